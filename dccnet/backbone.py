@@ -1,0 +1,103 @@
+"""Frozen image features at stride 16. Input normalisation belongs here: every backbone has its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dccnet.efficientnet_lite import efficientnet_lite0_trunk
+
+STRIDE = 16
+
+
+class Normalisation(NamedTuple):
+    """``(x - mean) / std`` for x in [0, 1], RGB."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# TensorFlow's (x - 127) / 128 for x in [0, 255].
+CENTRED = Normalisation((127 / 255,) * 3, (128 / 255,) * 3)
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneSpec:
+    channels: int
+    normalisation: Normalisation
+    build: Callable[[], nn.Sequential]
+    rounds_up: bool
+    """Whether a side that 16 does not divide yields one more cell (padded strides) or not (VGG)."""
+
+
+def _resnet(name: str) -> Callable[[], nn.Sequential]:
+    def build() -> nn.Sequential:
+        from torchvision import models
+
+        net = getattr(models, name)(weights=None)
+        parts = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
+        trunk = nn.Sequential()
+        for part in parts:  # torchvision's own names, so that its files load as they are
+            trunk.add_module(part, getattr(net, part))
+        return trunk
+
+    return build
+
+
+def _vgg16() -> nn.Sequential:
+    from torchvision import models
+
+    trunk = nn.Sequential()
+    trunk.add_module("features", models.vgg16(weights=None).features[:24])  # up to pool4
+    return trunk
+
+
+BACKBONES: dict[str, BackboneSpec] = {
+    "resnet101": BackboneSpec(1024, IMAGENET, _resnet("resnet101"), rounds_up=True),
+    "resnet50": BackboneSpec(1024, IMAGENET, _resnet("resnet50"), rounds_up=True),
+    "resnet18": BackboneSpec(256, IMAGENET, _resnet("resnet18"), rounds_up=True),
+    "vgg16": BackboneSpec(512, IMAGENET, _vgg16, rounds_up=False),
+    "efficientnet-lite0": BackboneSpec(112, CENTRED, efficientnet_lite0_trunk, rounds_up=True),
+}
+
+
+class Backbone(nn.Module):
+    """Frozen and always in eval mode, BatchNorm statistics included (spec §1.2)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, spec: BackboneSpec) -> None:
+        super().__init__()
+        self.channels = spec.channels
+        self._rounds_up = spec.rounds_up
+        self.trunk = spec.build()
+        self.register_buffer("mean", torch.tensor(spec.normalisation.mean).view(3, 1, 1), False)
+        self.register_buffer("std", torch.tensor(spec.normalisation.std).view(3, 1, 1), False)
+        self.requires_grad_(False)
+        self.train(False)
+
+    def grid(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Feature cells (h, w) of an image of (height, width) pixels."""
+        extra = STRIDE - 1 if self._rounds_up else 0
+        return (image_size[0] + extra) // STRIDE, (image_size[1] + extra) // STRIDE
+
+    def forward(self, image: Tensor) -> Tensor:
+        """``(B, 3, H, W)``, RGB in [0, 1] -> ``(B, channels, h, w)``, not yet normalised."""
+        features: Tensor = self.trunk((image - self.mean) / self.std)
+        return features
+
+    def train(self, mode: bool = True) -> Backbone:
+        return super().train(False)
+
+
+def build_backbone(name: str) -> Backbone:
+    """A backbone with random weights. Raises ``ValueError`` for an unknown name."""
+    if name not in BACKBONES:
+        raise ValueError(f"unknown backbone '{name}': choose one of {', '.join(BACKBONES)}")
+    return Backbone(BACKBONES[name])

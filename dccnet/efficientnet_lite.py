@@ -1,0 +1,90 @@
+"""EfficientNet-lite0 to stride 16 (Tan and Le 2019; the "lite" variant of 2020: ReLU6, no squeeze).
+
+The weights were trained in TensorFlow, so strided layers pad as TensorFlow does: unevenly, the
+larger half at the bottom and right.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_BATCH_NORM_EPSILON = 1e-3  # TensorFlow's default for EfficientNet
+
+
+class _Stage(NamedTuple):
+    kernel: int
+    stride: int
+    expansion: int
+    channels: int
+    repeats: int
+
+
+_STEM_CHANNELS = 32
+# The first five of the seven stages: the sixth would go to stride 32.
+_STAGES = (
+    _Stage(3, 1, 1, 16, 1),
+    _Stage(3, 2, 6, 24, 2),
+    _Stage(5, 2, 6, 40, 2),
+    _Stage(3, 2, 6, 80, 3),
+    _Stage(5, 1, 6, 112, 3),
+)
+
+
+def efficientnet_lite0_trunk() -> nn.Sequential:
+    """``(B, 3, H, W)`` -> ``(B, 112, ceil(H/16), ceil(W/16))``."""
+    trunk = nn.Sequential()
+    trunk.add_module("stem", _ConvNormAct(3, _STEM_CHANNELS, kernel=3, stride=2))
+    channels, index = _STEM_CHANNELS, 0
+    for stage in _STAGES:
+        for repeat in range(stage.repeats):
+            stride = stage.stride if repeat == 0 else 1
+            block = _InvertedResidual(channels, stage.channels, stage.kernel, stride, stage.expansion)
+            trunk.add_module(f"block{index}", block)
+            channels, index = stage.channels, index + 1
+    return trunk
+
+
+class _SameConv2d(nn.Conv2d):
+    """TensorFlow's "SAME" padding: output side is ceil(input side / stride)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        top, bottom = self._padding_along(x.shape[-2])
+        left, right = self._padding_along(x.shape[-1])
+        if (top, left) == (bottom, right):
+            return F.conv2d(x, self.weight, None, self.stride, (top, left), 1, self.groups)
+        x = F.pad(x, (left, right, top, bottom))
+        return F.conv2d(x, self.weight, None, self.stride, 0, 1, self.groups)
+
+    def _padding_along(self, side: int) -> tuple[int, int]:
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        total = max((math.ceil(side / stride) - 1) * stride + kernel - side, 0)
+        return total // 2, total - total // 2
+
+
+class _ConvNormAct(nn.Sequential):
+    def __init__(
+        self, cin: int, cout: int, kernel: int, stride: int = 1, groups: int = 1, act: bool = True
+    ) -> None:
+        super().__init__()
+        self.conv = _SameConv2d(cin, cout, kernel, stride, groups=groups, bias=False)
+        self.norm = nn.BatchNorm2d(cout, eps=_BATCH_NORM_EPSILON)
+        if act:
+            self.act = nn.ReLU6()
+
+
+class _InvertedResidual(nn.Module):
+    def __init__(self, cin: int, cout: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        hidden = cin * expansion
+        self.expand = _ConvNormAct(cin, hidden, 1) if expansion > 1 else nn.Identity()
+        self.depthwise = _ConvNormAct(hidden, hidden, kernel, stride, groups=hidden)
+        self.project = _ConvNormAct(hidden, cout, 1, act=False)
+        self.residual = stride == 1 and cin == cout
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.project(self.depthwise(self.expand(x)))
+        return x + y if self.residual else y

@@ -1,0 +1,102 @@
+"""DCCNet, and by configuration NC-Net and the paper's ablations, top to bottom."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from dccnet.backbone import build_backbone
+from dccnet.config import ModelConfig
+from dccnet.consensus import NeighbourhoodConsensus
+from dccnet.context import SpatialContextEncoder
+from dccnet.correlation import correlate, l2_normalise, mutual_matching
+from dccnet.fusion import Attention, AverageFusion, DynamicFusion, Scores, softmax_scores
+
+Features = dict[str, Tensor]
+"""One feature map ``(B, channels, h, w)`` for each branch: ``local`` (Z), ``context`` (G)."""
+
+
+class GridMismatchError(ValueError):
+    """The weights are welded to a feature grid that these images do not have."""
+
+
+class Matching(NamedTuple):
+    """Everything that :meth:`DCCNet.match` computes."""
+
+    scores: Scores
+    maps: dict[str, Tensor]
+    """Correlation maps after consensus, Cl and Cs, ``(B, 1, hA, wA, hB, wB)`` each."""
+    attention: Attention | None
+
+
+class DCCNet(nn.Module):
+    """The network of spec §1. Build with random weights, or take one from :mod:`dccnet.checkpoint`."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = build_backbone(config.backbone)
+        self.grid = self.backbone.grid(config.image_size)
+        """(h, w) in cells, at the configured image size."""
+        self.context_encoder = (
+            SpatialContextEncoder(
+                self.backbone.channels, config.context_kernel, config.context_channels
+            )
+            if "context" in config.branches
+            else None
+        )
+        self.consensus = self._consensus()
+        embedding = self._consensus() if config.embedding else None
+        self.fusion: DynamicFusion | AverageFusion | None = None
+        if config.fusion == "dynamic":
+            self.fusion = DynamicFusion(self.grid, embedding)
+        elif config.fusion == "average":
+            self.fusion = AverageFusion(embedding)
+
+    def _consensus(self) -> NeighbourhoodConsensus:
+        return NeighbourhoodConsensus(self.config.consensus_kernels, self.config.consensus_channels)
+
+    def forward(self, image_a: Tensor, image_b: Tensor) -> Matching:
+        """Images ``(B, 3, H, W)``, RGB in [0, 1], at the network's size."""
+        return self.match(self.encode(image_a), self.encode(image_b))
+
+    def encode(self, image: Tensor) -> Features:
+        """``(B, 3, H, W)``, RGB in [0, 1] -> features of every branch.
+
+        Raises :class:`GridMismatchError` where the weights are welded to another image size.
+        """
+        if self.config.welded_to_grid:
+            self._check_grid(self.backbone.grid((image.shape[-2], image.shape[-1])))
+        return self.describe(l2_normalise(self.backbone(image)))
+
+    def describe(self, z: Tensor) -> Features:
+        """Normalised backbone features ``Z (B, d, h, w)`` -> features of every branch."""
+        features = {"local": z}
+        if self.context_encoder is not None:
+            features["context"] = self.context_encoder(z)
+        return {branch: features[branch] for branch in self.config.branches}
+
+    def match(self, a: Features, b: Features) -> Matching:
+        """Features of image A and of image B -> scores of all matches."""
+        if self.config.welded_to_grid:
+            for features in (a, b):
+                self._check_grid(tuple(features["local"].shape[-2:]))
+        maps = {branch: self._consistent(correlate(a[branch], b[branch])) for branch in a}
+        if self.fusion is None:
+            (only,) = maps.values()
+            return Matching(softmax_scores(only), maps, None)
+        scores, attention = self.fusion([maps["local"], maps["context"]])
+        return Matching(scores, maps, attention)
+
+    def _consistent(self, c: Tensor) -> Tensor:
+        return mutual_matching(self.consensus(mutual_matching(c)))
+
+    def _check_grid(self, grid: tuple[int, ...]) -> None:
+        if grid != self.grid:
+            height, width = self.config.image_size
+            raise GridMismatchError(
+                f"this network was trained at {height}x{width} pixels (a {self.grid[0]}x{self.grid[1]} "
+                f"feature grid) and its fusion layer fits no other; these images give "
+                f"{grid[0]}x{grid[1]} cells: resize them to {height}x{width}, or train at that size"
+            )

@@ -1,0 +1,53 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from runtime.errors import DccError
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``, with its suffix, and move it into place on success.
+
+    The file (or directory) must be written by the caller. On an exception nothing is left behind and
+    an older file at ``path`` stays as it was. Raises :class:`DccError` where the folder cannot be
+    written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".dcc-", dir=path.parent))
+    except OSError as error:
+        raise DccError(f"cannot write {path}: {error.strerror or error}") from error
+    try:
+        temporary = scratch / path.name
+        yield temporary
+        if temporary.is_dir() and path.is_dir():
+            os.replace(path, scratch / "replaced")  # a directory cannot replace a full one
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DccError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal digest of a file's content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:  # hashlib.file_digest needs Python 3.11
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

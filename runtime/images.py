@@ -1,0 +1,77 @@
+"""Pictures in: reading files, finding them in folders."""
+
+from __future__ import annotations
+
+import glob
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import ImageError
+
+Image = NDArray[np.uint8]
+"""``(H, W, 3)`` uint8 BGR, OpenCV's convention."""
+
+SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+
+def read_image(path: str | os.PathLike[str]) -> Image:
+    """Decode a picture to ``(H, W, 3)`` uint8 BGR, upright (EXIF orientation applied).
+
+    Grey, palette and 16-bit pictures become 8-bit colour; transparency is dropped. Raises
+    :class:`ImageError` for a missing, empty, foreign, damaged or truncated file.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ImageError(f"{path} does not exist") from None
+    except OSError as error:
+        raise ImageError(f"cannot read {path}: {error.strerror or error}") from error
+    if not data:
+        raise ImageError(f"{path} is empty (0 bytes)")
+    # OpenCV fills what a truncated JPEG lacks with grey and calls it a success.
+    if data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-1024:]:
+        raise ImageError(f"{path} is truncated: the JPEG has no end; copy or download it again")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        image = None
+    if image is None:
+        raise ImageError(f"{path} is not a picture that OpenCV can decode, or it is damaged")
+    return np.asarray(image, np.uint8)
+
+
+def find_images(pattern: str | os.PathLike[str]) -> list[Path]:
+    """Pictures named by a file, a folder (sorted, not recursive) or a glob pattern.
+
+    Raises :class:`ImageError` where there are none.
+    """
+    path = Path(pattern)
+    if path.is_dir():
+        found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+    elif path.exists():
+        found = [path]
+    else:
+        found = sorted(map(Path, glob.glob(str(pattern), recursive=True)))
+    if not found:
+        raise ImageError(f"no pictures at {pattern}")
+    return found
+
+
+def write_image(path: str | os.PathLike[str], image: Image) -> None:
+    """Encode by suffix, atomically. Raises :class:`ImageError` for a suffix that OpenCV cannot write."""
+    from runtime.files import atomic_path
+
+    path = Path(path)
+    try:
+        done, data = cv2.imencode(path.suffix, image)
+    except cv2.error:
+        done = False
+    if not done:
+        raise ImageError(f"cannot write {path}: use one of {', '.join(sorted(SUFFIXES))}")
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data.tobytes())
