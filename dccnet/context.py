@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dccnet.correlation import l2_normalise
@@ -21,20 +23,23 @@ def self_similarity(z: Tensor, kernel: int) -> Tensor:
     flat = z.flatten(2)  # (B, d, h·w)
     gram = flat.transpose(1, 2) @ flat  # (B, h·w, h·w), every pair of cells once
     gram = F.pad(gram, (0, 1)).flatten(1)  # one zero a row, for neighbours outside
-    index = _neighbour_index(h, w, kernel).to(z.device)
+    index = torch.from_numpy(_neighbour_index(h, w, kernel)).to(z.device)
     return gram.index_select(1, index).view(-1, kernel * kernel, h, w)
 
 
 @lru_cache(maxsize=8)
-def _neighbour_index(h: int, w: int, kernel: int) -> Tensor:
-    """Where S lies in the zero-extended, flattened Gram matrix ``(h·w, h·w + 1)``: int64."""
-    offset = torch.arange(kernel) - kernel // 2
-    y = torch.arange(h).view(1, 1, h, 1) + offset.view(kernel, 1, 1, 1)
-    x = torch.arange(w).view(1, 1, 1, w) + offset.view(1, kernel, 1, 1)
+def _neighbour_index(h: int, w: int, kernel: int) -> NDArray[np.int64]:
+    """Where S lies in the zero-extended, flattened Gram matrix ``(h·w, h·w + 1)``.
+
+    In NumPy, because a cached tensor would belong to whatever traced it first.
+    """
+    offset = np.arange(kernel) - kernel // 2
+    y = np.arange(h).reshape(1, 1, h, 1) + offset.reshape(kernel, 1, 1, 1)
+    x = np.arange(w).reshape(1, 1, 1, w) + offset.reshape(1, kernel, 1, 1)
     inside = (y >= 0) & (y < h) & (x >= 0) & (x < w)  # (k, k, h, w)
-    neighbour = torch.where(inside, y * w + x, h * w)
-    cell = torch.arange(h * w).view(h, w)
-    return (cell * (h * w + 1) + neighbour).flatten()
+    neighbour = np.where(inside, y * w + x, h * w)
+    cell = np.arange(h * w).reshape(h, w)
+    return (cell * (h * w + 1) + neighbour).ravel().astype(np.int64)
 
 
 class SpatialContextEncoder(nn.Module):

@@ -59,12 +59,12 @@ class DynamicFusion(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> FusedScores:
         """``maps``: Cl and Cs, each ``(B, 1, hA, wA, hB, wB)`` with hA·wA = hB·wB as trained."""
-        embedded = [self.embedding(c) if self.embedding else c for c in maps]
+        embedded = list(maps) if self.embedding is None else [self.embedding(c) for c in maps]
         attention = Attention(
             on_a=self._attention([c.movedim((4, 5), (2, 3)) for c in embedded]),
             on_b=self._attention(embedded),
         )
-        local, context = (softmax_scores(c) for c in maps)
+        local, context = map(softmax_scores, maps)
         # (B, 2, hA·wA, 1) and (B, 2, 1, hB·wB): a weight for every row, for every column
         weight_a, weight_b = attention.on_a.flatten(2)[..., None], attention.on_b.flatten(2)[:, :, None]
         scores = Scores(
@@ -91,7 +91,8 @@ class AverageFusion(nn.Module):
         self.embedding = embedding
 
     def forward(self, maps: Sequence[Tensor]) -> FusedScores:
-        local, context = (softmax_scores(self.embedding(c) if self.embedding else c) for c in maps)
+        embedded = maps if self.embedding is None else [self.embedding(c) for c in maps]
+        local, context = map(softmax_scores, embedded)
         return FusedScores(
             Scores(
                 on_a=0.5 * (local.on_a + context.on_a),

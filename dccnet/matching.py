@@ -19,6 +19,9 @@ class Matches(NamedTuple):
 
 
 def best_matches(scores: Scores) -> Matches:
-    score_a, index_a = scores.on_a.max(dim=2)
-    score_b, index_b = scores.on_b.max(dim=1)
-    return Matches(index_a, score_a, index_b, score_b)
+    return Matches(
+        index_a=scores.on_a.argmax(dim=2),
+        score_a=scores.on_a.amax(dim=2),
+        index_b=scores.on_b.argmax(dim=1),
+        score_b=scores.on_b.amax(dim=1),
+    )

@@ -1,0 +1,71 @@
+"""``dcc``: a table of commands, each loaded from its room when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any, NoReturn
+
+import click
+
+# name -> (module, attribute, one line for the overview)
+COMMANDS = {
+    "demo": ("demo.commands", "demo", "Train, export and match on photographs that pip brings."),
+    "train": ("training.commands", "train", "Train a network on a list of pairs or on photographs."),
+    "init": ("training.commands", "init", "Write an untrained network, for timing and trials."),
+    "import": ("training.commands", "import_", "Convert the authors' published checkpoint."),
+    "export": ("export.commands", "export_command", "Turn a network into a bundle of ONNX graphs."),
+    "match": ("runtime.commands", "match", "Find correspondences in pictures or a video."),
+}
+
+
+class LazyGroup(click.Group):
+    """Names and one-liners without importing what is behind them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="dccnet", prog_name="dcc")
+def dcc() -> None:
+    """Semantic correspondence with DCCNet: train, export, match.
+
+    Results go to stdout, everything else to stderr. Exit codes: 1 failure, 2 usage, 3 an export that
+    does not agree with PyTorch.
+    """
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run ``dcc``; an error that a user can act on becomes one sentence and an exit code."""
+    try:
+        result: Any = dcc.main(arguments, prog_name="dcc", standalone_mode=False)
+        sys.exit(result if isinstance(result, int) else 0)
+    except click.exceptions.Abort:
+        click.echo("dcc: interrupted", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except Exception as error:
+        from runtime.errors import DccError  # imports NumPy and OpenCV: not before it is needed
+
+        if not isinstance(error, DccError):
+            raise
+        click.echo(f"dcc: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Lists of image pairs, in the two CSV forms of PF-PASCAL (spec §3 and §4)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import DataError
+
+TRAINING_COLUMNS = ("source_image", "target_image", "class", "flip")
+KEYPOINT_COLUMNS = ("source_image", "target_image", "class", "XA", "YA", "XB", "YB")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """Two pictures of one category, with or without matching keypoints."""
+
+    source: Path
+    target: Path
+    category: str
+    flip: bool = False
+    """Whether both pictures are to be mirrored."""
+    source_points: NDArray[np.float64] | None = None
+    """``(N, 2)`` pixels (x, y), 0-based; padding left out."""
+    target_points: NDArray[np.float64] | None = None
+
+
+def read_pairs(
+    path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None, *, one_based: bool = False
+) -> list[Pair]:
+    """Read a list with the columns ``source_image,target_image,class`` and either ``flip`` or
+    ``XA,YA,XB,YB`` (coordinates ``;``-separated, negative ones are padding).
+
+    Paths are relative to ``root``, by default the list's folder. ``one_based`` says that coordinates
+    count from 1, as in the published benchmarks. Raises :class:`DataError`, naming the line, for
+    what is missing or malformed.
+    """
+    path = Path(path)
+    root = path.parent if root is None else Path(root)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"the pair list {path} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"the pair list {path} cannot be read as text: {error}") from error
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    columns = rows.fieldnames or []
+    if not (set(KEYPOINT_COLUMNS) <= set(columns) or set(TRAINING_COLUMNS) <= set(columns)):
+        raise DataError(
+            f"{path} has the columns {', '.join(columns) or '(none)'}; a pair list has "
+            f"{','.join(TRAINING_COLUMNS)} or {','.join(KEYPOINT_COLUMNS)}"
+        )
+    pairs = []
+    for row in rows:
+        where = f"{path}, line {rows.line_num}"
+        pairs.append(_pair(row, root, 1.0 if one_based else 0.0, where))
+    if not pairs:
+        raise DataError(f"the pair list {path} is empty")
+    return pairs
+
+
+def _pair(row: dict[str, str], root: Path, origin: float, where: str) -> Pair:
+    if None in row.values() or None in row:
+        raise DataError(f"{where}: the number of columns differs from the header's")
+    source, target = root / row["source_image"], root / row["target_image"]
+    for picture in (source, target):
+        if not picture.is_file():
+            raise DataError(f"{where}: {picture} does not exist; give the pictures' folder with --root")
+    if "XA" not in row:
+        if row["flip"].strip() not in ("0", "1"):
+            raise DataError(f"{where}: flip must be 0 or 1, not '{row['flip']}'")
+        return Pair(source, target, row["class"], row["flip"].strip() == "1")
+    columns = [_coordinates(row[name], name, where) for name in ("XA", "YA", "XB", "YB")]
+    if len({len(column) for column in columns}) != 1:
+        raise DataError(f"{where}: XA, YA, XB and YB hold different numbers of coordinates")
+    points = np.stack(columns)
+    points = points[:, (points >= 0).all(axis=0)]  # the benchmarks pad with -1
+    if points.shape[1] == 0:
+        raise DataError(f"{where}: there are no keypoints")
+    points -= origin
+    return Pair(source, target, row["class"], False, points[:2].T.copy(), points[2:].T.copy())
+
+
+def _coordinates(text: str, name: str, where: str) -> NDArray[np.float64]:
+    try:
+        values = [float(v) for v in text.split(";")]
+        if not all(map(math.isfinite, values)):
+            raise ValueError
+    except ValueError:
+        raise DataError(f"{where}: {name} holds something else than numbers: '{text}'") from None
+    return np.array(values)

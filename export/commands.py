@@ -1,0 +1,119 @@
+"""``dcc export``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command("export")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle to write (a folder)."
+)
+@click.option("--heatmaps", is_flag=True, help="Let the matcher also return every score.")
+@click.option(
+    "--image-size",
+    metavar="HxW",
+    help="Height x width in pixels to export for.  [default: the network's own]",
+)
+@click.option(
+    "--verify-data",
+    metavar="DIR",
+    help="Folder or glob of pictures to compare with PyTorch on.  [default: three that come with dcc]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
+def export_command(
+    model: Path,
+    output: Path,
+    heatmaps: bool,
+    image_size: str | None,
+    verify_data: str | None,
+    as_json: bool,
+) -> None:
+    """Turn the network MODEL (a .safetensors file) into a bundle of ONNX graphs.
+
+    The bundle is run with ONNX Runtime and compared with PyTorch before the command succeeds: exit
+    code 3 says that it was written but does not agree.
+    """
+    import dataclasses
+
+    from runtime.console import note, steps
+    from runtime.errors import NotVerifiedError, UsageError
+    from runtime.images import find_images
+
+    _require_exporter()
+    from dccnet.checkpoint import load_checkpoint
+    from export.build import STEPS, export_bundle
+    from export.verify import PICTURES
+
+    pictures = find_images(verify_data or PICTURES)
+    if len(pictures) < 2:
+        raise UsageError(f"--verify-data needs at least two pictures, {verify_data} has one")
+    network = load_checkpoint(model)
+    if image_size is not None:
+        network = at_image_size(network, parse_size(image_size))
+    with steps("exporting", STEPS) as step:
+        bundle = export_bundle(network, output, pictures, heatmaps=heatmaps, on_step=step)
+    report = bundle.manifest.verification
+    assert report is not None
+    summary = (
+        f"{report.identical_cells:.2%} identical best cells, largest score difference "
+        f"{report.largest_score_difference:.1e} on {report.pairs} pairs"
+    )
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(bundle.manifest), indent=2))
+    if not report.passed:
+        raise NotVerifiedError(
+            f"{output} was written but does not agree with PyTorch: {summary}, and at least "
+            f"{report.required_identical_cells:.1%} and at most {report.allowed_score_difference:.0e} are "
+            "required; it is marked as not verified"
+        )
+    note(f"{output} agrees with PyTorch: {summary}")
+    if not as_json:
+        click.echo(output)
+    note(f"next: dcc match {output} A.jpg B.jpg -o matches.jpg")
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """``400x400`` -> (height, width). Raises :class:`~runtime.errors.UsageError`."""
+    from runtime.errors import UsageError
+
+    parts = text.lower().split("x")
+    if len(parts) == 2 and all(part.isdecimal() for part in parts):
+        return int(parts[0]), int(parts[1])
+    raise UsageError(f"a size is HEIGHTxWIDTH in pixels, such as 400x400, not '{text}'")
+
+
+def at_image_size(network, size):  # type: ignore[no-untyped-def]
+    """The same weights for pictures of another size, where they allow it."""
+    from dccnet.model import DCCNet
+    from runtime.errors import UsageError
+
+    config = network.config.replace(image_size=size)
+    resized = DCCNet(config)
+    if config.welded_to_grid and resized.grid != network.grid:
+        height, width = network.config.image_size
+        raise UsageError(
+            f"this network's fusion layer is welded to the feature grid of {height}x{width} pictures: "
+            f"export it at that size, or train one at {size[0]}x{size[1]}"
+        )
+    resized.load_state_dict(network.state_dict())
+    return resized.eval()
+
+
+def _require_exporter() -> None:
+    from runtime.errors import DccError
+
+    try:
+        import onnx
+        import onnxscript
+        import torch
+
+        del onnx, onnxscript, torch
+    except ImportError as error:
+        raise DccError(
+            f"exporting needs {error.name}, which is not installed: pip install 'dccnet[export,cpu]'"
+        ) from error

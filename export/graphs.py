@@ -1,0 +1,69 @@
+"""The two graphs of a bundle, as modules around the network's own parts.
+
+Two, because a picture that is matched many times (a reference in a video) is encoded once.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dccnet.fusion import Scores
+from dccnet.matching import best_matches
+from dccnet.model import DCCNet, Features
+
+
+class EncoderGraph(nn.Module):
+    """Frames as OpenCV has them -> features of every branch.
+
+    Colour order, scaling and normalisation happen here, so that no caller can get them wrong.
+    """
+
+    def __init__(self, model: DCCNet) -> None:
+        super().__init__()
+        self.model = model
+        self.input_names = ["frame"]
+        self.output_names = list(model.config.branches)
+
+    def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
+        """``(B, H, W, 3)`` uint8 BGR -> ``(B, C, h, w)`` float32 for each branch."""
+        rgb = frame.permute(0, 3, 1, 2).float().flip(1)
+        return tuple(self.model.encode(rgb / 255).values())
+
+    def example(self) -> tuple[Tensor, ...]:
+        height, width = self.model.config.image_size
+        return (torch.zeros(2, height, width, 3, dtype=torch.uint8),)
+
+
+class MatcherGraph(nn.Module):
+    """Features of A and B -> for every cell its best match and the score, both ways.
+
+    With ``heatmaps``, all scores as well: ``(B, cells, cells)``, the cell itself first.
+    """
+
+    def __init__(self, model: DCCNet, heatmaps: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.heatmaps = heatmaps
+        branches = model.config.branches
+        self.input_names = [f"{name}_{side}" for side in "ab" for name in branches]
+        self.output_names = ["index_a", "score_a", "index_b", "score_b"]
+        if heatmaps:
+            self.output_names += ["heatmap_a", "heatmap_b"]
+
+    def forward(self, *features: Tensor) -> tuple[Tensor, ...]:
+        """Inputs in the order of ``input_names``, ``(B, C, h, w)`` float32 each."""
+        branches = self.model.config.branches
+        a: Features = dict(zip(branches, features[: len(branches)], strict=True))
+        b: Features = dict(zip(branches, features[len(branches) :], strict=True))
+        scores: Scores = self.model.match(a, b).scores
+        outputs: tuple[Tensor, ...] = best_matches(scores)
+        if self.heatmaps:
+            outputs = (*outputs, scores.on_a, scores.on_b.transpose(1, 2))
+        return tuple(outputs)
+
+    def example(self) -> tuple[Tensor, ...]:
+        config = self.model.config
+        channels = {"local": self.model.backbone.channels, "context": config.context_channels}
+        one_image = [torch.zeros(2, channels[name], *self.model.grid) for name in config.branches]
+        return (*one_image, *(feature.clone() for feature in one_image))

@@ -1,0 +1,159 @@
+"""The bundle: a directory with a manifest and ONNX graphs that can be copied to another machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import BundleError
+from runtime.files import sha256, write_text
+from runtime.geometry import Size
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+ENCODER, MATCHER = "encoder", "matcher"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    name: str
+    dtype: str
+    """numpy's name, such as ``float32``."""
+    shape: tuple[int | str, ...]
+    """A string is a dynamic dimension; only ``batch`` occurs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """One ONNX file of the bundle."""
+
+    file: str
+    sha256: str
+    opset: int
+    precision: str
+    """What the graph's weights and activations are, read from the graph itself."""
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Agreement of the exported graphs, run by ONNX Runtime, with PyTorch on real pictures."""
+
+    passed: bool
+    pairs: int
+    identical_cells: float
+    """Share, over both directions, of cells whose best match is the same."""
+    required_identical_cells: float
+    largest_score_difference: float
+    allowed_score_difference: float
+    pictures: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Everything that somebody needs to run the graphs; see docs/formats.md."""
+
+    model: dict[str, Any]
+    """The network's configuration, as in the checkpoint."""
+    image_size: Size
+    """(height, width) of the frames that the encoder takes."""
+    grid: Size
+    """(h, w) of the features."""
+    normalisation: dict[str, Any]
+    """Mean and std for RGB in [0, 1]; applied inside the encoder."""
+    heatmaps: bool
+    graphs: dict[str, Graph]
+    tools: dict[str, str]
+    verification: Verification | None = None
+    resize: str = "bilinear, corners aligned, aspect ratio not kept, no antialiasing"
+    frame: str = "uint8, (batch, height, width, 3), BGR"
+    schema: int = SCHEMA
+
+    @property
+    def verified(self) -> bool:
+        return self.verification is not None and self.verification.passed
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle whose files are complete and unaltered."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Bundle:
+        """Read the manifest and check every file's hash. Raises :class:`BundleError`."""
+        path = Path(path)
+        manifest = read_manifest(path)
+        for graph in manifest.graphs.values():
+            file = path / graph.file
+            if not file.is_file():
+                raise BundleError(f"{path} is incomplete: {graph.file} is missing; copy it again")
+            if sha256(file) != graph.sha256:
+                raise BundleError(
+                    f"{file} is not the file that was exported (its SHA-256 differs from the "
+                    "manifest's): copy the bundle again, or export it again"
+                )
+        return cls(path, manifest)
+
+    def graph_path(self, name: str) -> Path:
+        return self.path / self.manifest.graphs[name].file
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Raises :class:`BundleError` for a directory that is no bundle, or one of a newer schema."""
+    if not path.exists():
+        raise BundleError(f"{path} does not exist; a bundle comes from dcc export MODEL -o BUNDLE")
+    file = path / MANIFEST
+    if not file.is_file():
+        kind = "a file" if path.is_file() else f"a folder without {MANIFEST}"
+        raise BundleError(f"{path} is {kind}, not a bundle; a bundle comes from dcc export")
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        schema = values["schema"]
+        if schema != SCHEMA:
+            advice = "upgrade dccnet" if schema > SCHEMA else "export it again"
+            raise BundleError(
+                f"{path} has bundle schema {schema} and this dcc reads schema {SCHEMA}: {advice}"
+            )
+        return _manifest(values)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BundleError(f"{file} is damaged ({error!r}): copy or export the bundle again") from error
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    text = json.dumps(dataclasses.asdict(manifest), indent=2, allow_nan=False)
+    write_text(path / MANIFEST, text + "\n")
+
+
+def _manifest(values: dict[str, Any]) -> Manifest:
+    values = dict(values)
+    values["graphs"] = {name: _graph(graph) for name, graph in values["graphs"].items()}
+    for name in (ENCODER, MATCHER):
+        if name not in values["graphs"]:
+            raise KeyError(name)
+    if values.get("verification") is not None:
+        verification = dict(values["verification"])
+        verification["pictures"] = tuple(verification["pictures"])
+        values["verification"] = Verification(**verification)
+    for name in ("image_size", "grid"):
+        height, width = values[name]
+        values[name] = (int(height), int(width))
+    return Manifest(**values)
+
+
+def _graph(values: dict[str, Any]) -> Graph:
+    values = dict(values)
+    if Path(values["file"]).name != values["file"]:
+        raise ValueError(f"graph file '{values['file']}' lies outside the bundle")
+    for name in ("inputs", "outputs"):
+        values[name] = tuple(
+            TensorSpec(spec["name"], spec["dtype"], tuple(spec["shape"])) for spec in values[name]
+        )
+    return Graph(**values)

@@ -1,0 +1,48 @@
+"""What people read while they wait: on stderr, so that stdout stays data."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def note(message: str) -> None:
+    """One line of information on stderr."""
+    console.print(message, markup=False)
+
+
+def warn(message: str) -> None:
+    console.print(f"warning: {message}", style="yellow", markup=False)
+
+
+def progress_bar(*columns: str) -> Progress:
+    """A bar with count and time left; ``columns`` are further rich texts such as ``{task.fields[x]}``."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        *(TextColumn(column) for column in columns),
+        console=console,
+        transient=True,
+    )
+
+
+@contextlib.contextmanager
+def steps(description: str, total: int) -> Iterator[Callable[[str], None]]:
+    """A bar for a few long steps: call what it yields with a line at the start of each."""
+    with progress_bar() as progress:
+        task = progress.add_task(description, total=total, start=True)
+        started = False
+
+        def step(text: str) -> None:
+            nonlocal started
+            progress.update(task, description=text, advance=1 if started else 0)
+            started = True
+
+        yield step

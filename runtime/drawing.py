@@ -1,0 +1,103 @@
+"""Pictures of matches. Colours are from the viridis map, which colour-blind people can tell apart."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.correspondences import PointMatches
+from runtime.images import Image
+
+_GAP = 8  # pixels between the two pictures
+_BACKGROUND = (32, 32, 32)
+
+
+def draw_matches(image_a: Image, image_b: Image, matches: PointMatches, limit: int) -> Image:
+    """A left, B right, the ``limit`` best matches as lines coloured by the place in A.
+
+    Pictures of different height are scaled to the higher one. uint8 BGR.
+    """
+    canvas, (scale_a, scale_b), offset = _side_by_side(image_a, image_b)
+    order = np.argsort(-matches.scores, kind="stable")[: max(limit, 0)]
+    order = order[np.argsort(matches.points_a[order, 0], kind="stable")]
+    points_a = matches.points_a[order] * scale_a
+    points_b = matches.points_b[order] * scale_b + [offset, 0]
+    thickness = max(1, round(min(canvas.shape[:2]) / 400))
+    for a, b, colour in zip(points_a, points_b, colours(len(order)), strict=True):
+        _line(canvas, a, b, colour, thickness)
+    for points in (points_a, points_b):
+        for point, colour in zip(points, colours(len(order)), strict=True):
+            _dot(canvas, point, colour, 3 * thickness)
+    return canvas
+
+
+def draw_points(
+    image_a: Image,
+    image_b: Image,
+    points_a: NDArray[np.float64],
+    points_b: NDArray[np.float64],
+) -> Image:
+    """The same numbered points in both pictures, A left and B right."""
+    canvas, (scale_a, scale_b), offset = _side_by_side(image_a, image_b)
+    radius = max(4, round(min(canvas.shape[:2]) / 90))
+    for number, (a, b, colour) in enumerate(
+        zip(points_a * scale_a, points_b * scale_b + [offset, 0], colours(len(points_a)), strict=True),
+        start=1,
+    ):
+        for point in (a, b):
+            _dot(canvas, point, colour, radius)
+            _label(canvas, point, str(number), radius)
+    return canvas
+
+
+def colours(count: int) -> list[tuple[int, int, int]]:
+    """``count`` BGR colours along viridis, dark purple to yellow."""
+    ramp = np.linspace(0, 255, max(count, 1)).astype(np.uint8)[:, None]
+    table = cv2.applyColorMap(ramp, cv2.COLORMAP_VIRIDIS).reshape(-1, 3)
+    return [(int(b), int(g), int(r)) for b, g, r in table[:count]]
+
+
+def _side_by_side(image_a: Image, image_b: Image) -> tuple[Image, tuple[float, float], int]:
+    height = max(image_a.shape[0], image_b.shape[0])
+    scales = (height / image_a.shape[0], height / image_b.shape[0])
+    left, right = (
+        image if scale == 1 else cv2.resize(image, None, fx=scale, fy=scale)
+        for image, scale in zip((image_a, image_b), scales, strict=True)
+    )
+    offset = left.shape[1] + _GAP
+    canvas = np.empty((height, offset + right.shape[1], 3), np.uint8)
+    canvas[:] = _BACKGROUND
+    canvas[: left.shape[0], : left.shape[1]] = left[:height]
+    canvas[: right.shape[0], offset:] = right[:height]
+    return canvas, scales, offset
+
+
+_FRACTION_BITS = 4  # OpenCV draws at 1/16 pixel when asked
+
+
+def _fixed(point: NDArray[np.float64]) -> tuple[int, int]:
+    x, y = np.rint(point * (1 << _FRACTION_BITS)).astype(int)
+    return int(x), int(y)
+
+
+def _line(
+    canvas: Image, a: NDArray[np.float64], b: NDArray[np.float64], colour: tuple[int, ...], width: int
+) -> None:
+    cv2.line(canvas, _fixed(a), _fixed(b), colour, width, cv2.LINE_AA, _FRACTION_BITS)
+
+
+def _dot(canvas: Image, point: NDArray[np.float64], colour: tuple[int, ...], radius: int) -> None:
+    """A filled circle with a dark rim and a light one: seen on any ground."""
+    for extra, ring in ((2, (0, 0, 0)), (1, (255, 255, 255)), (0, colour)):
+        size = (radius + extra) << _FRACTION_BITS
+        cv2.circle(canvas, _fixed(point), size, ring, cv2.FILLED, cv2.LINE_AA, _FRACTION_BITS)
+
+
+def _label(canvas: Image, point: NDArray[np.float64], text: str, radius: int) -> None:
+    x, y = np.rint(point).astype(int)
+    origin = (int(x) + radius + 3, int(y) - radius)
+    for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.putText(
+            canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, radius / 12, colour, width, cv2.LINE_AA
+        )

@@ -1,0 +1,104 @@
+"""Correspondences on disk: one small function for each format, chosen by suffix (docs/formats.md)."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import UsageError
+from runtime.files import atomic_path
+
+if TYPE_CHECKING:
+    from runtime.correspondences import Correspondences, PointMatches
+
+SCHEMA = 1
+FLO_MAGIC = 202021.25  # Middlebury's
+
+
+def to_dict(result: Correspondences) -> dict[str, Any]:
+    """Plain lists and numbers; coordinates in pixels to 3 decimals."""
+    return {
+        "schema": SCHEMA,
+        "size_a": list(result.size_a),
+        "size_b": list(result.size_b),
+        "grid_a": list(result.index_a.shape),
+        "grid_b": list(result.index_b.shape),
+        "a_to_b": _match_lists(result.matches("a")),
+        "b_to_a": _match_lists(result.matches("b")),
+    }
+
+
+def _match_lists(matches: PointMatches) -> dict[str, Any]:
+    return {
+        "points_a": np.round(matches.points_a, 3).tolist(),
+        "points_b": np.round(matches.points_b, 3).tolist(),
+        "scores": [float(f"{score:.6g}") for score in matches.scores],
+    }
+
+
+def _write_json(result: Correspondences, path: Path) -> None:
+    path.write_text(json.dumps(to_dict(result), allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _write_csv(result: Correspondences, path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["direction", "x_a", "y_a", "x_b", "y_b", "score"])
+        for direction, matches in (("a_to_b", result.matches("a")), ("b_to_a", result.matches("b"))):
+            for a, b, score in zip(matches.points_a, matches.points_b, matches.scores, strict=True):
+                table.writerow([direction, *(f"{v:.3f}" for v in (*a, *b)), f"{score:.6g}"])
+
+
+def _write_npz(result: Correspondences, path: Path) -> None:
+    arrays: dict[str, Any] = {
+        "schema": SCHEMA,
+        "size_a": result.size_a,
+        "size_b": result.size_b,
+        "index_a": result.index_a,
+        "score_a": result.score_a,
+        "index_b": result.index_b,
+        "score_b": result.score_b,
+    }
+    optional = {"heatmap_a": result.heatmap_a, "heatmap_b": result.heatmap_b}
+    arrays |= {name: array for name, array in optional.items() if array is not None}
+    for direction in ("a", "b"):
+        matches = result.matches(direction)
+        arrays[f"points_a_from_{direction}"] = matches.points_a
+        arrays[f"points_b_from_{direction}"] = matches.points_b
+    np.savez_compressed(path, **arrays)
+
+
+def _write_flo(result: Correspondences, path: Path) -> None:
+    path.write_bytes(encode_flo(result.flow("a")))
+
+
+def encode_flo(flow: NDArray[np.float32]) -> bytes:
+    """``(H, W, 2)`` float32 -> Middlebury ``.flo``: magic, width, height, then (u, v) row-major."""
+    height, width, _ = flow.shape
+    header = np.array([FLO_MAGIC], "<f4").tobytes() + np.array([width, height], "<i4").tobytes()
+    return header + flow.astype("<f4").tobytes()
+
+
+WRITERS: dict[str, Callable[[Correspondences, Path], None]] = {
+    ".json": _write_json,
+    ".csv": _write_csv,
+    ".npz": _write_npz,
+    ".flo": _write_flo,
+}
+
+
+def save_correspondences(result: Correspondences, path: str | os.PathLike[str]) -> None:
+    """Raises :class:`UsageError` for an unknown suffix and :class:`DccError` where writing fails."""
+    path = Path(path)
+    write = WRITERS.get(path.suffix.lower())
+    if write is None:
+        raise UsageError(f"cannot save matches as '{path.name}': use {', '.join(WRITERS)}")
+    with atomic_path(path) as temporary:
+        write(result, temporary)
