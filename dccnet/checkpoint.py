@@ -61,9 +61,7 @@ def load_state(model: DCCNet, state: dict[str, Tensor], source: Path) -> None:
     model.load_state_dict(state)
 
 
-def complain_about_mismatch(
-    expected: dict[str, Tensor], found: dict[str, Tensor], source: Path
-) -> None:
+def complain_about_mismatch(expected: dict[str, Tensor], found: dict[str, Tensor], source: Path) -> None:
     """Raise :class:`CheckpointError` naming each missing, unexpected and misshapen tensor."""
     problems = [f"missing {name} {tuple(t.shape)}" for name, t in expected.items() if name not in found]
     problems += [f"unexpected {name}" for name in found if name not in expected]
@@ -87,11 +85,9 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
                     f"{path} is a safetensors file of something else than dccnet; "
                     "a network comes from dcc train or dcc import"
                 )
-            return metadata, {name: file.get_tensor(name) for name in file.keys()}
+            return metadata, {name: file.get_tensor(name) for name in list(file.keys())}
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path} is not a dccnet checkpoint (safetensors): {_hint(path)}"
-        ) from error
+        raise CheckpointError(f"{path} is not a dccnet checkpoint (safetensors): {_hint(path)}") from error
 
 
 def _hint(path: Path) -> str:

@@ -36,7 +36,8 @@ def _taps_as_input_channels(x: Tensor, weight: Tensor, bias: Tensor | None, axes
     stacked = torch.cat([_shift(slices, offset) for offset in _offsets(taps)], dim=1 + axes)
     flat = weight.movedim(1, 1 + axes).reshape(weight.shape[0], -1, *kernel)  # taps, then Cin
     y = _convolve(stacked.flatten(0, axes), flat, bias)  # (B·D.., Cout, ..D)
-    return y.unflatten(0, (-1, *slices.shape[1 : 1 + axes])).movedim(1 + axes, 1)
+    y = torch.unflatten(y, 0, (-1, *slices.shape[1 : 1 + axes]))  # (B, D.., Cout, ..D)
+    return y.movedim(1 + axes, 1)
 
 
 def _taps_as_output_channels(x: Tensor, weight: Tensor, bias: Tensor | None, axes: int) -> Tensor:
@@ -45,7 +46,7 @@ def _taps_as_output_channels(x: Tensor, weight: Tensor, bias: Tensor | None, axe
     slices = x.movedim(1, 1 + axes)  # (B, D.., Cin, ..D)
     flat = weight.movedim((0, 1), (axes, 1 + axes)).reshape(-1, weight.shape[1], *kernel)
     y = _convolve(slices.flatten(0, axes), flat, None)  # (B·D.., taps·Cout, ..D)
-    y = y.unflatten(0, (-1, *slices.shape[1 : 1 + axes]))
+    y = torch.unflatten(y, 0, (-1, *slices.shape[1 : 1 + axes]))
     total = torch.zeros(()) if bias is None else bias.view(-1, *[1] * len(kernel))
     for part, offset in zip(y.chunk(math.prod(taps), dim=1 + axes), _offsets(taps), strict=True):
         total = total + _shift(part, offset)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dccnet.consensus import NeighbourhoodConsensus
@@ -76,7 +75,8 @@ class DynamicFusion(nn.Module):
     def _attention(self, maps: list[Tensor]) -> Tensor:
         """Maps ``(B, 1, h', w', h, w)`` seen from the cells (h, w) -> ``(B, 2, h, w)`` (Eq. 13, 14)."""
         scores = torch.cat([c.flatten(1, 3) for c in maps], dim=1)  # (B, 2·h'·w', h, w)
-        return self.attend(scores).softmax(dim=1)
+        logits: Tensor = self.attend(scores)
+        return logits.softmax(dim=1)
 
 
 class AverageFusion(nn.Module):

@@ -37,9 +37,7 @@ class TorchMatcher:
 
 
 @torch.no_grad()
-def match_features(
-    model: DCCNet, a: Features, b: Features, size_a: Size, size_b: Size
-) -> Correspondences:
+def match_features(model: DCCNet, a: Features, b: Features, size_a: Size, size_b: Size) -> Correspondences:
     """Correspondences of one pair of encoded pictures, sizes (height, width) in pixels."""
     matches = best_matches(model.match(a, b).scores)
     index_a, score_a, index_b, score_b = (m[0].reshape(model.grid).cpu().numpy() for m in matches)

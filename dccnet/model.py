@@ -40,9 +40,7 @@ class DCCNet(nn.Module):
         self.grid = self.backbone.grid(config.image_size)
         """(h, w) in cells, at the configured image size."""
         self.context_encoder = (
-            SpatialContextEncoder(
-                self.backbone.channels, config.context_kernel, config.context_channels
-            )
+            SpatialContextEncoder(self.backbone.channels, config.context_kernel, config.context_channels)
             if "context" in config.branches
             else None
         )
@@ -66,9 +64,16 @@ class DCCNet(nn.Module):
 
         Raises :class:`GridMismatchError` where the weights are welded to another image size.
         """
+        return self.describe(self.extract(image))
+
+    def extract(self, image: Tensor) -> Tensor:
+        """``(B, 3, H, W)``, RGB in [0, 1] -> Z ``(B, d, h, w)``: frozen, of unit length in each cell.
+
+        Raises :class:`GridMismatchError` as :meth:`encode` does.
+        """
         if self.config.welded_to_grid:
             self._check_grid(self.backbone.grid((image.shape[-2], image.shape[-1])))
-        return self.describe(l2_normalise(self.backbone(image)))
+        return l2_normalise(self.backbone(image))
 
     def describe(self, z: Tensor) -> Features:
         """Normalised backbone features ``Z (B, d, h, w)`` -> features of every branch."""

@@ -6,27 +6,37 @@ import csv
 import io
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import DataError
+from runtime.images import Image, read_image
 
 TRAINING_COLUMNS = ("source_image", "target_image", "class", "flip")
 KEYPOINT_COLUMNS = ("source_image", "target_image", "class", "XA", "YA", "XB", "YB")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """A picture that is loaded when it is needed."""
+
+    key: str
+    """The same for the same pixels: what a cache of features is keyed by."""
+    load: Callable[[], Image]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Pair:
     """Two pictures of one category, with or without matching keypoints."""
 
-    source: Path
-    target: Path
+    source: Picture
+    target: Picture
     category: str
-    flip: bool = False
-    """Whether both pictures are to be mirrored."""
     source_points: NDArray[np.float64] | None = None
     """``(N, 2)`` pixels (x, y), 0-based; padding left out."""
     target_points: NDArray[np.float64] | None = None
@@ -76,7 +86,8 @@ def _pair(row: dict[str, str], root: Path, origin: float, where: str) -> Pair:
     if "XA" not in row:
         if row["flip"].strip() not in ("0", "1"):
             raise DataError(f"{where}: flip must be 0 or 1, not '{row['flip']}'")
-        return Pair(source, target, row["class"], row["flip"].strip() == "1")
+        flip = row["flip"].strip() == "1"
+        return Pair(file_picture(source, flip), file_picture(target, flip), row["class"])
     columns = [_coordinates(row[name], name, where) for name in ("XA", "YA", "XB", "YB")]
     if len({len(column) for column in columns}) != 1:
         raise DataError(f"{where}: XA, YA, XB and YB hold different numbers of coordinates")
@@ -85,7 +96,19 @@ def _pair(row: dict[str, str], root: Path, origin: float, where: str) -> Pair:
     if points.shape[1] == 0:
         raise DataError(f"{where}: there are no keypoints")
     points -= origin
-    return Pair(source, target, row["class"], False, points[:2].T.copy(), points[2:].T.copy())
+    source_points, target_points = points[:2].T.copy(), points[2:].T.copy()
+    return Pair(file_picture(source), file_picture(target), row["class"], source_points, target_points)
+
+
+def file_picture(path: Path, flip: bool = False) -> Picture:
+    """A picture in a file, mirrored left to right where ``flip``."""
+    if flip:
+        return Picture(f"{path} mirrored", partial(_read_mirrored, path))
+    return Picture(str(path), partial(read_image, path))
+
+
+def _read_mirrored(path: Path) -> Image:
+    return np.ascontiguousarray(read_image(path)[:, ::-1])
 
 
 def _coordinates(text: str, name: str, where: str) -> NDArray[np.float64]:

@@ -59,7 +59,7 @@ def mean_pck(
     scores = []
     for pair in pairs:
         if pair.source_points is None or pair.target_points is None:
-            raise ValueError(f"the pair {pair.source.name}, {pair.target.name} has no keypoints")
+            raise ValueError(f"the pair {pair.source.key}, {pair.target.key} has no keypoints")
         result = match(pair)
         warped = result.transfer(pair.target_points, from_="b")
         scores.append(pair_pck(warped, pair.source_points, result.size_a, alpha, protocol))

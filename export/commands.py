@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from dccnet.model import DCCNet
 
 
 @click.command("export")
@@ -87,7 +91,7 @@ def parse_size(text: str) -> tuple[int, int]:
     raise UsageError(f"a size is HEIGHTxWIDTH in pixels, such as 400x400, not '{text}'")
 
 
-def at_image_size(network, size):  # type: ignore[no-untyped-def]
+def at_image_size(network: DCCNet, size: tuple[int, int]) -> DCCNet:
     """The same weights for pictures of another size, where they allow it."""
     from dccnet.model import DCCNet
     from runtime.errors import UsageError

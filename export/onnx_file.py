@@ -104,9 +104,7 @@ def _broken_promises(model: onnx.ModelProto) -> Iterator[str]:
 def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     tensor = value.type.tensor_type
     dtype = str(tensor_dtype_to_np_dtype(tensor.elem_type))
-    return TensorSpec(
-        value.name, dtype, tuple(d.dim_param or d.dim_value for d in tensor.shape.dim)
-    )
+    return TensorSpec(value.name, dtype, tuple(d.dim_param or d.dim_value for d in tensor.shape.dim))
 
 
 def _is_float(value: onnx.ValueInfoProto) -> bool:

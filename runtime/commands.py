@@ -43,7 +43,9 @@ VIDEO_SUFFIXES = (".mp4", ".avi")
     help="Where to write, by suffix: a picture (.jpg, .png), data (.json, .csv, .npz, .flo), a video "
     "(.mp4, .avi); repeatable. A folder where there are several B.",
 )
-@click.option("--points", metavar='"X,Y;X,Y"', help="Points of A (or the reference) to carry over, in pixels.")
+@click.option(
+    "--points", metavar='"X,Y;X,Y"', help="Points of A (or the reference) to carry over, in pixels."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print every match as JSON on stdout.")
 @click.option("--provider", type=click.Choice(list(PROVIDERS)), default="cpu", show_default=True)
 @click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads.  [default: all cores]")
@@ -133,8 +135,10 @@ def match_pair(
     else:
         mutual = result.mutual()
         cells = result.index_a.size
-        click.echo(f"{len(mutual)} of {cells} cells match mutually, median score "
-                   f"{np.median(mutual.scores) if len(mutual) else 0:.3g}")
+        click.echo(
+            f"{len(mutual)} of {cells} cells match mutually, median score "
+            f"{np.median(mutual.scores) if len(mutual) else 0:.3g}"
+        )
 
 
 def match_many(

@@ -90,7 +90,8 @@ class Correspondences:
         spacing = geometry.pixels_per_cell(self._size(from_), (height, width))
         cells = np.rint(points / np.maximum(spacing, np.finfo(np.float64).tiny))
         x, y = np.clip(cells, 0, [width - 1, height - 1]).astype(np.intp).T
-        return scores[y, x]
+        nearest: NDArray[np.float32] = scores[y, x]
+        return nearest
 
     def flow(self, from_: Side = "a") -> NDArray[np.float32]:
         """Dense displacement: ``(H, W, 2)`` pixels (u, v) from every pixel of ``from_`` to its match."""
@@ -110,7 +111,9 @@ class Correspondences:
                 f"picture {other} is {self._size(other)} (height, width), got {image.shape[:2]}"
             )
         where = geometry.resize(self._targets(onto), self._size(onto))
-        warped = cv2.remap(image, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        warped = cv2.remap(
+            image, where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
         return np.asarray(warped, np.uint8)
 
     def draw(self, image_a: Image, image_b: Image, limit: int = 60) -> Image:

@@ -98,6 +98,4 @@ def _label(canvas: Image, point: NDArray[np.float64], text: str, radius: int) ->
     x, y = np.rint(point).astype(int)
     origin = (int(x) + radius + 3, int(y) - radius)
     for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(
-            canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, radius / 12, colour, width, cv2.LINE_AA
-        )
+        cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, radius / 12, colour, width, cv2.LINE_AA)

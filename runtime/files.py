@@ -30,13 +30,23 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         temporary = scratch / path.name
         yield temporary
-        if temporary.is_dir() and path.is_dir():
-            os.replace(path, scratch / "replaced")  # a directory cannot replace a full one
-        os.replace(temporary, path)
+        _move_into_place(temporary, path, scratch / "replaced")
     except OSError as error:
         raise DccError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _move_into_place(temporary: Path, path: Path, aside: Path) -> None:
+    if not (temporary.is_dir() and path.is_dir()):
+        temporary.replace(path)
+        return
+    path.replace(aside)  # a directory cannot replace a full one
+    try:
+        temporary.replace(path)
+    except OSError:
+        aside.replace(path)
+        raise
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

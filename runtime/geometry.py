@@ -19,9 +19,7 @@ Size = tuple[int, int]
 
 def pixels_per_cell(size: Size, grid: Size) -> NDArray[np.float64]:
     """Distance between neighbouring cells, (x, y) in pixels."""
-    return np.array(
-        [(size[1] - 1) / max(grid[1] - 1, 1), (size[0] - 1) / max(grid[0] - 1, 1)], np.float64
-    )
+    return np.array([(size[1] - 1) / max(grid[1] - 1, 1), (size[0] - 1) / max(grid[0] - 1, 1)], np.float64)
 
 
 def cell_pixels(grid: Size, size: Size) -> NDArray[np.float64]:
@@ -59,7 +57,8 @@ def transfer(points: ArrayLike, targets: FloatArray, size: Size) -> NDArray[np.f
     weights = np.stack([wx0 * wy0, wx1 * wy0, wx0 * wy1, wx1 * wy1], axis=-1)
     corners = np.stack([targets[y0, x0], targets[y0, x1], targets[y1, x0], targets[y1, x1]], axis=1)
     blended: NDArray[np.float64] = np.einsum("nk,nkc->nc", weights, corners)
-    return blended / weights.sum(axis=1, keepdims=True)
+    blended /= weights.sum(axis=1, keepdims=True)
+    return blended
 
 
 def resize(image: NDArray[Any], size: Size) -> NDArray[np.float32]:
@@ -95,9 +94,7 @@ def resize_uint8(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
 
 
 @lru_cache(maxsize=32)
-def _taps(
-    side: int, target: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+def _taps(side: int, target: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
     """For every target position: the pixel before, the one after, and the weight of the latter."""
     position = np.arange(target) * ((side - 1) / max(target - 1, 1))
     lower = np.minimum(position.astype(np.intp), max(side - 2, 0))

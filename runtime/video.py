@@ -85,9 +85,7 @@ class VideoWriter:
             fourcc = cv2.VideoWriter.fourcc(*code)
             self._writer = cv2.VideoWriter(str(self._path), fourcc, self._rate, size)
             if not self._writer.isOpened():
-                raise VideoError(
-                    f"OpenCV cannot write a video called {self._path.name}: use .mp4 or .avi"
-                )
+                raise VideoError(f"OpenCV cannot write a video called {self._path.name}: use .mp4 or .avi")
         self._writer.write(frame)
 
     def close(self) -> None:

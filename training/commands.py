@@ -1,0 +1,216 @@
+"""``dcc train``, ``dcc init`` and ``dcc import``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from dccnet.config import ModelConfig
+    from dccnet.model import DCCNet
+
+PRESETS = ("dccnet", "ncnet", "baseline-s", "baseline-sca", "baseline-saa", "baseline-sd", "tiny")
+
+preset_option = click.option(
+    "--preset", type=click.Choice(PRESETS), default="dccnet", show_default=True, help="Network."
+)
+set_option = click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Change a field of the preset, such as backbone=resnet50 or image_size=[320,320]; repeatable.",
+)
+seed_option = click.option("--seed", default=1, show_default=True, help="Of everything random.")
+
+
+@click.command()
+@preset_option
+@set_option
+@click.option("--data", metavar="LIST", help="CSV list of pairs to train on (docs/training.md).")
+@click.option("--synthetic", metavar="DIR", help="Train on warped views of the photographs in DIR.")
+@click.option("--validate", metavar="LIST", help="CSV list of pairs with keypoints to validate on.")
+@click.option("--root", metavar="DIR", help="Folder of the lists' pictures.  [default: the list's own]")
+@click.option("--one-based", is_flag=True, help="Keypoints count from 1, as in PF-PASCAL's lists.")
+@click.option(
+    "--protocol",
+    type=click.Choice(["bbox", "scnet", "img"]),
+    default="bbox",
+    show_default=True,
+    help="What the validation's PCK threshold is relative to.",
+)
+@click.option("--alpha", default=0.1, show_default=True, help="PCK threshold.")
+@click.option("--pairs", default=400, show_default=True, help="Synthetic pairs in an epoch.")
+@click.option(
+    "--weights",
+    default="imagenet",
+    show_default=True,
+    metavar="imagenet|random|FILE",
+    help="Weights of the backbone.",
+)
+@click.option("--epochs", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--batch-size", type=click.IntRange(2), default=16, show_default=True, help="Pairs.")
+@click.option("--learning-rate", default=5e-4, show_default=True, help="Of Adam.")
+@seed_option
+@click.option("--patience", type=click.IntRange(1), help="Stop after so many epochs without a better PCK.")
+@click.option("--cache-gb", default=4.0, show_default=True, help="Memory for features of the backbone.")
+@click.option("-o", "--output", metavar="DIR", help="Folder of the run.")
+@click.option("--resume", metavar="DIR", help="Continue the run in DIR with its own settings.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.pass_context
+def train(
+    ctx: click.Context,
+    /,
+    preset: str,
+    changes: tuple[str, ...],
+    output: str | None,
+    resume: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Train a network by weak supervision: pairs of one category, no keypoints needed.
+
+    \b
+    dcc train --preset tiny --data pairs.csv --validate test.csv -o runs/tiny
+    dcc train --preset tiny --synthetic photos/ -o runs/warps
+    dcc train --resume runs/tiny
+
+    The run's folder receives best.safetensors, last.safetensors, the state to resume from, the
+    configuration, a log and TensorBoard events.
+    """
+    from runtime.console import note
+    from runtime.errors import UsageError
+
+    if (output is None) == (resume is None):
+        raise UsageError("name the run's folder with -o, or a run to continue with --resume")
+    if resume is not None:
+        given = {
+            name
+            for name in (*options, "preset", "changes")
+            if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        }
+        if given - {"epochs"}:
+            raise UsageError("--resume takes its settings from the run; only --epochs may be changed")
+    _require_torch()
+    from training.allocator import keep_freed_memory
+    from training.run import resume_run, start_run
+
+    keep_freed_memory()
+    if resume is not None:
+        folder, progress = resume_run(resume, options["epochs"] if given else None)
+    else:
+        assert output is not None
+        folder, progress = start_run(output, _config(preset, changes), options)
+    result = {"best": str(folder.best), "last": str(folder.last), **dataclasses.asdict(progress)}
+    if progress.best_pck == float("-inf"):  # JSON has no infinity
+        result["best_pck"] = None
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        click.echo(folder.best)
+    note(f"next: dcc export {folder.best} -o BUNDLE")
+
+
+@click.command()
+@preset_option
+@set_option
+@click.option(
+    "--weights",
+    default="random",
+    show_default=True,
+    metavar="imagenet|random|FILE",
+    help="Weights of the backbone.",
+)
+@seed_option
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="File to write.")
+def init(preset: str, changes: tuple[str, ...], weights: str, seed: int, output: Path) -> None:
+    """Write an untrained network: random weights after the backbone.
+
+    For timing, for trying an export, and as a baseline. Its matches mean nothing.
+    """
+    from runtime.console import note
+
+    _require_torch()
+    import torch
+
+    from dccnet.checkpoint import save_checkpoint
+    from dccnet.model import DCCNet
+    from dccnet.pretrained import load_backbone_weights
+
+    config = _config(preset, changes)
+    torch.manual_seed(seed)
+    model = DCCNet(config)
+    load_backbone_weights(model.backbone, config.backbone, weights)
+    save_checkpoint(model, output)
+    click.echo(output)
+    note(_summary(model))
+
+
+@click.command("import")
+@click.argument("official", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="File to write.")
+def import_(official: Path, output: Path) -> None:
+    """Convert the authors' DCCNet or NC-Net checkpoint OFFICIAL (.pth.tar) to .safetensors.
+
+    The pickle is read without running any code in it. Every tensor must have its place and shape.
+    """
+    from runtime.console import note
+
+    _require_torch()
+    from dccnet.checkpoint import save_checkpoint
+    from dccnet.official import import_official
+
+    model = import_official(official)
+    save_checkpoint(model, output)
+    click.echo(output)
+    note(f"{len(model.state_dict())} tensors; {_summary(model)}")
+    note(f"next: dcc export {output} -o BUNDLE")
+
+
+def _summary(model: DCCNet) -> str:
+    from dccnet.checkpoint import parameters
+
+    config = model.config
+    height, width = config.image_size
+    return (
+        f"{config.backbone} at {height}x{width}, branches {' and '.join(config.branches)}, "
+        f"4D kernels {config.consensus_kernels}, {parameters(model) / 1e6:.1f} M weights"
+    )
+
+
+def _config(preset: str, changes: tuple[str, ...]) -> ModelConfig:
+    """A preset with ``field=value`` changes. Raises :class:`~runtime.errors.UsageError`."""
+    from dccnet import config as configs
+    from runtime.errors import UsageError
+
+    config = configs.PRESETS[preset]
+    fields = {field.name for field in dataclasses.fields(config)}
+    values = {}
+    for change in changes:
+        name, equals, text = change.partition("=")
+        if not equals or name not in fields:
+            raise UsageError(f"--set takes FIELD=VALUE with a field of {', '.join(sorted(fields))}")
+        try:
+            values[name] = json.loads(text)
+        except ValueError:
+            values[name] = text  # a bare word, such as a backbone's name
+    try:
+        return configs.ModelConfig.from_json(json.dumps(json.loads(config.to_json()) | values))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _require_torch() -> None:
+    from runtime.errors import DccError
+
+    try:
+        import safetensors
+        import torch
+
+        del safetensors, torch
+    except ImportError as error:
+        raise DccError(f"this needs {error.name}: pip install 'dccnet[train]'") from error

@@ -1,0 +1,73 @@
+"""A run's progress line, its TensorBoard events and its log of one JSON line for each event."""
+
+from __future__ import annotations
+
+import json
+from types import TracebackType
+from typing import Any
+
+from rich.progress import TaskID
+
+from evaluation.pck import DESCRIPTIONS
+from runtime.console import note, progress_bar
+from runtime.errors import DccError
+from training.settings import RunFolder, TrainSettings
+from training.trainer import Progress
+
+
+class RunReport:
+    """Listens to a :class:`~training.trainer.Trainer`; a context manager."""
+
+    def __init__(self, folder: RunFolder, settings: TrainSettings) -> None:
+        try:
+            from torch.utils.tensorboard.writer import SummaryWriter
+        except ImportError as error:
+            raise DccError("TensorBoard is not installed: pip install 'dccnet[train]'") from error
+        self._settings = settings
+        self._events: Any = SummaryWriter(str(folder.tensorboard))
+        self._log = (folder.path / "log.jsonl").open("a", encoding="utf-8")
+        self._bar = progress_bar("{task.fields[values]}")
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> RunReport:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+        self._events.close()
+        self._log.close()
+
+    def on_step(self, progress: Progress, steps: int, values: dict[str, float]) -> None:
+        total = steps * self._settings.epochs
+        if self._task is None:
+            self._task = self._bar.add_task("", total=total, values="")
+        self._bar.update(
+            self._task,
+            completed=steps * progress.epoch + progress.step,
+            description=f"epoch {progress.epoch + 1}/{self._settings.epochs}",
+            values=f"loss {values['loss']:+.4f}  positive {values['positive']:.4f}  "
+            f"negative {values['negative']:.4f}  {values['images_per_s']:.0f} images/s",
+        )
+        for name, value in values.items():
+            self._events.add_scalar(f"train/{name}", value, progress.total_steps)
+        self._write({"step": progress.total_steps, "epoch": progress.epoch + 1, **values})
+
+    def on_validation(self, progress: Progress, pck: float) -> None:
+        settings = self._settings
+        best = " (best)" if progress.stale_epochs == 0 else ""
+        when = f"epoch {progress.epoch}" if progress.epoch else "before training"
+        note(f"{when}: validation PCK@{settings.alpha:g} ({settings.protocol}) {pck:.2f}{best}")
+        self._events.add_scalar("validation/pck", pck, progress.total_steps)
+        self._events.flush()
+        protocol = f"{settings.protocol}: {DESCRIPTIONS[settings.protocol]}"
+        self._write({"epoch": progress.epoch, "pck": pck, "alpha": settings.alpha, "protocol": protocol})
+
+    def _write(self, record: dict[str, Any]) -> None:
+        self._log.write(json.dumps(record) + "\n")
+        self._log.flush()

@@ -1,0 +1,87 @@
+"""From settings to a trained network in a folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dccnet.checkpoint import load_checkpoint
+from dccnet.config import ModelConfig
+from dccnet.model import DCCNet
+from dccnet.pretrained import load_backbone_weights
+from evaluation.pairs import Pair, read_pairs
+from evaluation.pck import DESCRIPTIONS
+from runtime.console import note
+from training.reporting import RunReport
+from training.settings import RunFolder, TrainSettings, new_run_folder
+from training.synthetic import split_photographs, synthetic_pairs
+from training.trainer import Progress, Trainer
+
+VALIDATION_PAIRS = 100
+"""Synthetic pairs held out for validation."""
+
+
+def start_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> tuple[RunFolder, Progress]:
+    """Train a new network in the folder ``path``; ``options`` are fields of the settings."""
+    settings = TrainSettings(**options)
+    folder = new_run_folder(path)
+    training, validation = datasets(config, settings)
+    torch.manual_seed(settings.seed)
+    model = DCCNet(config)
+    load_backbone_weights(model.backbone, config.backbone, settings.weights)
+    folder.write_config(config, settings)
+    return folder, _train(model, training, validation, settings, folder, resume=False)
+
+
+def resume_run(path: str, epochs: int | None) -> tuple[RunFolder, Progress]:
+    """Continue the run in ``path``, to ``epochs`` in all where given."""
+    folder = RunFolder(Path(path))
+    config, settings = folder.read_config()
+    if epochs is not None:
+        settings = dataclasses.replace(settings, epochs=epochs)
+    training, validation = datasets(config, settings)
+    model = load_checkpoint(folder.last)  # the backbone; the trained rest comes from the state
+    folder.write_config(config, settings)
+    return folder, _train(model, training, validation, settings, folder, resume=True)
+
+
+def datasets(config: ModelConfig, settings: TrainSettings) -> tuple[list[Pair], list[Pair]]:
+    """Training and validation pairs."""
+
+    def read(path: str) -> list[Pair]:
+        return read_pairs(path, settings.root, one_based=settings.one_based)
+
+    validation = read(settings.validate) if settings.validate else []
+    if settings.data is not None:
+        training = read(settings.data)
+    else:
+        assert settings.synthetic is not None
+        seen, held_out = split_photographs(settings.synthetic, settings.seed)
+        training = synthetic_pairs(seen, settings.pairs, settings.seed, config.image_size)
+        validation = validation or synthetic_pairs(
+            held_out, VALIDATION_PAIRS, settings.seed + 1, config.image_size
+        )
+    return training, validation
+
+
+def _train(
+    model: DCCNet,
+    training: list[Pair],
+    validation: list[Pair],
+    settings: TrainSettings,
+    folder: RunFolder,
+    resume: bool,
+) -> Progress:
+    note(
+        f"{len(training)} training pairs, {len(validation)} validation pairs; "
+        f"PCK@{settings.alpha:g} {settings.protocol}: {DESCRIPTIONS[settings.protocol]}"
+    )
+    with RunReport(folder, settings) as report:
+        trainer = Trainer(model, training, validation, settings, folder, report)
+        if resume:
+            trainer.restore()
+        return trainer.run()

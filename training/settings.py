@@ -1,0 +1,104 @@
+"""What a run of ``dcc train`` was asked to do, and where it keeps its files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dccnet.config import ModelConfig
+from evaluation.pck import Protocol
+from runtime.errors import CheckpointError, UsageError
+from runtime.files import write_text
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """The paper's recipe is the default (spec §3)."""
+
+    data: str | None = None
+    """CSV list of pairs, or None for synthetic pairs."""
+    synthetic: str | None = None
+    """Folder of photographs to warp."""
+    root: str | None = None
+    """Folder that the pictures' paths in lists are relative to; None for the list's own."""
+    validate: str | None = None
+    """CSV list of pairs with keypoints; synthetic pairs validate on held-out photographs without."""
+    one_based: bool = False
+    """Whether keypoints in lists count from 1."""
+    protocol: Protocol = "bbox"
+    alpha: float = 0.1
+    pairs: int = 400
+    """Synthetic pairs in an epoch."""
+    weights: str = "imagenet"
+    """Of the backbone: ``imagenet``, ``random``, or a file."""
+    epochs: int = 5
+    batch_size: int = 16
+    learning_rate: float = 5e-4
+    seed: int = 1
+    patience: int | None = None
+    """Stop after this many epochs without a better validation PCK; None to run all."""
+    cache_gb: float = 4.0
+    """Memory for features of the frozen backbone."""
+
+    def __post_init__(self) -> None:
+        if (self.data is None) == (self.synthetic is None):
+            raise UsageError("train on a list of pairs (--data) or on photographs (--synthetic)")
+        if self.batch_size < 2:
+            raise UsageError("--batch-size must be at least 2: negatives come from within the batch")
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The files of one training run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def last(self) -> Path:
+        return self.path / "last.safetensors"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "best.safetensors"
+
+    @property
+    def state(self) -> Path:
+        return self.path / "last.state.pt"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    def write_config(self, model: ModelConfig, settings: TrainSettings) -> None:
+        content = {"model": json.loads(model.to_json()), "training": dataclasses.asdict(settings)}
+        write_text(self.config, json.dumps(content, indent=2) + "\n")
+
+    def read_config(self) -> tuple[ModelConfig, TrainSettings]:
+        """Raises :class:`CheckpointError` where there is no run to resume."""
+        try:
+            content: dict[str, Any] = json.loads(self.config.read_text(encoding="utf-8"))
+            model = ModelConfig.from_json(json.dumps(content["model"]))
+            return model, TrainSettings(**content["training"])
+        except FileNotFoundError:
+            raise CheckpointError(f"{self.path} holds no training run: there is no config.json") from None
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise CheckpointError(f"{self.config} is damaged ({error}): start a new run") from error
+
+
+def new_run_folder(path: str | os.PathLike[str]) -> RunFolder:
+    """Raises :class:`UsageError` where a run already lives there."""
+    folder = RunFolder(Path(path))
+    if folder.config.exists():
+        raise UsageError(
+            f"{path} already holds a run: continue it with dcc train --resume {path}, or name another "
+            "folder"
+        )
+    return folder
