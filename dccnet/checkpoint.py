@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from dccnet.config import ModelConfig
@@ -24,7 +24,7 @@ def save_checkpoint(model: DCCNet, path: str | os.PathLike[str]) -> None:
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     metadata = {"format": _FORMAT, "schema": str(_SCHEMA), "config": model.config.to_json()}
     with atomic_path(path) as temporary:
-        save_file(state, temporary, metadata)
+        temporary.write_bytes(save(state, metadata))  # save_file would make it the owner's alone
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> DCCNet:

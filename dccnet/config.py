@@ -130,7 +130,7 @@ PRESETS: dict[str, ModelConfig] = {
     # For a laptop's CPU; sizes chosen by measuring, see docs/tiny.md.
     "tiny": ModelConfig(
         backbone="efficientnet-lite0",
-        image_size=(320, 320),
+        image_size=(256, 256),
         context_kernel=9,
         context_channels=128,
         consensus_kernels=(3, 3),

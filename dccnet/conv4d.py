@@ -68,6 +68,8 @@ def _offsets(taps: torch.Size) -> list[tuple[int, ...]]:
 
 def _shift(slices: Tensor, offset: tuple[int, ...]) -> Tensor:
     """``y[i] = slices[i + offset]`` along the axes after the batch, zero where that is outside."""
+    if any(abs(o) >= side for o, side in zip(offset, slices.shape[1:], strict=False)):
+        return torch.zeros_like(slices)  # a kernel wider than the grid
     amounts = [0] * (2 * (slices.ndim - 1 - len(offset)))
     for o in reversed(offset):
         amounts += [-o, o]  # a negative amount crops

@@ -52,8 +52,13 @@ def write_onnx(graph: EncoderGraph | MatcherGraph, path: Path) -> Graph:
             dynamic_shapes=(tuple(shapes),) if isinstance(graph, MatcherGraph) else shapes,
             verbose=False,
         )
-        assert program is not None
-        program.save(str(path), external_data=False)
+    assert program is not None
+    model = program.model_proto
+    # The exporter notes the stack trace of every node: paths of this machine, and half of the file.
+    for part in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    onnx.save(model, str(path))
     return describe(path)
 
 

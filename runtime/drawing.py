@@ -97,5 +97,5 @@ def _dot(canvas: Image, point: NDArray[np.float64], colour: tuple[int, ...], rad
 def _label(canvas: Image, point: NDArray[np.float64], text: str, radius: int) -> None:
     x, y = np.rint(point).astype(int)
     origin = (int(x) + radius + 3, int(y) - radius)
-    for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, radius / 12, colour, width, cv2.LINE_AA)
+    for colour, width in (((0, 0, 0), 4), ((255, 255, 255), 2)):
+        cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, radius / 8, colour, width, cv2.LINE_AA)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from dccnet.checkpoint import load_checkpoint
+from dccnet.checkpoint import load_checkpoint, save_checkpoint
 from dccnet.config import ModelConfig
 from dccnet.model import DCCNet
 from dccnet.pretrained import load_backbone_weights
@@ -34,6 +34,7 @@ def start_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> tup
     model = DCCNet(config)
     load_backbone_weights(model.backbone, config.backbone, settings.weights)
     folder.write_config(config, settings)
+    save_checkpoint(model, folder.start)
     return folder, _train(model, training, validation, settings, folder, resume=False)
 
 
@@ -44,7 +45,7 @@ def resume_run(path: str, epochs: int | None) -> tuple[RunFolder, Progress]:
     if epochs is not None:
         settings = dataclasses.replace(settings, epochs=epochs)
     training, validation = datasets(config, settings)
-    model = load_checkpoint(folder.last)  # the backbone; the trained rest comes from the state
+    model = load_checkpoint(folder.start)  # the backbone; the trained rest comes from the state
     folder.write_config(config, settings)
     return folder, _train(model, training, validation, settings, folder, resume=True)
 

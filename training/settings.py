@@ -62,6 +62,11 @@ class RunFolder:
         return self.path / "config.json"
 
     @property
+    def start(self) -> Path:
+        """The network before training."""
+        return self.path / "start.safetensors"
+
+    @property
     def last(self) -> Path:
         return self.path / "last.safetensors"
 

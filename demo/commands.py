@@ -1,0 +1,69 @@
+"""``dcc demo``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("demo-output"),
+    show_default=True,
+    help="Folder to write to.",
+)
+@click.option("--seed", default=1, show_default=True, help="Of everything random.")
+@click.option("--json", "as_json", is_flag=True, help="Print the measurements as JSON.")
+def demo(output: Path, seed: int, as_json: bool) -> None:
+    """Train a small DCCNet, export it, match a pair and a video, and measure against known truth.
+
+    Takes some minutes on two cores. Needs pip install 'dccnet[demo]' and no other download.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from runtime.console import note
+    from runtime.errors import DccError, UsageError
+
+    if output.exists() and any(output.iterdir()):
+        raise UsageError(f"{output} is not empty: name another folder with -o")
+    try:
+        from demo.run import run_demo
+    except ImportError as error:
+        raise DccError(f"the demo needs {error.name}: pip install 'dccnet[demo]'") from error
+    from training.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    report = run_demo(output, seed)
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(report)))
+        return
+    table = Table("measured", "this network", "for comparison")
+    table.add_row(
+        "PCK@0.1 (of the picture's side), held-out warps",
+        f"{report.pck_after:.1f} %",
+        f"{report.pck_before:.1f} % before training, {report.pck_nearest_neighbour:.1f} % nearest neighbour",
+    )
+    height, width = report.stereo_size
+    table.add_row(
+        f"stereo pair, {width}x{height}, mean error",
+        f"{report.stereo_mean_error:.1f} px",
+        f"{report.stereo_mean_error_nearest_neighbour:.1f} px nearest neighbour",
+    )
+    table.add_row(
+        "video, 640x480, mean error",
+        f"{report.video_mean_error:.1f} px",
+        f"{report.video_mean_error_unmoved:.1f} px if nothing had moved",
+    )
+    table.add_row("video, annotated and written", f"{report.video_frames_per_s:.1f} frames/s", "")
+    table.add_row("ONNX against PyTorch, same best cell", f"{report.identical_cells:.2%}", "")
+    table.add_row("time, training / in all", f"{report.training_seconds:.0f} s", f"{report.total_seconds:.0f} s")
+    Console(highlight=False).print(table)
+    note(f"look at {output}/matches.png, points.png, warped.png and video-matched.mp4")
+    note(f"next: dcc match {output}/bundle A.jpg B.jpg -o matches.jpg")

@@ -1,0 +1,107 @@
+"""Photographs that arrive with scikit-image's wheel, and pairs whose truth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import DccError
+from runtime.images import Image, write_image
+
+TRAINING = ("astronaut", "camera", "coins", "gravel", "rocket", "retina", "brick", "page")
+HELD_OUT = ("cat", "coffee")
+
+VIDEO_SIZE = (640, 480)
+"""(width, height) in pixels."""
+VIDEO_FRAMES = 75
+VIDEO_RATE = 25.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KnownPair:
+    """Two pictures, and where points of A lie in B: ``(N, 2)`` pixels each."""
+
+    image_a: Image
+    image_b: Image
+    points_a: NDArray[np.float64]
+    points_b: NDArray[np.float64]
+
+
+def photograph(name: str) -> Image:
+    """One of scikit-image's pictures, uint8 BGR. Raises :class:`DccError` where it is not installed."""
+    try:
+        from skimage import data
+    except ImportError as error:
+        raise DccError("the demo's photographs are not installed: pip install 'dccnet[demo]'") from error
+    rgb = np.asarray(getattr(data, name)(), np.uint8)
+    if rgb.ndim == 2:
+        rgb = np.repeat(rgb[..., None], 3, axis=2)
+    return np.ascontiguousarray(rgb[..., 2::-1])
+
+
+def write_photographs(folder: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        write_image(folder / f"{name}.png", photograph(name))
+
+
+def stereo_pair(spacing: int = 12) -> KnownPair:
+    """A motorcycle from two places (Middlebury 2014), its measured disparity as truth on a lattice."""
+    try:
+        from skimage import data
+    except ImportError as error:
+        raise DccError("the demo's photographs are not installed: pip install 'dccnet[demo]'") from error
+    left, right, disparity = data.stereo_motorcycle()
+    y, x = np.mgrid[spacing // 2 : left.shape[0] : spacing, spacing // 2 : left.shape[1] : spacing]
+    points = np.stack([x.ravel(), y.ravel()], axis=1)
+    shift = disparity[points[:, 1], points[:, 0]]
+    moved = points - np.c_[shift, np.zeros_like(shift)]
+    known = np.isfinite(shift) & (moved[:, 0] >= 0)
+    return KnownPair(
+        np.ascontiguousarray(left[..., ::-1]),
+        np.ascontiguousarray(right[..., ::-1]),
+        points[known].astype(np.float64),
+        moved[known].astype(np.float64),
+    )
+
+
+def camera_path(image: Image) -> Iterator[tuple[Image, NDArray[np.float64]]]:
+    """Frames of a camera that moves over a photograph, with the homography photograph -> frame, 3×3.
+
+    The first frame's is the reference's: a centred view.
+    """
+    width, height = VIDEO_SIZE
+    for t in np.linspace(0, 1, VIDEO_FRAMES):
+        homography = _camera(t, (image.shape[1], image.shape[0]))
+        frame = cv2.warpPerspective(
+            image, homography, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+        )
+        yield np.asarray(frame, np.uint8), homography
+
+
+def _camera(t: float, size: tuple[int, int]) -> NDArray[np.float64]:
+    """Pan, zoom, roll and a little tilt, at time ``t`` in [0, 1] over a picture (width, height)."""
+    width, height = VIDEO_SIZE
+    turn = 2 * np.pi * t
+    zoom = 1.25 * max(width / size[0], height / size[1]) * (1 + 0.12 * np.sin(turn))
+    roll = np.deg2rad(10) * np.sin(turn)
+    to_centre = np.array([[1, 0, -(size[0] - 1) / 2], [0, 1, -(size[1] - 1) / 2], [0, 0, 1]])
+    cos, sin = zoom * np.cos(roll), zoom * np.sin(roll)
+    rotate = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+    tilt = np.eye(3)
+    tilt[2, :2] = 1e-4 * np.sin(turn), 1e-4 * (1 - np.cos(turn))
+    x, y = 40 * np.sin(turn), 25 * (1 - np.cos(turn))
+    back = np.array([[1, 0, (width - 1) / 2 + x], [0, 1, (height - 1) / 2 + y], [0, 0, 1]])
+    homography: NDArray[np.float64] = back @ tilt @ rotate @ to_centre
+    return homography
+
+
+def apply_homography(homography: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``(N, 2)`` pixels -> ``(N, 2)`` pixels."""
+    mapped = np.c_[points, np.ones(len(points))] @ homography.T
+    divided: NDArray[np.float64] = mapped[:, :2] / mapped[:, 2:]
+    return divided

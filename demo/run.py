@@ -1,0 +1,201 @@
+"""The whole road on photographs that pip brings: train, export, match a pair and a video, measure."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dccnet.checkpoint import load_checkpoint
+from dccnet.config import PRESETS
+from dccnet.model import DCCNet
+from demo.photographs import (
+    HELD_OUT,
+    TRAINING,
+    VIDEO_RATE,
+    KnownPair,
+    apply_homography,
+    camera_path,
+    photograph,
+    stereo_pair,
+    write_photographs,
+)
+from evaluation.baseline import nearest_neighbour
+from evaluation.pairs import Pair, file_picture
+from evaluation.pck import mean_pck
+from export.build import STEPS, export_bundle
+from export.verify import PICTURES
+from runtime.commands import match_video
+from runtime.console import note, steps
+from runtime.correspondences import Correspondences
+from runtime.drawing import draw_points
+from runtime.files import write_text
+from runtime.geometry import cell_pixels
+from runtime.images import find_images, write_image
+from runtime.matcher import Matcher
+from runtime.video import video_writer
+from training.features import FeatureCache
+from training.run import start_run
+from training.synthetic import synthetic_pairs
+
+EPOCHS = 3
+PAIRS = 320
+HELD_OUT_PAIRS = 60
+HELD_OUT_SEED = 1000
+VIDEO_LATTICE = (6, 8)  # points followed through the video, rows and columns
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DemoReport:
+    """What the demo measured; errors in pixels of the pictures named."""
+
+    training_seconds: float
+    pck_nearest_neighbour: float
+    pck_before: float
+    pck_after: float
+    identical_cells: float
+    stereo_mean_error: float
+    stereo_mean_error_nearest_neighbour: float
+    stereo_size: tuple[int, int]
+    video_mean_error: float
+    video_mean_error_unmoved: float
+    video_frames: int
+    video_frames_per_s: float
+    total_seconds: float
+
+
+def run_demo(folder: Path, seed: int) -> DemoReport:
+    """Write everything into ``folder`` and return the measurements."""
+    started = time.perf_counter()
+    note("1/5  photographs from scikit-image")
+    write_photographs(folder / "photographs", TRAINING)
+    write_photographs(folder / "held-out", HELD_OUT)
+    pair = stereo_pair()
+    write_image(folder / "stereo-a.png", pair.image_a)
+    write_image(folder / "stereo-b.png", pair.image_b)
+    config = PRESETS["tiny"]
+    held_out = synthetic_pairs(
+        find_images(folder / "held-out"), HELD_OUT_PAIRS, HELD_OUT_SEED, config.image_size
+    )
+
+    note("2/5  training 'tiny' on warped views of them")
+    training_started = time.perf_counter()
+    run, _ = start_run(
+        str(folder / "run"),
+        config,
+        {
+            "synthetic": str(folder / "photographs"),
+            "epochs": EPOCHS,
+            "pairs": PAIRS,
+            "seed": seed,
+        },
+    )
+    training_seconds = time.perf_counter() - training_started
+    before, after = load_checkpoint(run.start), load_checkpoint(run.best)
+
+    note("3/5  exporting to ONNX")
+    with steps("exporting", STEPS) as step:
+        bundle = export_bundle(after, folder / "bundle", find_images(PICTURES), on_step=step)
+    verification = bundle.manifest.verification
+    assert verification is not None
+
+    note("4/5  matching a stereo pair whose disparity is known")
+    matcher = Matcher.open(bundle)
+    matched = matcher.match(pair.image_a, pair.image_b)
+    _draw_stereo(matched, pair, folder)
+
+    note("5/5  following points through a video whose camera motion is known")
+    frames, video_error, unmoved_error, rate = _video(matcher, folder)
+    report = DemoReport(
+        training_seconds=training_seconds,
+        pck_nearest_neighbour=_pck(after, held_out, learned=False),
+        pck_before=_pck(before, held_out),
+        pck_after=_pck(after, held_out),
+        identical_cells=verification.identical_cells,
+        stereo_mean_error=_mean_error(matched, pair),
+        stereo_mean_error_nearest_neighbour=_mean_error(_stereo_baseline(after, folder), pair),
+        stereo_size=matched.size_a,
+        video_mean_error=video_error,
+        video_mean_error_unmoved=unmoved_error,
+        video_frames=frames,
+        video_frames_per_s=rate,
+        total_seconds=time.perf_counter() - started,
+    )
+    write_text(folder / "summary.json", json.dumps(dataclasses.asdict(report), indent=2) + "\n")
+    return report
+
+
+def _pck(model: DCCNet, pairs: list[Pair], learned: bool = True) -> float:
+    from dccnet.inference import match_features
+
+    features = FeatureCache(model, budget=10**9)
+
+    def match(pair: Pair) -> Correspondences:
+        (a, size_a), (b, size_b) = map(features.features_and_size, (pair.source, pair.target))
+        if not learned:
+            return nearest_neighbour(a, b, size_a, size_b)
+        return match_features(model, model.describe(a), model.describe(b), size_a, size_b)
+
+    return mean_pck(pairs, match, alpha=0.1, protocol="img")
+
+
+def _stereo_baseline(model: DCCNet, folder: Path) -> Correspondences:
+    features = FeatureCache(model, budget=0)
+    (a, size_a), (b, size_b) = (
+        features.features_and_size(file_picture(folder / f"stereo-{side}.png")) for side in "ab"
+    )
+    return nearest_neighbour(a, b, size_a, size_b)
+
+
+def _mean_error(result: Correspondences, pair: KnownPair) -> float:
+    moved = result.transfer(pair.points_a, from_="a")
+    return float(np.linalg.norm(moved - pair.points_b, axis=1).mean())
+
+
+def _draw_stereo(result: Correspondences, pair: KnownPair, folder: Path) -> None:
+    write_image(folder / "matches.png", result.draw(pair.image_a, pair.image_b))
+    some = np.linspace(0, len(pair.points_a) - 1, 12).astype(int)
+    points = pair.points_a[some]
+    moved = result.transfer(points, from_="a")
+    write_image(folder / "points.png", draw_points(pair.image_a, pair.image_b, points, moved))
+    write_image(folder / "warped.png", result.warp(pair.image_a, onto="b"))
+    result.save(folder / "matches.json")
+
+
+def _video(matcher: Matcher, folder: Path) -> tuple[int, float, float, float]:
+    """Frames, mean error, mean error of points that do not move (both in pixels), frames/s."""
+    source, output = folder / "video.mp4", folder / "video-matched.mp4"
+    homographies = []
+    with video_writer(source, VIDEO_RATE) as writer:
+        for frame, homography in camera_path(photograph(HELD_OUT[-1])):
+            if not homographies:
+                write_image(folder / "video-reference.png", frame)
+            homographies.append(homography)
+            writer.write(frame)
+    size = frame.shape[:2]
+    points = _inner_lattice((size[0], size[1]))
+    started = time.perf_counter()
+    match_video(matcher, str(folder / "video-reference.png"), str(source), [output], points)
+    seconds = time.perf_counter() - started
+    lines = output.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines()
+    records: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    errors, unmoved = [], []
+    to_photograph = np.linalg.inv(homographies[0])
+    for record, homography in zip(records, homographies, strict=True):
+        truth = apply_homography(homography @ to_photograph, points)
+        inside = ((truth >= 0) & (truth <= [size[1] - 1, size[0] - 1])).all(axis=1)
+        errors.append(np.linalg.norm(np.array(record["points_b"]) - truth, axis=1)[inside])
+        unmoved.append(np.linalg.norm(points - truth, axis=1)[inside])
+    mean = [float(np.concatenate(values).mean()) for values in (errors, unmoved)]
+    return len(records), mean[0], mean[1], len(records) / seconds
+
+
+def _inner_lattice(size: tuple[int, int]) -> NDArray[np.float64]:
+    lattice = cell_pixels(VIDEO_LATTICE, size).reshape(-1, 2)
+    centre = np.array([size[1] - 1, size[0] - 1]) / 2
+    return centre + 0.8 * (lattice - centre)

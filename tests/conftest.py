@@ -1,0 +1,99 @@
+"""Small networks, bundles and pictures that the tests share."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from dccnet.checkpoint import save_checkpoint
+from dccnet.config import ModelConfig
+from dccnet.model import DCCNet
+from export.build import export_bundle
+from export.verify import PICTURES
+from runtime.bundle import Bundle
+from runtime.images import Image, read_image
+
+HERE = Path(__file__).parent
+SMALL = ModelConfig(
+    backbone="resnet18",
+    image_size=(96, 80),
+    context_kernel=5,
+    context_channels=24,
+    consensus_kernels=(3, 3),
+    consensus_channels=(4, 1),
+)
+ONE_BRANCH = {"fusion": None, "embedding": False, "auxiliary_loss": False}
+
+
+def build(config: ModelConfig, seed: int = 0) -> DCCNet:
+    torch.manual_seed(seed)
+    return DCCNet(config).eval()
+
+
+@pytest.fixture(scope="session")
+def golden() -> dict[str, torch.Tensor]:
+    """Outputs of the authors' own code; golden.md says what each array is."""
+    with np.load(HERE / "golden.npz") as arrays:
+        return {name: torch.from_numpy(np.asarray(arrays[name])) for name in arrays.files}
+
+
+@pytest.fixture(scope="session")
+def small_model() -> DCCNet:
+    return build(SMALL)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(small_model: DCCNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("checkpoint") / "small.safetensors"
+    save_checkpoint(small_model, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def pictures() -> list[Path]:
+    return sorted(PICTURES.glob("*.jpg"))
+
+
+@pytest.fixture(scope="session")
+def photos(pictures: list[Path]) -> list[Image]:
+    return [read_image(path) for path in pictures]
+
+
+@pytest.fixture(scope="session")
+def bundle(
+    small_model: DCCNet, pictures: list[Path], tmp_path_factory: pytest.TempPathFactory
+) -> Bundle:
+    path = tmp_path_factory.mktemp("bundles") / "small"
+    return export_bundle(small_model, path, pictures, heatmaps=True)
+
+
+@pytest.fixture(scope="session")
+def video(photos: list[Image], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve frames, 160x120, panning over a photograph."""
+    path = tmp_path_factory.mktemp("video") / "pan.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25.0, (160, 120))
+    for shift in range(12):
+        writer.write(np.ascontiguousarray(photos[0][20:140, 4 * shift : 4 * shift + 160]))
+    writer.release()
+    return path
+
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def dcc() -> Cli:
+    """The real command in its own process."""
+
+    def run(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "cli", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)  # type: ignore[call-overload,no-any-return]
+
+    return run

@@ -1,0 +1,191 @@
+"""The authors' files, rebuilt with random values in the layout that spec §5 describes."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from dccnet.model import DCCNet
+from dccnet.official import import_official
+from runtime.errors import CheckpointError
+
+State = collections.OrderedDict[str, Tensor]
+
+
+def consensus_state(prefix: str, kernels: tuple[int, ...], channels: tuple[int, ...]) -> State:
+    state: State = collections.OrderedDict()
+    for i, (k, cin, cout) in enumerate(zip(kernels, (1, *channels[:-1]), channels, strict=True)):
+        state[f"{prefix}.conv.{2 * i}.weight"] = torch.randn(k, cout, cin, k, k, k) * 0.05
+        state[f"{prefix}.conv.{2 * i}.bias"] = torch.randn(cout) * 0.05
+    return state
+
+
+def backbone_state(name: str = "resnet101") -> State:
+    net = getattr(models, name)(weights=None)
+    parts = [net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2, net.layer3]
+    sequence = nn.Sequential(*parts)
+    return collections.OrderedDict(
+        (f"FeatureExtraction.model.{key}", value) for key, value in sequence.state_dict().items()
+    )
+
+
+def dccnet_state() -> State:
+    torch.manual_seed(0)
+    state = backbone_state()
+    state["SpatialContextEncoder.embeddingFea.0.weight"] = torch.randn(1024, 1649, 1, 1) * 0.02
+    state["SpatialContextEncoder.embeddingFea.0.bias"] = torch.zeros(1024)
+    state.update(consensus_state("NeighConsensus", (5, 5, 5), (16, 16, 1)))
+    state.update(consensus_state("DynamicFusionNet.extract_corrfeas", (5, 5, 5), (16, 16, 1)))
+    state["DynamicFusionNet.att.0.weight"] = torch.randn(2, 1250, 1, 1) * 0.02
+    state["DynamicFusionNet.att.0.bias"] = torch.zeros(2)
+    return state
+
+
+def write(path: Path, state: State, **extra: object) -> Path:
+    """As the authors' training script writes it: a legacy pickle with its arguments in it."""
+    content = {
+        "epoch": 5,
+        "args": argparse.Namespace(lr=0.0005, ncons_kernel_sizes=[5, 5, 5], image_size=400),
+        "state_dict": state,
+        "optimizer": {"state": {}, "param_groups": [{"lr": 0.0005}]},
+        "train_loss": np.zeros(5),
+        "val_loss": np.zeros(5, np.float32),
+        "val_pck": np.array([0.7, 0.8]),
+        "best_val_pck": np.float64(0.8),
+        **extra,
+    }
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def official(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, State]:
+    state = dccnet_state()
+    return write(tmp_path_factory.mktemp("official") / "best_dccnet.pth.tar", state), state
+
+
+def test_all_580_tensors_arrive_in_their_places(official: tuple[Path, State]) -> None:
+    path, state = official
+    assert len(state) == 580
+    model = import_official(path)
+    ours = model.state_dict()
+    assert len(ours) == 580
+    assert model.config.image_size == (400, 400)
+    assert torch.equal(
+        ours["backbone.trunk.layer3.22.conv3.weight"], state["FeatureExtraction.model.6.22.conv3.weight"]
+    )
+    stored = state["DynamicFusionNet.extract_corrfeas.conv.2.weight"]
+    natural = ours["fusion.embedding.layers.1.weight"]
+    # stored (k_hA, out, in, k_wA, k_hB, k_wB), ours (out, in, k_hA, k_wA, k_hB, k_wB)
+    assert natural[7, 3, 1, 2, 4, 0] == stored[1, 7, 3, 2, 4, 0]
+
+
+def test_the_imported_network_runs_at_400x400(official: tuple[Path, State]) -> None:
+    model = import_official(official[0])
+    with torch.no_grad():
+        z = model.extract(torch.rand(1, 3, 400, 400))
+        features = model.describe(z)
+    assert z.shape == (1, 1024, 25, 25)
+    assert features["context"].shape == (1, 1024, 25, 25)
+    with torch.no_grad():
+        scores = model.match(features, features).scores
+    torch.testing.assert_close(scores.on_a.sum(2), torch.ones(1, 625))
+
+
+def test_prefixes_of_old_files_are_understood(tmp_path: Path) -> None:
+    state = backbone_state("resnet18")
+    state.update(consensus_state("NeighConsensus", (3, 3), (16, 1)))
+    renamed = collections.OrderedDict(
+        (f"module.{key.replace('.model.', '.vgg.')}", value)
+        for key, value in state.items()
+        if not key.endswith("num_batches_tracked")
+    )
+    model = import_official(write(tmp_path / "ivd.pth.tar", renamed))
+    assert model.config.branches == ("local",)
+    assert model.config.consensus_kernels == (3, 3)
+    assert model.config.consensus_channels == (16, 1)
+    assert model.config.backbone == "resnet18"
+
+
+def test_vgg_ncnet(tmp_path: Path) -> None:
+    features = models.vgg16(weights=None).features[:24]
+    state: State = collections.OrderedDict(
+        (f"FeatureExtraction.model.{key}", value) for key, value in features.state_dict().items()
+    )
+    state.update(consensus_state("NeighConsensus", (5, 5, 5), (16, 16, 1)))
+    assert import_official(write(tmp_path / "v.pth.tar", state)).config.backbone == "vgg16"
+
+
+def _drop(state: State) -> None:
+    del state["NeighConsensus.conv.2.bias"], state["FeatureExtraction.model.1.weight"]
+
+
+def _rename(state: State) -> None:
+    state["Surprise.weight"] = state.pop("DynamicFusionNet.att.0.bias")
+
+
+def _reshape(state: State) -> None:
+    state["SpatialContextEncoder.embeddingFea.0.bias"] = torch.zeros(3)
+
+
+@pytest.mark.parametrize(
+    ("damage", "parts"),
+    [
+        (_drop, ["missing backbone.trunk.bn1.weight (64,)"]),
+        (_rename, ["unexpected Surprise.weight", "missing fusion.attend.bias (2,)"]),
+        (_reshape, ["context_encoder.embed.bias is (3,) and should be (1024,)"]),
+    ],
+)
+def test_every_misfit_is_named(
+    official: tuple[Path, State],
+    tmp_path: Path,
+    damage: Callable[[State], None],
+    parts: list[str],
+) -> None:
+    state = collections.OrderedDict(official[1])
+    damage(state)
+    with pytest.raises(CheckpointError) as error:
+        import_official(write(tmp_path / "x.pth.tar", state))
+    assert all(part in str(error.value) for part in parts), error.value
+
+
+def test_a_pickle_with_code_is_not_executed(tmp_path: Path) -> None:
+    trap = tmp_path / "executed"
+
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.system, (f"touch {trap}",)
+
+    path = write(tmp_path / "bomb.pth.tar", backbone_state("resnet18"), args=Bomb())
+    with pytest.raises(CheckpointError, match="does not run code"):
+        import_official(path)
+    assert not trap.exists()
+
+
+def test_other_files_are_refused(tmp_path: Path, checkpoint: Path) -> None:
+    text = tmp_path / "text.pth.tar"
+    text.write_text("not a checkpoint")
+    torch.save({"state_dict": {"a": torch.zeros(1)}}, tmp_path / "other.pth.tar")
+    for path, message in (
+        (text, "cannot be read"),
+        (checkpoint, "cannot be read|no neighbourhood consensus"),
+        (tmp_path / "other.pth.tar", "no neighbourhood consensus"),
+        (tmp_path / "absent.pth.tar", "does not exist"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            import_official(path)
+
+
+def test_the_published_type_is_a_dccnet(official: tuple[Path, State]) -> None:
+    model = import_official(official[0])
+    assert isinstance(model, DCCNet)
+    assert model.config.auxiliary_loss and model.config.fusion == "dynamic"
