@@ -70,9 +70,9 @@ def main() -> None:
     by_rule, by_cell = nearest_neighbour_pck(model, pairs)
     scores = [row["pck"] for row in rows]
     print(f"protocol: {DESCRIPTIONS['bbox']}; {len(pairs)} pairs")
-    print(f"nearest neighbour, benchmarks' transfer (four cells blended)  {by_rule:.2f}")
-    print(f"nearest neighbour, nearest cell alone                        {by_cell:.2f}")
-    print(f"{options.preset}, {len(scores)} seeds                        {np.mean(scores):.2f} ± {np.std(scores):.2f}")
+    print(f"nearest neighbour, benchmarks' transfer (four cells blended): {by_rule:.2f}")
+    print(f"nearest neighbour, nearest cell alone: {by_cell:.2f}")
+    print(f"{options.preset}, {len(scores)} seeds: {np.mean(scores):.2f} ± {np.std(scores):.2f}")
     if options.json:
         result = {"runs": rows, "nearest_neighbour": by_rule, "nearest_neighbour_nearest_cell": by_cell}
         options.json.write_text(json.dumps(result, indent=2) + "\n")

@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from dccnet.backbone import BACKBONES
+
 BRANCHES = ("local", "context")
 FUSIONS = ("dynamic", "average")
 
@@ -49,6 +51,10 @@ class ModelConfig:
     def __post_init__(self) -> None:
         for name in ("image_size", "branches", "consensus_kernels", "consensus_channels"):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists only
+        _require(
+            self.backbone in BACKBONES,
+            f"unknown backbone '{self.backbone}': choose one of {', '.join(BACKBONES)}",
+        )
         _require(
             len(self.image_size) == 2 and min(self.image_size) >= 32,
             f"image_size must be (height, width), each at least 32 pixels, got {self.image_size}",

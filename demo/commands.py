@@ -34,7 +34,7 @@ def demo(output: Path, seed: int, as_json: bool) -> None:
     if output.exists() and any(output.iterdir()):
         raise UsageError(f"{output} is not empty: name another folder with -o")
     try:
-        from demo.run import run_demo
+        from demo.run import ALPHA, run_demo
     except ImportError as error:
         raise DccError(f"the demo needs {error.name}: pip install 'dccnet[demo]'") from error
     from training.allocator import keep_freed_memory
@@ -46,9 +46,10 @@ def demo(output: Path, seed: int, as_json: bool) -> None:
         return
     table = Table("measured", "this network", "for comparison")
     table.add_row(
-        "PCK@0.1 (of the picture's side), held-out warps",
+        f"PCK@{ALPHA} (box), held-out warps",
         f"{report.pck_after:.1f} %",
-        f"{report.pck_before:.1f} % before training, {report.pck_nearest_neighbour:.1f} % nearest neighbour",
+        f"{report.pck_before:.1f} % before training, "
+        f"{report.pck_nearest_neighbour:.1f} % nearest neighbour",
     )
     height, width = report.stereo_size
     table.add_row(
@@ -63,7 +64,9 @@ def demo(output: Path, seed: int, as_json: bool) -> None:
     )
     table.add_row("video, annotated and written", f"{report.video_frames_per_s:.1f} frames/s", "")
     table.add_row("ONNX against PyTorch, same best cell", f"{report.identical_cells:.2%}", "")
-    table.add_row("time, training / in all", f"{report.training_seconds:.0f} s", f"{report.total_seconds:.0f} s")
+    table.add_row(
+        "time, training / in all", f"{report.training_seconds:.0f} s", f"{report.total_seconds:.0f} s"
+    )
     Console(highlight=False).print(table)
     note(f"look at {output}/matches.png, points.png, warped.png and video-matched.mp4")
     note(f"next: dcc match {output}/bundle A.jpg B.jpg -o matches.jpg")

@@ -47,6 +47,7 @@ EPOCHS = 3
 PAIRS = 320
 HELD_OUT_PAIRS = 60
 HELD_OUT_SEED = 1000
+ALPHA = 0.05
 VIDEO_LATTICE = (6, 8)  # points followed through the video, rows and columns
 
 
@@ -141,7 +142,7 @@ def _pck(model: DCCNet, pairs: list[Pair], learned: bool = True) -> float:
             return nearest_neighbour(a, b, size_a, size_b)
         return match_features(model, model.describe(a), model.describe(b), size_a, size_b)
 
-    return mean_pck(pairs, match, alpha=0.1, protocol="img")
+    return mean_pck(pairs, match, ALPHA, "bbox")
 
 
 def _stereo_baseline(model: DCCNet, folder: Path) -> Correspondences:
@@ -170,7 +171,7 @@ def _draw_stereo(result: Correspondences, pair: KnownPair, folder: Path) -> None
 def _video(matcher: Matcher, folder: Path) -> tuple[int, float, float, float]:
     """Frames, mean error, mean error of points that do not move (both in pixels), frames/s."""
     source, output = folder / "video.mp4", folder / "video-matched.mp4"
-    homographies = []
+    homographies: list[NDArray[np.float64]] = []
     with video_writer(source, VIDEO_RATE) as writer:
         for frame, homography in camera_path(photograph(HELD_OUT[-1])):
             if not homographies:

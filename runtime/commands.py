@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -77,6 +79,7 @@ def match(
     if video is not None and images:
         raise UsageError("with --video, name the picture with --reference and no other")
     wanted = None if points is None else parse_points(points)
+    _quiet_opencv()
     matcher = Matcher.open(bundle, provider=provider, threads=threads)
     if not matcher.manifest.verified:
         warn(f"{bundle} is marked as not verified: its matches may differ from the network's")
@@ -90,6 +93,12 @@ def match(
         match_pair(matcher, image_a, others[0], targets, wanted, as_json)
     else:
         match_many(matcher, image_a, others, _folder_output(outputs), wanted, as_json)
+
+
+def _quiet_opencv() -> None:
+    """What OpenCV and FFmpeg print about damaged files, the command says in one sentence."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def parse_points(text: str) -> NDArray[np.float64]:

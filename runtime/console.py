@@ -30,6 +30,7 @@ def progress_bar(*columns: str) -> Progress:
         *(TextColumn(column) for column in columns),
         console=console,
         transient=True,
+        disable=not console.is_terminal,  # nothing to see in a log file
     )
 
 

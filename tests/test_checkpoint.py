@@ -15,9 +15,7 @@ from runtime.errors import CheckpointError
 from tests.conftest import SMALL, build
 
 
-def test_round_trip_keeps_every_value_and_the_configuration(
-    small_model: DCCNet, checkpoint: Path
-) -> None:
+def test_round_trip_keeps_every_value_and_the_configuration(small_model: DCCNet, checkpoint: Path) -> None:
     loaded = load_checkpoint(checkpoint)
     assert loaded.config == small_model.config
     assert not loaded.training
@@ -61,9 +59,7 @@ def test_every_misfit_is_named(tmp_path: Path) -> None:
         ({"format": "dccnet", "schema": "1"}, "describes no network"),
     ],
 )
-def test_foreign_metadata_is_refused(
-    tmp_path: Path, metadata: dict[str, str], message: str
-) -> None:
+def test_foreign_metadata_is_refused(tmp_path: Path, metadata: dict[str, str], message: str) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors", metadata)
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(tmp_path / "x.safetensors")

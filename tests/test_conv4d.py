@@ -77,9 +77,7 @@ def test_swapped_is_convolution_of_the_transposed_volume() -> None:
 
 
 @pytest.mark.parametrize(("cin", "cout"), [(1, 16), (16, 16), (16, 1)])
-def test_a_layer_is_few_convolution_calls(
-    cin: int, cout: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_layer_is_few_convolution_calls(cin: int, cout: int, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     for name in ("conv1d", "conv2d", "conv3d"):
         real = getattr(F, name)

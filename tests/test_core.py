@@ -66,7 +66,11 @@ def test_consensus_is_symmetric_on_unequal_grids() -> None:
 
 
 @given(
-    st.integers(1, 3), st.integers(1, 5), st.integers(1, 7), st.integers(1, 7), st.sampled_from([1, 3, 5, 9])
+    st.integers(1, 3),
+    st.integers(1, 5),
+    st.integers(1, 7),
+    st.integers(1, 7),
+    st.sampled_from([1, 3, 5, 9]),
 )
 @settings(max_examples=40, deadline=None)
 def test_self_similarity_is_the_dot_product_with_every_neighbour(
@@ -102,9 +106,7 @@ def test_l2_norm_has_its_epsilon_inside_the_root() -> None:
 
 @pytest.mark.parametrize("name", BACKBONES)
 @pytest.mark.parametrize("size", [(96, 80), (100, 65)])
-def test_backbones_give_the_grid_and_channels_that_they_promise(
-    name: str, size: tuple[int, int]
-) -> None:
+def test_backbones_give_the_grid_and_channels_that_they_promise(name: str, size: tuple[int, int]) -> None:
     torch.manual_seed(0)
     backbone = build_backbone(name)
     with torch.no_grad():

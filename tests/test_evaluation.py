@@ -90,7 +90,7 @@ def test_missing_and_binary_lists(folder: Path) -> None:
 
 def test_pck_by_hand() -> None:
     truth = np.array([[0.0, 0.0], [100.0, 40.0]])  # a box of 100 by 40
-    warped = truth + [[6.0, 8.0], [0.0, 10.1]]  # off by exactly 10 and by 10.1
+    warped = truth + np.array([[6.0, 8.0], [0.0, 10.1]])  # off by exactly 10 and by 10.1
     assert pair_pck(warped, truth, (50, 400), 0.1, "bbox") == 0.5
     assert pair_pck(warped, truth, (50, 400), 0.1, "img") == 1.0
     # At 224×224 of a 400×50 picture: (6, 8) becomes (3.36, 35.84), over 22.4; so does (0, 10.1).

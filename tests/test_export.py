@@ -108,9 +108,7 @@ def test_batch_is_dynamic_and_pictures_do_not_mix(bundle: Bundle, photos: list[I
         np.testing.assert_allclose(whole[i], part[0], atol=1e-6)
 
 
-def test_heatmaps_are_the_scores_that_the_matches_come_from(
-    bundle: Bundle, photos: list[Image]
-) -> None:
+def test_heatmaps_are_the_scores_that_the_matches_come_from(bundle: Bundle, photos: list[Image]) -> None:
     result = Matcher.open(bundle).match(*photos[:2])
     h, w = bundle.manifest.grid
     assert result.heatmap_a is not None and result.heatmap_b is not None
@@ -167,9 +165,7 @@ def test_arrays_that_are_no_pictures_are_refused(bundle: Bundle, image: object) 
         Matcher.open(bundle).encode(image)  # type: ignore[arg-type]
 
 
-def test_a_graph_that_computes_something_else_is_not_verified(
-    bundle: Bundle, pictures: list[Path]
-) -> None:
+def test_a_graph_that_computes_something_else_is_not_verified(bundle: Bundle, pictures: list[Path]) -> None:
     other = build(SMALL, seed=5)
     report = verify(other, bundle, pictures[:2])
     assert not report.passed and report.identical_cells < 0.999
@@ -264,9 +260,7 @@ def test_a_missing_file_is_named(copy: Path) -> None:
         ({"image_size": "large"}, "damaged"),
     ],
 )
-def test_manifests_of_another_kind_are_refused(
-    copy: Path, change: dict[str, object], message: str
-) -> None:
+def test_manifests_of_another_kind_are_refused(copy: Path, change: dict[str, object], message: str) -> None:
     values = json.loads((copy / MANIFEST).read_text())
     (copy / MANIFEST).write_text(json.dumps(values | change))
     with pytest.raises(BundleError, match=message):

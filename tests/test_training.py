@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +16,12 @@ from dccnet.model import DCCNet
 from evaluation.pairs import Pair
 from evaluation.pck import pair_pck
 from runtime.errors import CheckpointError, DataError, DccError, UsageError
+from tests.conftest import ONE_BRANCH, SMALL, build
 from training.features import FeatureCache
 from training.run import datasets, resume_run, start_run
 from training.settings import RunFolder, TrainSettings
 from training.synthetic import random_warp, split_photographs, synthetic_pairs
 from training.trainer import Progress, Trainer, epoch_order
-from tests.conftest import ONE_BRANCH, SMALL, build
 
 CONFIG = SMALL.replace(image_size=(96, 96))
 
@@ -188,7 +189,7 @@ def test_views_of_one_photograph_do_not_meet_in_a_batch() -> None:
     groups = [str(i % 5) for i in range(40)]
     order = epoch_order(groups, np.random.default_rng(0), apart=True)
     assert sorted(order) == list(range(40))
-    assert all(groups[a] != groups[b] for a, b in zip(order, order[1:], strict=False))
+    assert all(groups[a] != groups[b] for a, b in itertools.pairwise(order))
     shuffled = epoch_order(groups, np.random.default_rng(0), apart=False)
     assert sorted(shuffled) == list(range(40)) and shuffled != order
 
@@ -196,9 +197,7 @@ def test_views_of_one_photograph_do_not_meet_in_a_batch() -> None:
 def test_features_are_computed_once_within_the_budget(pairs: list[Pair]) -> None:
     model = build(CONFIG)
     loads = []
-    picture = dataclasses.replace(
-        pairs[0].source, load=lambda: loads.append(1) or pairs[0].source.load()
-    )
+    picture = dataclasses.replace(pairs[0].source, load=lambda: loads.append(1) or pairs[0].source.load())
     generous, stingy = FeatureCache(model, 10**9), FeatureCache(model, 0)
     first, size = generous.features_and_size(picture)
     assert generous.features_and_size(picture)[0] is first and len(loads) == 1

@@ -1,0 +1,344 @@
+"""The real command in its own process: what it prints, where, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from safetensors.torch import save_file
+
+from dccnet.checkpoint import load_checkpoint, save_checkpoint
+from runtime.bundle import Bundle
+from tests.conftest import SMALL, Cli, build
+from tests.test_official import State, backbone_state, consensus_state, write
+
+
+def one_sentence(result: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:
+    assert result.returncode == code, result.stderr
+    assert result.stdout == ""
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("dcc: ")
+    for part in parts:
+        assert part in lines[0], lines[0]
+
+
+# Help ------------------------------------------------------------------------------------------
+
+
+def test_help_is_light_and_lists_every_command(dcc: Cli) -> None:
+    code = (
+        "import sys, cli\n"
+        "try: cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'onnxruntime', 'cv2', 'numpy', 'onnx'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    for command in ("demo", "train", "init", "import", "export", "match"):
+        assert f"  {command} " in result.stdout
+
+
+@pytest.mark.parametrize("command", ["demo", "train", "init", "import", "export", "match"])
+def test_help_of_a_command_loads_neither_torch_nor_an_engine(command: str) -> None:
+    code = (
+        f"import sys, cli\ntry: cli.main([{command!r}, '--help'])\n"
+        "except SystemExit as e: assert not e.code\n"
+        "assert not {'torch', 'onnxruntime', 'onnx'} & set(sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"Usage: dcc {command}")
+
+
+def test_unknown_commands_and_options_are_usage_errors(dcc: Cli) -> None:
+    for arguments in (["frobnicate"], ["match", "--frobnicate"], ["export"], []):
+        assert dcc(*arguments).returncode == 2
+
+
+# The road --------------------------------------------------------------------------------------
+
+
+def test_init_export_match(dcc: Cli, tmp_path: Path, pictures: list[Path]) -> None:
+    model = tmp_path / "m.safetensors"
+    made = dcc("init", "--preset", "tiny", "--set", "image_size=[64,64]", "-o", model)
+    assert made.returncode == 0 and made.stdout.strip() == str(model)
+    assert load_checkpoint(model).config.image_size == (64, 64)
+    exported = dcc("export", model, "-o", tmp_path / "b")
+    assert exported.returncode == 0, exported.stderr
+    assert exported.stdout.strip() == str(tmp_path / "b")
+    assert "identical best cells" in exported.stderr
+    matched = dcc("match", tmp_path / "b", pictures[0], pictures[1], "--json")
+    assert matched.returncode == 0
+    assert json.loads(matched.stdout)["grid_a"] == [4, 4]
+
+
+def test_train_then_resume(dcc: Cli, tmp_path: Path, pictures: list[Path]) -> None:
+    run = tmp_path / "run"
+    tiny = ["--preset", "tiny", "--set", "image_size=[64,64]", "--weights", "random"]
+    short = ["--epochs", "1", "--pairs", "4", "--batch-size", "2"]
+    trained = dcc("train", *tiny, *short, "--synthetic", pictures[0].parent, "-o", run, "--json")
+    assert trained.returncode == 0, trained.stderr
+    result = json.loads(trained.stdout)
+    assert result["epoch"] == 1 and Path(result["best"]).is_file()
+    assert "validation PCK@0.1 (bbox)" in trained.stderr
+    one_sentence(dcc("train", "--resume", run, "--seed", "3"), 2, "--resume takes its settings")
+    resumed = dcc("train", "--resume", run, "--epochs", "2", "--json")
+    assert json.loads(resumed.stdout)["epoch"] == 2, resumed.stderr
+
+
+def test_import(dcc: Cli, tmp_path: Path) -> None:
+    state: State = backbone_state("resnet18")
+    state.update(consensus_state("NeighConsensus", (3, 3), (4, 1)))
+    source = write(tmp_path / "ncnet.pth.tar", state)
+    result = dcc("import", source, "-o", tmp_path / "n.safetensors")
+    assert result.returncode == 0, result.stderr
+    assert load_checkpoint(tmp_path / "n.safetensors").config.branches == ("local",)
+
+
+def test_another_image_size_is_for_networks_that_are_not_welded(
+    dcc: Cli, tmp_path: Path, checkpoint: Path
+) -> None:
+    refused = dcc("export", checkpoint, "--image-size", "128x128", "-o", tmp_path / "b")
+    one_sentence(refused, 2, "welded to the feature grid of 96x80")
+    assert not (tmp_path / "b").exists()
+    config = SMALL.replace(branches=("local",), fusion=None, embedding=False, auxiliary_loss=False)
+    save_checkpoint(build(config), tmp_path / "n.safetensors")
+    exported = dcc("export", tmp_path / "n.safetensors", "--image-size", "64x112", "-o", tmp_path / "b")
+    assert exported.returncode == 0, exported.stderr
+    assert Bundle.open(tmp_path / "b").manifest.grid == (4, 7)
+
+
+# Match -----------------------------------------------------------------------------------------
+
+
+def test_match_writes_pictures_and_data_and_carries_points(
+    dcc: Cli, bundle: Bundle, pictures: list[Path], tmp_path: Path
+) -> None:
+    outputs = [tmp_path / name for name in ("m.png", "m.json", "m.npz", "m.csv", "m.flo")]
+    flags = [flag for output in outputs for flag in ("-o", str(output))]
+    result = dcc("match", bundle.path, *pictures[:2], *flags, "--points", "10,20;30.5,40")
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert len(lines) == 2 and lines[1].startswith("30.5,40\t")
+    assert all(output.is_file() for output in outputs)
+    from runtime.matcher import Matcher
+
+    a, b = (cv2.imread(str(path)) for path in pictures[:2])
+    moved = Matcher.open(bundle).match(a, b).transfer([[10.0, 20.0]], from_="a")[0]
+    assert lines[0].split("\t")[1] == f"{moved[0]:.2f},{moved[1]:.2f}"
+
+
+def test_match_with_a_folder_writes_two_files_for_each(
+    dcc: Cli, bundle: Bundle, pictures: list[Path], tmp_path: Path
+) -> None:
+    result = dcc("match", bundle.path, pictures[0], pictures[0].parent, "-o", tmp_path / "out", "--json")
+    assert result.returncode == 0, result.stderr
+    assert [json.loads(line)["image"] for line in result.stdout.splitlines()] == list(map(str, pictures))
+    assert len(list((tmp_path / "out").iterdir())) == 2 * len(pictures)
+
+
+def test_match_video(dcc: Cli, bundle: Bundle, pictures: list[Path], video: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
+    reference = ["--reference", pictures[0], "--video", video]
+    result = dcc("match", bundle.path, *reference, "--points", "50,60", "-o", output)
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [line["frame"] for line in lines] == list(range(12))
+    assert lines[3]["time_s"] == 0.12 and lines[0]["points_a"] == [[50.0, 60.0]]
+    capture = cv2.VideoCapture(str(output))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 12
+    to_stdout = dcc("match", bundle.path, *reference, "--points", "50,60")
+    assert [json.loads(line) for line in to_stdout.stdout.splitlines()] == lines
+
+
+def test_a_truncated_video_keeps_what_was_there_and_warns(
+    dcc: Cli, bundle: Bundle, pictures: list[Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "cut.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        writer.write(rng.integers(0, 256, (48, 64, 3), np.uint8))
+    writer.release()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    result = dcc("match", bundle.path, "--reference", pictures[0], "--video", path)
+    frames = len(result.stdout.splitlines())
+    assert 0 < frames < 20
+    assert result.returncode == 0
+
+
+# Bad input -------------------------------------------------------------------------------------
+
+
+def test_bad_pictures(dcc: Cli, bundle: Bundle, pictures: list[Path], tmp_path: Path) -> None:
+    good = pictures[0]
+    text, cut, empty = (tmp_path / name for name in ("text.jpg", "cut.jpg", "empty.jpg"))
+    text.write_text("I am a text file")
+    cut.write_bytes(good.read_bytes()[:5000])
+    empty.touch()
+    drawn = tmp_path / "drawn.png"
+    for bad, message in (
+        (tmp_path / "absent.jpg", "absent.jpg"),
+        (text, "text.jpg is not a picture"),
+        (cut, "cut.jpg is truncated"),
+        (empty, "empty.jpg is empty"),
+    ):
+        one_sentence(dcc("match", bundle.path, good, bad, "-o", drawn), 1, message)
+        one_sentence(dcc("match", bundle.path, bad, good, "-o", drawn), 1, message)
+    assert not drawn.exists()
+
+
+def test_bad_videos(dcc: Cli, bundle: Bundle, pictures: list[Path], video: Path, tmp_path: Path) -> None:
+    zero, cut = tmp_path / "zero.mp4", tmp_path / "cut.mp4"
+    zero.touch()
+    cut.write_bytes(video.read_bytes()[:1000])
+    output = tmp_path / "out.mp4"
+    for bad, message in (
+        (zero, "is empty (0 bytes)"),
+        (cut, "cannot be opened as a video"),
+        (tmp_path / "absent.mp4", "does not exist"),
+    ):
+        result = dcc("match", bundle.path, "--reference", pictures[0], "--video", bad, "-o", output)
+        one_sentence(result, 1, message)
+    assert not output.exists() and not output.with_suffix(".jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["A"], "name two pictures"),
+        (["--video", "x.mp4"], "--video and --reference go together"),
+        (["A", "B", "--points", "1;2"], "--points must look like"),
+        (["A", "B", "--points", "1,nan"], "--points must look like"),
+        (["A", "B", "--points", "9999,1"], "outside the"),
+        (["A", "B", "-o", "x.docx"], "its suffix must be one of"),
+        (["A", "B", "A", "-o", "x.png"], "names a folder"),
+        (["A", "--reference", "A", "--video", "B"], "no other"),
+        (["--reference", "A", "--video", "B", "-o", "x.png"], "ends in .mp4 or .avi"),
+    ],
+)
+def test_match_usage(
+    dcc: Cli, bundle: Bundle, pictures: list[Path], arguments: list[str], message: str
+) -> None:
+    names = {"A": str(pictures[0]), "B": str(pictures[1])}
+    one_sentence(dcc("match", bundle.path, *[names.get(a, a) for a in arguments]), 2, message)
+
+
+def _flip_a_byte(path: Path) -> None:
+    data = bytearray((path / "encoder.onnx").read_bytes())
+    data[1000] ^= 1
+    (path / "encoder.onnx").write_bytes(data)
+
+
+def _newer_schema(path: Path) -> None:
+    manifest = path / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"schema": 1', '"schema": 7'))
+
+
+def _no_manifest(path: Path) -> None:
+    (path / "manifest.json").unlink()
+
+
+def _not_json(path: Path) -> None:
+    (path / "manifest.json").write_text("{")
+
+
+def _gone(path: Path) -> None:
+    shutil.rmtree(path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_flip_a_byte, "encoder.onnx is not the file that was exported"),
+        (_newer_schema, "schema 7 and this dcc reads schema 1: upgrade dccnet"),
+        (_no_manifest, "not a bundle"),
+        (_not_json, "manifest.json is damaged"),
+        (_gone, "does not exist"),
+    ],
+)
+def test_bad_bundles(
+    dcc: Cli,
+    bundle: Bundle,
+    pictures: list[Path],
+    tmp_path: Path,
+    damage: Callable[[Path], None],
+    message: str,
+) -> None:
+    path = Path(shutil.copytree(bundle.path, tmp_path / "b"))
+    damage(path)
+    one_sentence(dcc("match", path, *pictures[:2]), 1, message)
+
+
+def test_bad_checkpoints(dcc: Cli, tmp_path: Path, pictures: list[Path]) -> None:
+    nan, other, pickled = (tmp_path / f"{name}.safetensors" for name in ("nan", "other", "pickled"))
+    model = build(SMALL)
+    model.consensus.layers[0].bias.data.fill_(float("nan"))
+    save_checkpoint(model, nan)
+    import torch
+
+    save_file({"a": torch.zeros(2)}, other)
+    torch.save({"a": torch.zeros(2)}, pickled)
+    for bad, message in (
+        (nan, "not finite (NaN or infinity)"),
+        (other, "something else than dccnet"),
+        (pickled, "looks like a PyTorch pickle"),
+        (pictures[0], "is not a dccnet checkpoint"),
+        (tmp_path / "absent.safetensors", "does not exist"),
+    ):
+        one_sentence(dcc("export", bad, "-o", tmp_path / "b"), 1, message)
+    one_sentence(dcc("import", other, "-o", tmp_path / "x.safetensors"), 1, "other.safetensors")
+    assert not (tmp_path / "b").exists() and not (tmp_path / "x.safetensors").exists()
+
+
+def test_bad_training_input(dcc: Cli, tmp_path: Path, pictures: list[Path]) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "list.csv").write_text("source_image,target_image,class,flip\n")
+    run = ["-o", tmp_path / "run", "--preset", "tiny", "--weights", "random"]
+    for arguments, code, message in (
+        (["--synthetic", tmp_path / "empty"], 1, "no pictures"),
+        (["--data", tmp_path / "list.csv"], 1, "is empty"),
+        (["--data", tmp_path / "absent.csv"], 1, "does not exist"),
+        ([], 2, "--data"),
+        (["--synthetic", pictures[0].parent, "--set", "colour=red"], 2, "FIELD=VALUE"),
+        (["--synthetic", pictures[0].parent, "--set", "image_size=[8,8]"], 2, "at least 32"),
+        (["--synthetic", pictures[0].parent, "--set", "backbone=x"], 2, "unknown backbone"),
+        (["--synthetic", pictures[0].parent, "--weights", "absent.pth"], 1, "do not exist"),
+    ):
+        one_sentence(dcc("train", *run, *arguments), code, message)
+    assert not (tmp_path / "run").exists()
+    one_sentence(dcc("train", "--resume", tmp_path / "run"), 1, "holds no training run")
+
+
+def test_without_an_engine_one_sentence_says_what_to_install(
+    dcc: Cli, bundle: Bundle, pictures: list[Path], tmp_path: Path
+) -> None:
+    import os
+
+    (tmp_path / "onnxruntime.py").write_text("raise ImportError('not installed')")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    result = dcc("match", bundle.path, *pictures[:2], env=environment)
+    one_sentence(result, 1, "pip install 'dccnet[cpu]'")
+
+
+def test_an_unwritable_output_is_one_sentence(dcc: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    one_sentence(dcc("export", checkpoint, "-o", tmp_path / "file" / "b"), 1, "cannot write")
+
+
+def test_start_up_is_quick() -> None:
+    """CPU time, which other processes do not lengthen; the wall clock is never asserted."""
+    code = "import resource, cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n" + (
+        "used = resource.getrusage(resource.RUSAGE_SELF)\nprint(used.ru_utime + used.ru_stime)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(result.stdout.splitlines()[-1]) < 0.3
