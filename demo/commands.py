@@ -68,5 +68,5 @@ def demo(output: Path, seed: int, as_json: bool) -> None:
         "time, training / in all", f"{report.training_seconds:.0f} s", f"{report.total_seconds:.0f} s"
     )
     Console(highlight=False).print(table)
-    note(f"look at {output}/matches.png, points.png, warped.png and video-matched.mp4")
+    note(f"look at {output}/warp.png, matches.png, points.png, warped.png and video-matched.mp4")
     note(f"next: dcc match {output}/bundle A.jpg B.jpg -o matches.jpg")

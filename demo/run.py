@@ -48,6 +48,8 @@ PAIRS = 320
 HELD_OUT_PAIRS = 60
 HELD_OUT_SEED = 1000
 ALPHA = 0.05
+SHOWN_SIZE = (360, 480)
+"""(height, width) in pixels of the views in warp.png."""
 VIDEO_LATTICE = (6, 8)  # points followed through the video, rows and columns
 
 
@@ -109,6 +111,7 @@ def run_demo(folder: Path, seed: int) -> DemoReport:
     matcher = Matcher.open(bundle)
     matched = matcher.match(pair.image_a, pair.image_b)
     _draw_stereo(matched, pair, folder)
+    _draw_warp(matcher, folder)
 
     note("5/5  following points through a video whose camera motion is known")
     frames, video_error, unmoved_error, rate = _video(matcher, folder)
@@ -166,6 +169,13 @@ def _draw_stereo(result: Correspondences, pair: KnownPair, folder: Path) -> None
     write_image(folder / "points.png", draw_points(pair.image_a, pair.image_b, points, moved))
     write_image(folder / "warped.png", result.warp(pair.image_a, onto="b"))
     result.save(folder / "matches.json")
+
+
+def _draw_warp(matcher: Matcher, folder: Path) -> None:
+    """A held-out photograph against a warped view of it."""
+    (shown,) = synthetic_pairs([folder / "held-out" / "cat.png"], 1, HELD_OUT_SEED, SHOWN_SIZE)
+    a, b = shown.source.load(), shown.target.load()
+    write_image(folder / "warp.png", matcher.match(a, b).draw(a, b, limit=40))
 
 
 def _video(matcher: Matcher, folder: Path) -> tuple[int, float, float, float]:

@@ -1,0 +1,37 @@
+# `make demo` and `make test` are all that a new machine needs; see README.md.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_OUTPUT ?= demo-output
+
+.PHONY: demo test test-slow lint format clean
+
+demo: $(VENV)/.installed-demo
+	rm -rf $(DEMO_OUTPUT)
+	$(BIN)/dcc demo -o $(DEMO_OUTPUT)
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "make: this Python cannot make virtual environments: apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/.installed-%: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(DEMO_OUTPUT) build *.egg-info
