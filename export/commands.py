@@ -69,11 +69,16 @@ def export_command(
     )
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(bundle.manifest), indent=2))
+    if report.distinct_cells == 1:
+        raise NotVerifiedError(
+            f"{output} was written but cannot be verified: the network gives every cell the same match, as "
+            "one whose 4D layers are dead does; train it, or train it with another seed"
+        )
     if not report.passed:
         raise NotVerifiedError(
-            f"{output} was written but does not agree with PyTorch: {summary}, and at least "
-            f"{report.required_identical_cells:.1%} and at most {report.allowed_score_difference:.0e} are "
-            "required; it is marked as not verified"
+            f"{output} was written but does not agree with PyTorch: {summary}; at least "
+            f"{report.required_identical_cells:.1%} and at most {report.allowed_score_difference:.0e} "
+            "are required, and it is marked as not verified"
         )
     note(f"{output} agrees with PyTorch: {summary}")
     if not as_json:

@@ -27,7 +27,7 @@ class EncoderGraph(nn.Module):
 
     def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
         """``(B, H, W, 3)`` uint8 BGR -> ``(B, C, h, w)`` float32 for each branch."""
-        rgb = frame.permute(0, 3, 1, 2).float().flip(1)
+        rgb = frame.float().permute(0, 3, 1, 2).flip(1)  # first the cast: TensorRT moves no uint8
         return tuple(self.model.encode(rgb / 255).values())
 
     def example(self) -> tuple[Tensor, ...]:

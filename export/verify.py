@@ -30,20 +30,24 @@ def verify(
     """
     pairs = list(zip(pictures, [*pictures[1:], pictures[0]], strict=True))[:MAX_PAIRS]
     exported, reference = Matcher.open(bundle), TorchMatcher(model)
-    same, differences = [], []
+    same, differences, distinct = [], [], 0
     for path_a, path_b in pairs:
         a, b = read_image(path_a), read_image(path_b)
         found, true = exported.match(a, b), reference.match(a, b)
         same += [found.index_a == true.index_a, found.index_b == true.index_b]
         differences += [found.score_a - true.score_a, found.score_b - true.score_b]
+        distinct = max(distinct, len(np.unique(true.index_a)), len(np.unique(true.index_b)))
         on_pair()
     identical = float(np.mean([s.mean() for s in same]))
     difference = float(max(np.abs(d).max() for d in differences))
     return Verification(
-        passed=identical >= REQUIRED_IDENTICAL_CELLS and difference <= ALLOWED_SCORE_DIFFERENCE,
+        passed=identical >= REQUIRED_IDENTICAL_CELLS
+        and difference <= ALLOWED_SCORE_DIFFERENCE
+        and distinct > 1,
         pairs=len(pairs),
         identical_cells=identical,
         required_identical_cells=REQUIRED_IDENTICAL_CELLS,
+        distinct_cells=distinct,
         largest_score_difference=difference,
         allowed_score_difference=ALLOWED_SCORE_DIFFERENCE,
         pictures=tuple(path.name for path in pictures),

@@ -49,6 +49,8 @@ class Verification:
     identical_cells: float
     """Share, over both directions, of cells whose best match is the same."""
     required_identical_cells: float
+    distinct_cells: int
+    """Different cells among the network's best matches: with one, agreement would prove nothing."""
     largest_score_difference: float
     allowed_score_difference: float
     pictures: tuple[str, ...]

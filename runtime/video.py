@@ -70,27 +70,41 @@ def _decode(capture: cv2.VideoCapture, path: Path) -> Iterator[Image]:
 
 
 class VideoWriter:
-    """Frames to a video file. The size is that of the first frame."""
+    """Frames to a video file. The size is that of the first frame; others are fitted into it."""
 
     def __init__(self, path: Path, rate: float) -> None:
         self._path = path
         self._rate = rate
         self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)  # (width, height)
 
     def write(self, frame: Image) -> None:
         """Raises :class:`VideoError` where OpenCV cannot write this kind of file."""
         if self._writer is None:
-            size = (frame.shape[1], frame.shape[0])
+            self._size = (frame.shape[1], frame.shape[0])
             code = "MJPG" if self._path.suffix.lower() == ".avi" else "mp4v"
             fourcc = cv2.VideoWriter.fourcc(*code)
-            self._writer = cv2.VideoWriter(str(self._path), fourcc, self._rate, size)
+            self._writer = cv2.VideoWriter(str(self._path), fourcc, self._rate, self._size)
             if not self._writer.isOpened():
                 raise VideoError(f"OpenCV cannot write a video called {self._path.name}: use .mp4 or .avi")
-        self._writer.write(frame)
+        self._writer.write(_fit(frame, self._size))
 
     def close(self) -> None:
         if self._writer is not None:
             self._writer.release()
+
+
+def _fit(frame: Image, size: tuple[int, int]) -> Image:
+    """Scaled into (width, height) with black borders: OpenCV drops frames of another size silently."""
+    height, width = frame.shape[:2]
+    if (width, height) == size:
+        return frame
+    scale = min(size[0] / width, size[1] / height)
+    inner = (max(round(width * scale), 1), max(round(height * scale), 1))
+    left, top = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
+    fitted = np.zeros((size[1], size[0], 3), np.uint8)
+    fitted[top : top + inner[1], left : left + inner[0]] = cv2.resize(frame, inner)
+    return fitted
 
 
 @contextlib.contextmanager

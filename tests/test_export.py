@@ -171,6 +171,17 @@ def test_a_graph_that_computes_something_else_is_not_verified(bundle: Bundle, pi
     assert not report.passed and report.identical_cells < 0.999
 
 
+def test_agreement_of_a_dead_network_proves_nothing(tmp_path: Path, pictures: list[Path], dcc: Cli) -> None:
+    model = build(SMALL)
+    for layer in model.consensus.layers:
+        layer.weight.data.fill_(0)
+        layer.bias.data.fill_(-1)
+    save_checkpoint(model, tmp_path / "dead.safetensors")
+    result = dcc("export", tmp_path / "dead.safetensors", "-o", tmp_path / "b")
+    assert result.returncode == 3 and "every cell the same match" in result.stderr
+    assert not Bundle.open(tmp_path / "b").manifest.verified
+
+
 def test_a_missing_provider_is_an_error_not_a_fallback(bundle: Bundle) -> None:
     with pytest.raises(EngineError, match=r"TensorrtExecutionProvider|CUDAExecutionProvider"):
         Matcher.open(bundle, provider="cuda")
@@ -224,6 +235,27 @@ def test_matcher_graph_is_the_model(small_model: DCCNet) -> None:
     with torch.no_grad():
         outputs = graph(*inputs)
     assert len(outputs) == len(graph.output_names) == 6
+
+
+def test_tensorrt_rtx_compiles_both_graphs_with_a_dynamic_batch(bundle: Bundle) -> None:
+    """Ahead of time, on the CPU: proves that the operators, types and ranks suit TensorRT."""
+    import tensorrt_rtx as trt
+
+    logger = trt.Logger(trt.Logger.ERROR)
+    for name, graph in bundle.manifest.graphs.items():
+        builder = trt.Builder(logger)
+        network = builder.create_network(0)
+        parser = trt.OnnxParser(network, logger)
+        assert parser.parse_from_file(str(bundle.graph_path(name))), parser.get_error(0).desc()
+        config = builder.create_builder_config()
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(trt.ComputeCapability.SM86, 0)
+        profile = builder.create_optimization_profile()
+        for spec in graph.inputs:
+            profile.set_shape(spec.name, *([batch, *spec.shape[1:]] for batch in (1, 1, 8)))
+        config.add_optimization_profile(profile)
+        plan = builder.build_serialized_network(network, config)
+        assert plan is not None and plan.nbytes > 10_000
 
 
 # Bundles that went wrong on the way ------------------------------------------------------------

@@ -124,6 +124,15 @@ def test_videos_that_cannot_be_read(tmp_path: Path, video: Path) -> None:
         open_frames(tmp_path / "absent.mp4")
 
 
+def test_frames_of_another_size_are_fitted_not_dropped(tmp_path: Path) -> None:
+    with video_writer(tmp_path / "x.avi", 25) as writer:
+        for shape in ((48, 64), (30, 90), (48, 64)):
+            writer.write(np.full((*shape, 3), 200, np.uint8))
+    frames = list(open_frames(tmp_path / "x.avi").frames)
+    assert [frame.shape for frame in frames] == [(48, 64, 3)] * 3
+    assert frames[1][0].mean() < 20 and frames[1][24].mean() > 180  # black above, picture in the middle
+
+
 def test_an_interrupted_video_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), video_writer(tmp_path / "x.mp4", 25) as writer:
         writer.write(np.zeros((32, 32, 3), np.uint8))

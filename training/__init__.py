@@ -1,0 +1,1 @@
+"""Weakly supervised training on pair lists or on warped photographs."""
