@@ -30,14 +30,15 @@ from evaluation.pairs import Pair, file_picture
 from evaluation.pck import mean_pck
 from export.build import STEPS, export_bundle
 from export.verify import PICTURES
-from runtime.commands import match_video
 from runtime.console import note, steps
 from runtime.correspondences import Correspondences
 from runtime.drawing import draw_points
 from runtime.files import write_text
 from runtime.geometry import cell_pixels
 from runtime.images import find_images, write_image
+from runtime.jobs import match_video
 from runtime.matcher import Matcher
+from runtime.matches import PointMatches
 from runtime.video import video_writer
 from training.features import FeatureCache
 from training.run import start_run
@@ -165,8 +166,9 @@ def _draw_stereo(result: Correspondences, pair: KnownPair, folder: Path) -> None
     write_image(folder / "matches.png", result.draw(pair.image_a, pair.image_b))
     some = np.linspace(0, len(pair.points_a) - 1, 12).astype(int)
     points = pair.points_a[some]
-    moved = result.transfer(points, from_="a")
-    write_image(folder / "points.png", draw_points(pair.image_a, pair.image_b, points, moved))
+    moved, scores = result.transfer(points, from_="a"), result.transfer_scores(points, from_="a")
+    shown = PointMatches(points, moved, scores)
+    write_image(folder / "points.png", draw_points(pair.image_a, pair.image_b, shown))
     write_image(folder / "warped.png", result.warp(pair.image_a, onto="b"))
     result.save(folder / "matches.json")
 
@@ -191,7 +193,7 @@ def _video(matcher: Matcher, folder: Path) -> tuple[int, float, float, float]:
     size = frame.shape[:2]
     points = _inner_lattice((size[0], size[1]))
     started = time.perf_counter()
-    match_video(matcher, str(folder / "video-reference.png"), str(source), [output], points)
+    match_video(matcher, folder / "video-reference.png", str(source), output, points)
     seconds = time.perf_counter() - started
     lines = output.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines()
     records: list[dict[str, Any]] = [json.loads(line) for line in lines]

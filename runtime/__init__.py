@@ -4,10 +4,11 @@
 """
 
 from runtime.bundle import Bundle
-from runtime.correspondences import Correspondences, PointMatches
+from runtime.correspondences import Correspondences
 from runtime.errors import DccError
 from runtime.images import read_image
 from runtime.matcher import Features, Matcher
+from runtime.matches import PointMatches
 
 __all__ = [
     "Bundle",

@@ -11,22 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from runtime import geometry
+from runtime.drawing import draw_matches
 from runtime.geometry import Size
 from runtime.images import Image
+from runtime.matches import PointMatches
 
 Side = Literal["a", "b"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PointMatches:
-    """N matched points; pixels are 0-based (x, y) of the original pictures."""
-
-    points_a: NDArray[np.float64]  # (N, 2)
-    points_b: NDArray[np.float64]  # (N, 2)
-    scores: NDArray[np.float32]  # (N,)
-
-    def __len__(self) -> int:
-        return len(self.scores)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,8 +108,6 @@ class Correspondences:
 
     def draw(self, image_a: Image, image_b: Image, limit: int = 60) -> Image:
         """Both pictures side by side with the ``limit`` best mutual matches joined by lines."""
-        from runtime.drawing import draw_matches
-
         return draw_matches(image_a, image_b, self.mutual(), limit)
 
     def save(self, path: str | os.PathLike[str]) -> None:

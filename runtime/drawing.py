@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.correspondences import PointMatches
 from runtime.images import Image
+from runtime.matches import PointMatches
 
 _GAP = 8  # pixels between the two pictures
 _BACKGROUND = (32, 32, 32)
@@ -32,17 +32,13 @@ def draw_matches(image_a: Image, image_b: Image, matches: PointMatches, limit: i
     return canvas
 
 
-def draw_points(
-    image_a: Image,
-    image_b: Image,
-    points_a: NDArray[np.float64],
-    points_b: NDArray[np.float64],
-) -> Image:
+def draw_points(image_a: Image, image_b: Image, matches: PointMatches) -> Image:
     """The same numbered points in both pictures, A left and B right."""
     canvas, (scale_a, scale_b), offset = _side_by_side(image_a, image_b)
+    points_a, points_b = matches.points_a * scale_a, matches.points_b * scale_b + [offset, 0]
     radius = max(4, round(min(canvas.shape[:2]) / 90))
     for number, (a, b, colour) in enumerate(
-        zip(points_a * scale_a, points_b * scale_b + [offset, 0], colours(len(points_a)), strict=True),
+        zip(points_a, points_b, colours(len(matches)), strict=True),
         start=1,
     ):
         for point in (a, b):

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from runtime.errors import UsageError
 from runtime.files import atomic_path
+from runtime.matches import PointMatches
 
 if TYPE_CHECKING:
-    from runtime.correspondences import Correspondences, PointMatches
+    from runtime.correspondences import Correspondences
 
 SCHEMA = 1
 FLO_MAGIC = 202021.25  # Middlebury's
@@ -30,12 +31,13 @@ def to_dict(result: Correspondences) -> dict[str, Any]:
         "size_b": list(result.size_b),
         "grid_a": list(result.index_a.shape),
         "grid_b": list(result.index_b.shape),
-        "a_to_b": _match_lists(result.matches("a")),
-        "b_to_a": _match_lists(result.matches("b")),
+        "a_to_b": match_lists(result.matches("a")),
+        "b_to_a": match_lists(result.matches("b")),
     }
 
 
-def _match_lists(matches: PointMatches) -> dict[str, Any]:
+def match_lists(matches: PointMatches) -> dict[str, Any]:
+    """``points_a``, ``points_b`` and ``scores`` as lists."""
     return {
         "points_a": np.round(matches.points_a, 3).tolist(),
         "points_b": np.round(matches.points_b, 3).tolist(),

@@ -1,0 +1,167 @@
+"""What ``dcc match`` does: a pair, many pictures, or a video. Data to stdout, news to stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.console import note, progress_bar, warn
+from runtime.correspondences import Correspondences
+from runtime.drawing import draw_matches, draw_points
+from runtime.errors import UsageError
+from runtime.files import atomic_path
+from runtime.images import SUFFIXES, Image, read_image, write_image
+from runtime.matcher import Matcher
+from runtime.matches import PointMatches
+from runtime.video import open_frames, video_writer
+from runtime.writers import SCHEMA, match_lists, save_correspondences, to_dict
+
+LINES = 60
+"""Matches drawn when no points are asked for."""
+
+Points = NDArray[np.float64]
+"""``(N, 2)`` pixels of picture A."""
+
+
+def match_pair(
+    matcher: Matcher,
+    image_a: Image,
+    path_b: Path,
+    outputs: Sequence[Path],
+    points: Points | None,
+    as_json: bool,
+) -> None:
+    """A and B: the drawing and data files asked for, and matches or a summary on stdout."""
+    _check_inside(points, image_a)
+    image_b = read_image(path_b)
+    result = matcher.match(image_a, image_b)
+    for path in outputs:
+        if path.suffix.lower() in SUFFIXES:
+            write_image(path, _drawing(result, image_a, image_b, points))
+        else:
+            save_correspondences(result, path)
+        note(f"wrote {path}")
+    if as_json:
+        _print_json(_record(result, points))
+    elif points is not None:
+        print(*_lines(_carried(result, points)), sep="\n")
+    else:
+        mutual = result.mutual()
+        median = np.median(mutual.scores) if len(mutual) else 0
+        print(f"{len(mutual)} of {result.index_a.size} cells match mutually, median score {median:.3g}")
+
+
+def match_many(
+    matcher: Matcher,
+    image_a: Image,
+    others: Sequence[Path],
+    folder: Path | None,
+    points: Points | None,
+    as_json: bool,
+) -> None:
+    """A, encoded once, against each of the others: a line of JSON or text for each."""
+    _check_inside(points, image_a)
+    features = matcher.encode(image_a)
+    with progress_bar() as progress:
+        for path in progress.track(others, description="matching"):
+            image_b = read_image(path)
+            result = matcher.match(features, image_b)
+            if folder is not None:
+                write_image(folder / f"{path.stem}.jpg", _drawing(result, image_a, image_b, points))
+                save_correspondences(result, folder / f"{path.stem}.json")
+            if as_json:
+                _print_json({"image": str(path)} | _record(result, points))
+            elif points is not None:
+                for line in _lines(_carried(result, points)):
+                    print(f"{path}\t{line}")
+            else:
+                print(f"{path}\t{len(result.mutual())} mutual matches")
+    if folder is not None:
+        note(f"wrote {2 * len(others)} files to {folder}")
+
+
+def match_video(
+    matcher: Matcher, reference: Path, video: str, output: Path | None, points: Points | None
+) -> None:
+    """The reference, encoded once, against every frame: annotated video and a line of JSON each.
+
+    The lines go to ``output`` with the suffix ``.jsonl``, or to stdout without ``output``.
+    """
+    picture = read_image(reference)
+    _check_inside(points, picture)
+    source = open_frames(video)
+    features = matcher.encode(picture)
+    started, number = time.perf_counter(), 0
+    with contextlib.ExitStack() as stack:
+        writer = lines = None
+        if output is not None:
+            writer = stack.enter_context(video_writer(output, source.rate))
+            file = stack.enter_context(atomic_path(output.with_suffix(".jsonl")))
+            lines = stack.enter_context(file.open("w", encoding="utf-8"))
+        progress = stack.enter_context(progress_bar("{task.fields[rate]}"))
+        task = progress.add_task("matching", total=source.count or None, rate="")
+        for number, frame in enumerate(source.frames, start=1):
+            result = matcher.match(features, frame)
+            matches = result.mutual() if points is None else _carried(result, points)
+            record = {
+                "schema": SCHEMA,
+                "frame": number - 1,
+                "time_s": round((number - 1) / source.rate, 6),
+                "size": list(result.size_b),
+            } | match_lists(matches)
+            print(json.dumps(record, allow_nan=False), file=lines)
+            if writer is not None:
+                writer.write(_drawing(result, picture, frame, points))
+            rate = number / (time.perf_counter() - started)
+            progress.update(task, advance=1, rate=f"{rate:.1f} frames/s")
+    seconds = time.perf_counter() - started
+    note(f"{number} frames in {seconds:.1f} s ({number / seconds:.1f} frames/s)")
+    if number < source.count:
+        warn(f"{video} says it has {source.count} frames and ended after {number}: it may be truncated")
+    if output is not None:
+        note(f"wrote {output} and {output.with_suffix('.jsonl')}")
+
+
+def _carried(result: Correspondences, points: Points) -> PointMatches:
+    """Points of A with their places in B."""
+    moved, scores = result.transfer(points, from_="a"), result.transfer_scores(points, from_="a")
+    return PointMatches(points, moved, scores)
+
+
+def _record(result: Correspondences, points: Points | None) -> dict[str, Any]:
+    carried = {} if points is None else match_lists(_carried(result, points))
+    return to_dict(result) | carried
+
+
+def _print_json(record: dict[str, Any]) -> None:
+    print(json.dumps(record, allow_nan=False))
+
+
+def _lines(matches: PointMatches) -> list[str]:
+    return [
+        f"{a[0]:g},{a[1]:g}\t{b[0]:.2f},{b[1]:.2f}\t{score:.4g}"
+        for a, b, score in zip(matches.points_a, matches.points_b, matches.scores, strict=True)
+    ]
+
+
+def _drawing(result: Correspondences, image_a: Image, image_b: Image, points: Points | None) -> Image:
+    if points is None:
+        return draw_matches(image_a, image_b, result.mutual(), LINES)
+    return draw_points(image_a, image_b, _carried(result, points))
+
+
+def _check_inside(points: Points | None, image: Image) -> None:
+    if points is None:
+        return
+    height, width = image.shape[:2]
+    outside = (points < 0).any(axis=1) | (points > [width - 1, height - 1]).any(axis=1)
+    if outside.any():
+        x, y = points[outside][0]
+        raise UsageError(f"the point {x:g},{y:g} lies outside the {width}x{height} picture")
