@@ -1,6 +1,6 @@
 """What `tiny` learns from a list of pairs: PCK@0.1 against nearest neighbour, over seeds.
 
-    python benchmarks/packpairs.py DATA [--seeds 1 2 3] [--epochs 6] [--set FIELD=VALUE] [--json FILE]
+    python benchmarks/packpairs.py DATA [--seeds 1 2 3] [--epochs 4] [--set FIELD=VALUE] [--json FILE]
 
 DATA holds train_pairs.csv and test_pairs.csv (keypoints, 0-based). The test list is only reported on:
 the network reported is that of the last epoch, not the best on the test list.
@@ -38,8 +38,8 @@ def main() -> None:
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--set", action="append", default=[], dest="changes", metavar="FIELD=VALUE")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--keep", type=Path, help="folder for the runs")
     parser.add_argument("--json", type=Path)

@@ -6,7 +6,7 @@
 from runtime.bundle import Bundle
 from runtime.correspondences import Correspondences
 from runtime.errors import DccError
-from runtime.images import read_image
+from runtime.images import read_image, write_image
 from runtime.matcher import Features, Matcher
 from runtime.matches import PointMatches
 
@@ -18,4 +18,5 @@ __all__ = [
     "Matcher",
     "PointMatches",
     "read_image",
+    "write_image",
 ]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import ImageError
+from runtime.files import atomic_path
 
 Image = NDArray[np.uint8]
 """``(H, W, 3)`` uint8 BGR, OpenCV's convention."""
@@ -33,8 +34,8 @@ def read_image(path: str | os.PathLike[str]) -> Image:
         raise ImageError(f"cannot read {path}: {error.strerror or error}") from error
     if not data:
         raise ImageError(f"{path} is empty (0 bytes)")
-    # OpenCV fills what a truncated JPEG lacks with grey and calls it a success.
-    if data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-1024:]:
+    # OpenCV 4 fills what a truncated JPEG lacks with grey and calls it a success.
+    if data[:2] == b"\xff\xd8" and not _jpeg_is_whole(data):
         raise ImageError(f"{path} is truncated: the JPEG has no end; copy or download it again")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -43,6 +44,19 @@ def read_image(path: str | os.PathLike[str]) -> Image:
     if image is None:
         raise ImageError(f"{path} is not a picture that OpenCV can decode, or it is damaged")
     return np.asarray(image, np.uint8)
+
+
+def _jpeg_is_whole(data: bytes) -> bool:
+    """Whether the end-of-image marker follows the scan; others are those of thumbnails."""
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        if data[position + 1] == 0xDA:  # start of scan: what follows holds no marker but by its end
+            return data.find(b"\xff\xd9", position) >= 0
+        if data[position + 1] == 0xFF:  # fill byte
+            position += 1
+        else:
+            position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return False
 
 
 def find_images(pattern: str | os.PathLike[str]) -> list[Path]:
@@ -64,8 +78,6 @@ def find_images(pattern: str | os.PathLike[str]) -> list[Path]:
 
 def write_image(path: str | os.PathLike[str], image: Image) -> None:
     """Encode by suffix, atomically. Raises :class:`ImageError` for a suffix that OpenCV cannot write."""
-    from runtime.files import atomic_path
-
     path = Path(path)
     try:
         done, data = cv2.imencode(path.suffix, image)

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
 
 import cv2
 import numpy as np
@@ -83,15 +85,15 @@ def video(photos: list[Image], tmp_path_factory: pytest.TempPathFactory) -> Path
     return path
 
 
-Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+Cli = Callable[..., CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
 def dcc() -> Cli:
     """The real command in its own process."""
 
-    def run(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str | Path, timeout: float = 300, **options: Any) -> CompletedProcess[str]:
         command = [sys.executable, "-m", "cli", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)  # type: ignore[call-overload,no-any-return]
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, **options)
 
     return run

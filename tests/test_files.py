@@ -53,6 +53,20 @@ def test_damaged_pictures_are_refused(tmp_path: Path, pictures: list[Path]) -> N
         read_image(tmp_path)
 
 
+def test_bytes_after_the_end_of_a_jpeg_do_no_harm_and_a_thumbnail_is_not_its_end(
+    tmp_path: Path, pictures: list[Path]
+) -> None:
+    data = pictures[0].read_bytes()
+    whole, cut = tmp_path / "motion-photo.jpg", tmp_path / "cut.jpg"
+    whole.write_bytes(data + b"\0" * 5000)  # phones append a video
+    assert read_image(whole).shape[2] == 3
+    thumbnail = b"Exif\0\0" + b"\xff\xd8..\xff\xd9"
+    segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
+    cut.write_bytes(data[:2] + segment + data[2 : len(data) // 2])
+    with pytest.raises(ImageError, match="truncated"):
+        read_image(cut)
+
+
 def test_pictures_are_found_by_file_folder_and_glob(tmp_path: Path) -> None:
     for name in ("b.JPG", "a.png", "notes.txt"):
         (tmp_path / name).touch()

@@ -1,0 +1,35 @@
+"""What takes minutes: `make test-slow`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from runtime.bundle import Bundle
+from tests.conftest import Cli
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_papers_network_exports_and_agrees_with_pytorch(dcc: Cli, tmp_path: Path) -> None:
+    model, bundle = tmp_path / "dccnet.safetensors", tmp_path / "bundle"
+    assert dcc("init", "--preset", "dccnet", "-o", model).returncode == 0
+    exported = dcc("export", model, "-o", bundle)
+    assert exported.returncode == 0, exported.stderr
+    report = Bundle.open(bundle).manifest.verification
+    assert report is not None
+    assert report.identical_cells >= 0.999 and report.largest_score_difference <= 1e-4
+    assert report.distinct_cells > 20
+
+
+def test_the_demo_learns(dcc: Cli, tmp_path: Path) -> None:
+    result = dcc("demo", "-o", tmp_path / "demo", "--json", timeout=1200)
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["pck_after"] > report["pck_before"] + 20
+    assert report["identical_cells"] >= 0.999
+    assert report["video_mean_error"] < report["video_mean_error_unmoved"]
+    for name in ("warp.png", "matches.png", "points.png", "warped.png", "video-matched.mp4"):
+        assert (tmp_path / "demo" / name).stat().st_size > 10_000
