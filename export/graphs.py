@@ -30,9 +30,9 @@ class EncoderGraph(nn.Module):
         rgb = frame.float().permute(0, 3, 1, 2).flip(1)  # first the cast: TensorRT moves no uint8
         return tuple(self.model.encode(rgb / 255).values())
 
-    def example(self) -> tuple[Tensor, ...]:
+    def example(self) -> dict[str, Tensor]:
         height, width = self.model.config.image_size
-        return (torch.zeros(2, height, width, 3, dtype=torch.uint8),)
+        return {"frame": torch.zeros(2, height, width, 3, dtype=torch.uint8)}
 
 
 class MatcherGraph(nn.Module):
@@ -51,19 +51,18 @@ class MatcherGraph(nn.Module):
         if heatmaps:
             self.output_names += ["heatmap_a", "heatmap_b"]
 
-    def forward(self, *features: Tensor) -> tuple[Tensor, ...]:
-        """Inputs in the order of ``input_names``, ``(B, C, h, w)`` float32 each."""
-        branches = self.model.config.branches
-        a: Features = dict(zip(branches, features[: len(branches)], strict=True))
-        b: Features = dict(zip(branches, features[len(branches) :], strict=True))
+    def forward(self, a: Features, b: Features) -> tuple[Tensor, ...]:
+        """``(B, C, h, w)`` float32 for each branch of A and of B."""
         scores: Scores = self.model.match(a, b).scores
         outputs: tuple[Tensor, ...] = best_matches(scores)
         if self.heatmaps:
             outputs = (*outputs, scores.on_a, scores.on_b.transpose(1, 2))
         return tuple(outputs)
 
-    def example(self) -> tuple[Tensor, ...]:
+    def example(self) -> dict[str, Features]:
         config = self.model.config
         channels = {"local": self.model.backbone.channels, "context": config.context_channels}
-        one_image = [torch.zeros(2, channels[name], *self.model.grid) for name in config.branches]
-        return (*one_image, *(feature.clone() for feature in one_image))
+        return {
+            side: {name: torch.zeros(2, channels[name], *self.model.grid) for name in config.branches}
+            for side in "ab"
+        }

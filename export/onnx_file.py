@@ -14,6 +14,7 @@ import onnx
 import torch
 from onnx import TensorProto
 from onnx.helper import tensor_dtype_to_np_dtype
+from torch.utils._pytree import tree_map
 
 from export.graphs import EncoderGraph, MatcherGraph
 from runtime.bundle import Graph, TensorSpec
@@ -40,16 +41,16 @@ def write_onnx(graph: EncoderGraph | MatcherGraph, path: Path) -> Graph:
     """
     example = graph.example()
     batch = torch.export.Dim(BATCH)
-    shapes: Any = [{0: batch} for _ in example]
+    shapes: Any = tree_map(lambda _: {0: batch}, example)
     with torch.no_grad(), _quiet():
         program = torch.onnx.export(
             graph,
-            example,
+            kwargs=example,
             dynamo=True,
             opset_version=OPSET,
             input_names=graph.input_names,
             output_names=graph.output_names,
-            dynamic_shapes=(tuple(shapes),) if isinstance(graph, MatcherGraph) else shapes,
+            dynamic_shapes=shapes,
             verbose=False,
         )
     assert program is not None

@@ -231,10 +231,11 @@ def test_a_convolution_of_four_dimensions_would_be_noticed(tmp_path: Path) -> No
 
 def test_matcher_graph_is_the_model(small_model: DCCNet) -> None:
     graph = MatcherGraph(small_model, heatmaps=True)
-    inputs = tuple(torch.rand_like(x) for x in graph.example())
+    a, b = ({name: torch.rand_like(x) for name, x in side.items()} for side in graph.example().values())
     with torch.no_grad():
-        outputs = graph(*inputs)
+        outputs, expected = graph(a, b), small_model.match(a, b).scores
     assert len(outputs) == len(graph.output_names) == 6
+    torch.testing.assert_close(outputs[4], expected.on_a)
 
 
 def test_tensorrt_rtx_compiles_both_graphs_with_a_dynamic_batch(bundle: Bundle) -> None:
