@@ -28,7 +28,8 @@ LATTICE = (30, 40)
 def main(geometry: Path, models: list[Path]) -> None:
     pictures = [file_picture(geometry / f"graf{i}.png") for i in (1, 3)]
     a, b = (picture.load() for picture in pictures)
-    homography = cv2.FileStorage(str(geometry / "H1to3p.xml"), cv2.FILE_STORAGE_READ).getNode("H13").mat()
+    storage = cv2.FileStorage(str(geometry / "H1to3p.xml"), cv2.FILE_STORAGE_READ)
+    homography = storage.getNode("H13").mat()
     points = cell_pixels(LATTICE, (a.shape[0], a.shape[1])).reshape(-1, 2)
     truth = apply_homography(homography, points)
     inside = ((truth >= 0) & (truth <= [b.shape[1] - 1, b.shape[0] - 1])).all(axis=1)

@@ -26,6 +26,9 @@ from runtime.writers import SCHEMA, match_lists, save_correspondences, to_dict
 LINES = 60
 """Matches drawn when no points are asked for."""
 
+COUNT_TOLERANCE = 2
+"""Frames by which intact files are off when they say how many they hold."""
+
 Points = NDArray[np.float64]
 """``(N, 2)`` pixels of picture A."""
 
@@ -123,7 +126,7 @@ def match_video(
             progress.update(task, advance=1, rate=f"{rate:.1f} frames/s")
     seconds = time.perf_counter() - started
     note(f"{number} frames in {seconds:.1f} s ({number / seconds:.1f} frames/s)")
-    if number < source.count:
+    if source.count - number > max(COUNT_TOLERANCE, 0.02 * source.count):
         warn(f"{video} says it has {source.count} frames and ended after {number}: it may be truncated")
     if output is not None:
         note(f"wrote {output} and {output.with_suffix('.jsonl')}")
