@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUTPUT ?= demo-output
 
-.PHONY: demo test test-slow lint format clean
+.PHONY: demo test test-slow lint format picture clean
 
 demo: $(VENV)/.installed-demo
 	rm -rf $(DEMO_OUTPUT)
@@ -32,6 +32,9 @@ $(BIN)/python:
 $(VENV)/.installed-%: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	touch $@
+
+picture: demo  # README's
+	$(BIN)/python -c "from runtime import *; write_image('docs/warp.jpg', read_image('$(DEMO_OUTPUT)/warp.png'))"
 
 clean:
 	rm -rf $(VENV) $(DEMO_OUTPUT) build *.egg-info

@@ -35,15 +35,12 @@ def draw_matches(image_a: Image, image_b: Image, matches: PointMatches, limit: i
 def draw_points(image_a: Image, image_b: Image, matches: PointMatches) -> Image:
     """The same numbered points in both pictures, A left and B right."""
     canvas, (scale_a, scale_b), offset = _side_by_side(image_a, image_b)
-    points_a, points_b = matches.points_a * scale_a, matches.points_b * scale_b + [offset, 0]
     radius = max(4, round(min(canvas.shape[:2]) / 90))
-    for number, (a, b, colour) in enumerate(
-        zip(points_a, points_b, colours(len(matches)), strict=True),
-        start=1,
-    ):
-        for point in (a, b):
-            _dot(canvas, point, colour, radius)
-            _label(canvas, point, str(number), radius)
+    left, right = canvas[:, : offset - _GAP], canvas[:, offset:]  # views: labels stay in their picture
+    for picture, points in ((left, matches.points_a * scale_a), (right, matches.points_b * scale_b)):
+        for number, (point, colour) in enumerate(zip(points, colours(len(points)), strict=True), start=1):
+            _dot(picture, point, colour, radius)
+            _label(picture, point, str(number), radius)
     return canvas
 
 
@@ -90,8 +87,14 @@ def _dot(canvas: Image, point: NDArray[np.float64], colour: tuple[int, ...], rad
         cv2.circle(canvas, _fixed(point), size, ring, cv2.FILLED, cv2.LINE_AA, _FRACTION_BITS)
 
 
-def _label(canvas: Image, point: NDArray[np.float64], text: str, radius: int) -> None:
-    x, y = np.rint(point).astype(int)
-    origin = (int(x) + radius + 3, int(y) - radius)
-    for colour, width in (((0, 0, 0), 4), ((255, 255, 255), 2)):
-        cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, radius / 8, colour, width, cv2.LINE_AA)
+def _label(picture: Image, point: NDArray[np.float64], text: str, radius: int) -> None:
+    """Above and to the right of the point, or where there is room."""
+    x, y = (int(v) for v in np.rint(point))
+    scale = radius / 8
+    (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 2)
+    left = x + radius + 3 if x + radius + 3 + width < picture.shape[1] else x - radius - 3 - width
+    base = y - radius if y - radius - height > 0 else y + radius + height
+    for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 2)):
+        cv2.putText(
+            picture, text, (left, base), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thickness, cv2.LINE_AA
+        )
