@@ -75,7 +75,7 @@ def match(
     if not matcher.manifest.verified:
         warn(f"{bundle} is marked as not verified: its matches may differ from the network's")
     if video is not None and reference is not None:
-        jobs.match_video(matcher, Path(reference), video, _video_output(outputs), wanted)
+        jobs.match_video(matcher, Path(reference), video, _video_output(outputs), wanted, as_json)
         return
     image_a = read_image(images[0])
     others = [path for pattern in images[1:] for path in find_images(pattern)]

@@ -91,11 +91,17 @@ def match_many(
 
 
 def match_video(
-    matcher: Matcher, reference: Path, video: str, output: Path | None, points: Points | None
+    matcher: Matcher,
+    reference: Path,
+    video: str,
+    output: Path | None,
+    points: Points | None,
+    as_json: bool = False,
 ) -> None:
     """The reference, encoded once, against every frame: annotated video and a line of JSON each.
 
-    The lines go to ``output`` with the suffix ``.jsonl``, or to stdout without ``output``.
+    The lines go to ``output`` with the suffix ``.jsonl``; to stdout with ``as_json`` or without
+    ``output``.
     """
     picture = read_image(reference)
     _check_inside(points, picture)
@@ -119,8 +125,10 @@ def match_video(
                 "time_s": round((number - 1) / source.rate, 6),
                 "size": list(result.size_b),
             } | match_lists(matches)
-            print(json.dumps(record, allow_nan=False), file=lines)
-            if writer is not None:
+            if as_json or lines is None:
+                _print_json(record)
+            if writer is not None and lines is not None:
+                lines.write(json.dumps(record, allow_nan=False) + "\n")
                 writer.write(_drawing(result, picture, frame, points))
             rate = number / (time.perf_counter() - started)
             progress.update(task, advance=1, rate=f"{rate:.1f} frames/s")
