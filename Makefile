@@ -7,7 +7,7 @@ DEMO_OUTPUT ?= demo-output
 .PHONY: demo test test-slow lint format picture clean
 
 demo: $(VENV)/.installed-demo
-	rm -rf $(DEMO_OUTPUT)
+	rm -rf demo-output  # and never a folder that somebody named
 	$(BIN)/dcc demo -o $(DEMO_OUTPUT)
 
 test: $(VENV)/.installed-dev
@@ -37,4 +37,4 @@ picture: demo  # README's
 	$(BIN)/python -c "from runtime import *; write_image('docs/warp.jpg', read_image('$(DEMO_OUTPUT)/warp.png'))"
 
 clean:
-	rm -rf $(VENV) $(DEMO_OUTPUT) build *.egg-info
+	rm -rf $(VENV) demo-output build *.egg-info

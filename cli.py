@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from typing import Any, NoReturn
 
@@ -43,21 +44,29 @@ def dcc() -> None:
     """Semantic correspondence with DCCNet: train, export, match.
 
     Results go to stdout, everything else to stderr. Exit codes: 1 failure, 2 usage, 3 an export that
-    does not agree with PyTorch.
+    does not agree with PyTorch, 130 interrupted.
     """
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run ``dcc``; an error that a user can act on becomes one sentence and an exit code."""
+    # So that what cleans up after Ctrl-C also does after kill, timeout and systemctl stop.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         result: Any = dcc.main(arguments, prog_name="dcc", standalone_mode=False)
+        sys.stdout.flush()
         sys.exit(result if isinstance(result, int) else 0)
     except click.exceptions.Abort:
         click.echo("dcc: interrupted", err=True)
         sys.exit(130)
     except click.ClickException as error:
-        error.show()
+        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "dcc"
+        click.echo(f"dcc: {error.format_message()} (see {where} --help)", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        click.echo(f"dcc: {error.filename or 'standard output'}: {error.strerror or error}", err=True)
+        sys.stdout = None  # what is left in it cannot be flushed
+        sys.exit(1)
     except Exception as error:
         from runtime.errors import DccError  # imports NumPy and OpenCV: not before it is needed
 

@@ -52,13 +52,18 @@ def load_checkpoint(path: str | os.PathLike[str]) -> DCCNet:
 def load_state(model: DCCNet, state: dict[str, Tensor], source: Path) -> None:
     """Fill a network strictly; :class:`CheckpointError` names every tensor that does not fit."""
     complain_about_mismatch(model.state_dict(), state, source)
+    complain_about_values(state, source)
+    model.load_state_dict(state)
+
+
+def complain_about_values(state: dict[str, Tensor], source: Path) -> None:
+    """Raise :class:`CheckpointError` for NaN or infinity among the weights."""
     broken = [n for n, t in state.items() if t.is_floating_point() and not t.isfinite().all()]
     if broken:
         raise CheckpointError(
             f"{source} holds values that are not finite (NaN or infinity), first in '{broken[0]}': "
             "its training diverged or the file is damaged; take an earlier checkpoint"
         )
-    model.load_state_dict(state)
 
 
 def complain_about_mismatch(expected: dict[str, Tensor], found: dict[str, Tensor], source: Path) -> None:

@@ -51,6 +51,13 @@ class ModelConfig:
     def __post_init__(self) -> None:
         for name in ("image_size", "branches", "consensus_kernels", "consensus_channels"):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists only
+        for field in ("context_kernel", "context_channels"):
+            _require(type(getattr(self, field)) is int, f"{field} must be a whole number")
+        for field in ("embedding", "auxiliary_loss"):
+            _require(type(getattr(self, field)) is bool, f"{field} must be true or false")
+        for field in ("image_size", "consensus_kernels", "consensus_channels"):
+            whole = all(type(value) is int for value in getattr(self, field))
+            _require(whole, f"{field} must hold whole numbers, got {getattr(self, field)}")
         _require(
             self.backbone in BACKBONES,
             f"unknown backbone '{self.backbone}': choose one of {', '.join(BACKBONES)}",

@@ -6,7 +6,6 @@ import argparse
 import math
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dccnet.backbone import STRIDE
-from dccnet.checkpoint import load_state
+from dccnet.backbone import BACKBONES, STRIDE
+from dccnet.checkpoint import complain_about_mismatch, load_state
 from dccnet.config import PRESETS, ModelConfig
 from dccnet.model import DCCNet
 from runtime.errors import CheckpointError
@@ -23,29 +22,32 @@ from runtime.errors import CheckpointError
 # Index in the authors' nn.Sequential -> torchvision's name.
 _RESNET_PARTS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
 _RESNETS_BY_LAYER3_BLOCKS = {23: "resnet101", 6: "resnet50", 2: "resnet18"}
-_CONSENSUS_BIAS = re.compile(r"NeighConsensus\.conv\.(\d+)\.bias")
+_CONSENSUS = re.compile(r"NeighConsensus\.conv\.(\d+)\.(?:weight|bias)")
 
 
 def import_official(path: str | os.PathLike[str]) -> DCCNet:
     """Build the network that an authors' ``.pth.tar`` file holds, strictly.
 
     Structure and sizes are read from the tensors: the backbone, kernels and channels of the 4D
-    layers, the context kernel and, for DCCNet, the feature grid. Raises :class:`CheckpointError`
-    for a file that is no such checkpoint, naming every missing, unexpected or misshapen tensor.
+    layers, the context kernel and, for DCCNet, the feature grid; where a tensor that gives a size is
+    missing, the published size stands in, so that it can be named. Raises :class:`CheckpointError`
+    for a file that is no such checkpoint, naming every missing, unexpected or misshapen tensor as
+    the file would.
     """
     path = Path(path)
     state = _plain_names(_read_state(path))
     try:
-        config = _config(state)
-        translate = _translator(config)
-    except (KeyError, ValueError, IndexError) as error:
+        model = DCCNet(_config(state))
+    except (ValueError, IndexError) as error:
         raise CheckpointError(f"{path} is no DCCNet or NC-Net checkpoint: {error}") from error
-    model = DCCNet(config)
-    translated = {translate(key): _natural_order(key, tensor) for key, tensor in state.items()}
-    for key, tensor in model.state_dict().items():  # files older than PyTorch 0.4.1 lack these
-        if key.endswith("num_batches_tracked"):
-            translated.setdefault(key, tensor)
-    load_state(model, translated, source=path)
+    ours = model.state_dict()
+    names = {_official_name(key): key for key in ours}
+    expected = {name: _as_stored(ours[key]) for name, key in names.items()}
+    for name, tensor in expected.items():  # files older than PyTorch 0.4.1 lack these
+        if name.endswith("num_batches_tracked"):
+            state.setdefault(name, tensor)
+    complain_about_mismatch(expected, state, path)
+    load_state(model, {key: _natural_order(state[name]) for name, key in names.items()}, path)
     return model.eval()
 
 
@@ -61,7 +63,11 @@ def _read_state(path: Path) -> dict[str, Tensor]:
             f"code from files: {_first_sentence(error)}"
         ) from error
     state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not state or not all(map(torch.is_tensor, state.values())):
+    if (
+        not isinstance(state, dict)
+        or not state
+        or not all(isinstance(key, str) and torch.is_tensor(value) for key, value in state.items())
+    ):
         raise CheckpointError(f"{path} holds no state_dict of tensors")
     return state
 
@@ -97,31 +103,35 @@ def _plain_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _config(state: dict[str, Tensor]) -> ModelConfig:
-    layers = sorted(int(m[1]) for key in state if (m := _CONSENSUS_BIAS.fullmatch(key)))
+    layers = sorted({int(m[1]) for key in state if (m := _CONSENSUS.fullmatch(key))})
     if not layers:
         raise ValueError("there is no neighbourhood consensus (NeighConsensus.conv.*) in it")
-    weights = [state[f"NeighConsensus.conv.{i}.weight"] for i in layers]
+    published = PRESETS["dccnet"]
+    weights = [state.get(f"NeighConsensus.conv.{i}.weight") for i in layers]
+    kernels = [5 if w is None else w.shape[0] for w in weights]
+    channels = [16 if w is None else w.shape[1] for w in weights]
     sizes: dict[str, Any] = {
         "backbone": _backbone(state),
-        "consensus_kernels": tuple(w.shape[0] for w in weights),
-        "consensus_channels": tuple(w.shape[1] for w in weights),
+        "consensus_kernels": tuple(kernels),
+        "consensus_channels": (*channels[:-1], 1),
     }
-    if "SpatialContextEncoder.embeddingFea.0.weight" not in state:
+    parts = {key.split(".")[0] for key in state}
+    if not parts & {"SpatialContextEncoder", "DynamicFusionNet"}:
         return PRESETS["ncnet"].replace(**sizes)
-    embed = state["SpatialContextEncoder.embeddingFea.0.weight"]
-    channels = DCCNet(PRESETS["ncnet"].replace(**sizes)).backbone.channels
-    sizes["context_channels"] = embed.shape[0]
-    sizes["context_kernel"] = math.isqrt(embed.shape[1] - channels)
-    if "DynamicFusionNet.att.0.weight" not in state:
+    if (embed := state.get("SpatialContextEncoder.embeddingFea.0.weight")) is not None:
+        sizes["context_channels"] = embed.shape[0]
+        neighbours = embed.shape[1] - BACKBONES[sizes["backbone"]].channels
+        sizes["context_kernel"] = math.isqrt(max(neighbours, 1))
+    if "DynamicFusionNet" not in parts:
         return PRESETS["baseline-s"].replace(**sizes)
-    cells = state["DynamicFusionNet.att.0.weight"].shape[1] // 2
-    side = math.isqrt(cells)
-    if side * side != cells:
-        raise ValueError(f"its fusion layer belongs to a grid of {cells} cells, which is not square")
+    if (attend := state.get("DynamicFusionNet.att.0.weight")) is not None:
+        cells = attend.shape[1] // 2
+        side = math.isqrt(cells)
+        if side * side != cells:
+            raise ValueError(f"its fusion layer is for a grid of {cells} cells, which is not square")
+        sizes["image_size"] = (side * STRIDE, side * STRIDE)
     embedding = any(key.startswith("DynamicFusionNet.extract_corrfeas.") for key in state)
-    return PRESETS["dccnet"].replace(
-        **sizes, image_size=(side * STRIDE, side * STRIDE), embedding=embedding
-    )
+    return published.replace(**sizes, embedding=embedding)
 
 
 def _backbone(state: dict[str, Tensor]) -> str:
@@ -136,30 +146,24 @@ def _backbone(state: dict[str, Tensor]) -> str:
     return _RESNETS_BY_LAYER3_BLOCKS[len(blocks)]
 
 
-def _translator(config: ModelConfig) -> Callable[[str], str]:
-    """From the authors' tensor names to ours; unknown names pass, to be reported as unexpected."""
-
-    def translate(key: str) -> str:
-        if match := re.fullmatch(r"FeatureExtraction\.model\.(\d+)\.(.+)", key):
-            index, rest = int(match[1]), match[2]
-            if config.backbone == "vgg16":
-                return f"backbone.trunk.features.{index}.{rest}"
-            if index < len(_RESNET_PARTS):
-                return f"backbone.trunk.{_RESNET_PARTS[index]}.{rest}"
-        if match := re.fullmatch(r"(.+)\.conv\.(\d+)\.(weight|bias)", key):
-            stack, index = match[1], int(match[2])
-            ours = {
-                "NeighConsensus": "consensus",
-                "DynamicFusionNet.extract_corrfeas": "fusion.embedding",
-            }
-            if stack in ours and index % 2 == 0:  # a ReLU stands between two convolutions
-                return f"{ours[stack]}.layers.{index // 2}.{match[3]}"
-        key = key.replace("SpatialContextEncoder.embeddingFea.0.", "context_encoder.embed.")
-        return key.replace("DynamicFusionNet.att.0.", "fusion.attend.")
-
-    return translate
+def _official_name(key: str) -> str:
+    """The authors' name of one of our tensors."""
+    if match := re.fullmatch(r"backbone\.trunk\.features\.(.+)", key):  # VGG
+        return f"FeatureExtraction.model.{match[1]}"
+    if match := re.fullmatch(r"backbone\.trunk\.(\w+)\.(.+)", key):
+        return f"FeatureExtraction.model.{_RESNET_PARTS.index(match[1])}.{match[2]}"
+    if match := re.fullmatch(r"(consensus|fusion\.embedding)\.layers\.(\d+)\.(.+)", key):
+        stack = "NeighConsensus" if match[1] == "consensus" else "DynamicFusionNet.extract_corrfeas"
+        return f"{stack}.conv.{2 * int(match[2])}.{match[3]}"  # a ReLU stands between two
+    key = key.replace("context_encoder.embed.", "SpatialContextEncoder.embeddingFea.0.")
+    return key.replace("fusion.attend.", "DynamicFusionNet.att.0.")
 
 
-def _natural_order(key: str, tensor: Tensor) -> Tensor:
-    """Published 4D kernels are stored (k_hA, out, in, k_wA, k_hB, k_wB)."""
+def _as_stored(tensor: Tensor) -> Tensor:
+    """4D kernels are published as (k_hA, out, in, k_wA, k_hB, k_wB)."""
+    return tensor.permute(2, 0, 1, 3, 4, 5) if tensor.ndim == 6 else tensor
+
+
+def _natural_order(tensor: Tensor) -> Tensor:
+    """Inverse of :func:`_as_stored`."""
     return tensor.permute(1, 2, 0, 3, 4, 5).contiguous() if tensor.ndim == 6 else tensor

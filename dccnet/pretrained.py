@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dccnet.backbone import Backbone
-from dccnet.checkpoint import complain_about_mismatch
+from dccnet.checkpoint import complain_about_mismatch, complain_about_values
 from runtime.errors import CheckpointError
 
 IMAGENET, RANDOM = "imagenet", "random"
@@ -40,6 +40,7 @@ def load_backbone_weights(backbone: Backbone, name: str, weights: str) -> None:
         if key.endswith("num_batches_tracked"):
             kept.setdefault(key, tensor)
     complain_about_mismatch(expected, kept, source)
+    complain_about_values(kept, source)
     backbone.trunk.load_state_dict(kept)
 
 

@@ -18,7 +18,7 @@ import click
     show_default=True,
     help="Folder to write to.",
 )
-@click.option("--seed", default=1, show_default=True, help="Of everything random.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of everything random.")
 @click.option("--json", "as_json", is_flag=True, help="Print the measurements as JSON.")
 def demo(output: Path, seed: int, as_json: bool) -> None:
     """Train a small DCCNet, export it, match a pair and a video, and measure against known truth.
@@ -31,8 +31,8 @@ def demo(output: Path, seed: int, as_json: bool) -> None:
     from runtime.console import note
     from runtime.errors import DccError, UsageError
 
-    if output.exists() and any(output.iterdir()):
-        raise UsageError(f"{output} is not empty: name another folder with -o")
+    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+        raise UsageError(f"{output} is not an empty folder: name another folder with -o")
     try:
         from demo.run import ALPHA, run_demo
     except ImportError as error:

@@ -33,6 +33,7 @@ from export.verify import PICTURES
 from runtime.console import note, steps
 from runtime.correspondences import Correspondences
 from runtime.drawing import draw_points
+from runtime.errors import NotVerifiedError
 from runtime.files import write_text
 from runtime.geometry import cell_pixels
 from runtime.images import find_images, write_image
@@ -107,6 +108,8 @@ def run_demo(folder: Path, seed: int) -> DemoReport:
         bundle = export_bundle(after, folder / "bundle", find_images(PICTURES), on_step=step)
     verification = bundle.manifest.verification
     assert verification is not None
+    if not verification.passed:
+        raise NotVerifiedError(f"the bundle in {folder} does not agree with PyTorch; please report this")
 
     note("4/5  matching a stereo pair whose disparity is known")
     matcher = Matcher.open(bundle)

@@ -16,9 +16,10 @@ from dccnet.model import DCCNet
 from export.graphs import EncoderGraph, MatcherGraph
 from export.onnx_file import write_onnx
 from export.verify import MAX_PAIRS, verify
-from runtime.bundle import ENCODER, MANIFEST, MATCHER, Bundle, Manifest, write_manifest
-from runtime.errors import UsageError
+from runtime.bundle import ENCODER, MANIFEST, MATCHER, Bundle, Manifest, read_manifest, write_manifest
+from runtime.errors import BundleError, UsageError
 from runtime.files import atomic_path
+from runtime.images import read_image
 
 STEPS = 2 + MAX_PAIRS
 
@@ -37,8 +38,10 @@ def export_bundle(
     refused with :class:`UsageError`. ``on_step`` is told, up to :data:`STEPS` times, what comes next.
     """
     path = Path(path)
-    if path.exists() and not (path / MANIFEST).is_file():
-        raise UsageError(f"{path} exists and is not a bundle: choose another name")
+    if path.exists() and not _is_only_a_bundle(path):
+        raise UsageError(f"{path} exists and is not a bundle, or holds more than one: choose another name")
+    for picture in pictures[: MAX_PAIRS + 1]:  # before the slow part
+        read_image(picture)
     model.eval()
     with atomic_path(path) as temporary:
         temporary.mkdir()
@@ -67,6 +70,16 @@ def export_bundle(
         manifest = dataclasses.replace(manifest, verification=verification)
         write_manifest(temporary, manifest)
     return Bundle(path, manifest)
+
+
+def _is_only_a_bundle(path: Path) -> bool:
+    """Whether replacing the folder loses nothing but a bundle."""
+    try:
+        manifest = read_manifest(path)
+    except BundleError:
+        return False
+    known = {MANIFEST, *(graph.file for graph in manifest.graphs.values())}
+    return {entry.name for entry in path.iterdir()} <= known
 
 
 def tool_versions() -> dict[str, str]:

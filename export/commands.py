@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 @click.option(
     "--verify-data",
     metavar="DIR",
-    help="Folder or glob of pictures to compare with PyTorch on.  [default: three that come with dcc]",
+    help="Folder or glob of pictures to compare with PyTorch on; the first five are used.  "
+    "[default: three that come with dcc]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
 def export_command(
@@ -101,7 +102,10 @@ def at_image_size(network: DCCNet, size: tuple[int, int]) -> DCCNet:
     from dccnet.model import DCCNet
     from runtime.errors import UsageError
 
-    config = network.config.replace(image_size=size)
+    try:
+        config = network.config.replace(image_size=size)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     resized = DCCNet(config)
     if config.welded_to_grid and resized.grid != network.grid:
         height, width = network.config.image_size
@@ -118,10 +122,11 @@ def _require_exporter() -> None:
 
     try:
         import onnx
+        import onnxruntime
         import onnxscript
         import torch
 
-        del onnx, onnxscript, torch
+        del onnx, onnxruntime, onnxscript, torch
     except ImportError as error:
         raise DccError(
             f"exporting needs {error.name}, which is not installed: pip install 'dccnet[export,cpu]'"

@@ -50,5 +50,5 @@ def verify(
         distinct_cells=distinct,
         largest_score_difference=difference,
         allowed_score_difference=ALLOWED_SCORE_DIFFERENCE,
-        pictures=tuple(path.name for path in pictures),
+        pictures=tuple(dict.fromkeys(path.name for pair in pairs for path in pair)),
     )

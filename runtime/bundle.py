@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -126,16 +127,28 @@ def read_manifest(path: Path) -> Manifest:
             )
         return _manifest(values)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BundleError(f"{file} is damaged ({error!r}): copy or export the bundle again") from error
+        raise BundleError(
+            f"{file} is damaged or was edited ({error}): copy or export the bundle again"
+        ) from error
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
-    text = json.dumps(dataclasses.asdict(manifest), indent=2, allow_nan=False)
+    values = dataclasses.asdict(manifest)
+    values["digest"] = manifest_digest(values)
+    text = json.dumps(values, indent=2, allow_nan=False)
     write_text(path / MANIFEST, text + "\n")
 
 
+def manifest_digest(values: dict[str, Any]) -> str:
+    """SHA-256 of a manifest's values without ``digest``, as sorted JSON."""
+    content = {name: value for name, value in values.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def _manifest(values: dict[str, Any]) -> Manifest:
-    values = dict(values)
+    if values.get("digest") != manifest_digest(values):
+        raise ValueError("its content does not have the digest that was written with it")
+    values = {name: value for name, value in values.items() if name != "digest"}
     values["graphs"] = {name: _graph(graph) for name, graph in values["graphs"].items()}
     for name in (ENCODER, MATCHER):
         if name not in values["graphs"]:

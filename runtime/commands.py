@@ -15,7 +15,7 @@ from runtime import jobs
 from runtime.console import warn
 from runtime.engine import PROVIDERS
 from runtime.errors import UsageError
-from runtime.images import SUFFIXES, find_images, read_image
+from runtime.images import SUFFIXES, find_images
 from runtime.matcher import Matcher
 from runtime.writers import WRITERS
 
@@ -41,7 +41,9 @@ VIDEO_SUFFIXES = (".mp4", ".avi")
 )
 @click.option("--json", "as_json", is_flag=True, help="Print every match as JSON on stdout.")
 @click.option("--provider", type=click.Choice(list(PROVIDERS)), default="cpu", show_default=True)
-@click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads.  [default: all cores]")
+@click.option(
+    "--threads", type=click.IntRange(0, 256), default=0, help="CPU threads.  [default: all cores]"
+)
 def match(
     bundle: Path,
     images: tuple[str, ...],
@@ -77,12 +79,12 @@ def match(
     if video is not None and reference is not None:
         jobs.match_video(matcher, Path(reference), video, _video_output(outputs), wanted, as_json)
         return
-    image_a = read_image(images[0])
+    path_a = Path(images[0])
     others = [path for pattern in images[1:] for path in find_images(pattern)]
-    if len(others) == 1:
-        jobs.match_pair(matcher, image_a, others[0], _file_outputs(outputs), wanted, as_json)
+    if len(images) == 2 and Path(images[1]).is_file():  # not how many a glob happens to find
+        jobs.match_pair(matcher, path_a, others[0], _file_outputs(outputs), wanted, as_json)
     else:
-        jobs.match_many(matcher, image_a, others, _folder_output(outputs), wanted, as_json)
+        jobs.match_many(matcher, path_a, others, _folder_output(outputs), wanted, as_json)
 
 
 def _quiet_opencv() -> None:

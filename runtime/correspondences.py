@@ -63,7 +63,8 @@ class Correspondences:
 
         ``points`` is ``(N, 2)``, pixels (x, y) of the picture ``from_``; returns ``(N, 2)`` in the
         other one. The benchmarks transfer from the target, B, to the source, A. Points outside the
-        picture follow the border cells. Raises ``ValueError`` for another shape or non-finite values.
+        picture are blended from the border cells and mean nothing. Raises ``ValueError`` for another
+        shape or non-finite values.
         """
         points = np.asarray(points, np.float64)
         if points.size == 0:

@@ -10,6 +10,7 @@ from runtime.images import Image
 from runtime.matches import PointMatches
 
 _GAP = 8  # pixels between the two pictures
+_MAX_HEIGHT, _MAX_WIDTH = 2160, 4096  # of each picture in a drawing, in pixels
 _BACKGROUND = (32, 32, 32)
 
 
@@ -52,18 +53,23 @@ def colours(count: int) -> list[tuple[int, int, int]]:
 
 
 def _side_by_side(image_a: Image, image_b: Image) -> tuple[Image, tuple[float, float], int]:
-    height = max(image_a.shape[0], image_b.shape[0])
-    scales = (height / image_a.shape[0], height / image_b.shape[0])
+    height = min(max(image_a.shape[0], image_b.shape[0]), _MAX_HEIGHT)
+    scales = tuple(min(height / i.shape[0], _MAX_WIDTH / i.shape[1]) for i in (image_a, image_b))
     left, right = (
-        image if scale == 1 else cv2.resize(image, None, fx=scale, fy=scale)
+        image if scale == 1 else cv2.resize(image, _scaled(image, scale))
         for image, scale in zip((image_a, image_b), scales, strict=True)
     )
     offset = left.shape[1] + _GAP
     canvas = np.empty((height, offset + right.shape[1], 3), np.uint8)
     canvas[:] = _BACKGROUND
-    canvas[: left.shape[0], : left.shape[1]] = left[:height]
-    canvas[: right.shape[0], offset:] = right[:height]
-    return canvas, scales, offset
+    canvas[: left.shape[0], : left.shape[1]] = left
+    canvas[: right.shape[0], offset:] = right
+    return canvas, (scales[0], scales[1]), offset
+
+
+def _scaled(image: Image, scale: float) -> tuple[int, int]:
+    """(width, height) after scaling, at least one pixel each."""
+    return max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1)
 
 
 _FRACTION_BITS = 4  # OpenCV draws at 1/16 pixel when asked

@@ -25,6 +25,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".dcc-", dir=path.parent))
+    except (FileExistsError, NotADirectoryError):
+        raise DccError(f"cannot write {path}: {path.parent} is not a folder; name another place") from None
     except OSError as error:
         raise DccError(f"cannot write {path}: {error.strerror or error}") from error
     try:

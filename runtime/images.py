@@ -71,6 +71,8 @@ def find_images(pattern: str | os.PathLike[str]) -> list[Path]:
         found = [path]
     else:
         found = sorted(map(Path, glob.glob(str(pattern), recursive=True)))
+    if not found and not glob.has_magic(str(pattern)) and not path.exists():
+        raise ImageError(f"{pattern} does not exist")
     if not found:
         raise ImageError(f"no pictures at {pattern}")
     return found

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from runtime.console import note, progress_bar, warn
 from runtime.correspondences import Correspondences
 from runtime.drawing import draw_matches, draw_points
-from runtime.errors import UsageError
+from runtime.errors import ImageError, UsageError
 from runtime.files import atomic_path
 from runtime.images import SUFFIXES, Image, read_image, write_image
 from runtime.matcher import Matcher
@@ -35,15 +35,16 @@ Points = NDArray[np.float64]
 
 def match_pair(
     matcher: Matcher,
-    image_a: Image,
+    path_a: Path,
     path_b: Path,
     outputs: Sequence[Path],
     points: Points | None,
     as_json: bool,
 ) -> None:
     """A and B: the drawing and data files asked for, and matches or a summary on stdout."""
+    refuse_to_overwrite([path_a, path_b], outputs)
+    image_a, image_b = read_image(path_a), read_image(path_b)
     _check_inside(points, image_a)
-    image_b = read_image(path_b)
     result = matcher.match(image_a, image_b)
     for path in outputs:
         if path.suffix.lower() in SUFFIXES:
@@ -63,22 +64,34 @@ def match_pair(
 
 def match_many(
     matcher: Matcher,
-    image_a: Image,
+    path_a: Path,
     others: Sequence[Path],
     folder: Path | None,
     points: Points | None,
     as_json: bool,
 ) -> None:
-    """A, encoded once, against each of the others: a line of JSON or text for each."""
+    """A, encoded once, against each of the others: a line of JSON or text for each.
+
+    A picture that cannot be read is skipped with a warning; in the end that is an :class:`ImageError`.
+    """
+    image_a = read_image(path_a)
     _check_inside(points, image_a)
+    skipped = 0
+    written = [] if folder is None else _targets(folder, others)
     features = matcher.encode(image_a)
     with progress_bar() as progress:
-        for path in progress.track(others, description="matching"):
-            image_b = read_image(path)
+        for number, path in enumerate(progress.track(others, description="matching")):
+            try:
+                image_b = read_image(path)
+            except ImageError as error:
+                warn(f"{error}; skipped")
+                skipped += 1
+                continue
             result = matcher.match(features, image_b)
             if folder is not None:
-                write_image(folder / f"{path.stem}.jpg", _drawing(result, image_a, image_b, points))
-                save_correspondences(result, folder / f"{path.stem}.json")
+                drawing, data = written[number]
+                write_image(drawing, _drawing(result, image_a, image_b, points))
+                save_correspondences(result, data)
             if as_json:
                 _print_json({"image": str(path)} | _record(result, points))
             elif points is not None:
@@ -87,7 +100,28 @@ def match_many(
             else:
                 print(f"{path}\t{len(result.mutual())} mutual matches")
     if folder is not None:
-        note(f"wrote {2 * len(others)} files to {folder}")
+        note(f"wrote {2 * (len(written) - skipped)} files to {folder}")
+    if skipped:
+        raise ImageError(f"{skipped} of {len(others)} pictures could not be read; the others are done")
+
+
+def _targets(folder: Path, others: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Drawing and data file for each picture; :class:`UsageError` rather than overwrite a picture."""
+    targets = [(folder / f"{path.stem}.jpg", folder / f"{path.stem}.json") for path in others]
+    drawings = [drawing.resolve() for drawing, _ in targets]
+    for path, drawing in zip(others, drawings, strict=True):
+        if drawings.count(drawing) > 1:
+            raise UsageError(f"two of the pictures B are called {path.stem}: match them one at a time")
+    refuse_to_overwrite(others, drawings)
+    return targets
+
+
+def refuse_to_overwrite(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
+    """Raises :class:`UsageError` where an output is one of the inputs."""
+    sources = {path.resolve() for path in inputs}
+    for path in outputs:
+        if path.resolve() in sources:
+            raise UsageError(f"the output {path} is also an input: name another file or folder")
 
 
 def match_video(
@@ -103,6 +137,8 @@ def match_video(
     The lines go to ``output`` with the suffix ``.jsonl``; to stdout with ``as_json`` or without
     ``output``.
     """
+    if output is not None:
+        refuse_to_overwrite([reference, Path(video)], [output, output.with_suffix(".jsonl")])
     picture = read_image(reference)
     _check_inside(points, picture)
     source = open_frames(video)

@@ -74,7 +74,8 @@ def _write_npz(result: Correspondences, path: Path) -> None:
         matches = result.matches(direction)
         arrays[f"points_a_from_{direction}"] = matches.points_a
         arrays[f"points_b_from_{direction}"] = matches.points_b
-    np.savez_compressed(path, **arrays)
+    with path.open("wb") as file:  # given a name, NumPy would append its own suffix
+        np.savez_compressed(file, **arrays)
 
 
 def _write_flo(result: Correspondences, path: Path) -> None:

@@ -176,6 +176,10 @@ def test_matching_score_of_certainty_is_one_and_of_ignorance_one_over_cells() ->
         ({"branches": ("local",)}, "nothing to fuse"),
         ({"fusion": None}, "two branches need fusion"),
         ({"context_kernel": 4}, "must be odd"),
+        ({"context_kernel": 9.0}, "whole number"),
+        ({"consensus_channels": (1.5, 1)}, "whole numbers"),
+        ({"embedding": "no"}, "true or false"),
+        ({"auxiliary_loss": 1}, "true or false"),
         ({"image_size": (16, 400)}, "at least 32"),
     ],
 )

@@ -20,7 +20,7 @@ from export.build import export_bundle
 from export.graphs import MatcherGraph
 from export.onnx_file import OPSET, describe
 from export.verify import verify
-from runtime.bundle import MANIFEST, Bundle
+from runtime.bundle import MANIFEST, Bundle, manifest_digest
 from runtime.correspondences import Correspondences
 from runtime.errors import BundleError, EngineError, ImageError, UsageError
 from runtime.images import Image
@@ -240,7 +240,7 @@ def test_matcher_graph_is_the_model(small_model: DCCNet) -> None:
 
 def test_tensorrt_rtx_compiles_both_graphs_with_a_dynamic_batch(bundle: Bundle) -> None:
     """Ahead of time, on the CPU: proves that the operators, types and ranks suit TensorRT."""
-    import tensorrt_rtx as trt
+    trt = pytest.importorskip("tensorrt_rtx")  # not made for every platform
 
     logger = trt.Logger(trt.Logger.ERROR)
     for name, graph in bundle.manifest.graphs.items():
@@ -295,14 +295,40 @@ def test_a_missing_file_is_named(copy: Path) -> None:
 )
 def test_manifests_of_another_kind_are_refused(copy: Path, change: dict[str, object], message: str) -> None:
     values = json.loads((copy / MANIFEST).read_text())
-    (copy / MANIFEST).write_text(json.dumps(values | change))
+    values |= change
+    values["digest"] = manifest_digest(values)
+    (copy / MANIFEST).write_text(json.dumps(values))
     with pytest.raises(BundleError, match=message):
         Bundle.open(copy)
+
+
+def test_every_change_of_the_manifest_is_noticed(copy: Path) -> None:
+    manifest = copy / MANIFEST
+    text = manifest.read_text()
+    for old, new in (
+        ('"heatmaps": true', '"heatmaps": false'),
+        ('"passed": true', '"passed": false'),
+        ('"pairs": 3', '"pairs": 9'),
+    ):
+        assert old in text
+        manifest.write_text(text.replace(old, new))
+        with pytest.raises(BundleError, match="damaged or was edited"):
+            Bundle.open(copy)
+
+
+def test_folders_that_hold_more_than_a_bundle_are_not_replaced(
+    copy: Path, small_model: DCCNet, pictures: list[Path]
+) -> None:
+    (copy / "thesis.tex").touch()
+    with pytest.raises(UsageError, match="holds more"):
+        export_bundle(small_model, copy, pictures[:2])
+    assert (copy / "thesis.tex").exists()
 
 
 def test_a_manifest_cannot_point_outside(copy: Path) -> None:
     values = json.loads((copy / MANIFEST).read_text())
     values["graphs"]["encoder"]["file"] = "../encoder.onnx"
+    values["digest"] = manifest_digest(values)
     (copy / MANIFEST).write_text(json.dumps(values))
     with pytest.raises(BundleError, match="outside the bundle"):
         Bundle.open(copy)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import collections
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -125,37 +124,37 @@ def test_vgg_ncnet(tmp_path: Path) -> None:
     assert import_official(write(tmp_path / "v.pth.tar", state)).config.backbone == "vgg16"
 
 
-def _drop(state: State) -> None:
-    del state["NeighConsensus.conv.2.bias"], state["FeatureExtraction.model.1.weight"]
-
-
-def _rename(state: State) -> None:
-    state["Surprise.weight"] = state.pop("DynamicFusionNet.att.0.bias")
-
-
-def _reshape(state: State) -> None:
-    state["SpatialContextEncoder.embeddingFea.0.bias"] = torch.zeros(3)
-
-
 @pytest.mark.parametrize(
-    ("damage", "parts"),
+    "names",
     [
-        (_drop, ["missing backbone.trunk.bn1.weight (64,)"]),
-        (_rename, ["unexpected Surprise.weight", "missing fusion.attend.bias (2,)"]),
-        (_reshape, ["context_encoder.embed.bias is (3,) and should be (1024,)"]),
+        ["NeighConsensus.conv.2.bias", "FeatureExtraction.model.1.weight"],
+        ["NeighConsensus.conv.2.weight", "DynamicFusionNet.att.0.bias"],
+        ["SpatialContextEncoder.embeddingFea.0.weight", "DynamicFusionNet.att.0.weight"],
+        ["NeighConsensus.conv.4.weight", "FeatureExtraction.model.6.22.conv3.weight"],
     ],
 )
-def test_every_misfit_is_named(
-    official: tuple[Path, State],
-    tmp_path: Path,
-    damage: Callable[[State], None],
-    parts: list[str],
+def test_every_missing_tensor_is_named_and_no_other(
+    official: tuple[Path, State], tmp_path: Path, names: list[str]
 ) -> None:
     state = collections.OrderedDict(official[1])
-    damage(state)
+    shapes = [tuple(state.pop(name).shape) for name in names]
     with pytest.raises(CheckpointError) as error:
         import_official(write(tmp_path / "x.pth.tar", state))
-    assert all(part in str(error.value) for part in parts), error.value
+    problems = str(error.value).split("network: ")[1].split("; ")
+    assert sorted(problems) == sorted(f"missing {n} {s}" for n, s in zip(names, shapes, strict=True))
+
+
+def test_unexpected_and_misshapen_tensors_are_named(official: tuple[Path, State], tmp_path: Path) -> None:
+    state = collections.OrderedDict(official[1])
+    state["Surprise.weight"] = state.pop("DynamicFusionNet.att.0.bias")
+    state["SpatialContextEncoder.embeddingFea.0.bias"] = torch.zeros(3)
+    with pytest.raises(CheckpointError) as error:
+        import_official(write(tmp_path / "x.pth.tar", state))
+    assert sorted(str(error.value).split("network: ")[1].split("; ")) == [
+        "SpatialContextEncoder.embeddingFea.0.bias is (3,) and should be (1024,)",
+        "missing DynamicFusionNet.att.0.bias (2,)",
+        "unexpected Surprise.weight",
+    ]
 
 
 def test_a_pickle_with_code_is_not_executed(tmp_path: Path) -> None:
@@ -175,10 +174,12 @@ def test_other_files_are_refused(tmp_path: Path, checkpoint: Path) -> None:
     text = tmp_path / "text.pth.tar"
     text.write_text("not a checkpoint")
     torch.save({"state_dict": {"a": torch.zeros(1)}}, tmp_path / "other.pth.tar")
+    torch.save({"state_dict": {1: torch.zeros(1)}}, tmp_path / "numbers.pth.tar")
     for path, message in (
         (text, "cannot be read"),
         (checkpoint, "cannot be read|no neighbourhood consensus"),
         (tmp_path / "other.pth.tar", "no neighbourhood consensus"),
+        (tmp_path / "numbers.pth.tar", "no state_dict"),
         (tmp_path / "absent.pth.tar", "does not exist"),
     ):
         with pytest.raises(CheckpointError, match=message):

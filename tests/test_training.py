@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,13 +16,14 @@ from dccnet.config import ModelConfig
 from dccnet.model import DCCNet
 from evaluation.pairs import Pair
 from evaluation.pck import pair_pck
+from runtime.correspondences import Correspondences
 from runtime.errors import CheckpointError, DataError, DccError, UsageError
 from tests.conftest import ONE_BRANCH, SMALL, build
 from training.features import FeatureCache
 from training.run import datasets, resume_run, start_run
 from training.settings import RunFolder, TrainSettings
 from training.synthetic import random_warp, split_photographs, synthetic_pairs
-from training.trainer import Progress, Trainer, epoch_order
+from training.trainer import Interrupts, Progress, Trainer, epoch_order, in_a_ring
 
 CONFIG = SMALL.replace(image_size=(96, 96))
 
@@ -128,34 +130,52 @@ def test_training_lowers_the_loss_and_leaves_the_backbone(pairs: list[Pair], tmp
     assert load_checkpoint(tmp_path / "last.safetensors").config == CONFIG
 
 
-def test_a_resumed_run_continues_exactly(
-    pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("moment", ["in a step", "after the epoch's last step", "in validation"])
+def test_a_run_resumed_after_ctrl_c_continues_exactly(
+    pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     whole, _ = trainer(build(CONFIG), pairs, tmp_path / "whole")
     whole.run()
 
     halted, _ = trainer(build(CONFIG), pairs, tmp_path / "halted")
-    step = Trainer._step
-    calls = iter(range(100))
+    step, match = Trainer._step, Trainer._match
+    steps, matches = itertools.count(1), itertools.count(1)
 
-    def interrupt(self: Trainer, batch: Sequence[Pair]) -> dict[str, float]:
-        if next(calls) == 4:  # in the middle of the second epoch
-            raise KeyboardInterrupt
-        return step(self, batch)
+    def press_in_step(self: Trainer, batch: Sequence[Pair]) -> dict[str, float]:
+        values = step(self, batch)
+        if next(steps) == {"in a step": 4, "after the epoch's last step": 3}.get(moment):
+            signal.raise_signal(signal.SIGINT)  # the optimizer has stepped, the counters have not
+        return values
 
-    monkeypatch.setattr(Trainer, "_step", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        halted.run()
-    monkeypatch.setattr(Trainer, "_step", step)
+    def press_in_validation(self: Trainer, pair: Pair) -> Correspondences:
+        if next(matches) == 6 and moment == "in validation":  # of the second validation
+            signal.raise_signal(signal.SIGINT)
+        return match(self, pair)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_step", press_in_step)
+        patched.setattr(Trainer, "_match", press_in_validation)
+        with pytest.raises(KeyboardInterrupt):
+            halted.run()
+    assert halted.progress.validated_epochs < 2
 
     resumed, _ = trainer(build(CONFIG), pairs, tmp_path / "halted")
     resumed.restore()
-    assert (resumed.progress.epoch, resumed.progress.step) == (1, 1)
-    resumed.run()
-    for (name, a), b in zip(
-        whole.model.state_dict().items(), resumed.model.state_dict().values(), strict=True
-    ):
-        torch.testing.assert_close(a, b, rtol=0, atol=0, msg=name)
+    assert resumed.run() == whole.progress
+    for name in ("last", "best"):
+        expected = load_checkpoint(tmp_path / "whole" / f"{name}.safetensors").state_dict()
+        actual = load_checkpoint(tmp_path / "halted" / f"{name}.safetensors").state_dict()
+        for key, value in expected.items():
+            torch.testing.assert_close(actual[key], value, rtol=0, atol=0, msg=key)
+
+
+def test_a_second_ctrl_c_takes_effect_at_once() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with Interrupts():
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_the_seed_decides_everything(pairs: list[Pair], tmp_path: Path) -> None:
@@ -185,13 +205,22 @@ def test_a_loss_that_is_not_finite_stops_with_advice(pairs: list[Pair], tmp_path
         trainer(model, pairs, tmp_path)[0]._step(pairs[:2])
 
 
-def test_views_of_one_photograph_do_not_meet_in_a_batch() -> None:
-    groups = [str(i % 5) for i in range(40)]
+@pytest.mark.parametrize(("photographs", "size"), [(5, 16), (7, 16), (2, 4), (3, 5), (10, 10)])
+def test_views_of_one_photograph_are_never_each_others_negatives(photographs: int, size: int) -> None:
+    groups = [str(i % photographs) for i in range(10 * photographs)]
     order = epoch_order(groups, np.random.default_rng(0), apart=True)
-    assert sorted(order) == list(range(40))
-    assert all(groups[a] != groups[b] for a, b in itertools.pairwise(order))
-    shuffled = epoch_order(groups, np.random.default_rng(0), apart=False)
-    assert sorted(shuffled) == list(range(40)) and shuffled != order
+    assert sorted(order) == list(range(len(groups)))
+    for start in range(0, len(order) - size + 1, size):
+        batch = in_a_ring(order[start : start + size], groups)
+        assert sorted(batch) == sorted(order[start : start + size])
+        rolled = [*batch[1:], batch[0]]
+        assert all(groups[a] != groups[b] for a, b in zip(batch, rolled, strict=True))
+
+
+def test_lists_are_shuffled_as_they_are() -> None:
+    groups = ["a"] * 20 + ["b"] * 20
+    order = epoch_order(groups, np.random.default_rng(0), apart=False)
+    assert sorted(order) == list(range(40)) and order != list(range(40))
 
 
 def test_features_are_computed_once_within_the_budget(pairs: list[Pair]) -> None:

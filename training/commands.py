@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 PRESETS = ("dccnet", "ncnet", "baseline-s", "baseline-sca", "baseline-saa", "baseline-sd", "tiny")
 
+POSITIVE = click.FloatRange(0, min_open=True)
+
 preset_option = click.option(
     "--preset", type=click.Choice(PRESETS), default="dccnet", show_default=True, help="Network."
 )
@@ -25,7 +27,9 @@ set_option = click.option(
     metavar="FIELD=VALUE",
     help="Change a field of the preset, such as backbone=resnet50 or image_size=[320,320]; repeatable.",
 )
-seed_option = click.option("--seed", default=1, show_default=True, help="Of everything random.")
+seed_option = click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True, help="Of everything random."
+)
 
 
 @click.command()
@@ -43,8 +47,10 @@ seed_option = click.option("--seed", default=1, show_default=True, help="Of ever
     show_default=True,
     help="What the validation's PCK threshold is relative to.",
 )
-@click.option("--alpha", default=0.1, show_default=True, help="PCK threshold.")
-@click.option("--pairs", default=400, show_default=True, help="Synthetic pairs in an epoch.")
+@click.option("--alpha", type=POSITIVE, default=0.1, show_default=True, help="PCK threshold.")
+@click.option(
+    "--pairs", type=click.IntRange(2), default=400, show_default=True, help="Synthetic pairs in an epoch."
+)
 @click.option(
     "--weights",
     default="imagenet",
@@ -54,10 +60,16 @@ seed_option = click.option("--seed", default=1, show_default=True, help="Of ever
 )
 @click.option("--epochs", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--batch-size", type=click.IntRange(2), default=16, show_default=True, help="Pairs.")
-@click.option("--learning-rate", default=5e-4, show_default=True, help="Of Adam.")
+@click.option("--learning-rate", type=POSITIVE, default=5e-4, show_default=True, help="Of Adam.")
 @seed_option
 @click.option("--patience", type=click.IntRange(1), help="Stop after so many epochs without a better PCK.")
-@click.option("--cache-gb", default=4.0, show_default=True, help="Memory for features of the backbone.")
+@click.option(
+    "--cache-gb",
+    type=click.FloatRange(0),
+    default=4.0,
+    show_default=True,
+    help="Memory for features of the backbone.",
+)
 @click.option("-o", "--output", metavar="DIR", help="Folder of the run.")
 @click.option("--resume", metavar="DIR", help="Continue the run in DIR with its own settings.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -86,7 +98,7 @@ def train(
     from runtime.errors import UsageError
 
     if (output is None) == (resume is None):
-        raise UsageError("name the run's folder with -o, or a run to continue with --resume")
+        raise UsageError("name either the run's folder with -o, or a run to continue with --resume")
     if resume is not None:
         given = {
             name

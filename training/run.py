@@ -16,6 +16,7 @@ from dccnet.pretrained import load_backbone_weights
 from evaluation.pairs import Pair, read_pairs
 from evaluation.pck import DESCRIPTIONS
 from runtime.console import note
+from runtime.errors import DataError
 from training.reporting import RunReport
 from training.settings import RunFolder, TrainSettings, new_run_folder
 from training.synthetic import split_photographs, synthetic_pairs
@@ -28,8 +29,8 @@ VALIDATION_PAIRS = 100
 def start_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> tuple[RunFolder, Progress]:
     """Train a new network in the folder ``path``; ``options`` are fields of the settings."""
     settings = TrainSettings(**options)
-    folder = new_run_folder(path)
     training, validation = datasets(config, settings)
+    folder = new_run_folder(path)
     torch.manual_seed(settings.seed)
     model = DCCNet(config)
     load_backbone_weights(model.backbone, config.backbone, settings.weights)
@@ -51,7 +52,7 @@ def resume_run(path: str, epochs: int | None) -> tuple[RunFolder, Progress]:
 
 
 def datasets(config: ModelConfig, settings: TrainSettings) -> tuple[list[Pair], list[Pair]]:
-    """Training and validation pairs."""
+    """Training and validation pairs. Raises :class:`DataError` where they cannot serve."""
 
     def read(path: str) -> list[Pair]:
         return read_pairs(path, settings.root, one_based=settings.one_based)
@@ -62,9 +63,17 @@ def datasets(config: ModelConfig, settings: TrainSettings) -> tuple[list[Pair], 
     else:
         assert settings.synthetic is not None
         seen, held_out = split_photographs(settings.synthetic, settings.seed)
+        if len(seen) < 2:
+            raise DataError(f"{settings.synthetic} holds one photograph: negatives need at least two")
         training = synthetic_pairs(seen, settings.pairs, settings.seed, config.image_size)
         validation = validation or synthetic_pairs(
             held_out, VALIDATION_PAIRS, settings.seed + 1, config.image_size
+        )
+    if len(training) < 2:
+        raise DataError("training needs at least two pairs: negatives are other pairs of the batch")
+    if any(pair.source_points is None for pair in validation):
+        raise DataError(
+            f"{settings.validate} has no keypoints to validate on: its columns must include XA,YA,XB,YB"
         )
     return training, validation
 
@@ -85,4 +94,6 @@ def _train(
         trainer = Trainer(model, training, validation, settings, folder, report)
         if resume:
             trainer.restore()
+            if trainer.progress.epoch >= settings.epochs:
+                note(f"the run has its {settings.epochs} epochs: ask for more with --epochs")
         return trainer.run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,9 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         if (self.data is None) == (self.synthetic is None):
-            raise UsageError("train on a list of pairs (--data) or on photographs (--synthetic)")
+            raise UsageError("train either on a list of pairs (--data) or on photographs (--synthetic)")
+        if not all(map(math.isfinite, (self.learning_rate, self.alpha, self.cache_gb))):
+            raise UsageError("--learning-rate, --alpha and --cache-gb must be finite numbers")
         if self.batch_size < 2:
             raise UsageError("--batch-size must be at least 2: negatives come from within the batch")
 

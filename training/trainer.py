@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,7 +22,7 @@ from dccnet.model import DCCNet
 from evaluation.pairs import Pair
 from evaluation.pck import mean_pck
 from runtime.correspondences import Correspondences
-from runtime.errors import CheckpointError, DataError, DccError
+from runtime.errors import CheckpointError, DccError
 from runtime.files import atomic_path
 from training.features import FeatureCache
 from training.settings import RunFolder, TrainSettings
@@ -37,6 +40,8 @@ class Progress:
     best_pck: float = float("-inf")
     stale_epochs: int = 0
     """Epochs since the best."""
+    validated_epochs: int = -1
+    """The epoch after which the last validation was; -1 before the first, which precedes training."""
 
 
 class Listener(Protocol):
@@ -61,8 +66,6 @@ class Trainer:
         folder: RunFolder,
         listener: Listener,
     ) -> None:
-        if len(training) < 2:
-            raise DataError("training needs at least two pairs: negatives are other pairs of the batch")
         self.model = model
         self.training = training
         self.validation = validation
@@ -70,23 +73,31 @@ class Trainer:
         self.folder = folder
         self.listener = listener
         self.progress = Progress()
+        self.interrupts = Interrupts()
         self.features = FeatureCache(model, int(settings.cache_gb * 1e9))
         trainable = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(trainable, lr=settings.learning_rate)
 
     def run(self) -> Progress:
-        """Train to the last epoch or until the validation PCK stops rising."""
-        if self.progress.epoch == 0 and self.progress.step == 0:
-            self._validate()
-        try:
-            while self.progress.epoch < self.settings.epochs and not self._stale():
-                self._train_epoch()
-                self._validate()
+        """Train to the last epoch or until the validation PCK stops rising.
+
+        The state is saved before the first step, after every epoch and on Ctrl-C, which takes effect
+        between two steps, so that a resumed run continues exactly.
+        """
+        with self.interrupts:
+            if self.progress.total_steps == 0:
                 self.save()
-        except KeyboardInterrupt:
-            self.save()
-            raise
-        return self.progress
+            try:
+                while True:
+                    if self.progress.validated_epochs < self.progress.epoch:
+                        self._validate()
+                        self.save()
+                    if self.progress.epoch >= self.settings.epochs or self._stale():
+                        return self.progress
+                    self._train_epoch()
+            except KeyboardInterrupt:
+                self.save()
+                raise
 
     def validation_pck(self) -> float:
         """In percent, by the settings' protocol."""
@@ -121,6 +132,7 @@ class Trainer:
         self.model.train()
         batches = list(self._batches())
         for batch in batches[self.progress.step :]:
+            self.interrupts.check()
             started = time.perf_counter()
             values = self._step(batch)
             self.progress.step += 1
@@ -132,10 +144,14 @@ class Trainer:
 
     def _batches(self) -> Iterator[list[Pair]]:
         rng = np.random.default_rng([self.settings.seed, self.progress.epoch])
-        order = epoch_order([pair.category for pair in self.training], rng, self._apart())
+        groups = [pair.category for pair in self.training]
+        order = epoch_order(groups, rng, self._apart())
         size = self.settings.batch_size
         for start in range(0, len(order), size):
-            batch = [self.training[i] for i in order[start : start + size]]
+            chosen = order[start : start + size]
+            if self._apart():
+                chosen = in_a_ring(chosen, groups)
+            batch = [self.training[i] for i in chosen]
             if len(batch) >= 2:  # a batch of one has no negative
                 yield batch
 
@@ -149,8 +165,8 @@ class Trainer:
         result = weak_loss(self.model, self.model.describe(source), self.model.describe(target))
         if not torch.isfinite(result.loss):
             raise DccError(
-                f"the loss is not finite after {self.progress.total_steps} steps: resume from the last "
-                "checkpoint with a lower --learning-rate"
+                f"the loss is not finite after {self.progress.total_steps} steps: start a new run with a "
+                "lower --learning-rate"
             )
         self.optimizer.zero_grad(set_to_none=True)
         result.loss.backward()
@@ -164,6 +180,7 @@ class Trainer:
     def _validate(self) -> None:
         if not self.validation:
             save_checkpoint(self.model, self.folder.best)
+            self.progress.validated_epochs = self.progress.epoch
             return
         pck = self.validation_pck()
         if pck > self.progress.best_pck:
@@ -171,6 +188,7 @@ class Trainer:
             save_checkpoint(self.model, self.folder.best)
         else:
             self.progress.stale_epochs += 1
+        self.progress.validated_epochs = self.progress.epoch
         self.listener.on_validation(self.progress, pck)
 
     def _stale(self) -> bool:
@@ -178,6 +196,7 @@ class Trainer:
         return patience is not None and self.progress.stale_epochs >= patience
 
     def _match(self, pair: Pair) -> Correspondences:
+        self.interrupts.check()
         (a, size_a), (b, size_b) = map(self.features.features_and_size, (pair.source, pair.target))
         with torch.no_grad():
             return match_features(
@@ -185,26 +204,63 @@ class Trainer:
             )
 
 
-def epoch_order(groups: Sequence[str], rng: np.random.Generator, apart: bool) -> list[int]:
-    """A random order of all indices; ``apart`` also keeps equal groups from standing together.
+class Interrupts:
+    """Ctrl-C as a question: noted while the context lasts, raised where :meth:`check` is called.
 
-    The groups take turns, in an order drawn anew for each round, until they are used up.
+    A second Ctrl-C takes effect at once. Outside the main thread signals stay as they are.
     """
-    shuffled = rng.permutation(len(groups))
+
+    def __init__(self) -> None:
+        self._noted = False
+        self._previous: Any = None
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGINT, self._note)
+
+    def __exit__(self, *_: object) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+
+    def check(self) -> None:
+        if self._noted:
+            self._noted = False
+            raise KeyboardInterrupt
+
+    def _note(self, *_: object) -> None:
+        if self._noted:
+            raise KeyboardInterrupt
+        self._noted = True
+
+
+def epoch_order(groups: Sequence[str], rng: np.random.Generator, apart: bool) -> list[int]:
+    """A random order of all indices; ``apart`` lets the groups take turns until they are used up."""
+    shuffled = [int(i) for i in rng.permutation(len(groups))]
     if not apart:
-        return [int(i) for i in shuffled]
+        return shuffled
     waiting: dict[str, list[int]] = {}
     for i in shuffled:
-        waiting.setdefault(groups[i], []).append(int(i))
+        waiting.setdefault(groups[i], []).append(i)
     order: list[int] = []
-    queues = list(waiting.values())
-    while queues:
-        turn = [queues[i] for i in rng.permutation(len(queues))]
-        if order and len(turn) > 1 and groups[turn[0][-1]] == groups[order[-1]]:
-            turn.append(turn.pop(0))
-        order += [queue.pop() for queue in turn]
-        queues = [queue for queue in queues if queue]
+    while waiting:  # in the same order every time, so that no stretch holds one group too often
+        order += [queue.pop() for queue in waiting.values()]
+        waiting = {name: queue for name, queue in waiting.items() if queue}
     return order
+
+
+def in_a_ring(batch: Sequence[int], groups: Sequence[str]) -> list[int]:
+    """The batch reordered so that no two neighbours, nor last and first, are of one group.
+
+    Negatives are the batch rolled by one, so neighbours become pairs. Possible while no group fills
+    more than half of the batch.
+    """
+    sizes = Counter(groups[i] for i in batch)
+    by_size = sorted(batch, key=lambda i: (-sizes[groups[i]], groups[i]))
+    ring = [0] * len(batch)
+    # The largest groups first, every other place, then the places between.
+    for place, i in zip([*range(0, len(batch), 2), *range(1, len(batch), 2)], by_size, strict=True):
+        ring[place] = i
+    return ring
 
 
 def _trainable_state(model: DCCNet) -> dict[str, Tensor]:
