@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -212,6 +213,65 @@ def test_bad_videos(dcc: Cli, bundle: Bundle, pictures: list[Path], video: Path,
     assert not output.exists() and not output.with_suffix(".jsonl").exists()
 
 
+def test_inputs_are_never_overwritten(
+    dcc: Cli, bundle: Bundle, pictures: list[Path], video: Path, tmp_path: Path
+) -> None:
+    folder, copy = tmp_path / "photos", tmp_path / "pan.mp4"
+    shutil.copytree(pictures[0].parent, folder)
+    shutil.copy(video, copy)
+    (tmp_path / "again").mkdir()
+    shutil.copy(pictures[1], tmp_path / "again" / pictures[1].name)
+    a, b = (folder / path.name for path in pictures[:2])
+    for arguments, message in (
+        ([a, b, "-o", a], "is also an input"),
+        ([a, folder, "-o", folder], "is also an input"),
+        (["--reference", a, "--video", copy, "-o", copy], "is also an input"),
+        ([a, b, tmp_path / "again" / b.name, "-o", tmp_path / "out"], "two of the pictures B are called"),
+    ):
+        one_sentence(dcc("match", bundle.path, *arguments), 2, message)
+    for path in pictures:
+        assert (folder / path.name).read_bytes() == path.read_bytes()
+    assert copy.read_bytes() == video.read_bytes() and not (tmp_path / "out").exists()
+
+
+def test_one_bad_picture_among_many_is_skipped_and_said(
+    dcc: Cli, bundle: Bundle, pictures: list[Path], tmp_path: Path
+) -> None:
+    shutil.copytree(pictures[0].parent, tmp_path / "photos")
+    (tmp_path / "photos" / "bad.jpg").write_text("no picture")
+    result = dcc("match", bundle.path, pictures[0], tmp_path / "photos", "-o", tmp_path / "out")
+    assert result.returncode == 1
+    assert "bad.jpg is not a picture" in result.stderr and "1 of 4 pictures" in result.stderr
+    assert len(list((tmp_path / "out").iterdir())) == 2 * len(pictures)
+
+
+def test_one_picture_in_a_folder_is_treated_like_several(
+    dcc: Cli, bundle: Bundle, pictures: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "one").mkdir()
+    shutil.copy(pictures[1], tmp_path / "one" / "x.jpg")
+    result = dcc("match", bundle.path, pictures[0], tmp_path / "one", "-o", tmp_path / "out", "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["image"].endswith("x.jpg")
+    assert (tmp_path / "out" / "x.json").is_file()
+
+
+def test_termination_leaves_nothing_behind(bundle: Bundle, pictures: list[Path], tmp_path: Path) -> None:
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for i in range(3000):
+        (frames / f"{i:04}.jpg").symlink_to(pictures[0])
+    out = tmp_path / "out"
+    out.mkdir()
+    arguments = ["match", bundle.path, "--reference", pictures[0], "--video", frames, "-o", out / "o.mp4"]
+    with subprocess.Popen([sys.executable, "-m", "cli", *map(str, arguments)]) as process:
+        while process.poll() is None and not list(out.rglob("*.jsonl")):
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(timeout=60) == 143
+    assert not list(out.iterdir())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -303,6 +363,12 @@ def test_bad_checkpoints(dcc: Cli, tmp_path: Path, pictures: list[Path]) -> None
 def test_bad_training_input(dcc: Cli, tmp_path: Path, pictures: list[Path]) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "list.csv").write_text("source_image,target_image,class,flip\n")
+    keypointless = tmp_path / "pictures" / "list.csv"
+    shutil.copytree(pictures[0].parent, keypointless.parent)
+    keypointless.write_text(f"source_image,target_image,class,flip\n{pictures[0].name},cat.jpg,1,0\n")
+    lonely = tmp_path / "lonely"
+    lonely.mkdir()
+    shutil.copy(pictures[0], lonely)
     run = ["-o", tmp_path / "run", "--preset", "tiny", "--weights", "random"]
     for arguments, code, message in (
         (["--synthetic", tmp_path / "empty"], 1, "no pictures"),
@@ -313,6 +379,11 @@ def test_bad_training_input(dcc: Cli, tmp_path: Path, pictures: list[Path]) -> N
         (["--synthetic", pictures[0].parent, "--set", "image_size=[8,8]"], 2, "at least 32"),
         (["--synthetic", pictures[0].parent, "--set", "backbone=x"], 2, "unknown backbone"),
         (["--synthetic", pictures[0].parent, "--weights", "absent.pth"], 1, "do not exist"),
+        (["--synthetic", pictures[0].parent, "--set", "embedding=no"], 2, "true or false"),
+        (["--synthetic", pictures[0].parent, "--learning-rate", "-1"], 2, "--learning-rate"),
+        (["--synthetic", pictures[0].parent, "--learning-rate", "nan"], 2, "finite"),
+        (["--synthetic", pictures[0].parent, "--validate", keypointless], 1, "no keypoints"),
+        (["--synthetic", lonely], 1, "one photograph"),
     ):
         one_sentence(dcc("train", *run, *arguments), code, message)
     assert not (tmp_path / "run").exists()
