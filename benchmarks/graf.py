@@ -15,10 +15,8 @@ import cv2
 import numpy as np
 
 from dccnet.checkpoint import load_checkpoint
-from dccnet.inference import TorchMatcher
 from demo.photographs import apply_homography
-from evaluation.baseline import nearest_neighbour
-from evaluation.pairs import file_picture
+from evaluation.pairs import Pair, file_picture
 from runtime.geometry import cell_pixels
 from training.features import FeatureCache
 
@@ -26,8 +24,8 @@ LATTICE = (30, 40)
 
 
 def main(geometry: Path, models: list[Path]) -> None:
-    pictures = [file_picture(geometry / f"graf{i}.png") for i in (1, 3)]
-    a, b = (picture.load() for picture in pictures)
+    pair = Pair(*(file_picture(geometry / f"graf{i}.png") for i in (1, 3)), category="graf")
+    a, b = pair.source.load(), pair.target.load()
     storage = cv2.FileStorage(str(geometry / "H1to3p.xml"), cv2.FILE_STORAGE_READ)
     homography = storage.getNode("H13").mat()
     points = cell_pixels(LATTICE, (a.shape[0], a.shape[1])).reshape(-1, 2)
@@ -36,11 +34,10 @@ def main(geometry: Path, models: list[Path]) -> None:
     print(f"{inside.sum()} points, pictures of {a.shape[1]}x{a.shape[0]}; error in pixels: median, mean")
     for path in models:
         model = load_checkpoint(path)
-        features = FeatureCache(model, 0)
-        (za, size_a), (zb, size_b) = map(features.features_and_size, pictures)
+        features = FeatureCache(model, 10**9)
         for name, result in (
-            (str(path), TorchMatcher(model).match(a, b)),
-            ("  nearest neighbour", nearest_neighbour(za, zb, size_a, size_b)),
+            (str(path), features.match(pair)),
+            ("  nearest neighbour", features.nearest_neighbour(pair)),
         ):
             moved = result.transfer(points[inside], from_="a")
             error = np.linalg.norm(moved - truth[inside], axis=1)

@@ -17,15 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from dccnet.checkpoint import load_checkpoint
-from dccnet.inference import match_features
 from dccnet.model import DCCNet
-from evaluation.baseline import nearest_neighbour
 from evaluation.pairs import Pair, read_pairs
 from evaluation.pck import DESCRIPTIONS, mean_pck, pair_pck
 from runtime import geometry
-from runtime.correspondences import Correspondences
 from training.allocator import keep_freed_memory
-from training.commands import _config
+from training.commands import network_config
 from training.features import FeatureCache
 from training.run import start_run
 
@@ -45,7 +42,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     keep_freed_memory()
-    config = _config(options.preset, tuple(options.changes))
+    config = network_config(options.preset, tuple(options.changes))
     pairs = read_pairs(options.data / "test_pairs.csv")
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -79,13 +76,7 @@ def main() -> None:
 
 
 def pck(model: DCCNet, pairs: list[Pair]) -> float:
-    features = FeatureCache(model, 10**9)
-
-    def match(pair: Pair) -> Correspondences:
-        (a, size_a), (b, size_b) = map(features.features_and_size, (pair.source, pair.target))
-        return match_features(model, model.describe(a), model.describe(b), size_a, size_b)
-
-    return mean_pck(pairs, match, ALPHA, "bbox")
+    return mean_pck(pairs, FeatureCache(model, 10**9).match, ALPHA, "bbox")
 
 
 def nearest_neighbour_pck(model: DCCNet, pairs: list[Pair]) -> tuple[float, float]:
@@ -94,10 +85,9 @@ def nearest_neighbour_pck(model: DCCNet, pairs: list[Pair]) -> tuple[float, floa
     blended, alone = [], []
     for pair in pairs:
         assert pair.source_points is not None and pair.target_points is not None
-        (a, size_a), (b, size_b) = map(features.features_and_size, (pair.source, pair.target))
-        result = nearest_neighbour(a, b, size_a, size_b)
-        grid = model.grid
-        cell = np.rint(pair.target_points / geometry.pixels_per_cell(size_b, grid)).astype(int)
+        result = features.nearest_neighbour(pair)
+        size_a, grid = result.size_a, model.grid
+        cell = np.rint(pair.target_points / geometry.pixels_per_cell(result.size_b, grid)).astype(int)
         targets = geometry.index_pixels(result.index_b, grid, size_a)
         for scores, warped in (
             (blended, result.transfer(pair.target_points, from_="b")),

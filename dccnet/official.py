@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dccnet.backbone import BACKBONES, STRIDE
-from dccnet.checkpoint import complain_about_mismatch, load_state
+from dccnet.checkpoint import complain_about_mismatch, complain_about_values
 from dccnet.config import PRESETS, ModelConfig
 from dccnet.model import DCCNet
 from runtime.errors import CheckpointError
@@ -47,7 +47,8 @@ def import_official(path: str | os.PathLike[str]) -> DCCNet:
         if name.endswith("num_batches_tracked"):
             state.setdefault(name, tensor)
     complain_about_mismatch(expected, state, path)
-    load_state(model, {key: _natural_order(state[name]) for name, key in names.items()}, path)
+    complain_about_values(state, path)
+    model.load_state_dict({key: _natural_order(state[name]) for name, key in names.items()})
     return model.eval()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,13 +33,17 @@ class KnownPair:
     points_b: NDArray[np.float64]
 
 
-def photograph(name: str) -> Image:
-    """One of scikit-image's pictures, uint8 BGR. Raises :class:`DccError` where it is not installed."""
+def _skimage_data() -> Any:
     try:
         from skimage import data
     except ImportError as error:
         raise DccError("the demo's photographs are not installed: pip install 'dccnet[demo]'") from error
-    rgb = np.asarray(getattr(data, name)(), np.uint8)
+    return data
+
+
+def photograph(name: str) -> Image:
+    """One of scikit-image's pictures, uint8 BGR. Raises :class:`DccError` where it is not installed."""
+    rgb = np.asarray(getattr(_skimage_data(), name)(), np.uint8)
     if rgb.ndim == 2:
         rgb = np.repeat(rgb[..., None], 3, axis=2)
     return np.ascontiguousarray(rgb[..., 2::-1])
@@ -51,11 +56,7 @@ def write_photographs(folder: Path, names: tuple[str, ...]) -> None:
 
 def stereo_pair(spacing: int = 12) -> KnownPair:
     """A motorcycle from two places (Middlebury 2014), its measured disparity as truth on a lattice."""
-    try:
-        from skimage import data
-    except ImportError as error:
-        raise DccError("the demo's photographs are not installed: pip install 'dccnet[demo]'") from error
-    left, right, disparity = data.stereo_motorcycle()
+    left, right, disparity = _skimage_data().stereo_motorcycle()
     y, x = np.mgrid[spacing // 2 : left.shape[0] : spacing, spacing // 2 : left.shape[1] : spacing]
     points = np.stack([x.ravel(), y.ravel()], axis=1)
     shift = disparity[points[:, 1], points[:, 0]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from numpy.typing import NDArray
 
 from dccnet.checkpoint import load_checkpoint
 from dccnet.config import PRESETS
-from dccnet.model import DCCNet
 from demo.photographs import (
     HELD_OUT,
     TRAINING,
@@ -25,7 +25,6 @@ from demo.photographs import (
     stereo_pair,
     write_photographs,
 )
-from evaluation.baseline import nearest_neighbour
 from evaluation.pairs import Pair, file_picture
 from evaluation.pck import mean_pck
 from export.build import STEPS, export_bundle
@@ -39,7 +38,6 @@ from runtime.geometry import cell_pixels
 from runtime.images import find_images, write_image
 from runtime.jobs import match_video
 from runtime.matcher import Matcher
-from runtime.matches import PointMatches
 from runtime.video import video_writer
 from training.features import FeatureCache
 from training.run import start_run
@@ -50,6 +48,7 @@ PAIRS = 320
 HELD_OUT_PAIRS = 60
 HELD_OUT_SEED = 1000
 ALPHA = 0.05
+CACHE_BYTES = 10**9
 SHOWN_SIZE = (360, 480)
 """(height, width) in pixels of the views in warp.png."""
 VIDEO_LATTICE = (6, 8)  # points followed through the video, rows and columns
@@ -81,8 +80,10 @@ def run_demo(folder: Path, seed: int) -> DemoReport:
     write_photographs(folder / "photographs", TRAINING)
     write_photographs(folder / "held-out", HELD_OUT)
     pair = stereo_pair()
-    write_image(folder / "stereo-a.png", pair.image_a)
-    write_image(folder / "stereo-b.png", pair.image_b)
+    stereo_files = folder / "stereo-a.png", folder / "stereo-b.png"
+    for file, image in zip(stereo_files, (pair.image_a, pair.image_b), strict=True):
+        write_image(file, image)
+    stereo = Pair(file_picture(stereo_files[0]), file_picture(stereo_files[1]), "motorcycle")
     config = PRESETS["tiny"]
     held_out = synthetic_pairs(
         find_images(folder / "held-out"), HELD_OUT_PAIRS, HELD_OUT_SEED, config.image_size
@@ -101,11 +102,12 @@ def run_demo(folder: Path, seed: int) -> DemoReport:
         },
     )
     training_seconds = time.perf_counter() - training_started
-    before, after = load_checkpoint(run.start), load_checkpoint(run.best)
+    trained = load_checkpoint(run.best)
+    before, after = (FeatureCache(m, CACHE_BYTES) for m in (load_checkpoint(run.start), trained))
 
     note("3/5  exporting to ONNX")
     with steps("exporting", STEPS) as step:
-        bundle = export_bundle(after, folder / "bundle", find_images(PICTURES), on_step=step)
+        bundle = export_bundle(trained, folder / "bundle", find_images(PICTURES), on_step=step)
     verification = bundle.manifest.verification
     assert verification is not None
     if not verification.passed:
@@ -121,12 +123,12 @@ def run_demo(folder: Path, seed: int) -> DemoReport:
     frames, video_error, unmoved_error, rate = _video(matcher, folder)
     report = DemoReport(
         training_seconds=training_seconds,
-        pck_nearest_neighbour=_pck(after, held_out, learned=False),
-        pck_before=_pck(before, held_out),
-        pck_after=_pck(after, held_out),
+        pck_nearest_neighbour=_pck(after.nearest_neighbour, held_out),
+        pck_before=_pck(before.match, held_out),
+        pck_after=_pck(after.match, held_out),
         identical_cells=verification.identical_cells,
         stereo_mean_error=_mean_error(matched, pair),
-        stereo_mean_error_nearest_neighbour=_mean_error(_stereo_baseline(after, folder), pair),
+        stereo_mean_error_nearest_neighbour=_mean_error(after.nearest_neighbour(stereo), pair),
         stereo_size=matched.size_a,
         video_mean_error=video_error,
         video_mean_error_unmoved=unmoved_error,
@@ -138,26 +140,8 @@ def run_demo(folder: Path, seed: int) -> DemoReport:
     return report
 
 
-def _pck(model: DCCNet, pairs: list[Pair], learned: bool = True) -> float:
-    from dccnet.inference import match_features
-
-    features = FeatureCache(model, budget=10**9)
-
-    def match(pair: Pair) -> Correspondences:
-        (a, size_a), (b, size_b) = map(features.features_and_size, (pair.source, pair.target))
-        if not learned:
-            return nearest_neighbour(a, b, size_a, size_b)
-        return match_features(model, model.describe(a), model.describe(b), size_a, size_b)
-
+def _pck(match: Callable[[Pair], Correspondences], pairs: list[Pair]) -> float:
     return mean_pck(pairs, match, ALPHA, "bbox")
-
-
-def _stereo_baseline(model: DCCNet, folder: Path) -> Correspondences:
-    features = FeatureCache(model, budget=0)
-    (a, size_a), (b, size_b) = (
-        features.features_and_size(file_picture(folder / f"stereo-{side}.png")) for side in "ab"
-    )
-    return nearest_neighbour(a, b, size_a, size_b)
 
 
 def _mean_error(result: Correspondences, pair: KnownPair) -> float:
@@ -169,8 +153,7 @@ def _draw_stereo(result: Correspondences, pair: KnownPair, folder: Path) -> None
     write_image(folder / "matches.png", result.draw(pair.image_a, pair.image_b))
     some = np.linspace(0, len(pair.points_a) - 1, 12).astype(int)
     points = pair.points_a[some]
-    moved, scores = result.transfer(points, from_="a"), result.transfer_scores(points, from_="a")
-    shown = PointMatches(points, moved, scores)
+    shown = result.carry(points, from_="a")
     write_image(folder / "points.png", draw_points(pair.image_a, pair.image_b, shown))
     write_image(folder / "warped.png", result.warp(pair.image_a, onto="b"))
     result.save(folder / "matches.json")

@@ -84,6 +84,12 @@ class Correspondences:
         nearest: NDArray[np.float32] = scores[y, x]
         return nearest
 
+    def carry(self, points: ArrayLike, from_: Side = "b") -> PointMatches:
+        """:meth:`transfer` with its scores: N points and their places in the other picture."""
+        here = np.asarray(points, np.float64).reshape(-1, 2)
+        there, scores = self.transfer(points, from_), self.transfer_scores(points, from_)
+        return PointMatches(here, there, scores) if from_ == "a" else PointMatches(there, here, scores)
+
     def flow(self, from_: Side = "a") -> NDArray[np.float32]:
         """Dense displacement: ``(H, W, 2)`` pixels (u, v) from every pixel of ``from_`` to its match."""
         size = self._size(from_)

@@ -46,20 +46,20 @@ def match_pair(
     image_a, image_b = read_image(path_a), read_image(path_b)
     _check_inside(points, image_a)
     result = matcher.match(image_a, image_b)
+    shown = _shown(result, points)
     for path in outputs:
         if path.suffix.lower() in SUFFIXES:
-            write_image(path, _drawing(result, image_a, image_b, points))
+            write_image(path, _drawing(image_a, image_b, shown, points))
         else:
             save_correspondences(result, path)
         note(f"wrote {path}")
     if as_json:
-        _print_json(_record(result, points))
+        _print_json(_record(result, shown, points))
     elif points is not None:
-        print(*_lines(_carried(result, points)), sep="\n")
+        print(*_lines(shown), sep="\n")
     else:
-        mutual = result.mutual()
-        median = np.median(mutual.scores) if len(mutual) else 0
-        print(f"{len(mutual)} of {result.index_a.size} cells match mutually, median score {median:.3g}")
+        median = np.median(shown.scores) if len(shown) else 0
+        print(f"{len(shown)} of {result.index_a.size} cells match mutually, median score {median:.3g}")
 
 
 def match_many(
@@ -88,17 +88,18 @@ def match_many(
                 skipped += 1
                 continue
             result = matcher.match(features, image_b)
+            shown = _shown(result, points)
             if folder is not None:
                 drawing, data = written[number]
-                write_image(drawing, _drawing(result, image_a, image_b, points))
+                write_image(drawing, _drawing(image_a, image_b, shown, points))
                 save_correspondences(result, data)
             if as_json:
-                _print_json({"image": str(path)} | _record(result, points))
+                _print_json({"image": str(path)} | _record(result, shown, points))
             elif points is not None:
-                for line in _lines(_carried(result, points)):
+                for line in _lines(shown):
                     print(f"{path}\t{line}")
             else:
-                print(f"{path}\t{len(result.mutual())} mutual matches")
+                print(f"{path}\t{len(shown)} mutual matches")
     if folder is not None:
         note(f"wrote {2 * (len(written) - skipped)} files to {folder}")
     if skipped:
@@ -154,18 +155,18 @@ def match_video(
         task = progress.add_task("matching", total=source.count or None, rate="")
         for number, frame in enumerate(source.frames, start=1):
             result = matcher.match(features, frame)
-            matches = result.mutual() if points is None else _carried(result, points)
+            shown = _shown(result, points)
             record = {
                 "schema": SCHEMA,
                 "frame": number - 1,
                 "time_s": round((number - 1) / source.rate, 6),
                 "size": list(result.size_b),
-            } | match_lists(matches)
+            } | match_lists(shown)
             if as_json or lines is None:
                 _print_json(record)
             if writer is not None and lines is not None:
                 lines.write(json.dumps(record, allow_nan=False) + "\n")
-                writer.write(_drawing(result, picture, frame, points))
+                writer.write(_drawing(picture, frame, shown, points))
             rate = number / (time.perf_counter() - started)
             progress.update(task, advance=1, rate=f"{rate:.1f} frames/s")
     seconds = time.perf_counter() - started
@@ -176,15 +177,13 @@ def match_video(
         note(f"wrote {output} and {output.with_suffix('.jsonl')}")
 
 
-def _carried(result: Correspondences, points: Points) -> PointMatches:
-    """Points of A with their places in B."""
-    moved, scores = result.transfer(points, from_="a"), result.transfer_scores(points, from_="a")
-    return PointMatches(points, moved, scores)
+def _shown(result: Correspondences, points: Points | None) -> PointMatches:
+    """What is drawn and told: the points asked for, or else what both directions agree on."""
+    return result.mutual() if points is None else result.carry(points, from_="a")
 
 
-def _record(result: Correspondences, points: Points | None) -> dict[str, Any]:
-    carried = {} if points is None else match_lists(_carried(result, points))
-    return to_dict(result) | carried
+def _record(result: Correspondences, shown: PointMatches, points: Points | None) -> dict[str, Any]:
+    return to_dict(result) | ({} if points is None else match_lists(shown))
 
 
 def _print_json(record: dict[str, Any]) -> None:
@@ -198,10 +197,10 @@ def _lines(matches: PointMatches) -> list[str]:
     ]
 
 
-def _drawing(result: Correspondences, image_a: Image, image_b: Image, points: Points | None) -> Image:
+def _drawing(image_a: Image, image_b: Image, shown: PointMatches, points: Points | None) -> Image:
     if points is None:
-        return draw_matches(image_a, image_b, result.mutual(), LINES)
-    return draw_points(image_a, image_b, _carried(result, points))
+        return draw_matches(image_a, image_b, shown, LINES)
+    return draw_points(image_a, image_b, shown)
 
 
 def _check_inside(points: Points | None, image: Image) -> None:

@@ -116,7 +116,7 @@ def train(
         folder, progress = resume_run(resume, options["epochs"] if given else None)
     else:
         assert output is not None
-        folder, progress = start_run(output, _config(preset, changes), options)
+        folder, progress = start_run(output, network_config(preset, changes), options)
     result = {"best": str(folder.best), "last": str(folder.last), **dataclasses.asdict(progress)}
     if progress.best_pck == float("-inf"):  # JSON has no infinity
         result["best_pck"] = None
@@ -153,7 +153,7 @@ def init(preset: str, changes: tuple[str, ...], weights: str, seed: int, output:
     from dccnet.model import DCCNet
     from dccnet.pretrained import load_backbone_weights
 
-    config = _config(preset, changes)
+    config = network_config(preset, changes)
     torch.manual_seed(seed)
     model = DCCNet(config)
     load_backbone_weights(model.backbone, config.backbone, weights)
@@ -194,7 +194,7 @@ def _summary(model: DCCNet) -> str:
     )
 
 
-def _config(preset: str, changes: tuple[str, ...]) -> ModelConfig:
+def network_config(preset: str, changes: tuple[str, ...]) -> ModelConfig:
     """A preset with ``field=value`` changes. Raises :class:`~runtime.errors.UsageError`."""
     from dccnet import config as configs
     from runtime.errors import UsageError

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dccnet.inference import to_tensor
+from dccnet.inference import match_features, to_tensor
 from dccnet.model import DCCNet
-from evaluation.pairs import Picture
+from evaluation.baseline import nearest_neighbour
+from evaluation.pairs import Pair, Picture
+from runtime.correspondences import Correspondences
 from runtime.geometry import Size, resize_uint8
 
 
@@ -34,6 +36,21 @@ class FeatureCache:
             self._left -= z.nbytes
             self._kept[picture.key] = entry
         return entry
+
+    def match(self, pair: Pair) -> Correspondences:
+        """The network's matches of source (A) and target (B)."""
+        (a, size_a), (b, size_b) = self._both(pair)
+        with torch.no_grad():
+            source, target = self._model.describe(a), self._model.describe(b)
+        return match_features(self._model, source, target, size_a, size_b)
+
+    def nearest_neighbour(self, pair: Pair) -> Correspondences:
+        """What the backbone's features alone say of source (A) and target (B)."""
+        (a, size_a), (b, size_b) = self._both(pair)
+        return nearest_neighbour(a, b, size_a, size_b)
+
+    def _both(self, pair: Pair) -> tuple[tuple[Tensor, Size], tuple[Tensor, Size]]:
+        return self.features_and_size(pair.source), self.features_and_size(pair.target)
 
     def batch(self, pictures: Sequence[Picture]) -> Tensor:
         """Z ``(B, d, h, w)``."""

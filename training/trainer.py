@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from dccnet.checkpoint import save_checkpoint
-from dccnet.inference import match_features
 from dccnet.loss import weak_loss
 from dccnet.model import DCCNet
 from evaluation.pairs import Pair
@@ -197,11 +196,7 @@ class Trainer:
 
     def _match(self, pair: Pair) -> Correspondences:
         self.interrupts.check()
-        (a, size_a), (b, size_b) = map(self.features.features_and_size, (pair.source, pair.target))
-        with torch.no_grad():
-            return match_features(
-                self.model, self.model.describe(a), self.model.describe(b), size_a, size_b
-            )
+        return self.features.match(pair)
 
 
 class Interrupts:
