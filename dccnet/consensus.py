@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from dccnet.conv4d import Conv4d
+from dccnet.conv4d import STACK, Conv4d, Lowering
+
+RECOMPUTE_FROM = 4_000_000
+"""Numbers in a volume's widest layer from which training computes layers again in the backward pass
+instead of keeping them: at the paper's size a pair of images would keep some 900 MB."""
+
+
+Chain = Sequence[Callable[[Tensor], Tensor]]
 
 
 class NeighbourhoodConsensus(nn.Module):
@@ -20,12 +30,43 @@ class NeighbourhoodConsensus(nn.Module):
         self.layers = nn.ModuleList(
             Conv4d(cin, cout, k) for cin, cout, k in zip(in_channels, channels, kernels, strict=True)
         )
+        self._widest = max(channels)
+        self.lowering: Lowering = STACK
+        """How the layers are computed; not part of the network."""
 
-    def forward(self, c: Tensor) -> Tensor:
-        """``(B, 1, hA, wA, hB, wB)`` in and out."""
-        return self._filter(c, swapped=False) + self._filter(c, swapped=True)
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Correlation maps that share these weights, ``(B, 1, hA, wA, hB, wB)`` each, in and out."""
+        volumes = [volume for c in maps for volume in (c, _swap_images(c))]
+        grids = {tuple(volume.shape[2:]) for volume in volumes}
+        convolutions = {grid: self._convolutions(grid) for grid in grids}
+        if self.lowering.batched and len(grids) == 1:
+            together = self._filter(torch.cat(volumes), *convolutions.values())
+            filtered = list(together.unflatten(0, (len(volumes), -1)))
+        else:
+            filtered = [self._filter(volume, convolutions[tuple(volume.shape[2:])]) for volume in volumes]
+        return [
+            plain + _swap_images(swapped)
+            for plain, swapped in zip(filtered[::2], filtered[1::2], strict=True)
+        ]
 
-    def _filter(self, c: Tensor, *, swapped: bool) -> Tensor:
-        for layer in self.layers:
-            c = F.relu(layer(c, swapped=swapped))
-        return c
+    def _convolutions(self, grid: tuple[int, ...]) -> Chain:
+        layers = cast("Sequence[Conv4d]", self.layers)
+        return [self.lowering.convolution(layer.weight, layer.bias, grid) for layer in layers]
+
+    def _filter(self, c: Tensor, convolutions: Chain) -> Tensor:
+        if torch.is_grad_enabled() and self._widest * c[0].numel() >= RECOMPUTE_FROM:
+            volumes = c.split(1)
+            return torch.cat(
+                [checkpoint(self._chain, volume, convolutions, use_reentrant=False) for volume in volumes]
+            )
+        return self._chain(c, convolutions)
+
+    def _chain(self, c: Tensor, convolutions: Chain) -> Tensor:
+        x = self.lowering.enter(c)
+        for convolution in convolutions:
+            x = F.relu(convolution(x))
+        return self.lowering.leave(x)
+
+
+def _swap_images(c: Tensor) -> Tensor:
+    return c.permute(0, 1, 4, 5, 2, 3)

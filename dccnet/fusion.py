@@ -58,7 +58,7 @@ class DynamicFusion(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> FusedScores:
         """``maps``: Cl and Cs, each ``(B, 1, hA, wA, hB, wB)`` with hA·wA = hB·wB as trained."""
-        embedded = list(maps) if self.embedding is None else [self.embedding(c) for c in maps]
+        embedded = maps if self.embedding is None else self.embedding(maps)
         attention = Attention(
             on_a=self._attention([c.movedim((4, 5), (2, 3)) for c in embedded]),
             on_b=self._attention(embedded),
@@ -72,7 +72,7 @@ class DynamicFusion(nn.Module):
         )
         return FusedScores(scores, attention)
 
-    def _attention(self, maps: list[Tensor]) -> Tensor:
+    def _attention(self, maps: Sequence[Tensor]) -> Tensor:
         """Maps ``(B, 1, h', w', h, w)`` seen from the cells (h, w) -> ``(B, 2, h, w)`` (Eq. 13, 14)."""
         scores = torch.cat([c.flatten(1, 3) for c in maps], dim=1)  # (B, 2·h'·w', h, w)
         logits: Tensor = self.attend(scores)
@@ -91,7 +91,7 @@ class AverageFusion(nn.Module):
         self.embedding = embedding
 
     def forward(self, maps: Sequence[Tensor]) -> FusedScores:
-        embedded = maps if self.embedding is None else [self.embedding(c) for c in maps]
+        embedded = maps if self.embedding is None else self.embedding(maps)
         local, context = map(softmax_scores, embedded)
         return FusedScores(
             Scores(

@@ -10,6 +10,7 @@ from dccnet.backbone import build_backbone
 from dccnet.config import ModelConfig
 from dccnet.consensus import NeighbourhoodConsensus
 from dccnet.context import SpatialContextEncoder
+from dccnet.conv4d import Lowering
 from dccnet.correlation import correlate, l2_normalise, mutual_matching
 from dccnet.fusion import Attention, AverageFusion, DynamicFusion, Scores, softmax_scores
 
@@ -55,6 +56,15 @@ class DCCNet(nn.Module):
     def _consensus(self) -> NeighbourhoodConsensus:
         return NeighbourhoodConsensus(self.config.consensus_kernels, self.config.consensus_channels)
 
+    def lower(self, lowering: Lowering) -> None:
+        """Choose how 4D convolutions are computed: a value of :data:`dccnet.conv4d.LOWERINGS`.
+
+        Every choice gives the same results up to rounding; checkpoints do not know of it.
+        """
+        for module in self.modules():
+            if isinstance(module, NeighbourhoodConsensus):
+                module.lowering = lowering
+
     def forward(self, image_a: Tensor, image_b: Tensor) -> Matching:
         """Images ``(B, 3, H, W)``, RGB in [0, 1], at the network's size."""
         return self.match(self.encode(image_a), self.encode(image_b))
@@ -87,15 +97,15 @@ class DCCNet(nn.Module):
         if self.config.welded_to_grid:
             for features in (a, b):
                 self._check_grid(tuple(features["local"].shape[-2:]))
-        maps = {branch: self._consistent(correlate(a[branch], b[branch])) for branch in a}
+        correlations = [mutual_matching(correlate(a[branch], b[branch])) for branch in a]
+        maps = {
+            branch: mutual_matching(c) for branch, c in zip(a, self.consensus(correlations), strict=True)
+        }
         if self.fusion is None:
             (only,) = maps.values()
             return Matching(softmax_scores(only), maps, None)
         scores, attention = self.fusion([maps["local"], maps["context"]])
         return Matching(scores, maps, attention)
-
-    def _consistent(self, c: Tensor) -> Tensor:
-        return mutual_matching(self.consensus(mutual_matching(c)))
 
     def _check_grid(self, grid: tuple[int, ...]) -> None:
         if grid != self.grid:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import onnx_ir
 import torch
 from onnx import TensorProto
 from onnx.helper import tensor_dtype_to_np_dtype
+from onnx_ir.passes import common as passes
 from torch.utils._pytree import tree_map
 
 from export.graphs import EncoderGraph, MatcherGraph
@@ -54,13 +56,21 @@ def write_onnx(graph: EncoderGraph | MatcherGraph, path: Path) -> Graph:
             verbose=False,
         )
     assert program is not None
-    model = program.model_proto
-    # The exporter notes the stack trace of every node: paths of this machine, and half of the file.
-    for part in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.initializer):
-        del part.metadata_props[:]
-        part.doc_string = ""
-    onnx.save(model, str(path))
+    tidy(program.model)
+    onnx.save(program.model_proto, str(path))
     return describe(path)
+
+
+def tidy(model: onnx_ir.Model) -> None:
+    """Say everything once: what depends on weights alone is shared among all that uses it."""
+    onnx_ir.passes.Sequential(
+        passes.LiftConstantsToInitializersPass(),
+        passes.DeduplicateInitializersPass(size_limit=1 << 20),
+        passes.CommonSubexpressionEliminationPass(),
+        passes.RemoveUnusedNodesPass(),
+        # The exporter notes the stack trace of every node: paths of this machine, and half of the file.
+        passes.ClearMetadataAndDocStringPass(),
+    )(model)
 
 
 def describe(path: Path) -> Graph:

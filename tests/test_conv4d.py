@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dccnet.conv4d import Conv4d, conv4d
+from dccnet.consensus import NeighbourhoodConsensus
+from dccnet.conv4d import LOWERINGS, Conv4d, conv4d
 
 
 def definition(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
@@ -30,6 +32,7 @@ sizes = st.tuples(*[st.integers(1, 6)] * 4)
 kernels = st.tuples(*[st.sampled_from([1, 3, 5, 7])] * 4)
 
 
+@pytest.mark.parametrize("lowering", LOWERINGS)
 @given(
     sizes,
     kernels,
@@ -41,6 +44,7 @@ kernels = st.tuples(*[st.sampled_from([1, 3, 5, 7])] * 4)
 )
 @settings(max_examples=60, deadline=None)
 def test_equals_the_definition(
+    lowering: str,
     size: tuple[int, ...],
     kernel: tuple[int, ...],
     batch: int,
@@ -56,34 +60,70 @@ def test_equals_the_definition(
     expected = definition(x.double(), w.double(), None if b is None else b.double())
     tolerance = 1e-5 if dtype == torch.float32 else 1e-10
     scale = (definition(x.double().abs(), w.double().abs(), None)).max() + 1
-    assert (conv4d(x, w, b).double() - expected).abs().max() <= tolerance * scale
+    assert (conv4d(x, w, b, LOWERINGS[lowering]).double() - expected).abs().max() <= tolerance * scale
 
 
+@pytest.mark.parametrize("lowering", LOWERINGS)
 @pytest.mark.parametrize(("cin", "cout"), [(1, 3), (3, 1), (2, 2), (1, 1)])
-def test_gradients(cin: int, cout: int) -> None:
+def test_gradients(cin: int, cout: int, lowering: str) -> None:
     x = torch.randn(2, cin, 2, 3, 2, 3, dtype=torch.float64, requires_grad=True)
     w = torch.randn(cout, cin, 3, 3, 3, 1, dtype=torch.float64, requires_grad=True)
     b = torch.randn(cout, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(conv4d, (x, w, b))
+    assert torch.autograd.gradcheck(partial(conv4d, lowering=LOWERINGS[lowering]), (x, w, b))
 
 
-def test_swapped_is_convolution_of_the_transposed_volume() -> None:
-    torch.manual_seed(0)
-    layer = Conv4d(2, 3, (3, 5, 1, 3)).double()
-    x = torch.randn(2, 2, 4, 5, 3, 6, dtype=torch.float64)
-    transposed = x.permute(0, 1, 4, 5, 2, 3)
-    expected = layer(transposed).permute(0, 1, 4, 5, 2, 3)
-    torch.testing.assert_close(layer(x, swapped=True), expected)
-
-
+@pytest.mark.parametrize("lowering", LOWERINGS)
 @pytest.mark.parametrize(("cin", "cout"), [(1, 16), (16, 16), (16, 1)])
-def test_a_layer_is_few_convolution_calls(cin: int, cout: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_layer_is_one_convolution_call(
+    cin: int, cout: int, lowering: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = []
     for name in ("conv1d", "conv2d", "conv3d"):
         real = getattr(F, name)
         monkeypatch.setattr(F, name, lambda *a, real=real, **k: calls.append(1) or real(*a, **k))
-    conv4d(torch.randn(1, cin, 4, 4, 4, 4), torch.randn(cout, cin, 5, 5, 5, 5))
+    conv4d(torch.randn(1, cin, 4, 4, 4, 4), torch.randn(cout, cin, 5, 5, 5, 5), None, LOWERINGS[lowering])
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("lowering", LOWERINGS)
+@pytest.mark.parametrize("grids", [((3, 4, 3, 4), (3, 4, 3, 4)), ((3, 4, 5, 2), (3, 4, 5, 2))])
+def test_consensus_of_several_maps_is_that_of_each(
+    lowering: str, grids: tuple[tuple[int, ...], ...]
+) -> None:
+    """Sharing transformed kernels and batches among maps, directions and unequal grids changes nothing."""
+    torch.manual_seed(0)
+    consensus = NeighbourhoodConsensus((3, 5), (4, 1)).double()
+    maps = [torch.randn(2, 1, *grid, dtype=torch.float64) for grid in grids]
+
+    def plain(c: Tensor) -> Tensor:
+        for layer in consensus.layers:
+            c = definition(c, layer.weight, layer.bias).relu()
+        return c
+
+    expected = [plain(c) + swap(plain(swap(c))) for c in maps]
+    consensus.lowering = LOWERINGS[lowering]
+    for found, true in zip(consensus(maps), expected, strict=True):
+        torch.testing.assert_close(found, true)
+
+
+@pytest.mark.parametrize("lowering", LOWERINGS)
+def test_recomputed_gradients_are_the_kept_ones(lowering: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    consensus = NeighbourhoodConsensus((3, 3), (4, 1)).double()
+    consensus.lowering = LOWERINGS[lowering]
+    maps = [torch.randn(2, 1, 3, 4, 3, 4, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    wanted = [*maps, *consensus.parameters()]
+    gradients = []
+    for threshold in (1, 10**9):
+        monkeypatch.setattr("dccnet.consensus.RECOMPUTE_FROM", threshold)
+        loss = sum(y.square().sum() for y in consensus(maps))
+        gradients.append(torch.autograd.grad(loss, wanted))  # type: ignore[arg-type]
+    for recomputed, kept in zip(*gradients, strict=True):
+        torch.testing.assert_close(recomputed, kept)
+
+
+def swap(c: Tensor) -> Tensor:
+    return c.permute(0, 1, 4, 5, 2, 3)
 
 
 def test_the_kernel_is_the_only_weight_and_starts_like_torch() -> None:

@@ -1,0 +1,63 @@
+"""Discrete Fourier transforms of short axes, as matrices of real numbers.
+
+A matrix holds complex numbers as blocks of reals. Towards frequencies, its rows are (frequency, re/im)
+and its columns (re/im, position); back, rows are (re/im, position) and columns (frequency, re/im). So
+each transform takes what the one before left, with re/im always right before the axes not yet seen.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.float64]
+_Complex = NDArray[np.complex128]
+
+
+class AxisTransform(NamedTuple):
+    """One axis of n cells that meets a kernel of k taps, on a circle of ``length`` n + k//2."""
+
+    length: int
+    frequencies: int
+    to_frequencies: Matrix
+    """``(2·frequencies, 2·n)``; ``(2·frequencies, n)`` along the first axis, where nothing imaginary
+    comes in."""
+    to_cells: Matrix
+    """Its inverse, without the cells beyond n: ``(2·n, 2·frequencies)`` or ``(n, 2·frequencies)``."""
+    taps_to_frequencies: Matrix
+    """``(2·frequencies, 2·k)``, taps counted from the centre, for a kernel that is not flipped."""
+
+
+@lru_cache(maxsize=256)
+def axis_transform(cells: int, taps: int, first: bool) -> AxisTransform:
+    """``first`` says that the volume is real along this axis: half of the frequencies say all."""
+    length = cells + taps // 2
+    frequencies = length // 2 + 1 if first else length
+    waves = _waves(frequencies, range(cells), length)
+    back = waves.conj().T / length
+    if first:
+        back[:, 1 : (length + 1) // 2] *= 2  # each stands for its conjugate, too
+    forward, inverse = _blocks(waves), _blocks(back)
+    centred = _blocks(_waves(frequencies, range(-(taps // 2), taps // 2 + 1), length).conj())
+    return AxisTransform(
+        length,
+        frequencies,
+        to_frequencies=(forward[:, :, :1] if first else forward).reshape(2 * frequencies, -1),
+        to_cells=(inverse[:, :1] if first else inverse).transpose(1, 0, 3, 2).reshape(-1, 2 * frequencies),
+        taps_to_frequencies=centred.reshape(2 * frequencies, -1),
+    )
+
+
+def _waves(frequencies: int, positions: range, length: int) -> _Complex:
+    """``exp(-2πi·f·p/length)``: a row for each frequency f from 0, a column for each position p."""
+    waves: _Complex = np.exp(-2j * np.pi * np.outer(np.arange(frequencies), positions) / length)
+    return waves
+
+
+def _blocks(m: _Complex) -> Matrix:
+    """Complex ``(rows, columns)`` -> real ``(rows, re/im out, re/im in, columns)``."""
+    real, imaginary = np.stack([m.real, -m.imag], 1), np.stack([m.imag, m.real], 1)
+    return np.stack([real, imaginary], 1)
