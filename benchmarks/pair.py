@@ -1,45 +1,99 @@
-"""One pair of pictures through a bundle in ONNX Runtime and through PyTorch, in turn, in one process.
+"""One pair of pictures through bundles in ONNX Runtime and through PyTorch, in turn, in one process.
 
-    python benchmarks/pair.py MODEL.safetensors BUNDLE [ROUNDS]
+    python benchmarks/pair.py MODEL.safetensors BUNDLE... [--rounds 5] [--json FILE]
 
-Seconds from decoded pictures to matches; medians, after one round to warm up.
+Seconds from decoded pictures to matches. The slice loop is the 4D convolution as the authors compute it
+(benchmarks/slice_loop.py) in a network that is otherwise ours. Load times and memory are of a process of
+their own for each bundle.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-import numpy as np
+from slice_loop import SliceLoop
+from turns import peak_memory_mb, save, table, take_turns
 
-from dccnet.checkpoint import load_checkpoint
-from dccnet.inference import TorchMatcher
-from export.verify import PICTURES
 from runtime import Matcher, read_image
 
+SLICE_LOOP = "PyTorch, slice loop"
 
-def main(model: str, bundle: str, rounds: int) -> None:
-    a, b = (read_image(path) for path in sorted(PICTURES.glob("*.jpg"))[:2])
-    exported, reference = Matcher.open(bundle), TorchMatcher(load_checkpoint(model))
-    kept = exported.encode(a)
-    ways: dict[str, Callable[[], object]] = {
-        "PyTorch": lambda: reference.match(a, b),
-        "ONNX Runtime": lambda: exported.match(a, b),
-        "ONNX Runtime, kept reference": lambda: exported.match(kept, b),
+
+def pictures() -> list[Path]:
+    from export.verify import PICTURES
+
+    return sorted(PICTURES.glob("*.jpg"))[:2]
+
+
+def loading(bundle: str) -> dict[str, float]:
+    """Of this process: seconds to load, and MB before, after, and after a pair was matched."""
+    paths = sys.argv[3:]
+    before = peak_memory_mb()
+    started = time.perf_counter()
+    matcher = Matcher.open(bundle)
+    seconds, loaded = time.perf_counter() - started, peak_memory_mb()
+    matcher.match(*map(read_image, paths))
+    size = sum(file.stat().st_size for file in Path(bundle).iterdir()) / 1e6
+    return {
+        "size_mb": size,
+        "load_s": seconds,
+        "loaded_mb": loaded - before,
+        "matched_mb": peak_memory_mb() - before,
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds + 1):
-        for name, way in ways.items():
-            started = time.perf_counter()
-            way()
-            seconds[name].append(time.perf_counter() - started)
-    for name, values in seconds.items():
-        spread = f"{min(values[1:]):.3f} to {max(values[1:]):.3f}"
-        print(f"{name:30s} {np.median(values[1:]):8.3f} s  ({spread})")
+
+
+def main(model: str, bundles: list[str], rounds: int, output: str | None) -> None:
+    from dccnet.checkpoint import load_checkpoint
+    from dccnet.conv4d import LOWERINGS
+    from dccnet.inference import TorchMatcher
+
+    costs: dict[str, list[dict[str, float]]] = {bundle: [] for bundle in bundles}
+    for _ in range(3):
+        for bundle in bundles:
+            command = [sys.executable, __file__, "--loading", bundle, *map(str, pictures())]
+            costs[bundle].append(json.loads(subprocess.run(command, check=True, stdout=-1).stdout))
+    a, b = map(read_image, pictures())
+
+    def in_pytorch(lowering: object) -> Callable[[], object]:
+        matcher = TorchMatcher(load_checkpoint(model))
+        matcher.model.lower(lowering)  # type: ignore[arg-type]
+        return lambda: matcher.match(a, b)
+
+    ways = {SLICE_LOOP: in_pytorch(SliceLoop())}
+    ways |= {f"PyTorch, {name}": in_pytorch(lowering) for name, lowering in LOWERINGS.items()}
+    for bundle in bundles:
+        matcher = Matcher.open(bundle)
+        kept, name = matcher.encode(a), f"{Path(bundle).name} ({matcher.manifest.conv4d.lowering})"
+        ways[name] = lambda matcher=matcher: matcher.match(a, b)  # type: ignore[misc]
+        ways[f"{name}, kept"] = lambda matcher=matcher, kept=kept: matcher.match(kept, b)  # type: ignore[misc]
+    seconds = take_turns(ways, rounds)
+    first = next(name for name in ways if not name.startswith("PyTorch"))
+    print(table(seconds, {"slice loop": SLICE_LOOP, first: first}))
+    print("\nEach in a process of its own, three times:")
+    for bundle, times in costs.items():
+        loads = ", ".join(f"{t['load_s']:.2f}" for t in times)
+        memory = max(t["loaded_mb"] for t in times), max(t["matched_mb"] for t in times)
+        print(
+            f"{Path(bundle).name}: {times[0]['size_mb']:.1f} MB on disk, loaded in {loads} s; "
+            f"peak memory {memory[0]:.0f} MB to load, {memory[1]:.0f} MB once a pair was matched"
+        )
+    save(output, seconds=seconds, loading=costs)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
-        sys.exit(__doc__)
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 5)
+    if sys.argv[1:2] == ["--loading"]:
+        print(json.dumps(loading(sys.argv[2])))
+    else:
+        parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+        parser.add_argument("model")
+        parser.add_argument("bundles", nargs="+")
+        parser.add_argument("--rounds", type=int, default=5)
+        parser.add_argument("--json")
+        given = parser.parse_args()
+        main(given.model, given.bundles, given.rounds, given.json)

@@ -1,38 +1,52 @@
-"""One training step of `tiny` on random features, with and without keeping freed memory.
+"""One training step on random backbone features: every lowering of the 4D convolutions, and the slice loop.
 
-    python benchmarks/training_step.py [STEPS]
+    python benchmarks/training_step.py [--preset tiny] [--batch 16] [--steps 4] [--rounds 3] [--ways ...]
 
-Every measurement is a process of its own, the two ways in turn; prints medians and their ratio.
+Every measurement is a process of its own, the ways in turn; prints median seconds and peak memory beyond
+what the process held before the first step. The slice loop (benchmarks/slice_loop.py) keeps what it needs
+for the backward pass, as the authors' code does. "default memory" is the stack without
+training/allocator.py; all other ways keep freed memory.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import subprocess
 import sys
 import time
 
 import numpy as np
 
-ROUNDS = 3
-BATCH = 16
+WAYS = ["slice loop", "stack", "spectral", "spectral3", "stack, default memory"]
 
 
-def measure(keep: bool, steps: int) -> float:
-    """Median seconds of a step, after one to warm up, in this process."""
+def measure(way: str, preset: str, batch: int, steps: int) -> tuple[float, float]:
+    """Median seconds of a step, after one to warm up, and MB."""
     import torch
+    from slice_loop import SliceLoop
+    from turns import peak_memory_mb
 
+    import dccnet.consensus
     from dccnet.config import PRESETS
+    from dccnet.conv4d import LOWERINGS
     from dccnet.correlation import l2_normalise
     from dccnet.loss import weak_loss
     from dccnet.model import DCCNet
     from training.allocator import keep_freed_memory
 
-    if keep and not keep_freed_memory():
+    if not way.endswith("default memory") and not keep_freed_memory():
         raise SystemExit("this system's allocator cannot be asked")
     torch.manual_seed(0)
-    model = DCCNet(PRESETS["tiny"])
-    a, b = (l2_normalise(torch.rand(BATCH, model.backbone.channels, *model.grid)) for _ in range(2))
+    model = DCCNet(PRESETS[preset])
+    if way == "slice loop":
+        model.lower(SliceLoop())
+        dccnet.consensus.RECOMPUTE_FROM = sys.maxsize
+    else:
+        model.lower(LOWERINGS[way.split(",", maxsplit=1)[0]])
+    a, b = (l2_normalise(torch.rand(batch, model.backbone.channels, *model.grid)) for _ in range(2))
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=5e-4)
+    before = peak_memory_mb()
     seconds = []
     for _ in range(steps + 1):
         started = time.perf_counter()
@@ -40,24 +54,35 @@ def measure(keep: bool, steps: int) -> float:
         weak_loss(model, model.describe(a), model.describe(b)).loss.backward()
         optimizer.step()
         seconds.append(time.perf_counter() - started)
-    return float(np.median(seconds[1:]))
+    return float(np.median(seconds[1:])), peak_memory_mb() - before
 
 
-def main(steps: int) -> None:
-    results: dict[bool, list[float]] = {True: [], False: []}
-    for _ in range(ROUNDS):
-        for keep, seconds in results.items():
-            command = [sys.executable, __file__, "--measure", str(int(keep)), str(steps)]
-            output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            seconds.append(float(output))
-    kept, returned = np.median(results[True]), np.median(results[False])
-    print(f"freed memory kept     {kept:.2f} s a step  {[round(s, 2) for s in results[True]]}")
-    print(f"glibc's default       {returned:.2f} s a step  {[round(s, 2) for s in results[False]]}")
-    print(f"ratio                 {returned / kept:.2f}")
+def main(ways: list[str], preset: str, batch: int, steps: int, rounds: int) -> None:
+    results: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+    for _ in range(rounds):
+        for way, measured in results.items():
+            command = [sys.executable, __file__, "--measure", way, preset, str(batch), str(steps)]
+            output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            measured.append(json.loads(output))
+    medians = {way: np.median(np.array(measured), axis=0) for way, measured in results.items()}
+    base = next(iter(medians.values()))
+    print(f"{preset}, batch {batch}{'':12}  s a step  times as fast  peak MB  share")
+    for way, (seconds, memory) in medians.items():
+        print(
+            f"{way:32}  {seconds:8.2f}  {base[0] / seconds:12.2f}x  {memory:7.0f}  {memory / base[1]:5.2f}"
+            f"  {[round(s, 2) for s, _ in results[way]]}"
+        )
 
 
 if __name__ == "__main__":
-    if "--measure" in sys.argv:
-        print(measure(bool(int(sys.argv[2])), int(sys.argv[3])))
+    if sys.argv[1:2] == ["--measure"]:
+        print(json.dumps(measure(sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))))
     else:
-        main(int(sys.argv[1]) if len(sys.argv) > 1 else 4)
+        parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+        parser.add_argument("--preset", default="tiny")
+        parser.add_argument("--batch", type=int, default=16)
+        parser.add_argument("--steps", type=int, default=4)
+        parser.add_argument("--rounds", type=int, default=3)
+        parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
+        given = parser.parse_args()
+        main(given.ways, given.preset, given.batch, given.steps, given.rounds)

@@ -27,7 +27,7 @@ from demo.photographs import (
 )
 from evaluation.pairs import Pair, file_picture
 from evaluation.pck import mean_pck
-from export.build import STEPS, export_bundle
+from export.build import AUTO, AUTO_STEPS, STEPS, export_bundle
 from export.verify import PICTURES
 from runtime.console import note, steps
 from runtime.correspondences import Correspondences
@@ -106,8 +106,8 @@ def run_demo(folder: Path, seed: int) -> DemoReport:
     before, after = (FeatureCache(m, CACHE_BYTES) for m in (load_checkpoint(run.start), trained))
 
     note("3/5  exporting to ONNX")
-    with steps("exporting", STEPS) as step:
-        bundle = export_bundle(trained, folder / "bundle", find_images(PICTURES), on_step=step)
+    with steps("exporting", STEPS + AUTO_STEPS) as step:
+        bundle = export_bundle(trained, folder / "bundle", find_images(PICTURES), conv4d=AUTO, on_step=step)
     verification = bundle.manifest.verification
     assert verification is not None
     if not verification.passed:

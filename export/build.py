@@ -12,16 +12,32 @@ from pathlib import Path
 from typing import Any
 
 from dccnet.backbone import BACKBONES
+from dccnet.conv4d import LOWERINGS, STACK
 from dccnet.model import DCCNet
+from export.fastest import time_lowerings
 from export.graphs import EncoderGraph, MatcherGraph
 from export.onnx_file import write_onnx
 from export.verify import MAX_PAIRS, verify
-from runtime.bundle import ENCODER, MANIFEST, MATCHER, Bundle, Manifest, read_manifest, write_manifest
+from runtime.bundle import (
+    ENCODER,
+    MANIFEST,
+    MATCHER,
+    Bundle,
+    Conv4dChoice,
+    Manifest,
+    read_manifest,
+    write_manifest,
+)
+from runtime.engine import Array, OnnxRuntimeGraph
 from runtime.errors import BundleError, UsageError
 from runtime.files import atomic_path
+from runtime.geometry import resize_uint8
 from runtime.images import read_image
 
+AUTO = "auto"
 STEPS = 2 + MAX_PAIRS
+AUTO_STEPS = len(LOWERINGS) + 1
+"""More, where the lowering is chosen by timing."""
 
 
 def export_bundle(
@@ -30,12 +46,15 @@ def export_bundle(
     pictures: Sequence[Path],
     *,
     heatmaps: bool = False,
+    conv4d: str = "stack",
     on_step: Callable[[str], None] = lambda description: None,
 ) -> Bundle:
     """Write the bundle, run it on ``pictures`` against PyTorch, and record the outcome in it.
 
-    The bundle appears whole or not at all; one at ``path`` is replaced, anything else there is
-    refused with :class:`UsageError`. ``on_step`` is told, up to :data:`STEPS` times, what comes next.
+    ``conv4d`` is a name of :data:`dccnet.conv4d.LOWERINGS`, or ``auto`` to time them all in ONNX Runtime
+    on this machine and keep the fastest. The bundle appears whole or not at all; one at ``path`` is
+    replaced, anything else there is refused with :class:`UsageError`. ``on_step`` is told, up to
+    :data:`STEPS` times (and :data:`AUTO_STEPS` more), what comes next.
     """
     path = Path(path)
     if path.exists() and not _is_only_a_bundle(path):
@@ -46,21 +65,24 @@ def export_bundle(
     with atomic_path(path) as temporary:
         temporary.mkdir()
         graphs = {}
-        for name, graph in (
-            (ENCODER, EncoderGraph(model)),
-            (MATCHER, MatcherGraph(model, heatmaps=heatmaps)),
-        ):
-            on_step(f"tracing the {name}")
-            graphs[name] = write_onnx(graph, temporary / f"{name}.onnx")
+        on_step("tracing the encoder")
+        graphs[ENCODER] = write_onnx(EncoderGraph(model), temporary / f"{ENCODER}.onnx")
+        choice = _choose(model, conv4d, temporary, pictures, on_step)
+        model.lower(LOWERINGS[choice.lowering])
+        on_step("tracing the matcher")
+        matcher = MatcherGraph(model, heatmaps=heatmaps)
+        graphs[MATCHER] = write_onnx(matcher, temporary / f"{MATCHER}.onnx")
         manifest = Manifest(
             model=_plain(dataclasses.asdict(model.config)),
             image_size=model.config.image_size,
             grid=model.grid,
             normalisation=_plain(BACKBONES[model.config.backbone].normalisation._asdict()),
             heatmaps=heatmaps,
+            conv4d=choice,
             graphs=graphs,
             tools=tool_versions(),
         )
+        model.lower(STACK)  # what every lowering must agree with
         verification = verify(
             model,
             Bundle(temporary, manifest),
@@ -70,6 +92,30 @@ def export_bundle(
         manifest = dataclasses.replace(manifest, verification=verification)
         write_manifest(temporary, manifest)
     return Bundle(path, manifest)
+
+
+def _choose(
+    model: DCCNet,
+    conv4d: str,
+    folder: Path,
+    pictures: Sequence[Path],
+    on_step: Callable[[str], None],
+) -> Conv4dChoice:
+    """``auto`` times every lowering on the features that the encoder in ``folder`` has for two pictures."""
+    if conv4d != AUTO:
+        return Conv4dChoice(conv4d)
+    encoder = OnnxRuntimeGraph(folder / f"{ENCODER}.onnx")
+    features: dict[str, Array] = {}
+    for side, path in zip("ab", pictures, strict=False):
+        frame = resize_uint8(read_image(path), model.config.image_size)
+        outputs = encoder.run({"frame": frame[None]})
+        features |= {f"{name}_{side}": value for name, value in outputs.items()}
+    seconds = time_lowerings(
+        model, features, folder, lambda name: on_step(f"timing 4D convolutions: {name}")
+    )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    engine = f"onnxruntime {_onnxruntime_version()}, CPU, {cores} cores"
+    return Conv4dChoice(next(iter(seconds)), seconds, engine)
 
 
 def _is_only_a_bundle(path: Path) -> bool:
@@ -90,6 +136,11 @@ def tool_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return tools
+
+
+def _onnxruntime_version() -> str:
+    tools = tool_versions()
+    return tools.get("onnxruntime") or tools["onnxruntime-gpu"]
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

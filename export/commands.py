@@ -10,6 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from dccnet.model import DCCNet
+    from runtime.bundle import Conv4dChoice
 
 
 @click.command("export")
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle to write (a folder)."
 )
 @click.option("--heatmaps", is_flag=True, help="Let the matcher also return every score.")
+@click.option(
+    "--conv4d",
+    type=click.Choice(["stack", "spectral", "spectral3", "auto"]),
+    default="stack",
+    show_default=True,
+    help="How the 4D convolutions are computed: slices in ordinary convolutions, or frequencies along "
+    "two or three axes; auto times all in ONNX Runtime on this machine and keeps the fastest.",
+)
 @click.option(
     "--image-size",
     metavar="HxW",
@@ -34,6 +43,7 @@ def export_command(
     model: Path,
     output: Path,
     heatmaps: bool,
+    conv4d: str,
     image_size: str | None,
     verify_data: str | None,
     as_json: bool,
@@ -51,7 +61,7 @@ def export_command(
 
     _require_exporter()
     from dccnet.checkpoint import load_checkpoint
-    from export.build import STEPS, export_bundle
+    from export.build import AUTO, AUTO_STEPS, STEPS, export_bundle
     from export.verify import PICTURES
 
     pictures = find_images(verify_data or PICTURES)
@@ -60,8 +70,10 @@ def export_command(
     network = load_checkpoint(model)
     if image_size is not None:
         network = at_image_size(network, parse_size(image_size))
-    with steps("exporting", STEPS) as step:
-        bundle = export_bundle(network, output, pictures, heatmaps=heatmaps, on_step=step)
+    with steps("exporting", STEPS + (AUTO_STEPS if conv4d == AUTO else 0)) as step:
+        bundle = export_bundle(network, output, pictures, heatmaps=heatmaps, conv4d=conv4d, on_step=step)
+    if bundle.manifest.conv4d.seconds is not None:
+        note(_timings(bundle.manifest.conv4d))
     report = bundle.manifest.verification
     assert report is not None
     summary = (
@@ -85,6 +97,12 @@ def export_command(
     if not as_json:
         click.echo(output)
     note(f"next: dcc match {output} A.jpg B.jpg -o matches.jpg")
+
+
+def _timings(choice: Conv4dChoice) -> str:
+    assert choice.seconds is not None
+    table = ", ".join(f"{name} {1000 * value:.0f} ms" for name, value in choice.seconds.items())
+    return f"4D convolutions: {choice.lowering}; one run of the matcher ({choice.engine}): {table}"
 
 
 def parse_size(text: str) -> tuple[int, int]:

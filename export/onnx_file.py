@@ -111,6 +111,9 @@ def _broken_promises(model: onnx.ModelProto) -> Iterator[str]:
     for node in model.graph.node:
         if node.op_type == "Conv" and weights.get(node.input[1], 0) > 5:
             yield f"{node.name} is a convolution of more than 3 dimensions"
+    for value in [*model.graph.input, *model.graph.output]:
+        if value.type.tensor_type.shape.dim[0].dim_param != BATCH:
+            yield f"the batch of {value.name} is fixed"
     for value in [*model.graph.value_info, *model.graph.input, *model.graph.output]:
         rank = len(value.type.tensor_type.shape.dim)
         if rank > MAX_RANK:

@@ -14,7 +14,7 @@ from runtime.errors import BundleError
 from runtime.files import sha256, write_text
 from runtime.geometry import Size
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST = "manifest.json"
 ENCODER, MATCHER = "encoder", "matcher"
 
@@ -39,6 +39,18 @@ class Graph:
     """What the graph's weights and activations are, read from the graph itself."""
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Conv4dChoice:
+    """How the matcher computes 4D convolutions; the results are the same."""
+
+    lowering: str
+    """``stack``, ``spectral`` or ``spectral3``."""
+    seconds: dict[str, float] | None = None
+    """Of one run of the matcher, for each lowering that was tried, fastest first; None if none was."""
+    engine: str | None = None
+    """What they were measured with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +82,7 @@ class Manifest:
     normalisation: dict[str, Any]
     """Mean and std for RGB in [0, 1]; applied inside the encoder."""
     heatmaps: bool
+    conv4d: Conv4dChoice
     graphs: dict[str, Graph]
     tools: dict[str, str]
     verification: Verification | None = None
@@ -153,6 +166,7 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     for name in (ENCODER, MATCHER):
         if name not in values["graphs"]:
             raise KeyError(name)
+    values["conv4d"] = Conv4dChoice(**values["conv4d"])
     if values.get("verification") is not None:
         verification = dict(values["verification"])
         verification["pictures"] = tuple(verification["pictures"])

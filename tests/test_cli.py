@@ -301,7 +301,7 @@ def _flip_a_byte(path: Path) -> None:
 
 def _newer_schema(path: Path) -> None:
     manifest = path / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"schema": 1', '"schema": 7'))
+    manifest.write_text(manifest.read_text().replace('"schema": 2', '"schema": 7'))
 
 
 def _no_manifest(path: Path) -> None:
@@ -320,7 +320,7 @@ def _gone(path: Path) -> None:
     ("damage", "message"),
     [
         (_flip_a_byte, "encoder.onnx is not the file that was exported"),
-        (_newer_schema, "schema 7 and this dcc reads schema 1: upgrade dccnet"),
+        (_newer_schema, "schema 7 and this dcc reads schema 2: upgrade dccnet"),
         (_no_manifest, "not a bundle"),
         (_not_json, "manifest.json is damaged"),
         (_gone, "does not exist"),

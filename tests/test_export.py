@@ -14,13 +14,14 @@ import pytest
 import torch
 
 from dccnet.checkpoint import save_checkpoint
+from dccnet.conv4d import LOWERINGS
 from dccnet.inference import TorchMatcher
 from dccnet.model import DCCNet
 from export.build import export_bundle
 from export.graphs import MatcherGraph
 from export.onnx_file import OPSET, describe
 from export.verify import verify
-from runtime.bundle import MANIFEST, Bundle, manifest_digest
+from runtime.bundle import MANIFEST, Bundle, Conv4dChoice, manifest_digest
 from runtime.correspondences import Correspondences
 from runtime.errors import BundleError, EngineError, ImageError, UsageError
 from runtime.images import Image
@@ -53,6 +54,67 @@ def test_every_ablation_exports(
     bundle = export_bundle(model, tmp_path / name, pictures[:2])
     assert bundle.manifest.verified
     same(Matcher.open(bundle.path).match(*photos[:2]), TorchMatcher(model).match(*photos[:2]))
+
+
+@pytest.mark.parametrize("lowering", ["spectral", "spectral3"])
+def test_every_lowering_exports_and_runs_any_batch(
+    lowering: str,
+    bundle: Bundle,
+    small_model: DCCNet,
+    tmp_path: Path,
+    pictures: list[Path],
+    photos: list[Image],
+) -> None:
+    exported = export_bundle(small_model, tmp_path / lowering, pictures[:2], conv4d=lowering)
+    assert exported.manifest.verified and exported.manifest.conv4d == Conv4dChoice(lowering)
+    a, b = photos[:2]
+    same(Matcher.open(exported).match(a, b), Matcher.open(bundle).match(a, b))
+    path = str(exported.graph_path("matcher"))
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    pairs = [(a, b), (b, a), (a, a)]
+    encoded = {id(image): Matcher.open(exported).encode(image).tensors for image in (a, b)}
+    feed = {
+        f"{name}_{side}": np.concatenate([encoded[id(pair[i])][name] for pair in pairs])
+        for i, side in enumerate("ab")
+        for name in encoded[id(a)]
+    }
+    outputs = session.run(None, feed)
+    for i in range(len(pairs)):
+        alone = session.run(None, {name: value[i : i + 1] for name, value in feed.items()})
+        for one, of_three in zip(alone, outputs, strict=True):
+            np.testing.assert_allclose(one[0], of_three[i], atol=1e-5)
+
+
+def test_auto_keeps_the_fastest_lowering_and_what_it_measured(
+    small_model: DCCNet, tmp_path: Path, pictures: list[Path]
+) -> None:
+    bundle = export_bundle(small_model, tmp_path / "auto", pictures[:2], conv4d="auto")
+    choice = bundle.manifest.conv4d
+    assert choice.seconds is not None and set(choice.seconds) == set(LOWERINGS)
+    assert choice.lowering == min(choice.seconds, key=choice.seconds.__getitem__)
+    assert "onnxruntime" in str(choice.engine)
+    assert bundle.manifest.verified and Bundle.open(bundle.path).manifest == bundle.manifest
+    assert {file.name for file in bundle.path.iterdir()} == {
+        "manifest.json",
+        "encoder.onnx",
+        "matcher.onnx",
+    }
+
+
+def test_kernels_are_transformed_once_and_the_file_holds_them_untransformed(
+    small_model: DCCNet, tmp_path: Path, pictures: list[Path]
+) -> None:
+    sizes, convolutions = {}, {}
+    for name in ("stack", "spectral"):
+        bundle = export_bundle(small_model, tmp_path / name, pictures[:2], conv4d=name)
+        sizes[name] = sum(file.stat().st_size for file in bundle.path.iterdir())
+        model = onnx.load(bundle.graph_path("matcher"))
+        convolutions[name] = [node for node in model.graph.node if node.op_type == "Conv"]
+    # Of two networks' layers, over two branches and two directions: as many filters as layers.
+    filters = {node.input[1] for node in convolutions["spectral"]}
+    layers = 2 * len(small_model.config.consensus_channels)
+    assert len(filters) <= layers + 1  # and the attention's
+    assert sizes["spectral"] <= 1.1 * sizes["stack"]
 
 
 def test_manifest_describes_what_the_files_hold(bundle: Bundle) -> None:
@@ -238,8 +300,12 @@ def test_matcher_graph_is_the_model(small_model: DCCNet) -> None:
     torch.testing.assert_close(outputs[4], expected.on_a)
 
 
-def test_tensorrt_rtx_compiles_both_graphs_with_a_dynamic_batch(bundle: Bundle) -> None:
+@pytest.mark.parametrize("lowering", LOWERINGS)
+def test_tensorrt_rtx_compiles_both_graphs_with_a_dynamic_batch(
+    lowering: str, small_model: DCCNet, tmp_path: Path, pictures: list[Path]
+) -> None:
     """Ahead of time, on the CPU: proves that the operators, types and ranks suit TensorRT."""
+    bundle = export_bundle(small_model, tmp_path / lowering, pictures[:2], conv4d=lowering)
     trt = pytest.importorskip("tensorrt_rtx")  # not made for every platform
 
     logger = trt.Logger(trt.Logger.ERROR)

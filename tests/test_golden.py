@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,10 @@ from dccnet.matching import best_matches
 from dccnet.model import DCCNet, Features, Matching
 from dccnet.official import _natural_order
 from evaluation.pck import pair_pck
+from export.graphs import MatcherGraph
+from export.onnx_file import write_onnx
 from runtime import geometry
+from runtime.engine import OnnxRuntimeGraph
 
 Golden = dict[str, Tensor]
 
@@ -105,6 +110,53 @@ def test_attention(golden: Golden, matching: Matching) -> None:
 def test_fused_scores(golden: Golden, matching: Matching) -> None:
     assert_close(matching.scores.on_a.transpose(1, 2).reshape(3, 36, 6, 6), golden["net_scores_a"])
     assert_close(matching.scores.on_b.reshape(3, 36, 6, 6), golden["net_scores_b"])
+
+
+def test_fused_scores_in_onnx_runtime(
+    golden: Golden,
+    network: DCCNet,
+    features: tuple[Features, Features],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(network.backbone, "channels", 16)  # of the golden features
+    path = tmp_path / "matcher.onnx"
+    write_onnx(MatcherGraph(network.eval(), heatmaps=True), path)
+    inputs = {
+        f"{name}_{side}": f.detach().numpy()
+        for side, picture in zip("ab", features, strict=True)
+        for name, f in picture.items()
+    }
+    outputs = OnnxRuntimeGraph(path).run(inputs)
+    on_a, on_b = (torch.from_numpy(outputs[f"heatmap_{side}"]) for side in "ab")
+    assert_close(on_a.transpose(1, 2).reshape(3, 36, 6, 6), golden["net_scores_a"])
+    assert_close(on_b.transpose(1, 2).reshape(3, 36, 6, 6), golden["net_scores_b"])
+
+
+class LayerGraph(torch.nn.Module):
+    """One 4D convolution, as the exporter takes it."""
+
+    input_names, output_names = ["x"], ["y"]
+
+    def __init__(self, x: Tensor, w: Tensor, b: Tensor, lowering: str) -> None:
+        super().__init__()
+        self.x, self.w, self.b = x, torch.nn.Parameter(w), torch.nn.Parameter(b)
+        self.lowering = LOWERINGS[lowering]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return conv4d(x, self.w, self.b, self.lowering)
+
+    def example(self) -> dict[str, Tensor]:
+        return {"x": torch.zeros(2, *self.x.shape[1:])}
+
+
+@pytest.mark.parametrize("lowering", LOWERINGS)
+@pytest.mark.parametrize("case", ["conv4d", "conv4d3"])
+def test_conv4d_in_onnx_runtime(golden: Golden, case: str, lowering: str, tmp_path: Path) -> None:
+    x, w, b, y = (golden[f"{case}_{name}"] for name in "xwby")
+    path = tmp_path / "layer.onnx"
+    write_onnx(LayerGraph(x, w, b, lowering), path)  # type: ignore[arg-type]
+    assert_close(OnnxRuntimeGraph(path).run({"x": x.numpy()})["y"], y)
 
 
 @pytest.mark.parametrize(("auxiliary", "name"), [(False, "plain"), (True, "aux")])

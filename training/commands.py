@@ -64,6 +64,13 @@ seed_option = click.option(
 @seed_option
 @click.option("--patience", type=click.IntRange(1), help="Stop after so many epochs without a better PCK.")
 @click.option(
+    "--conv4d",
+    type=click.Choice(["stack", "spectral", "spectral3", "auto"]),
+    default="stack",
+    show_default=True,
+    help="How the 4D convolutions are computed (docs/conv4d.md); auto tries all and keeps the fastest.",
+)
+@click.option(
     "--cache-gb",
     type=click.FloatRange(0),
     default=4.0,

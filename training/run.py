@@ -11,12 +11,14 @@ import torch
 
 from dccnet.checkpoint import load_checkpoint, save_checkpoint
 from dccnet.config import ModelConfig
+from dccnet.conv4d import LOWERINGS
 from dccnet.model import DCCNet
 from dccnet.pretrained import load_backbone_weights
 from evaluation.pairs import Pair, read_pairs
 from evaluation.pck import DESCRIPTIONS
 from runtime.console import note
 from runtime.errors import DataError
+from training.fastest import AUTO, fastest_lowering
 from training.reporting import RunReport
 from training.settings import RunFolder, TrainSettings, new_run_folder
 from training.synthetic import split_photographs, synthetic_pairs
@@ -33,6 +35,8 @@ def start_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> tup
     folder = new_run_folder(path)
     torch.manual_seed(settings.seed)
     model = DCCNet(config)
+    if settings.conv4d == AUTO:  # settled here, so that a resumed run rounds as it began
+        settings = dataclasses.replace(settings, conv4d=fastest_lowering(config))
     load_backbone_weights(model.backbone, config.backbone, settings.weights)
     folder.write_config(config, settings)
     save_checkpoint(model, folder.start)
@@ -90,6 +94,7 @@ def _train(
         f"{len(training)} training pairs, {len(validation)} validation pairs; "
         f"PCK@{settings.alpha:g} {settings.protocol}: {DESCRIPTIONS[settings.protocol]}"
     )
+    model.lower(LOWERINGS[settings.conv4d])
     with RunReport(folder, settings) as report:
         trainer = Trainer(model, training, validation, settings, folder, report)
         if resume:

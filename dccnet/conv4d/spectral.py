@@ -54,10 +54,11 @@ class Spectral:
         kernel = weight.movedim((0, 1), (self._axes, self._axes + 1))  # (k.., Cout, Cin, ..k)
         if self._axes == 3:
             kernel = kernel.unsqueeze(-2)  # nothing mixes along the batch
-        folded = _foldable_axis(kernel)
-        taps = kernel.shape[-1 if folded is None else folded]
-        if folded is not None:
-            kernel = kernel.movedim(folded, -4).flatten(-4, -3).unsqueeze(folded)
+        # A thin output is little result for a convolution over all inputs. If that leaves no more
+        # outputs than inputs, the last axis' taps become output channels, to be added up at the end.
+        outer_taps = weight.shape[-1] if weight.shape[0] * weight.shape[-1] <= weight.shape[1] else 1
+        if outer_taps > 1:
+            kernel = kernel.movedim(-1, -4).flatten(-4, -3).unsqueeze(-1)
         # The first axis first: its transform makes a real volume complex.
         axes = [
             axis_transform(n, k, first=i == 0)
@@ -66,11 +67,11 @@ class Spectral:
         filters = _to_frequencies([axis.taps_to_frequencies for axis in axes], _complex(kernel), rows=1)
         filters = filters.reshape(-1, 2 * kernel.shape[-3], *kernel.shape[-2:])
         constant = None
-        if bias is not None and folded is None:
+        if bias is not None and outer_taps == 1:
             # The same number in every cell is a single number at frequency zero, which is the first.
             zero = bias * math.prod(axis.length for axis in axes)
             constant = F.pad(zero, (0, len(filters) - len(bias)))
-        return SpectralConvolution(axes, filters, constant, folded, taps, bias)
+        return SpectralConvolution(axes, filters, constant, outer_taps, bias)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +83,8 @@ class SpectralConvolution:
     """``(frequencies·2·Cout, 2·Cin, kH, kW)``, re/im before channels."""
     constant: Tensor | None
     """The bias at frequency zero."""
-    folded: int | None
-    """The axis whose taps are output channels, see :func:`_foldable_axis`."""
-    taps: int
-    """How many it has."""
+    outer_taps: int
+    """How many taps of the last axis are output channels still to be added up; 1 for none."""
     bias: Tensor | None
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -101,7 +100,7 @@ class SpectralConvolution:
         )
         y = _to_cells([axis.to_cells for axis in reversed(self.axes)], y, rows=batch * frequencies)
         y = y.reshape(batch, *cells, -1, height, width)
-        return y if self.folded is None else _add_taps(y, self.taps, self.folded, self.bias)
+        return y if self.outer_taps == 1 else _add_taps(y, self.outer_taps, self.bias)
 
 
 def _complex(kernel: Tensor) -> Tensor:
@@ -136,23 +135,11 @@ def _multiply(matrix: Matrix, x: Tensor) -> Tensor:
     return torch.mm(left, x.flatten(0, 1)).unsqueeze(0) if x.shape[0] == 1 else left @ x
 
 
-def _foldable_axis(kernel: Tensor) -> int | None:
-    """Which axis' taps to make output channels, if that leaves no more of them than inputs.
-
-    A thin output is little result for a convolution over all inputs. With the taps of one axis as
-    output channels it has fewer taps to go through; the transforms back are few in either case.
-    """
-    axis = -2 if kernel.shape[-2] > 1 else -1
-    return axis if kernel.shape[-4] * kernel.shape[axis] <= kernel.shape[-3] else None
-
-
-def _add_taps(x: Tensor, taps: int, axis: int, bias: Tensor | None) -> Tensor:
-    """``(.., taps·C, H, W)`` -> ``(.., C, H, W)``: the sum over taps, each shifted along ``axis``."""
-    parts = x.chunk(taps, dim=-3)
+def _add_taps(x: Tensor, taps: int, bias: Tensor | None) -> Tensor:
+    """``(.., taps·C, H, W)`` -> ``(.., C, H, W)``: the sum over taps, each shifted along the last axis."""
     total = x.new_zeros(()) if bias is None else bias.view(-1, 1, 1)
-    for tap, part in enumerate(parts):
-        offset = tap - len(parts) // 2
-        if abs(offset) < part.shape[axis]:  # else the kernel is wider than the grid
-            amounts = [0, 0] * (-1 - axis) + [-offset, offset]  # a negative amount crops
-            total = total + (F.pad(part, amounts) if offset else part)
+    for tap, part in enumerate(x.chunk(taps, dim=-3)):
+        offset = tap - taps // 2
+        if abs(offset) < part.shape[-1]:  # else the kernel is wider than the grid
+            total = total + (F.pad(part, (-offset, offset)) if offset else part)  # negative: crops
     return total

@@ -16,6 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+BLOCK = 16
+"""Channels that fast kernels take at once; ONNX Runtime falls back to slower ones for anything else."""
+
 
 class Stack:
     """The reference lowering. Its layout is ``(B, D1, D2, C, D3, D4)``."""
@@ -49,7 +52,11 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, axes_in: int) -> T
     sides = weight.shape[2:4]
     offsets_in = _offsets(*(k if axis < axes_in else 1 for axis, k in enumerate(sides)))
     offsets_out = _offsets(*(1 if axis < axes_in else k for axis, k in enumerate(sides)))
-    stacked = torch.cat([_shift(x, offset) for offset in offsets_in], dim=3)
+    shifted = [_shift(x, offset) for offset in offsets_in]
+    if axes_in == 2 and (missing := -flat.shape[1] % BLOCK):
+        shifted.append(torch.zeros_like(x[:, :, :, :1]).expand(-1, -1, -1, missing, -1, -1))
+        flat = F.pad(flat, (0, 0, 0, 0, 0, missing))
+    stacked = torch.cat(shifted, dim=3)
     y: Tensor = F.conv2d(
         # Channels last: oneDNN runs these few channels two to three times as fast, backward included.
         stacked.flatten(0, 2).contiguous(memory_format=torch.channels_last),
