@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,9 +52,9 @@ class Matcher:
         """
         if not isinstance(bundle, Bundle):
             bundle = Bundle.open(bundle)
-        encoder, matcher = (
-            OnnxRuntimeGraph(bundle.graph_path(name), provider, threads) for name in (ENCODER, MATCHER)
-        )
+        paths = [bundle.graph_path(name) for name in (ENCODER, MATCHER)]
+        with ThreadPoolExecutor() as pool:  # ONNX Runtime optimises a graph on one thread
+            encoder, matcher = pool.map(lambda path: OnnxRuntimeGraph(path, provider, threads), paths)
         return cls(bundle.manifest, encoder, matcher)
 
     def encode(self, image: Image) -> Features:
