@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -49,12 +50,16 @@ class NeighbourhoodConsensus(nn.Module):
             for plain, swapped in zip(filtered[::2], filtered[1::2], strict=True)
         ]
 
+    def recomputes(self, grid_a: Sequence[int], grid_b: Sequence[int]) -> bool:
+        """Whether training computes layers on such grids again instead of keeping their results."""
+        return self._widest * math.prod(grid_a) * math.prod(grid_b) >= RECOMPUTE_FROM
+
     def _convolutions(self, grid: tuple[int, ...]) -> Chain:
         layers = cast("Sequence[Conv4d]", self.layers)
         return [self.lowering.convolution(layer.weight, layer.bias, grid) for layer in layers]
 
     def _filter(self, c: Tensor, convolutions: Chain) -> Tensor:
-        if torch.is_grad_enabled() and self._widest * c[0].numel() >= RECOMPUTE_FROM:
+        if torch.is_grad_enabled() and self.recomputes(c.shape[2:4], c.shape[4:6]):
             volumes = c.split(1)
             return torch.cat(
                 [checkpoint(self._chain, volume, convolutions, use_reentrant=False) for volume in volumes]

@@ -12,13 +12,16 @@ import pytest
 import torch
 
 from dccnet.checkpoint import load_checkpoint
-from dccnet.config import ModelConfig
+from dccnet.config import PRESETS, ModelConfig
+from dccnet.conv4d import LOWERINGS
 from dccnet.model import DCCNet
 from evaluation.pairs import Pair
 from evaluation.pck import pair_pck
+from export.verify import PICTURES
 from runtime.correspondences import Correspondences
 from runtime.errors import CheckpointError, DataError, DccError, UsageError
 from tests.conftest import ONE_BRANCH, SMALL, build
+from training.fastest import usual_lowering
 from training.features import FeatureCache
 from training.run import datasets, resume_run, start_run
 from training.settings import RunFolder, TrainSettings
@@ -302,3 +305,43 @@ def test_validation_pairs_come_from_held_out_photographs(tmp_path: Path, picture
     pair = validation[0]
     assert pair.source_points is not None
     assert pair_pck(pair.source_points, pair.source_points, (400, 400), 0.1, "bbox") == 1
+
+
+# How 4D convolutions are computed --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "settled"), [("spectral", {"spectral"}), (None, {"stack"}), ("auto", set(LOWERINGS))]
+)
+def test_the_lowering_is_settled_when_a_run_starts(
+    asked: str | None, settled: set[str], tmp_path: Path
+) -> None:
+    options = {
+        "synthetic": str(PICTURES),
+        "pairs": 4,
+        "weights": "random",
+        "epochs": 1,
+        "batch_size": 4,
+        "conv4d": asked,
+    }
+    folder, _ = start_run(str(tmp_path / "run"), CONFIG, options)
+    assert folder.read_config()[1].conv4d in settled
+    resume_run(str(folder.path), 2)
+
+
+def test_lowerings_train_the_same_network(pairs: list[Pair], tmp_path: Path) -> None:
+    losses = {}
+    for name in LOWERINGS:
+        run, listener = trainer(build(CONFIG), pairs, tmp_path / name, conv4d=name)
+        run.model.lower(LOWERINGS[name])
+        run.folder.path.mkdir()
+        run.run()
+        losses[name] = listener.losses
+    assert len(losses["stack"]) == 6
+    for name in LOWERINGS:
+        np.testing.assert_allclose(losses[name], losses["stack"], atol=1e-4)
+
+
+def test_large_volumes_train_in_frequencies() -> None:
+    assert usual_lowering(DCCNet(PRESETS["dccnet"])) == "spectral"
+    assert usual_lowering(DCCNet(PRESETS["tiny"])) == "stack"

@@ -66,9 +66,8 @@ seed_option = click.option(
 @click.option(
     "--conv4d",
     type=click.Choice(["stack", "spectral", "spectral3", "auto"]),
-    default="stack",
-    show_default=True,
-    help="How the 4D convolutions are computed (docs/conv4d.md); auto tries all and keeps the fastest.",
+    help="How the 4D convolutions are computed (docs/conv4d.md); auto tries all and keeps the fastest.  "
+    "[default: spectral for large volumes such as dccnet's, stack for small ones]",
 )
 @click.option(
     "--cache-gb",

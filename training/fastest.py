@@ -16,6 +16,11 @@ AUTO = "auto"
 ROUNDS = 3
 
 
+def usual_lowering(model: DCCNet) -> str:
+    """Without trying: what has been fastest for volumes of this size (benchmarks/training_step.py)."""
+    return "spectral" if model.consensus.recomputes(model.grid, model.grid) else "stack"
+
+
 def fastest_lowering(config: ModelConfig) -> str:
     """Time neighbourhood consensus of one pair, forward and backward, with every lowering in turn."""
     with torch.random.fork_rng():  # what a run draws does not depend on what was tried before it

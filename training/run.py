@@ -18,7 +18,7 @@ from evaluation.pairs import Pair, read_pairs
 from evaluation.pck import DESCRIPTIONS
 from runtime.console import note
 from runtime.errors import DataError
-from training.fastest import AUTO, fastest_lowering
+from training.fastest import AUTO, fastest_lowering, usual_lowering
 from training.reporting import RunReport
 from training.settings import RunFolder, TrainSettings, new_run_folder
 from training.synthetic import split_photographs, synthetic_pairs
@@ -35,7 +35,9 @@ def start_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> tup
     folder = new_run_folder(path)
     torch.manual_seed(settings.seed)
     model = DCCNet(config)
-    if settings.conv4d == AUTO:  # settled here, so that a resumed run rounds as it began
+    if settings.conv4d is None:
+        settings = dataclasses.replace(settings, conv4d=usual_lowering(model))
+    elif settings.conv4d == AUTO:
         settings = dataclasses.replace(settings, conv4d=fastest_lowering(config))
     load_backbone_weights(model.backbone, config.backbone, settings.weights)
     folder.write_config(config, settings)
@@ -94,7 +96,7 @@ def _train(
         f"{len(training)} training pairs, {len(validation)} validation pairs; "
         f"PCK@{settings.alpha:g} {settings.protocol}: {DESCRIPTIONS[settings.protocol]}"
     )
-    model.lower(LOWERINGS[settings.conv4d])
+    model.lower(LOWERINGS[settings.conv4d or usual_lowering(model)])
     with RunReport(folder, settings) as report:
         trainer = Trainer(model, training, validation, settings, folder, report)
         if resume:
