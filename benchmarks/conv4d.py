@@ -3,9 +3,9 @@ lowering, in PyTorch and in ONNX Runtime, and the slice loop, over grids of grow
 
     python benchmarks/conv4d.py [--grids 10 15 20 25 30 40] [--rounds 3] [--json FILE] [--picture FILE]
 
-Up to 30 cells a side, all ways of a grid take turns in one process. Peak memory, at the paper's 25 cells a side, is of a
-process of its own for each.
-Multiplications are counted, not measured; the picture holds both against the side of the grid.
+Up to 30 cells a side, all ways of a grid take turns in one process. Peak memory, at the paper's 25 cells
+a side, is of a process of its own for each. Multiplications are counted, not measured; the picture holds
+both against the side of the grid.
 """
 
 from __future__ import annotations
