@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dccnet.efficientnet_lite import efficientnet_lite0_trunk
+from dccnet.precision import as_weights_of
 
 STRIDE = 16
 
@@ -89,11 +91,45 @@ class Backbone(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """``(B, 3, H, W)``, RGB in [0, 1] -> ``(B, channels, h, w)``, not yet normalised."""
-        features: Tensor = self.trunk((image - self.mean) / self.std)
+        features: Tensor = self.trunk(as_weights_of(self.trunk, (image - self.mean) / self.std))
         return features
+
+    @torch.no_grad()
+    def settle_norms(self, images: Tensor) -> None:
+        """Give every batch norm the statistics that it meets on ``images (B, 3, H, W)``, RGB in [0, 1].
+
+        For random weights: without it a residual network's activations double from block to block, to
+        values that no trained network has and float16 cannot hold.
+        """
+        norms = [module for module in self.trunk.modules() if isinstance(module, nn.BatchNorm2d)]
+        usual = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.momentum, norm.training = 1.0, True
+        self(images)
+        for norm, momentum in zip(norms, usual, strict=True):
+            norm.momentum, norm.training = momentum, False
+
+    def fold_batch_norms(self) -> None:
+        """Multiply every batch norm into the convolution before it, which changes only rounding.
+
+        In half precision a convolution's result would otherwise be rounded before the norm scales it.
+        """
+        _fold_batch_norms(self.trunk)
 
     def train(self, mode: bool = True) -> Backbone:
         return super().train(False)
+
+
+def _fold_batch_norms(module: nn.Module) -> None:
+    """In all backbones here, a batch norm is registered right after the convolution that it follows."""
+    previous: tuple[str, nn.Module] | None = None
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            assert previous is not None and isinstance(previous[1], nn.Conv2d)
+            setattr(module, previous[0], fuse_conv_bn_eval(previous[1], child))
+            setattr(module, name, nn.Identity())
+        _fold_batch_norms(child)
+        previous = name, child
 
 
 def build_backbone(name: str) -> Backbone:

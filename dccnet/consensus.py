@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dccnet.conv4d import STACK, Conv4d, Lowering
+from dccnet.precision import as_weights_of
 
 RECOMPUTE_FROM = 4_000_000
 """Numbers in a volume's widest layer from which training computes layers again in the backward pass
@@ -37,7 +38,8 @@ class NeighbourhoodConsensus(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Correlation maps that share these weights, ``(B, 1, hA, wA, hB, wB)`` each, in and out."""
-        volumes = [volume for c in maps for volume in (c, _swap_images(c))]
+        halved = [as_weights_of(self, c) for c in maps]
+        volumes = [volume for c in halved for volume in (c, _swap_images(c))]
         grids = {tuple(volume.shape[2:]) for volume in volumes}
         convolutions = {grid: self._convolutions(grid) for grid in grids}
         if self.lowering.batched and len(grids) == 1:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dccnet.correlation import l2_normalise
+from dccnet.precision import as_weights_of
 
 
 def self_similarity(z: Tensor, kernel: int) -> Tensor:
@@ -56,5 +57,6 @@ class SpatialContextEncoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """``z (B, d, h, w)`` -> ``G (B, l, h, w)``."""
-        s = l2_normalise(self_similarity(z, self.kernel))
+        z = as_weights_of(self.embed, z)
+        s = l2_normalise(self_similarity(z, self.kernel)).to(z)
         return F.relu(self.embed(torch.cat([z, s], dim=1)))

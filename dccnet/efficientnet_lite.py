@@ -55,9 +55,9 @@ class _SameConv2d(nn.Conv2d):
         top, bottom = self._padding_along(x.shape[-2])
         left, right = self._padding_along(x.shape[-1])
         if (top, left) == (bottom, right):
-            return F.conv2d(x, self.weight, None, self.stride, (top, left), 1, self.groups)
+            return F.conv2d(x, self.weight, self.bias, self.stride, (top, left), 1, self.groups)
         x = F.pad(x, (left, right, top, bottom))
-        return F.conv2d(x, self.weight, None, self.stride, 0, 1, self.groups)
+        return F.conv2d(x, self.weight, self.bias, self.stride, 0, 1, self.groups)
 
     def _padding_along(self, side: int) -> tuple[int, int]:
         kernel, stride = self.kernel_size[0], self.stride[0]

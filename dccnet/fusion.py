@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dccnet.consensus import NeighbourhoodConsensus
+from dccnet.precision import as_weights_of, float32_island, widened
 
 
 class Scores(NamedTuple):
@@ -25,6 +26,7 @@ def as_matrix(c: Tensor) -> Tensor:
     return c.flatten(4).flatten(1, 3)
 
 
+@float32_island
 def softmax_scores(c: Tensor) -> Scores:
     """Softmax, without temperature, over the cells matched to. ``c`` is ``(B, 1, hA, wA, hB, wB)``."""
     matrix = as_matrix(c)
@@ -75,8 +77,8 @@ class DynamicFusion(nn.Module):
     def _attention(self, maps: Sequence[Tensor]) -> Tensor:
         """Maps ``(B, 1, h', w', h, w)`` seen from the cells (h, w) -> ``(B, 2, h, w)`` (Eq. 13, 14)."""
         scores = torch.cat([c.flatten(1, 3) for c in maps], dim=1)  # (B, 2·h'·w', h, w)
-        logits: Tensor = self.attend(scores)
-        return logits.softmax(dim=1)
+        logits: Tensor = self.attend(as_weights_of(self.attend, scores))
+        return widened(logits).softmax(dim=1)
 
 
 class AverageFusion(nn.Module):

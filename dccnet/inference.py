@@ -31,14 +31,21 @@ class TorchMatcher:
         frame = resize_uint8(image, self.model.config.image_size)
         return self.model.encode(to_tensor(frame)), (image.shape[0], image.shape[1])
 
-    def match(self, a: Image, b: Image) -> Correspondences:
+    def match(self, a: Image, b: Image, *, heatmaps: bool = False) -> Correspondences:
         (features_a, size_a), (features_b, size_b) = self.encode(a), self.encode(b)
-        return match_features(self.model, features_a, features_b, size_a, size_b)
+        return match_features(self.model, features_a, features_b, size_a, size_b, heatmaps=heatmaps)
 
 
 @torch.no_grad()
-def match_features(model: DCCNet, a: Features, b: Features, size_a: Size, size_b: Size) -> Correspondences:
+def match_features(
+    model: DCCNet, a: Features, b: Features, size_a: Size, size_b: Size, *, heatmaps: bool = False
+) -> Correspondences:
     """Correspondences of one pair of encoded pictures, sizes (height, width) in pixels."""
-    matches = best_matches(model.match(a, b).scores)
+    scores = model.match(a, b).scores
+    matches = best_matches(scores)
     index_a, score_a, index_b, score_b = (m[0].reshape(model.grid).cpu().numpy() for m in matches)
-    return Correspondences(size_a, size_b, index_a, score_a, index_b, score_b)
+    all_scores = {}
+    if heatmaps:
+        for name, side in (("heatmap_a", scores.on_a[0]), ("heatmap_b", scores.on_b[0].T)):
+            all_scores[name] = side.reshape(*model.grid, *model.grid).cpu().numpy()
+    return Correspondences(size_a, size_b, index_a, score_a, index_b, score_b, **all_scores)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from dccnet.backbone import build_backbone
@@ -65,6 +67,21 @@ class DCCNet(nn.Module):
             if isinstance(module, NeighbourhoodConsensus):
                 module.lowering = lowering
 
+    @property
+    def feature_dtype(self) -> torch.dtype:
+        """Of the features that :meth:`encode` returns: float16 after :meth:`in_half`."""
+        return next(self.backbone.trunk.parameters()).dtype
+
+    def in_half(self) -> DCCNet:
+        """A copy for inference that runs in float16 but for the islands of :mod:`dccnet.precision`."""
+        half = copy.deepcopy(self).eval()
+        half.backbone.fold_batch_norms()
+        half.backbone.trunk.half()
+        for part in (half.context_encoder, half.consensus, half.fusion):
+            if part is not None:
+                part.half()
+        return half
+
     def forward(self, image_a: Tensor, image_b: Tensor) -> Matching:
         """Images ``(B, 3, H, W)``, RGB in [0, 1], at the network's size."""
         return self.match(self.encode(image_a), self.encode(image_b))
@@ -83,7 +100,8 @@ class DCCNet(nn.Module):
         """
         if self.config.welded_to_grid:
             self._check_grid(self.backbone.grid((image.shape[-2], image.shape[-1])))
-        return l2_normalise(self.backbone(image))
+        features = self.backbone(image)
+        return l2_normalise(features).to(features)
 
     def describe(self, z: Tensor) -> Features:
         """Normalised backbone features ``Z (B, d, h, w)`` -> features of every branch."""

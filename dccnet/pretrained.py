@@ -8,6 +8,7 @@ from typing import Any
 from urllib.error import URLError
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dccnet.backbone import Backbone
@@ -21,11 +22,15 @@ def load_backbone_weights(backbone: Backbone, name: str, weights: str) -> None:
     """Fill the backbone called ``name``.
 
     ``weights`` is ``imagenet`` (torchvision's, downloaded and cached by torchvision; those of
-    EfficientNet-lite0 come with a Python package), ``random`` (leave as built), or the path of a
-    safetensors file or a pickled state dict with torchvision's names. Raises
+    EfficientNet-lite0 come with a Python package), ``random`` (as built, with batch norms settled on
+    noise), or the path of a safetensors file or a pickled state dict with torchvision's names. Raises
     :class:`CheckpointError`.
     """
     if weights == RANDOM:
+        noise = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+        backbone.settle_norms(
+            F.interpolate(noise, size=(160, 160), mode="bilinear")
+        )  # smooth, as pictures are
         return
     if weights != IMAGENET:
         source, state = Path(weights), _read_state(Path(weights))

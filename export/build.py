@@ -24,12 +24,13 @@ from runtime.bundle import (
     MATCHER,
     Bundle,
     Conv4dChoice,
+    Graph,
     Manifest,
     read_manifest,
     write_manifest,
 )
 from runtime.engine import Array, OnnxRuntimeGraph
-from runtime.errors import BundleError, UsageError
+from runtime.errors import BundleError, NotVerifiedError, UsageError
 from runtime.files import atomic_path
 from runtime.geometry import resize_uint8
 from runtime.images import read_image
@@ -47,14 +48,16 @@ def export_bundle(
     *,
     heatmaps: bool = False,
     conv4d: str = "stack",
+    half: bool = False,
     on_step: Callable[[str], None] = lambda description: None,
 ) -> Bundle:
     """Write the bundle, run it on ``pictures`` against PyTorch, and record the outcome in it.
 
     ``conv4d`` is a name of :data:`dccnet.conv4d.LOWERINGS`, or ``auto`` to time them all in ONNX Runtime
-    on this machine and keep the fastest. The bundle appears whole or not at all; one at ``path`` is
-    replaced, anything else there is refused with :class:`UsageError`. ``on_step`` is told, up to
-    :data:`STEPS` times (and :data:`AUTO_STEPS` more), what comes next.
+    on this machine and keep the fastest. ``half`` exports in float16 with float32 islands
+    (:mod:`dccnet.precision`) and measures ranges, too. The bundle appears whole or not at all; one at
+    ``path`` is replaced, anything else there is refused with :class:`UsageError`. ``on_step`` is told, up
+    to :data:`STEPS` times (and :data:`AUTO_STEPS` more), what comes next.
     """
     path = Path(path)
     if path.exists() and not _is_only_a_bundle(path):
@@ -62,15 +65,16 @@ def export_bundle(
     for picture in pictures[: MAX_PAIRS + 1]:  # before the slow part
         read_image(picture)
     model.eval()
+    exported = model.in_half() if half else model
     with atomic_path(path) as temporary:
         temporary.mkdir()
         graphs = {}
         on_step("tracing the encoder")
-        graphs[ENCODER] = write_onnx(EncoderGraph(model), temporary / f"{ENCODER}.onnx")
-        choice = _choose(model, conv4d, temporary, pictures, on_step)
-        model.lower(LOWERINGS[choice.lowering])
+        graphs[ENCODER] = write_onnx(EncoderGraph(exported), temporary / f"{ENCODER}.onnx")
+        choice = _choose(exported, conv4d, temporary, pictures, on_step)
+        exported.lower(LOWERINGS[choice.lowering])
         on_step("tracing the matcher")
-        matcher = MatcherGraph(model, heatmaps=heatmaps)
+        matcher = MatcherGraph(exported, heatmaps=heatmaps)
         graphs[MATCHER] = write_onnx(matcher, temporary / f"{MATCHER}.onnx")
         manifest = Manifest(
             model=_plain(dataclasses.asdict(model.config)),
@@ -79,6 +83,7 @@ def export_bundle(
             normalisation=_plain(BACKBONES[model.config.backbone].normalisation._asdict()),
             heatmaps=heatmaps,
             conv4d=choice,
+            precision=_precision(graphs, half),
             graphs=graphs,
             tools=tool_versions(),
         )
@@ -92,6 +97,18 @@ def export_bundle(
         manifest = dataclasses.replace(manifest, verification=verification)
         write_manifest(temporary, manifest)
     return Bundle(path, manifest)
+
+
+def _precision(graphs: dict[str, Graph], half: bool) -> str:
+    """What the written graphs have. Raises :class:`NotVerifiedError` where it is not what was asked for."""
+    wanted = "float16" if half else "float32"
+    for name, graph in graphs.items():
+        if graph.precision != wanted:
+            raise NotVerifiedError(
+                f"the {name} was to be {wanted} and is {graph.precision} ({graph.layers}): nothing was "
+                "written; please report this"
+            )
+    return wanted
 
 
 def _choose(

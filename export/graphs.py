@@ -26,7 +26,7 @@ class EncoderGraph(nn.Module):
         self.output_names = list(model.config.branches)
 
     def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
-        """``(B, H, W, 3)`` uint8 BGR -> ``(B, C, h, w)`` float32 for each branch."""
+        """``(B, H, W, 3)`` uint8 BGR -> ``(B, C, h, w)`` for each branch, in the network's precision."""
         rgb = frame.float().permute(0, 3, 1, 2).flip(1)  # first the cast: TensorRT moves no uint8
         return tuple(self.model.encode(rgb / 255).values())
 
@@ -52,7 +52,7 @@ class MatcherGraph(nn.Module):
             self.output_names += ["heatmap_a", "heatmap_b"]
 
     def forward(self, a: Features, b: Features) -> tuple[Tensor, ...]:
-        """``(B, C, h, w)`` float32 for each branch of A and of B."""
+        """``(B, C, h, w)`` for each branch of A and of B, as the encoder returns them."""
         scores: Scores = self.model.match(a, b).scores
         outputs: tuple[Tensor, ...] = best_matches(scores)
         if self.heatmaps:
@@ -63,6 +63,9 @@ class MatcherGraph(nn.Module):
         config = self.model.config
         channels = {"local": self.model.backbone.channels, "context": config.context_channels}
         return {
-            side: {name: torch.zeros(2, channels[name], *self.model.grid) for name in config.branches}
+            side: {
+                name: torch.zeros(2, channels[name], *self.model.grid, dtype=self.model.feature_dtype)
+                for name in config.branches
+            }
             for side in "ab"
         }

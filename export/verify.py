@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dccnet.inference import TorchMatcher
 from dccnet.model import DCCNet
-from runtime.bundle import Bundle, Verification
+from export.ranges import WidenedGraph, report
+from runtime.bundle import ENCODER, MATCHER, Bundle, RangeReport, Verification
+from runtime.correspondences import Correspondences
+from runtime.geometry import resize_uint8
 from runtime.images import read_image
 from runtime.matcher import Matcher
 
 PICTURES = Path(__file__).parent / "pictures"
 """Three small photographs in the public domain, for exports without ``--verify-data``."""
-
-REQUIRED_IDENTICAL_CELLS = 0.999
-ALLOWED_SCORE_DIFFERENCE = 1e-4
 MAX_PAIRS = 4
+
+
+class Criterion(NamedTuple):
+    """What agreement with PyTorch in float32 means for a precision."""
+
+    margin: float
+    """Cells count whose best score leads the second best by at least this share of it."""
+    identical_cells: float
+    score_difference: float
+
+
+CRITERIA = {
+    "float32": Criterion(margin=0.0, identical_cells=0.999, score_difference=1e-4),
+    # Eleven bits cannot settle what is nearly a tie; a score is a softmax of scores of up to some 50.
+    "float16": Criterion(margin=0.01, identical_cells=0.99, score_difference=0.05),
+}
 
 
 def verify(
@@ -26,29 +45,94 @@ def verify(
 ) -> Verification:
     """Run neighbouring pictures through ONNX Runtime and PyTorch and compare every match.
 
-    At least two pictures; raises :class:`~runtime.errors.ImageError` where one cannot be read.
+    ``model`` is the network in float32. For a bundle in half precision, the magnitudes of all that it
+    stores are measured, too. At least two pictures; raises :class:`~runtime.errors.ImageError` where one
+    cannot be read.
     """
     pairs = list(zip(pictures, [*pictures[1:], pictures[0]], strict=True))[:MAX_PAIRS]
-    exported, reference = Matcher.open(bundle), TorchMatcher(model)
-    same, differences, distinct = [], [], 0
-    for path_a, path_b in pairs:
-        a, b = read_image(path_a), read_image(path_b)
-        found, true = exported.match(a, b), reference.match(a, b)
-        same += [found.index_a == true.index_a, found.index_b == true.index_b]
-        differences += [found.score_a - true.score_a, found.score_b - true.score_b]
-        distinct = max(distinct, len(np.unique(true.index_a)), len(np.unique(true.index_b)))
-        on_pair()
-    identical = float(np.mean([s.mean() for s in same]))
-    difference = float(max(np.abs(d).max() for d in differences))
+    criterion = CRITERIA[bundle.manifest.precision]
+    ranges = None if bundle.manifest.precision == "float32" else _measure_ranges(bundle, pairs)
+    agreement = _Agreement(criterion.margin)
+    if ranges is None or ranges.headroom > 1:  # what overflows has no matches to compare
+        exported, reference = Matcher.open(bundle), TorchMatcher(model)
+        for paths in pairs:
+            a, b = map(read_image, paths)
+            agreement.add(exported.match(a, b), reference.match(a, b, heatmaps=True))
+            on_pair()
     return Verification(
-        passed=identical >= REQUIRED_IDENTICAL_CELLS
-        and difference <= ALLOWED_SCORE_DIFFERENCE
-        and distinct > 1,
+        passed=agreement.identical_cells >= criterion.identical_cells
+        and agreement.largest_score_difference <= criterion.score_difference
+        and agreement.distinct_cells > 1
+        and (ranges is None or ranges.sufficient),
         pairs=len(pairs),
-        identical_cells=identical,
-        required_identical_cells=REQUIRED_IDENTICAL_CELLS,
-        distinct_cells=distinct,
-        largest_score_difference=difference,
-        allowed_score_difference=ALLOWED_SCORE_DIFFERENCE,
+        margin=criterion.margin,
+        counted_cells=agreement.counted_cells,
+        identical_cells=agreement.identical_cells,
+        required_identical_cells=criterion.identical_cells,
+        distinct_cells=agreement.distinct_cells,
+        largest_score_difference=agreement.largest_score_difference,
+        allowed_score_difference=criterion.score_difference,
         pictures=tuple(dict.fromkeys(path.name for pair in pairs for path in pair)),
+        ranges=ranges,
     )
+
+
+class _Agreement:
+    """Counts over any number of pairs."""
+
+    def __init__(self, margin: float) -> None:
+        self._margin = margin
+        self._cells = self._counted = self._identical = 0
+        self.distinct_cells = 0
+        self.largest_score_difference = 0.0
+
+    def add(self, found: Correspondences, true: Correspondences) -> None:
+        assert true.heatmap_a is not None and true.heatmap_b is not None
+        for found_index, index, heatmap in (
+            (found.index_a, true.index_a, true.heatmap_a),
+            (found.index_b, true.index_b, true.heatmap_b),
+        ):
+            counts = lead(heatmap) >= self._margin
+            self._cells += index.size
+            self._counted += int(counts.sum())
+            self._identical += int((counts & (found_index == index)).sum())
+            self.distinct_cells = max(self.distinct_cells, len(np.unique(index)))
+        for found_score, score in ((found.score_a, true.score_a), (found.score_b, true.score_b)):
+            difference = float(np.abs(found_score - score).max())
+            self.largest_score_difference = max(self.largest_score_difference, difference)
+
+    @property
+    def counted_cells(self) -> float:
+        return self._counted / max(self._cells, 1)
+
+    @property
+    def identical_cells(self) -> float:
+        """0 where no cell counts: nothing is proven."""
+        return self._identical / max(self._counted, 1)
+
+
+def lead(heatmap: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``(h, w, h', w')`` scores -> ``(h, w)``: by which share of itself the best leads the second best."""
+    second, best = np.moveaxis(np.partition(heatmap.reshape(*heatmap.shape[:2], -1), -2)[..., -2:], -1, 0)
+    share: NDArray[np.float32] = (best - second) / best
+    return share
+
+
+def _measure_ranges(bundle: Bundle, pairs: Sequence[tuple[Path, Path]]) -> RangeReport:
+    with tempfile.TemporaryDirectory() as scratch:
+        encoder, matcher = (
+            WidenedGraph(bundle.graph_path(name), Path(scratch)) for name in (ENCODER, MATCHER)
+        )
+    for paths in pairs:
+        features = [
+            encoder.run({"frame": resize_uint8(read_image(path), bundle.manifest.image_size)[None]})
+            for path in paths
+        ]
+        matcher.run(
+            {
+                f"{branch}_{side}": values
+                for side, branches in zip("ab", features, strict=True)
+                for branch, values in branches.items()
+            }
+        )
+    return report({ENCODER: encoder, MATCHER: matcher})

@@ -14,7 +14,7 @@ from runtime.errors import BundleError
 from runtime.files import sha256, write_text
 from runtime.geometry import Size
 
-SCHEMA = 2
+SCHEMA = 3
 MANIFEST = "manifest.json"
 ENCODER, MATCHER = "encoder", "matcher"
 
@@ -36,7 +36,10 @@ class Graph:
     sha256: str
     opset: int
     precision: str
-    """What the graph's weights and activations are, read from the graph itself."""
+    """Of its convolutions and matrix products, read from the graph itself: ``float32``, ``float16``, or
+    both joined by ``+``."""
+    layers: dict[str, dict[str, int]]
+    """How many layers of each class compute in which precision, likewise."""
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
@@ -54,19 +57,54 @@ class Conv4dChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class TensorRange:
+    """The largest magnitude that a tensor of a half-precision graph had, computed in float32."""
+
+    graph: str
+    tensor: str
+    operator: str
+    """ONNX operator that makes it, or ``weight``."""
+    largest: float
+    headroom: float
+    """How many times larger it could be in float16."""
+
+
+@dataclass(frozen=True, slots=True)
+class RangeReport:
+    """Whether what a half-precision graph stores fits into float16, on the verification pictures."""
+
+    headroom: float
+    """Of the tightest tensor: 65504 over its largest magnitude."""
+    required_headroom: float
+    tensors: int
+    """How many were watched: every float16 tensor and weight of all graphs."""
+    tightest: tuple[TensorRange, ...]
+
+    @property
+    def sufficient(self) -> bool:
+        return self.headroom >= self.required_headroom
+
+
+@dataclass(frozen=True, slots=True)
 class Verification:
-    """Agreement of the exported graphs, run by ONNX Runtime, with PyTorch on real pictures."""
+    """Agreement of the exported graphs, run by ONNX Runtime, with PyTorch in float32 on real pictures."""
 
     passed: bool
     pairs: int
+    margin: float
+    """Cells count whose best score leads the second best by at least this share of it; 0: all cells."""
+    counted_cells: float
+    """Share, over both directions, of cells that count."""
     identical_cells: float
-    """Share, over both directions, of cells whose best match is the same."""
+    """Share of these whose best match is the same."""
     required_identical_cells: float
     distinct_cells: int
     """Different cells among the network's best matches: with one, agreement would prove nothing."""
     largest_score_difference: float
     allowed_score_difference: float
     pictures: tuple[str, ...]
+    ranges: RangeReport | None = None
+    """Of a bundle in half precision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +121,8 @@ class Manifest:
     """Mean and std for RGB in [0, 1]; applied inside the encoder."""
     heatmaps: bool
     conv4d: Conv4dChoice
+    precision: str
+    """``float32`` or ``float16``: what both graphs have, but for the float32 islands in ``layers``."""
     graphs: dict[str, Graph]
     tools: dict[str, str]
     verification: Verification | None = None
@@ -170,6 +210,10 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     if values.get("verification") is not None:
         verification = dict(values["verification"])
         verification["pictures"] = tuple(verification["pictures"])
+        if verification["ranges"] is not None:
+            ranges = dict(verification["ranges"])
+            ranges["tightest"] = tuple(TensorRange(**tensor) for tensor in ranges["tightest"])
+            verification["ranges"] = RangeReport(**ranges)
         values["verification"] = Verification(**verification)
     for name in ("image_size", "grid"):
         height, width = values[name]

@@ -320,7 +320,7 @@ def _gone(path: Path) -> None:
     ("damage", "message"),
     [
         (_flip_a_byte, "encoder.onnx is not the file that was exported"),
-        (_newer_schema, "schema 7 and this dcc reads schema 2: upgrade dccnet"),
+        (_newer_schema, "schema 7 and this dcc reads schema 3: upgrade dccnet"),
         (_no_manifest, "not a bundle"),
         (_not_json, "manifest.json is damaged"),
         (_gone, "does not exist"),

@@ -7,6 +7,7 @@ each transform takes what the one before left, with re/im always right before th
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -22,6 +23,9 @@ class AxisTransform(NamedTuple):
 
     length: int
     frequencies: int
+    scale: float
+    """Of the spectrum: a power of two near ``1/sqrt(length)``, so that float16 can hold a spectrum that is
+    all in one frequency as well as one that is even; in float32 it changes no digit."""
     to_frequencies: Matrix
     """``(2·frequencies, 2·n)``; ``(2·frequencies, n)`` along the first axis, where nothing imaginary
     comes in."""
@@ -36,8 +40,9 @@ def axis_transform(cells: int, taps: int, first: bool) -> AxisTransform:
     """``first`` says that the volume is real along this axis: half of the frequencies say all."""
     length = cells + taps // 2
     frequencies = length // 2 + 1 if first else length
-    waves = _waves(frequencies, range(cells), length)
-    back = waves.conj().T / length
+    scale = 2.0 ** -round(math.log2(length) / 2)
+    waves = scale * _waves(frequencies, range(cells), length)
+    back = waves.conj().T / (length * scale**2)
     if first:
         back[:, 1 : (length + 1) // 2] *= 2  # each stands for its conjugate, too
     forward, inverse = _blocks(waves), _blocks(back)
@@ -45,6 +50,7 @@ def axis_transform(cells: int, taps: int, first: bool) -> AxisTransform:
     return AxisTransform(
         length,
         frequencies,
+        scale,
         to_frequencies=(forward[:, :, :1] if first else forward).reshape(2 * frequencies, -1),
         to_cells=(inverse[:, :1] if first else inverse).transpose(1, 0, 3, 2).reshape(-1, 2 * frequencies),
         taps_to_frequencies=centred.reshape(2 * frequencies, -1),

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dccnet.conv4d.fourier import AxisTransform, Matrix, axis_transform
+from dccnet.precision import widened
 
 
 class Spectral:
@@ -64,12 +65,13 @@ class Spectral:
             axis_transform(n, k, first=i == 0)
             for i, (n, k) in enumerate(zip(grid, kernel.shape[: self._axes], strict=False))
         ]
-        filters = _to_frequencies([axis.taps_to_frequencies for axis in axes], _complex(kernel), rows=1)
+        taps = [axis.taps_to_frequencies for axis in axes]
+        filters = _to_frequencies(taps, _complex(widened(kernel)), rows=1).to(kernel)
         filters = filters.reshape(-1, 2 * kernel.shape[-3], *kernel.shape[-2:])
         constant = None
         if bias is not None and outer_taps == 1:
             # The same number in every cell is a single number at frequency zero, which is the first.
-            zero = bias * math.prod(axis.length for axis in axes)
+            zero = bias * math.prod(axis.length * axis.scale for axis in axes)
             constant = F.pad(zero, (0, len(filters) - len(bias)))
         return SpectralConvolution(axes, filters, constant, outer_taps, bias)
 

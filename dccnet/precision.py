@@ -1,0 +1,40 @@
+"""Half precision: which steps of the network may run in it, and which may not.
+
+``DCCNet.in_half()`` has the weights of the backbone, the context encoder, the 4D convolutions and the
+attention in float16, and these parts cast what they are given to their weights' type
+(:func:`as_weights_of`). Between them lie islands, marked :func:`float32_island` where they are defined:
+steps whose sums or quotients float16 cannot hold. docs/precision.md says what was measured for each. In a
+network of float32 or float64 none of this does anything.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+_HALVES = (torch.float16, torch.bfloat16)
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def float32_island(function: _Function) -> _Function:
+    """Whatever half-precision tensors come in, compute in float32, and return that."""
+
+    @functools.wraps(function)
+    def island(*arguments: Any) -> Any:
+        return function(*(widened(a) if isinstance(a, Tensor) else a for a in arguments))
+
+    return island  # type: ignore[return-value]
+
+
+def widened(x: Tensor) -> Tensor:
+    """float16 and bfloat16 as float32; anything else as it is."""
+    return x.float() if x.dtype in _HALVES else x
+
+
+def as_weights_of(module: nn.Module, x: Tensor) -> Tensor:
+    """``x`` in the precision that the module computes in."""
+    return x.to(next(module.parameters()).dtype)

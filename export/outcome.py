@@ -1,0 +1,51 @@
+"""An export's verification in words."""
+
+from __future__ import annotations
+
+from export.ranges import LARGEST_FLOAT16
+from runtime.bundle import RangeReport, Verification
+
+
+def summary(report: Verification) -> str:
+    cells = "best cells"
+    if report.margin > 0:
+        cells += f" of the {report.counted_cells:.1%} that lead by {report.margin:.0%}"
+    text = (
+        f"{report.identical_cells:.2%} identical {cells}, largest score difference "
+        f"{report.largest_score_difference:.1e} on {report.pairs} pairs"
+    )
+    if report.ranges is not None:
+        text += f"; all float16 tensors at least {report.ranges.headroom:.0f} times below overflow"
+    return text
+
+
+def failure(report: Verification) -> str | None:
+    """Why an export is not verified, and what to do; None if it is."""
+    if report.passed:
+        return None
+    if report.ranges is not None and not report.ranges.sufficient:
+        return _overflow(report.ranges)
+    if report.distinct_cells == 1:
+        return (
+            "the network gives every cell the same match, as one whose 4D layers are dead does; train it, "
+            "or train it with another seed"
+        )
+    if report.counted_cells == 0:
+        return (
+            f"no cell's best match leads the second best by {report.margin:.0%}, as in an untrained "
+            "network, so that there is nothing to compare; train it"
+        )
+    return (
+        f"it does not agree with PyTorch: {summary(report)}; "
+        f"at least {report.required_identical_cells:.1%} and at most {report.allowed_score_difference:g} "
+        "are required"
+    )
+
+
+def _overflow(ranges: RangeReport) -> str:
+    worst, required = ranges.tightest[0], ranges.required_headroom
+    return (
+        f"this network does not fit into float16: {worst.tensor} ({worst.operator}) in its {worst.graph} "
+        f"reaches {worst.largest:.3g}, and only {LARGEST_FLOAT16 / required:.3g} leaves the required "
+        f"headroom of {required:g} times; export it without --fp16"
+    )

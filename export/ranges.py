@@ -1,0 +1,130 @@
+"""Does every number that a half-precision graph stores fit into float16? Measured on real pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from export.readback import LAYER_CLASSES, depends_on_inputs, tensor_types
+from runtime.bundle import RangeReport, TensorRange
+from runtime.engine import Array, OnnxRuntimeGraph
+
+LARGEST_FLOAT16 = 65504.0
+REQUIRED_HEADROOM = 4.0
+"""How many times larger than on the verification pictures a tensor may be elsewhere before it overflows."""
+LISTED = 10
+_PREFIX = "largest/"
+
+
+class Tensor(NamedTuple):
+    name: str
+    operator: str
+    """Of the node that makes it, or ``weight``."""
+
+
+class WidenedGraph:
+    """A half-precision graph computed in float32, with the largest magnitude of what float16 would hold."""
+
+    def __init__(self, path: Path, scratch: Path) -> None:
+        """``scratch`` is a folder for the widened graph, which is removed again."""
+        model = onnx.shape_inference.infer_shapes(onnx.load(str(path)))
+        self.tensors = _half_tensors(model)
+        self._weights = _largest_weights(model)
+        _widen(model)
+        _watch(model, [tensor.name for tensor in self.tensors])
+        widened = scratch / f"widened-{path.name}"
+        onnx.save(model, str(widened))
+        self._graph = OnnxRuntimeGraph(widened)
+        widened.unlink()
+        self.largest = dict.fromkeys(self.tensors, 0.0) | self._weights
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """As the graph itself, in float32; remembers the largest magnitudes."""
+        widened = {
+            name: value.astype(np.float32) if value.dtype == np.float16 else value
+            for name, value in inputs.items()
+        }
+        outputs = self._graph.run(widened)
+        for tensor in self.tensors:
+            found = float(outputs.pop(_PREFIX + tensor.name))
+            self.largest[tensor] = max(self.largest[tensor], _finite(found))
+        return outputs
+
+
+def report(graphs: Mapping[str, WidenedGraph]) -> RangeReport:
+    """The tightest tensors of all graphs, by name of the graph."""
+    ranges = [
+        TensorRange(name, tensor.name, tensor.operator, largest, LARGEST_FLOAT16 / max(largest, 1e-30))
+        for name, graph in graphs.items()
+        for tensor, largest in graph.largest.items()
+    ]
+    ranges.sort(key=lambda r: r.headroom)
+    return RangeReport(
+        headroom=ranges[0].headroom,
+        required_headroom=REQUIRED_HEADROOM,
+        tensors=len(ranges),
+        tightest=tuple(ranges[:LISTED]),
+    )
+
+
+def _half_tensors(model: onnx.ModelProto) -> list[Tensor]:
+    """All but those that only hold another's numbers elsewhere."""
+    types, moving = tensor_types(model), depends_on_inputs(model)
+    makers = {name: node.op_type for node in model.graph.node for name in node.output}
+    return [
+        Tensor(name, makers[name])
+        for name, dtype in types.items()
+        if dtype == TensorProto.FLOAT16 and makers.get(name) in {*LAYER_CLASSES, "Cast"} and name in moving
+    ]
+
+
+def _largest_weights(model: onnx.ModelProto) -> dict[Tensor, float]:
+    largest = {}
+    for weight in model.graph.initializer:
+        if weight.data_type == TensorProto.FLOAT16:
+            values = np.abs(numpy_helper.to_array(weight))
+            largest[Tensor(weight.name, "weight")] = _finite(float(values.max(initial=0)))
+    return largest
+
+
+def _finite(largest: float) -> float:
+    """Infinity and NaN as the largest float32, which a manifest can hold and float16 cannot."""
+    return largest if np.isfinite(largest) else float(np.finfo(np.float32).max)
+
+
+def _widen(model: onnx.ModelProto) -> None:
+    """Every float16 of the graph becomes float32."""
+    graph = model.graph
+    for weight in graph.initializer:
+        _widen_tensor(weight)
+    for value in (*graph.input, *graph.output):
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT16:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+    for node in graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT16:
+                attribute.i = TensorProto.FLOAT
+            if attribute.type == onnx.AttributeProto.TENSOR:
+                _widen_tensor(attribute.t)
+    del graph.value_info[:]
+
+
+def _widen_tensor(tensor: TensorProto) -> None:
+    if tensor.data_type == TensorProto.FLOAT16:
+        values = numpy_helper.to_array(tensor).astype(np.float32)
+        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+
+
+def _watch(model: onnx.ModelProto, names: Sequence[str]) -> None:
+    """Have the graph return the largest magnitude of each named tensor, rather than the tensors."""
+    for name in names:
+        model.graph.node.append(helper.make_node("Abs", [name], [f"absolute/{name}"]))
+        model.graph.node.append(
+            helper.make_node("ReduceMax", [f"absolute/{name}"], [_PREFIX + name], keepdims=0)
+        )
+        model.graph.output.append(helper.make_tensor_value_info(_PREFIX + name, TensorProto.FLOAT, []))
