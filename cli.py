@@ -16,6 +16,8 @@ COMMANDS = {
     "init": ("training.commands", "init", "Write an untrained network, for timing and trials."),
     "import": ("training.commands", "import_", "Convert the authors' published checkpoint."),
     "export": ("export.commands", "export_command", "Turn a network into a bundle of ONNX graphs."),
+    "build": ("runtime.commands", "build", "Compile a bundle to TensorRT engines."),
+    "info": ("diagnostics.info_command", "info", "Say what a bundle, engine, graph or checkpoint is."),
     "match": ("runtime.commands", "match", "Find correspondences in pictures or a video."),
 }
 

@@ -54,7 +54,7 @@ class ConsensusGraph(nn.Module):
 def way(name: str, n: int) -> Callable[[], object]:
     """``PyTorch, LOWERING`` or ``ONNX Runtime, LOWERING`` on one random volume of side n."""
     from export.onnx_file import write_onnx
-    from runtime.engine import OnnxRuntimeGraph
+    from runtime.onnx_runtime import OnnxRuntimeGraph
 
     engine, lowering = name.split(", ")
     torch.manual_seed(0)

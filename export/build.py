@@ -18,6 +18,7 @@ from export.fastest import time_lowerings
 from export.graphs import EncoderGraph, MatcherGraph
 from export.onnx_file import write_onnx
 from export.verify import MAX_PAIRS, verify
+from runtime.backend import Array
 from runtime.bundle import (
     ENCODER,
     MANIFEST,
@@ -29,11 +30,12 @@ from runtime.bundle import (
     read_manifest,
     write_manifest,
 )
-from runtime.engine import Array, OnnxRuntimeGraph
 from runtime.errors import BundleError, NotVerifiedError, UsageError
 from runtime.files import atomic_path
 from runtime.geometry import resize_uint8
 from runtime.images import read_image
+from runtime.onnx_runtime import OnnxRuntimeGraph
+from runtime.tensorrt.plan import sidecar_path
 
 AUTO = "auto"
 STEPS = 2 + MAX_PAIRS
@@ -141,7 +143,9 @@ def _is_only_a_bundle(path: Path) -> bool:
         manifest = read_manifest(path)
     except BundleError:
         return False
+    plans = [path / record.file for record in manifest.engines]
     known = {MANIFEST, *(graph.file for graph in manifest.graphs.values())}
+    known |= {plan.name for plan in plans} | {sidecar_path(plan).name for plan in plans}
     return {entry.name for entry in path.iterdir()} <= known
 
 

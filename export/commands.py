@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from runtime.tensorrt.options import engine_options, library_and_settings
 
 if TYPE_CHECKING:
     from dccnet.model import DCCNet
@@ -45,6 +47,15 @@ if TYPE_CHECKING:
     help="Folder or glob of pictures to compare with PyTorch on; the first five are used.  "
     "[default: three that come with dcc]",
 )
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["onnx", "engine"]),
+    default="onnx",
+    show_default=True,
+    help="engine: also compile the graphs, as dcc build does, with the options that follow.",
+)
+@engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
 def export_command(
     model: Path,
@@ -54,7 +65,9 @@ def export_command(
     conv4d: str,
     image_size: str | None,
     verify_data: str | None,
+    format_: str,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Turn the network MODEL (a .safetensors file) into a bundle of ONNX graphs.
 
@@ -72,17 +85,23 @@ def export_command(
     from export.build import AUTO, AUTO_STEPS, STEPS, export_bundle
     from export.outcome import failure, summary
     from export.verify import PICTURES
+    from runtime.tensorrt.bundled import add_engines, build_engines
+    from runtime.tensorrt.bundled import summary as engine_summary
 
     pictures = find_images(verify_data or PICTURES)
     if len(pictures) < 2:
         raise UsageError(f"--verify-data needs at least two pictures, {verify_data} has one")
+    engines = library_and_settings(**options) if format_ == "engine" else None  # before the slow part
     network = load_checkpoint(model)
     if image_size is not None:
         network = at_image_size(network, parse_size(image_size))
-    with steps("exporting", STEPS + (AUTO_STEPS if conv4d == AUTO else 0)) as step:
+    total = STEPS + (AUTO_STEPS if conv4d == AUTO else 0) + (2 if engines else 0)
+    with steps("exporting", total) as step:
         bundle = export_bundle(
             network, output, pictures, heatmaps=heatmaps, conv4d=conv4d, half=half, on_step=step
         )
+        if engines is not None:
+            bundle = add_engines(bundle, build_engines(bundle, *engines, step))
     if bundle.manifest.conv4d.seconds is not None:
         note(_timings(bundle.manifest.conv4d))
     report = bundle.manifest.verification
@@ -91,6 +110,8 @@ def export_command(
         click.echo(json.dumps(dataclasses.asdict(bundle.manifest), indent=2))
     if (problem := failure(report)) is not None:
         raise NotVerifiedError(f"{output} was written and is marked as not verified: {problem}")
+    for record in bundle.manifest.engines:
+        note(engine_summary(record))
     note(f"{output} agrees with PyTorch: {summary(report)}")
     if not as_json:
         click.echo(output)

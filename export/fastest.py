@@ -12,7 +12,8 @@ from dccnet.conv4d import LOWERINGS
 from dccnet.model import DCCNet
 from export.graphs import MatcherGraph
 from export.onnx_file import write_onnx
-from runtime.engine import Array, OnnxRuntimeGraph
+from runtime.backend import Array
+from runtime.onnx_runtime import OnnxRuntimeGraph
 
 ROUNDS = 5
 

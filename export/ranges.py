@@ -11,8 +11,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from export.readback import LAYER_CLASSES, depends_on_inputs, tensor_types
+from runtime.backend import Array
 from runtime.bundle import RangeReport, TensorRange
-from runtime.engine import Array, OnnxRuntimeGraph
+from runtime.onnx_runtime import OnnxRuntimeGraph
 
 LARGEST_FLOAT16 = 65504.0
 REQUIRED_HEADROOM = 4.0

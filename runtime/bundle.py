@@ -45,6 +45,40 @@ class Graph:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineRecord:
+    """A compiled graph: a plan file as the library wrote it, and what it is."""
+
+    graph: str
+    """``encoder`` or ``matcher``."""
+    file: str
+    sha256: str
+    bytes: int
+    onnx_sha256: str
+    """Of the graph that it was built from."""
+    library: str
+    """``tensorrt`` or ``tensorrt_rtx``."""
+    version: str
+    """Of the library; another version does not load it."""
+    targets: tuple[str, ...]
+    """GPUs that it runs on, such as ``sm86``; none: whatever the library says."""
+    batch: tuple[int, int, int]
+    """Smallest, usual and largest."""
+    precision: str
+    """Of its convolutions and matrix products, read back from the library; ``unknown`` where it does not
+    say."""
+    tf32: bool
+    """Whether float32 products have ten bits of mantissa."""
+    layers: dict[str, dict[str, int]]
+    """How many kernels of each kind compute in which precision, likewise."""
+    activation_bytes: int | None
+    scratch_bytes: int | None
+    weight_bytes: int | None
+    build_seconds: float
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Conv4dChoice:
     """How the matcher computes 4D convolutions; the results are the same."""
 
@@ -125,6 +159,8 @@ class Manifest:
     """``float32`` or ``float16``: what both graphs have, but for the float32 islands in ``layers``."""
     graphs: dict[str, Graph]
     tools: dict[str, str]
+    engines: tuple[EngineRecord, ...] = ()
+    """Compiled graphs that lie in the bundle."""
     verification: Verification | None = None
     resize: str = "bilinear, corners aligned, aspect ratio not kept, no antialiasing"
     frame: str = "uint8, (batch, height, width, 3), BGR"
@@ -215,6 +251,7 @@ def _manifest(values: dict[str, Any]) -> Manifest:
             ranges["tightest"] = tuple(TensorRange(**tensor) for tensor in ranges["tightest"])
             verification["ranges"] = RangeReport(**ranges)
         values["verification"] = Verification(**verification)
+    values["engines"] = tuple(map(engine_record, values["engines"]))
     for name in ("image_size", "grid"):
         height, width = values[name]
         values[name] = (int(height), int(width))
@@ -222,11 +259,24 @@ def _manifest(values: dict[str, Any]) -> Manifest:
 
 
 def _graph(values: dict[str, Any]) -> Graph:
+    return Graph(**_file_with_tensors(values))
+
+
+def engine_record(values: dict[str, Any]) -> EngineRecord:
+    """From JSON. Raises :class:`ValueError`, :class:`TypeError` or :class:`KeyError`."""
+    values = _file_with_tensors(values)
+    smallest, usual, largest = values["batch"]
+    return EngineRecord(
+        **values | {"targets": tuple(values["targets"]), "batch": (smallest, usual, largest)}
+    )
+
+
+def _file_with_tensors(values: dict[str, Any]) -> dict[str, Any]:
     values = dict(values)
     if Path(values["file"]).name != values["file"]:
-        raise ValueError(f"graph file '{values['file']}' lies outside the bundle")
+        raise ValueError(f"file '{values['file']}' lies outside the bundle")
     for name in ("inputs", "outputs"):
         values[name] = tuple(
             TensorSpec(spec["name"], spec["dtype"], tuple(spec["shape"])) for spec in values[name]
         )
-    return Graph(**values)
+    return values

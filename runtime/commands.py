@@ -1,10 +1,13 @@
-"""``dcc match``."""
+"""``dcc match`` and ``dcc build``."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import cv2
@@ -12,11 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime import jobs
-from runtime.console import warn
-from runtime.engine import PROVIDERS
+from runtime.bundle import Bundle
+from runtime.console import note, steps, warn
 from runtime.errors import UsageError
 from runtime.images import SUFFIXES, find_images
 from runtime.matcher import Matcher
+from runtime.onnx_runtime import PROVIDERS
+from runtime.selection import BACKENDS
+from runtime.tensorrt.bundled import add_engines, build_engines, summary, write_engines
+from runtime.tensorrt.options import engine_options, library_and_settings
 from runtime.writers import WRITERS
 
 VIDEO_SUFFIXES = (".mp4", ".avi")
@@ -40,7 +47,18 @@ VIDEO_SUFFIXES = (".mp4", ".avi")
     "--points", metavar='"X,Y;X,Y"', help="Points of A (or the reference) to carry over, in pixels."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print every match as JSON on stdout.")
-@click.option("--provider", type=click.Choice(list(PROVIDERS)), default="cpu", show_default=True)
+@click.option(
+    "--backend",
+    type=click.Choice(BACKENDS),
+    default="auto",
+    show_default=True,
+    help="What runs the network; auto takes the fastest that is really there, and says which.",
+)
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda or cuda:N.")
+@click.option(
+    "--provider", type=click.Choice(list(PROVIDERS)), help="Of ONNX Runtime.  [default: goes with --device]"
+)
+@click.option("--trust-engine", is_flag=True, help="Load engines in the bundle that have no sidecar.")
 @click.option(
     "--threads", type=click.IntRange(0, 256), default=0, help="CPU threads.  [default: all cores]"
 )
@@ -52,7 +70,10 @@ def match(
     outputs: tuple[Path, ...],
     points: str | None,
     as_json: bool,
-    provider: str,
+    backend: str,
+    device: str,
+    provider: str | None,
+    trust_engine: bool,
     threads: int,
 ) -> None:
     """Find correspondences with an exported BUNDLE.
@@ -73,7 +94,17 @@ def match(
         raise UsageError("with --video, name the picture with --reference and no other")
     wanted = None if points is None else parse_points(points)
     _quiet_opencv()
-    matcher = Matcher.open(bundle, provider=provider, threads=threads)
+    matcher = Matcher.open(
+        bundle,
+        backend=backend,
+        device=device,
+        provider=provider,
+        threads=threads,
+        trust_engine=trust_engine,
+        on_note=note,
+    )
+    if backend == "auto":
+        note(f"running on {matcher.backend.description}")
     if not matcher.manifest.verified:
         warn(f"{bundle} is marked as not verified: its matches may differ from the network's")
     if video is not None and reference is not None:
@@ -85,6 +116,39 @@ def match(
         jobs.match_pair(matcher, path_a, others[0], _file_outputs(outputs), wanted, as_json)
     else:
         jobs.match_many(matcher, path_a, others, _folder_output(outputs), wanted, as_json)
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder to write to.  [default: into the bundle]",
+)
+@engine_options
+@click.option("--json", "as_json", is_flag=True, help="Print what was built as JSON.")
+def build(bundle: Path, output: Path | None, as_json: bool, **options: Any) -> None:
+    """Compile a BUNDLE's graphs to engines of TensorRT or TensorRT-RTX.
+
+    TensorRT needs the GPU that will run them; TensorRT-RTX builds for any --target on any machine. Without
+    this command, dcc match builds on first use and keeps the engines in a cache. An engine is a plain plan
+    file, as trtexec and Triton load it; the .json beside it says what it is.
+    """
+    library, settings = library_and_settings(**options)
+    opened = Bundle.open(bundle)
+    with steps("building", len(opened.manifest.graphs)) as step:
+        engines = build_engines(opened, library, settings, step)
+    if output is None:
+        add_engines(opened, engines)
+    else:
+        write_engines(engines, output)
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(engine.record) for engine in engines], indent=2))
+    for engine in engines:
+        note(summary(engine.record))
+        if not as_json:
+            click.echo((output or bundle) / engine.record.file)
 
 
 def _quiet_opencv() -> None:

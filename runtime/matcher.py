@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from runtime.bundle import ENCODER, MATCHER, Bundle, Manifest
+from runtime.backend import Backend, Tensors
+from runtime.bundle import Bundle, Manifest
 from runtime.correspondences import Correspondences
-from runtime.engine import GraphRunner, OnnxRuntimeGraph
+from runtime.device_arrays import check_frame, device_view
 from runtime.errors import EngineError, ImageError
 from runtime.geometry import Size, resize_uint8
 from runtime.images import Image
+from runtime.selection import Choice, open_backend
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
-    """An encoded picture, to be matched many times."""
+    """An encoded picture, to be matched many times by the :class:`Matcher` that encoded it."""
 
-    tensors: dict[str, NDArray[Any]]
-    """``(1, C, h, w)`` for each branch of the network: ``local``, ``context``."""
+    tensors: Tensors
+    """``(1, C, h, w)`` for each branch of the network: ``local``, ``context``. NumPy arrays, or memory of a
+    GPU where the backend runs there."""
     size: Size
     """(height, width) in pixels of the picture."""
 
@@ -36,44 +38,61 @@ class Matcher:
     >>> result.transfer([[120.0, 80.0]], from_="a")     # doctest: +SKIP
     """
 
-    def __init__(self, manifest: Manifest, encoder: GraphRunner, matcher: GraphRunner) -> None:
+    def __init__(self, manifest: Manifest, backend: Backend) -> None:
         self.manifest = manifest
-        self._encoder = encoder
-        self._matcher = matcher
+        self.backend = backend
+        """What runs the network; its ``description`` says so to people."""
 
     @classmethod
     def open(
-        cls, bundle: str | os.PathLike[str] | Bundle, *, provider: str = "cpu", threads: int = 0
+        cls,
+        bundle: str | os.PathLike[str] | Bundle,
+        *,
+        backend: str = "auto",
+        device: str = "auto",
+        provider: str | None = None,
+        threads: int = 0,
+        trust_engine: bool = False,
+        on_note: Callable[[str], None] = lambda text: None,
     ) -> Matcher:
-        """Load a bundle into ONNX Runtime.
+        """Load a bundle.
 
-        ``provider`` is ``cpu``, ``cuda`` or ``tensorrt``; ``threads`` 0 means one for each core.
-        Raises :class:`~runtime.errors.BundleError` and :class:`~runtime.errors.EngineError`.
+        ``backend`` is ``onnxruntime``, ``tensorrt``, or ``auto`` for the fastest that is really there;
+        ``device`` is ``cpu``, ``cuda``, ``cuda:1`` or ``auto``. ``provider`` (of ONNX Runtime: ``cpu``,
+        ``cuda``, ``tensorrt``) goes with the device if not given; ``threads`` 0 means one for each core.
+        ``trust_engine`` loads engines without a sidecar. ``on_note`` hears of engines being built on first
+        use and of what ``auto`` passed over. Raises :class:`~runtime.errors.BundleError`,
+        :class:`~runtime.errors.EngineError` and :class:`~runtime.errors.UsageError`.
         """
         if not isinstance(bundle, Bundle):
             bundle = Bundle.open(bundle)
-        paths = [bundle.graph_path(name) for name in (ENCODER, MATCHER)]
-        with ThreadPoolExecutor() as pool:  # ONNX Runtime optimises a graph on one thread
-            encoder, matcher = pool.map(lambda path: OnnxRuntimeGraph(path, provider, threads), paths)
-        return cls(bundle.manifest, encoder, matcher)
+        choice = Choice(backend, device, provider, threads, trust_engine)
+        return cls(bundle.manifest, open_backend(bundle, choice, on_note))
 
-    def encode(self, image: Image) -> Features:
+    def encode(self, image: Any, *, size: Size | None = None, stream: int | None = None) -> Features:
         """Features of a picture ``(H, W, 3)`` uint8 BGR of any size.
 
-        Raises :class:`~runtime.errors.ImageError` for another shape or dtype.
+        On a GPU backend also one that is there already: anything with ``__cuda_array_interface__`` or
+        DLPack (CuPy, PyCUDA, PyTorch), which must have the network's own ``manifest.image_size``, since it
+        is not resized; ``size`` then says (height, width) of the picture that it came from, and ``stream``
+        is the handle of the CUDA stream whose work it must wait for. Raises
+        :class:`~runtime.errors.ImageError` for another shape or dtype.
         """
+        view = None if isinstance(image, np.ndarray) else device_view(image)
+        if view is not None:
+            check_frame(view, self.manifest.image_size)
+            return Features(self.backend.encode(view, stream), size or self.manifest.image_size)
         _check(image)
         frame = resize_uint8(image, self.manifest.image_size)
-        tensors = self._encoder.run({"frame": frame[None]})
-        return Features(tensors, (image.shape[0], image.shape[1]))
+        return Features(self.backend.encode(frame, stream), size or (image.shape[0], image.shape[1]))
 
-    def match(self, a: Image | Features, b: Image | Features) -> Correspondences:
+    def match(
+        self, a: Image | Features, b: Image | Features, *, stream: int | None = None
+    ) -> Correspondences:
         """Correspondences of two pictures, each an image as for :meth:`encode` or its features."""
-        a = a if isinstance(a, Features) else self.encode(a)
-        b = b if isinstance(b, Features) else self.encode(b)
-        inputs = {f"{name}_a": tensor for name, tensor in a.tensors.items()}
-        inputs |= {f"{name}_b": tensor for name, tensor in b.tensors.items()}
-        outputs = {name: value[0] for name, value in self._matcher.run(inputs).items()}
+        a = a if isinstance(a, Features) else self.encode(a, stream=stream)
+        b = b if isinstance(b, Features) else self.encode(b, stream=stream)
+        outputs = self.backend.match(a.tensors, b.tensors, stream)
         if not (np.isfinite(outputs["score_a"]).all() and np.isfinite(outputs["score_b"]).all()):
             raise EngineError(
                 "the network computed scores that are not finite: check the bundle with "

@@ -22,7 +22,7 @@ from evaluation.pck import pair_pck
 from export.graphs import MatcherGraph
 from export.onnx_file import write_onnx
 from runtime import geometry
-from runtime.engine import OnnxRuntimeGraph
+from runtime.onnx_runtime import OnnxRuntimeGraph
 
 Golden = dict[str, Tensor]
 

@@ -32,7 +32,8 @@ class AxisTransform(NamedTuple):
     to_cells: Matrix
     """Its inverse, without the cells beyond n: ``(2·n, 2·frequencies)`` or ``(n, 2·frequencies)``."""
     taps_to_frequencies: Matrix
-    """``(2·frequencies, 2·k)``, taps counted from the centre, for a kernel that is not flipped."""
+    """``(2·frequencies, 2·k)``, or ``(2·frequencies, k)`` along the first axis: taps counted from the
+    centre, for a kernel that is not flipped."""
 
 
 @lru_cache(maxsize=256)
@@ -53,7 +54,7 @@ def axis_transform(cells: int, taps: int, first: bool) -> AxisTransform:
         scale,
         to_frequencies=(forward[:, :, :1] if first else forward).reshape(2 * frequencies, -1),
         to_cells=(inverse[:, :1] if first else inverse).transpose(1, 0, 3, 2).reshape(-1, 2 * frequencies),
-        taps_to_frequencies=centred.reshape(2 * frequencies, -1),
+        taps_to_frequencies=(centred[:, :, :1] if first else centred).reshape(2 * frequencies, -1),
     )
 
 

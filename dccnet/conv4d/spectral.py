@@ -65,8 +65,11 @@ class Spectral:
             axis_transform(n, k, first=i == 0)
             for i, (n, k) in enumerate(zip(grid, kernel.shape[: self._axes], strict=False))
         ]
-        taps = [axis.taps_to_frequencies for axis in axes]
-        filters = _to_frequencies(taps, _complex(widened(kernel)), rows=1).to(kernel)
+        first, *others = (axis.taps_to_frequencies for axis in axes)
+        frequencies = axes[0].frequencies
+        spectrum = _to_frequencies([first], widened(kernel), rows=1)
+        pairs = _on_pairs(spectrum.reshape(frequencies, 2, *kernel.shape[1:]))
+        filters = _to_frequencies(others, pairs, rows=frequencies).to(kernel)
         filters = filters.reshape(-1, 2 * kernel.shape[-3], *kernel.shape[-2:])
         constant = None
         if bias is not None and outer_taps == 1:
@@ -105,13 +108,13 @@ class SpectralConvolution:
         return y if self.outer_taps == 1 else _add_taps(y, self.outer_taps, self.bias)
 
 
-def _complex(kernel: Tensor) -> Tensor:
-    """``(.., Cin, kH, kW)`` -> ``(re/im, .., 2·Cin, kH, kW)``, for complex input as pairs of reals.
+def _on_pairs(spectrum: Tensor) -> Tensor:
+    """``(F, re/im, .., Cin, kH, kW)`` -> ``(F, re/im, .., 2·Cin, kH, kW)``, for input as pairs of reals.
 
-    On an imaginary input a kernel acts as i times itself on a real one.
+    On the imaginary one, a kernel acts as i times itself.
     """
-    nothing = torch.zeros_like(kernel)
-    return torch.stack([torch.cat([kernel, nothing], -3), torch.cat([nothing, kernel], -3)])
+    real, imaginary = spectrum.unbind(1)
+    return torch.cat([spectrum, torch.stack([-imaginary, real], 1)], -3)
 
 
 def _to_frequencies(matrices: Sequence[Matrix], x: Tensor, rows: int) -> Tensor:

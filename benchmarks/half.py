@@ -1,0 +1,164 @@
+"""What half precision costs in accuracy: a float32 bundle against float16 ones, and island by island.
+
+    python benchmarks/half.py PAIRS.csv WHOLE HALF... [--network NETWORK.safetensors] [--json FILE]
+
+PAIRS.csv has keypoints in PF-PASCAL's columns (0-based). Bundles run in ONNX Runtime, which stores float16
+between operators and computes in float32. With --network, every float32 island is also taken away in turn,
+in PyTorch, to see whether it is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import dccnet.context
+import dccnet.fusion
+import dccnet.model
+from dccnet.checkpoint import load_checkpoint
+from dccnet.inference import match_features, to_tensor
+from evaluation.pairs import Pair, Picture, read_pairs
+from evaluation.pck import DESCRIPTIONS, pair_pck
+from export.verify import lead
+from runtime import Matcher
+from runtime.correspondences import Correspondences
+from runtime.geometry import resize_uint8
+
+ALPHA, MARGIN = 0.1, 0.01
+Match = Callable[[Pair], Correspondences]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("pairs", type=Path)
+    parser.add_argument("whole", type=Path, help="float32 bundle, exported with --heatmaps")
+    parser.add_argument("half", type=Path, nargs="*", help="float16 bundles of the same network")
+    parser.add_argument("--network", type=Path, help="to take away islands of")
+    parser.add_argument("--every", type=int, default=1, help="use every n-th pair")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    pairs = read_pairs(options.pairs)[:: options.every]
+    truth = [bundle_matcher(options.whole)(pair) for pair in pairs]
+    ways: dict[str, Match] = {str(path): bundle_matcher(path) for path in (options.whole, *options.half)}
+    rows = [compare(name, match, pairs, truth) for name, match in ways.items()]
+    if options.network is not None:
+        rows += [compare(name, match, pairs, truth) for name, match in island_matchers(options.network)]
+    print(f"protocol: {DESCRIPTIONS['bbox']}; {len(pairs)} pairs; decided cells lead by {MARGIN:.0%}")
+    print(
+        f"{'':44}{'decided':>9}{'of them the same':>18}{'all the same':>14}{'PCK@0.1':>9}{'not finite':>12}"
+    )
+    for row in rows:
+        print(
+            f"{row['name'][-43:]:44}{row['decided']:9.2%}{row['same_decided']:18.3%}{row['same']:14.3%}"
+            f"{row['pck']:9.2f}{row['not_finite']:12}"
+        )
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def compare(name: str, match: Match, pairs: list[Pair], truth: list[Correspondences]) -> dict[str, Any]:
+    same: list[np.ndarray[Any, Any]] = []
+    decided: list[np.ndarray[Any, Any]] = []
+    scores, broken = [], 0
+    for pair, true in zip(pairs, truth, strict=True):
+        found = match(pair)
+        broken += not (np.isfinite(found.score_a).all() and np.isfinite(found.score_b).all())
+        for side in "ab":
+            same.append((getattr(found, f"index_{side}") == getattr(true, f"index_{side}")).ravel())
+            decided.append((lead(getattr(true, f"heatmap_{side}")) >= MARGIN).ravel())
+        assert pair.source_points is not None and pair.target_points is not None
+        moved = found.transfer(pair.target_points, from_="b")
+        scores.append(pair_pck(moved, pair.source_points, found.size_a, ALPHA, "bbox"))
+    agree, counts = np.concatenate(same), np.concatenate(decided)
+    return {
+        "name": name,
+        "decided": float(counts.mean()),
+        "same_decided": float(agree[counts].mean()),
+        "same": float(agree.mean()),
+        "pck": 100 * float(np.mean(scores)),
+        "not_finite": broken,
+    }
+
+
+def bundle_matcher(path: Path) -> Match:
+    matcher = Matcher.open(path, backend="onnxruntime", device="cpu")
+
+    @functools.cache
+    def encode(picture: Picture) -> Any:
+        return matcher.encode(picture.load())
+
+    return lambda pair: matcher.match(encode(pair.source), encode(pair.target))
+
+
+# Island by island --------------------------------------------------------------------------------
+
+
+def island_matchers(path: Path) -> Iterator[tuple[str, Match]]:
+    model = load_checkpoint(path).in_half()
+    yield "half, all islands", network_matcher(model, ())
+    for name in ISLANDS:
+        yield f"half, without: {name}", network_matcher(model, (name,))
+    yield "half, no islands", network_matcher(model, tuple(ISLANDS))
+
+
+def network_matcher(model: dccnet.model.DCCNet, without: tuple[str, ...]) -> Match:
+    @functools.cache
+    @torch.no_grad()
+    def encode(picture: Picture) -> Any:
+        image = picture.load()
+        with removed(without):
+            features = model.encode(to_tensor(resize_uint8(image, model.config.image_size)))
+        return features, (image.shape[0], image.shape[1])
+
+    def match(pair: Pair) -> Correspondences:
+        (a, size_a), (b, size_b) = encode(pair.source), encode(pair.target)
+        with removed(without):
+            return match_features(model, a, b, size_a, size_b)
+
+    return match
+
+
+def in_half(island: Callable[..., Any]) -> Callable[..., Any]:
+    """The island's computation on what it is given, in float16."""
+    return lambda x: island.__wrapped__(x.half())  # type: ignore[attr-defined]
+
+
+def plain_product(a: Tensor, b: Tensor) -> Tensor:
+    """Correlation as it stands in the paper, in float16."""
+    products = a.half().flatten(2).transpose(1, 2) @ b.half().flatten(2)
+    return products.view(-1, 1, *a.shape[-2:], *b.shape[-2:])
+
+
+ISLANDS: dict[str, tuple[tuple[Any, str, Callable[..., Any]], ...]] = {
+    "L2 norm of features": ((dccnet.model, "l2_normalise", in_half(dccnet.model.l2_normalise)),),
+    "L2 norm of self-similarity": ((dccnet.context, "l2_normalise", in_half(dccnet.context.l2_normalise)),),
+    "correlation in the longest vector": ((dccnet.model, "correlate", plain_product),),
+    "mutual matching": ((dccnet.model, "mutual_matching", in_half(dccnet.model.mutual_matching)),),
+    "softmax": ((dccnet.fusion, "softmax_scores", in_half(dccnet.fusion.softmax_scores)),),
+}
+
+
+@contextmanager
+def removed(names: tuple[str, ...]) -> Iterator[None]:
+    places = [place for name in names for place in ISLANDS[name]]
+    originals = [getattr(module, attribute) for module, attribute, _ in places]
+    for module, attribute, replacement in places:
+        setattr(module, attribute, replacement)
+    try:
+        yield
+    finally:
+        for (module, attribute, _), original in zip(places, originals, strict=True):
+            setattr(module, attribute, original)
+
+
+if __name__ == "__main__":
+    main()

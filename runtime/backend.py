@@ -1,0 +1,30 @@
+"""What runs a bundle's graphs, as one small protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Tensors = Mapping[str, Any]
+"""One entry a branch of the network: NumPy arrays, or what a backend keeps on its device."""
+
+
+class Backend(Protocol):
+    """A loaded bundle. May be used from several threads at once."""
+
+    @property
+    def description(self) -> str:
+        """What runs it, and on what, for people to read."""
+
+    def encode(self, frame: Any, stream: int | None = None) -> Tensors:
+        """A frame ``(H, W, 3)`` uint8 BGR of the network's size, on the host or as
+        :mod:`runtime.device_arrays` takes it -> features, where the backend wants them."""
+
+    def match(self, a: Tensors, b: Tensors, stream: int | None = None) -> dict[str, Array]:
+        """Features of one picture each -> the matcher's outputs without their batch, on the host."""
+
+    def close(self) -> None:
+        """Give memory back at once; not while another thread uses it."""

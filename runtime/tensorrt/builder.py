@@ -1,0 +1,269 @@
+"""From an ONNX file to an engine: one path for TensorRT 11 and TensorRT-RTX.
+
+Since TensorRT 11 the graph's types are the engine's types: half precision is in the ONNX file or nowhere.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from runtime.bundle import EngineRecord, Graph
+from runtime.errors import EngineError, NotVerifiedError, UsageError
+from runtime.files import atomic_path, sha256_of
+from runtime.tensorrt import layers
+from runtime.tensorrt.layers import EngineLayer
+from runtime.tensorrt.library import RTX_TARGETS, Library, Messages
+
+UNKNOWN = "unknown"
+
+
+class BatchRange(NamedTuple):
+    """Numbers of pictures (or pairs) in one run that an engine takes, and for which it is tuned."""
+
+    smallest: int = 1
+    usual: int = 1
+    largest: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> BatchRange:
+        """``MIN:OPT:MAX``, or one number. Raises :class:`UsageError`."""
+        parts = text.split(":")
+        numbers = [int(part) for part in parts if part.isdecimal()]
+        if len(numbers) == len(parts) == 1:
+            numbers *= 3
+        if len(numbers) != 3 or len(parts) not in (1, 3):
+            raise UsageError(f"a batch is MIN:OPT:MAX, such as 1:1:8, or one number, not '{text}'")
+        batch = cls(*numbers)
+        if not 1 <= batch.smallest <= batch.usual <= batch.largest:
+            raise UsageError(f"in a batch MIN:OPT:MAX, 1 <= MIN <= OPT <= MAX must hold, not '{text}'")
+        return batch
+
+
+ONE = BatchRange()
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSettings:
+    """Everything that changes an engine beside its graph."""
+
+    batch: BatchRange = ONE
+    targets: tuple[str, ...] = ()
+    """TensorRT-RTX: GPU generations such as ``sm86``; none: 8.0, 8.6, 8.9, 12.0 and later."""
+    workspace: int | None = None
+    """Bytes that a kernel may use for scratch; None leaves all of the GPU's memory."""
+    optimization_level: int | None = None
+    """0 to 5: how long the builder searches; None leaves the library's default."""
+    hardware_compatibility: str = "none"
+    """TensorRT: ``none``, ``ampere+``, ``same-capability``: other GPUs that may run the engine."""
+    tf32: bool = False
+    """Whether float32 products may be computed with ten bits of mantissa."""
+    timing_cache: Path | None = None
+    """TensorRT: measurements of kernels from earlier builds, extended by this one."""
+
+    def check(self, library: Library) -> None:
+        """Raises :class:`UsageError` for what the library does not have."""
+        unknown = [target for target in self.targets if target not in RTX_TARGETS]
+        if unknown:
+            raise UsageError(
+                f"TensorRT-RTX has no target {unknown[0]}: choose from {', '.join(RTX_TARGETS)}"
+            )
+        if self.targets and not library.is_rtx:
+            raise UsageError(
+                "TensorRT builds for the GPU that it runs on: leave --target away, or use --library "
+                "tensorrt_rtx"
+            )
+        if library.is_rtx and self.hardware_compatibility != "none":
+            raise UsageError("TensorRT-RTX engines run where --target says: use that in its place")
+        if library.is_rtx and self.timing_cache is not None:
+            raise UsageError("TensorRT-RTX times nothing when it builds: leave --timing-cache away")
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltEngine:
+    plan: bytes
+    record: EngineRecord
+    layers: tuple[EngineLayer, ...]
+
+
+def build_engine(
+    library: Library,
+    name: str,
+    graph: Graph,
+    onnx_file: Path,
+    settings: BuildSettings,
+    on_phase: Callable[[str], None] = lambda phase: None,
+) -> BuiltEngine:
+    """Compile the bundle's graph ``name``, with what it became read back from the library.
+
+    Ctrl-C stops the build. Raises :class:`EngineError` where the library is not able to, and
+    :class:`NotVerifiedError` where the engine's precision is not that of its graph.
+    """
+    settings.check(library)
+    messages = Messages(library.module)
+    started = time.perf_counter()
+    with ThreadPoolExecutor(1) as pool:
+        cancelled: list[bool] = []
+        build = pool.submit(_build, library, graph, onnx_file, settings, messages, on_phase, cancelled)
+        try:
+            plan, table = build.result()
+        except BaseException:  # an exception may not pass through the library's own frames
+            cancelled.append(True)
+            raise
+    seconds = time.perf_counter() - started
+    record = EngineRecord(
+        graph=name,
+        file=f"{name}.{library.name}.engine",
+        sha256=sha256_of(plan),
+        bytes=len(plan),
+        onnx_sha256=graph.sha256,
+        library=library.name,
+        version=library.version,
+        targets=settings.targets,
+        batch=tuple(settings.batch),
+        precision=layers.precision(table) or UNKNOWN,
+        tf32=settings.tf32,
+        layers=layers.count_precisions(table),
+        activation_bytes=_reported_bytes(messages, "Total Activation Memory"),
+        scratch_bytes=_reported_bytes(messages, "Max Scratch Memory"),
+        weight_bytes=_reported_bytes(messages, "Total Weights Memory"),
+        build_seconds=round(seconds, 3),
+        inputs=graph.inputs,
+        outputs=graph.outputs,
+    )
+    if record.precision not in (graph.precision, UNKNOWN):
+        raise NotVerifiedError(
+            f"the {name} is {graph.precision} and the engine that {library.title} built of it computes in "
+            f"{record.precision} ({record.layers}): nothing was written; please report this"
+        )
+    return BuiltEngine(plan, record, table)
+
+
+def _build(
+    library: Library,
+    graph: Graph,
+    onnx_file: Path,
+    settings: BuildSettings,
+    messages: Messages,
+    on_phase: Callable[[str], None],
+    cancelled: list[bool],
+) -> tuple[bytes, tuple[EngineLayer, ...]]:
+    trt = library.module
+    builder = _builder(library, messages)
+    network = builder.create_network(0)
+    parser = trt.OnnxParser(network, messages.logger)
+    if not parser.parse_from_file(str(onnx_file)):
+        reason = parser.get_error(0).desc() if parser.num_errors else messages.reason
+        raise EngineError(f"{library.title} cannot read {onnx_file}: {' '.join(reason.split())}")
+    config = builder.create_builder_config()
+    _configure(config, library, settings)
+    profile = builder.create_optimization_profile()
+    for spec in graph.inputs:
+        profile.set_shape(spec.name, *((count, *spec.shape[1:]) for count in settings.batch))
+    config.add_optimization_profile(profile)
+    config.progress_monitor = _monitor(trt, on_phase, cancelled)
+    with _timing_cache(config, settings.timing_cache):
+        plan = builder.build_serialized_network(network, config)
+        if plan is None:
+            raise EngineError(f"{library.title} cannot build {onnx_file.name}: {messages.reason}")
+    plan = bytes(plan)
+    names = [spec.name for spec in graph.inputs]
+    if library.is_rtx:
+        reports = [text for text in messages.reports if text.startswith("Layers:")]
+        return plan, layers.from_report(reports[-1], names) if reports else ()
+    return plan, layers.from_inspector(_inspect(library, plan, messages), names)
+
+
+def _builder(library: Library, messages: Messages) -> Any:
+    try:
+        builder = library.module.Builder(messages.logger)
+    except TypeError as error:  # pybind11's way to say that the factory gave nothing
+        raise EngineError(
+            f"{library.title} builds engines only on a machine with an NVIDIA GPU and its driver: run dcc "
+            "build BUNDLE there, or build for a GPU that is not here with --library tensorrt_rtx --target "
+            "sm86"
+        ) from error
+    return builder
+
+
+def _configure(config: Any, library: Library, settings: BuildSettings) -> None:
+    trt = library.module
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # the table of layers, for reading back
+    if not settings.tf32:
+        config.clear_flag(trt.BuilderFlag.TF32)
+    if settings.workspace is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings.workspace)
+    if settings.optimization_level is not None:
+        config.builder_optimization_level = settings.optimization_level
+    if settings.hardware_compatibility == "ampere+":
+        config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
+    elif settings.hardware_compatibility == "same-capability":
+        config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.SAME_COMPUTE_CAPABILITY
+    if settings.targets:
+        config.num_compute_capabilities = len(settings.targets)
+        for i, target in enumerate(settings.targets):
+            config.set_compute_capability(getattr(trt.ComputeCapability, target.upper()), i)
+
+
+def _monitor(trt: Any, on_phase: Callable[[str], None], cancelled: list[bool]) -> Any:
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)  # pybind11 objects to super()
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            on_phase(phase_name)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            return not cancelled
+
+        def phase_finish(self, phase_name: str) -> None:
+            pass
+
+    return Monitor()
+
+
+class _timing_cache:  # noqa: N801  (a context manager in the manner of contextlib's)
+    """Reads a timing cache into a build, and writes it back with what others added meanwhile."""
+
+    def __init__(self, config: Any, path: Path | None) -> None:
+        self._config, self._path = config, path
+
+    def __enter__(self) -> None:
+        if self._path is not None:
+            cache = self._config.create_timing_cache(_content(self._path))
+            self._config.set_timing_cache(cache, False)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._path is None or kind is not None:
+            return
+        cache = self._config.get_timing_cache()
+        cache.combine(self._config.create_timing_cache(_content(self._path)), True)
+        with atomic_path(self._path) as temporary:
+            temporary.write_bytes(bytes(cache.serialize()))
+
+
+def _content(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
+
+
+def _inspect(library: Library, plan: bytes, messages: Messages) -> str:
+    """TensorRT tells of an engine's layers only once it is loaded."""
+    trt = library.module
+    engine = trt.Runtime(messages.logger).deserialize_cuda_engine(plan)
+    if engine is None:
+        raise EngineError(f"{library.title} cannot load the engine that it built: {messages.reason}")
+    inspector = engine.create_engine_inspector()
+    return str(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
+
+
+def _reported_bytes(messages: Messages, label: str) -> int | None:
+    """``None`` where the library did not say."""
+    for text in reversed(messages.reports):
+        if match := re.match(rf"{label}: (\d+) bytes", text):
+            return int(match[1])
+    return None

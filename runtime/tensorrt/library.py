@@ -1,0 +1,94 @@
+"""TensorRT or TensorRT-RTX: two libraries with nearly one Python API."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.errors import EngineError
+
+TENSORRT, RTX = "tensorrt", "tensorrt_rtx"
+TITLES = {TENSORRT: "TensorRT", RTX: "TensorRT-RTX"}
+PACKAGES = {TENSORRT: "dccnet[gpu]", RTX: "dccnet[rtx]"}
+RTX_TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
+"""GPU generations that TensorRT-RTX compiles for, on any machine: Turing to Blackwell, no data-centre
+Hopper or Blackwell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """An imported library."""
+
+    name: str
+    """``tensorrt`` or ``tensorrt_rtx``."""
+    version: str
+    module: Any
+
+    @property
+    def title(self) -> str:
+        return f"{TITLES[self.name]} {self.version}"
+
+    @property
+    def is_rtx(self) -> bool:
+        return self.name == RTX
+
+
+def load_library(name: str) -> Library:
+    """Raises :class:`EngineError` where it is not installed or cannot be loaded."""
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        found = importlib.util.find_spec(name) is not None
+        reason = f"cannot be loaded ({error})" if found else "is not installed"
+        raise EngineError(f"{TITLES[name]} {reason}: pip install '{PACKAGES[name]}'") from error
+    return Library(name, str(module.__version__), module)
+
+
+def installed_libraries() -> list[Library]:
+    """Those that can be loaded; TensorRT first, whose engines are tuned on the very GPU."""
+    libraries = []
+    for name in (TENSORRT, RTX):
+        try:
+            libraries.append(load_library(name))
+        except EngineError:
+            continue
+    return libraries
+
+
+class Messages:
+    """Everything that a library said through its logger: also where it reports what it built."""
+
+    def __init__(self, trt: Any) -> None:
+        self.errors: list[str] = []
+        self.warnings: list[str] = []
+        self.reports: list[str] = []
+        self.logger = _logger(trt, self)
+
+    @property
+    def reason(self) -> str:
+        """The first error, in one line. Without a driver, every error is followed by one about CUDA."""
+        return _one_line(self.errors[0]) if self.errors else "no reason given"
+
+
+def _logger(trt: Any, messages: Messages) -> Any:
+    """A class of the library's own, since that is what it takes."""
+    severity = trt.ILogger.Severity
+
+    class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)  # pybind11 objects to super()
+
+        def log(self, level: Any, message: str) -> None:
+            if level in (severity.INTERNAL_ERROR, severity.ERROR):
+                messages.errors.append(message)
+            elif level == severity.WARNING:
+                messages.warnings.append(message)
+            else:
+                messages.reports.append(message)
+
+    return Logger()
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())[:300]

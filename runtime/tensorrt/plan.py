@@ -1,0 +1,148 @@
+"""An engine on disk: a pure plan file, as trtexec and Triton take it, and beside it a sidecar that says
+what it is.
+
+Loading a plan runs code that is in it. So its hash is checked before, and a plan without a sidecar is
+loaded only where the user says that it is trusted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from runtime.bundle import EngineRecord, engine_record
+from runtime.errors import EngineError
+from runtime.files import atomic_path, sha256_of, write_text
+from runtime.tensorrt.builder import BuiltEngine
+from runtime.tensorrt.layers import EngineLayer
+from runtime.tensorrt.library import TITLES, Library
+
+SCHEMA = 1
+SIDECAR_SUFFIX = ".json"
+# The header of a TensorRT-RTX plan, read off plans of version 1.7: magic, format, size of the whole,
+# version, magic again, and a bit for each target.
+_RTX_MAGIC = b"vtrt"
+_RTX_HEADER = struct.Struct("<4s4xQQ4B4sI")
+_RTX_TARGET_BITS = {1: "sm75", 2: "sm80", 4: "sm86", 8: "sm89", 16: "sm120"}
+
+
+def engine_file(graph: str, library: Library) -> str:
+    """The name of a graph's engine: ``encoder.tensorrt_rtx.engine``."""
+    return f"{graph}.{library.name}.engine"
+
+
+def sidecar_path(plan: Path) -> Path:
+    return plan.with_name(plan.name + SIDECAR_SUFFIX)
+
+
+def write_engine(engine: BuiltEngine, folder: Path) -> Path:
+    """Write plan and sidecar into ``folder``; each appears whole or not at all, the plan first."""
+    path = folder / engine.record.file
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(engine.plan)
+    content = {
+        "schema": SCHEMA,
+        "engine": dataclasses.asdict(engine.record),
+        "layers": [dataclasses.asdict(layer) for layer in engine.layers],
+    }
+    write_text(sidecar_path(path), json.dumps(content, indent=2) + "\n")
+    return path
+
+
+def read_sidecar(plan: Path) -> tuple[EngineRecord, tuple[EngineLayer, ...]] | None:
+    """None where there is no sidecar. Raises :class:`EngineError` for one that cannot be read."""
+    path = sidecar_path(plan)
+    if not path.is_file():
+        return None
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if values["schema"] != SCHEMA:
+            raise ValueError(f"its schema is {values['schema']}, and this dcc reads {SCHEMA}")
+        names = [field.name for field in dataclasses.fields(EngineLayer)]
+        table = tuple(
+            EngineLayer(**{n: tuple(v) if isinstance(v := layer[n], list) else v for n in names})
+            for layer in values["layers"]
+        )
+        return engine_record(values["engine"]), table
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise EngineError(f"{path} is damaged ({error}): build the engine again") from error
+
+
+def read_plan(plan: Path, *, trust: bool = False) -> tuple[bytes, EngineRecord | None]:
+    """A plan that is safe to load, as far as its sidecar can say; ``trust`` does without one.
+
+    Raises :class:`EngineError` for a plan that is missing, cut short, altered, or without a sidecar.
+    """
+    try:
+        content = plan.read_bytes()
+    except OSError as error:
+        raise EngineError(f"{plan} cannot be read ({error.strerror}): build the engine again") from error
+    sidecar = read_sidecar(plan)
+    header = plan_header(content)
+    if header is not None and header["bytes"] != len(content):
+        raise EngineError(
+            f"{plan} has {len(content)} bytes of {header['bytes']}: copy it again, or build it again"
+        )
+    if sidecar is None:
+        if trust:
+            return content, None
+        raise EngineError(
+            f"{plan} has no {sidecar_path(plan).name} beside it, and loading an engine runs code that is "
+            "in it: build it with dcc build, or pass --trust-engine if you know where it comes from"
+        )
+    record = sidecar[0]
+    if sha256_of(content) != record.sha256:
+        raise EngineError(
+            f"{plan} is not the engine that was built (its SHA-256 differs from the sidecar's): copy both "
+            "again, or build it again"
+        )
+    return content, record
+
+
+def plan_header(content: bytes) -> dict[str, Any] | None:
+    """Size, version and targets as the plan itself says; None for formats whose header is not known."""
+    if len(content) < _RTX_HEADER.size or not content.startswith(_RTX_MAGIC):
+        return None
+    _, _, size, *version, magic, targets = _RTX_HEADER.unpack_from(content)
+    if magic != _RTX_MAGIC:
+        return None
+    return {
+        "bytes": size,
+        "version": ".".join(map(str, version)),
+        "targets": tuple(name for bit, name in _RTX_TARGET_BITS.items() if targets & bit),
+    }
+
+
+def check_loadable(
+    plan: Path,
+    record: EngineRecord | None,
+    content: bytes,
+    library: Library,
+    capability: tuple[int, int] | None,
+) -> None:
+    """Whether this library, on a GPU of this compute capability, loads the plan.
+
+    Raises :class:`EngineError` that says which version or GPU it was built for.
+    """
+    header = plan_header(content) or {}
+    name = record.library if record is not None else None
+    version = record.version if record is not None else header.get("version")
+    targets: Sequence[str] = record.targets if record is not None else header.get("targets", ())
+    if name is not None and name != library.name:
+        raise EngineError(f"{plan} is an engine of {TITLES[name]}, not of {TITLES[library.name]}")
+    if version is not None and version != library.version:
+        raise EngineError(
+            f"{plan} was built by {TITLES[library.name]} {version} and {library.version} is installed: run "
+            "dcc build BUNDLE, or install that version"
+        )
+    if targets and capability is not None:
+        here = f"sm{capability[0]}{capability[1]}"
+        if here not in targets:
+            raise EngineError(
+                f"{plan} was built for {', '.join(targets)} and this GPU is {here}: run dcc build BUNDLE "
+                "--target " + here
+            )

@@ -1,0 +1,241 @@
+"""Running engines: one context for each worker, buffers allocated once, matches copied back and no more.
+
+Written against the API listing of TensorRT 11.4 and TensorRT-RTX 1.7, and tested with an emulation of both
+that runs the bundle's own graphs; it has not run on a GPU yet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import weakref
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from runtime.backend import Array
+from runtime.cuda import Device
+from runtime.errors import EngineError
+from runtime.tensorrt.library import Library, Messages
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """An input or output of an engine, for one picture or pair."""
+
+    name: str
+    is_input: bool
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+class Engine:
+    """A loaded engine; contexts for any number of workers come from it."""
+
+    def __init__(self, library: Library, plan: bytes, title: str) -> None:
+        """``title`` names the plan in errors. Raises :class:`EngineError` where it does not load."""
+        self.library, self.title = library, title
+        self.messages = Messages(library.module)
+        self._runtime = library.module.Runtime(self.messages.logger)  # must outlive its engines
+        self._engine = self._runtime.deserialize_cuda_engine(plan)
+        if self._engine is None:
+            raise EngineError(
+                f"{library.title} cannot load {title}: {self.messages.reason}; build it again with dcc "
+                "build"
+            )
+        names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
+        self.tensors = {name: self._info(name) for name in names}
+
+    def _info(self, name: str) -> TensorInfo:
+        trt, engine = self.library.module, self._engine
+        shape = tuple(1 if side == -1 else int(side) for side in engine.get_tensor_shape(name))
+        dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(name)))
+        return TensorInfo(name, engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT, shape, dtype)
+
+    def create_context(self) -> Any:
+        """For one worker: contexts are not to be shared by threads."""
+        if self.library.is_rtx:
+            # RTX compiles kernels for the shapes it meets and captures its own graphs.
+            config = self._engine.create_runtime_config()
+            config.cuda_graph_strategy = self.library.module.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+            context = self._engine.create_execution_context(config)
+        else:
+            context = self._engine.create_execution_context()
+        if context is None:
+            raise EngineError(
+                f"{self.library.title} has no memory on the GPU to run {self.title} "
+                f"({self.messages.reason}): close other programs there, or build with a smaller --batch"
+            )
+        return context
+
+
+class Step:
+    """One engine in one worker: its context, its buffers, and the CUDA graph of a run."""
+
+    def __init__(self, engine: Engine, device: Device) -> None:
+        self._engine, self._device = engine, device
+        self._context = engine.create_context()
+        self.pointers = {name: device.allocate(info.nbytes) for name, info in engine.tensors.items()}
+        for name, info in engine.tensors.items():
+            if info.is_input and not self._context.set_input_shape(name, info.shape):
+                raise EngineError(
+                    f"{engine.title} does not take {name} of shape {info.shape}: its profile has no batch "
+                    "of one; build it with --batch 1:1:1"
+                )
+            self._context.set_tensor_address(name, self.pointers[name])
+        self._graph: Any = None
+        self._runs = 0
+        # TensorRT-RTX captures by itself, see create_context.
+        self._captures = device.can_capture and not engine.library.is_rtx
+
+    def run(self, stream: int) -> None:
+        """Enqueue one run on the stream. Raises :class:`EngineError`."""
+        if self._graph is None and self._captures and self._runs == 1:
+            self._capture(stream)  # not the first run, in which the library still sets itself up
+        self._runs += 1
+        if self._graph is not None:
+            self._graph.launch(stream)
+        else:
+            self._enqueue(stream)
+
+    def _enqueue(self, stream: int) -> None:
+        if not self._context.execute_async_v3(stream):
+            messages = self._engine.messages
+            raise EngineError(
+                f"{self._engine.library.title} failed in {self._engine.title}: {messages.reason}"
+            )
+
+    def _capture(self, stream: int) -> None:
+        try:
+            with self._device.capture(stream) as graph:
+                self._enqueue(stream)
+            self._graph = graph
+        except EngineError:  # some layers cannot be captured; they run as well without
+            self._captures = False
+
+    def close(self) -> None:
+        if self._graph is not None:
+            self._graph.destroy()
+        self._context = None
+        for pointer in self.pointers.values():
+            self._device.free(pointer)
+
+
+class BufferPool:
+    """Device memory for features, handed out again once they are forgotten: allocating stops the GPU."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._free: dict[int, list[int]] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def tensor(self, info: TensorInfo) -> DeviceTensor:
+        with self._lock:
+            waiting = self._free.get(info.nbytes)
+            pointer = waiting.pop() if waiting else None
+        if pointer is None:
+            pointer = self._device.allocate(info.nbytes)
+        tensor = DeviceTensor(pointer, info.shape, info.dtype)
+        weakref.finalize(tensor, self._take_back, pointer, info.nbytes).atexit = False
+        return tensor
+
+    def _take_back(self, pointer: int, nbytes: int) -> None:
+        with self._lock:
+            if not self._closed:
+                self._free.setdefault(nbytes, []).append(pointer)
+                return
+        with self._device.activate():
+            self._device.free(pointer)
+
+    def close(self) -> None:
+        """Free what waits now, and the rest as it is forgotten."""
+        with self._lock:
+            self._closed = True
+            waiting, self._free = self._free, {}
+        for pointers in waiting.values():
+            for pointer in pointers:
+                self._device.free(pointer)
+
+
+@dataclass(frozen=True, eq=False)  # no slots: the pool watches for its end
+class DeviceTensor:
+    """Features in the memory of a GPU; readable by CuPy, PyTorch and others through this interface."""
+
+    pointer: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {
+            "shape": self.shape,
+            "typestr": self.dtype.str,
+            "data": (self.pointer, True),
+            "strides": None,
+            "version": 3,
+            "stream": None,  # complete: encode() waits for its stream
+        }
+
+
+class Worker:
+    """What one call needs for itself: a stream, both steps, and pinned memory to and from the host."""
+
+    def __init__(self, encoder: Engine, matcher: Engine, device: Device) -> None:
+        self._device = device
+        self.stream = device.create_stream()
+        self.encoder, self.matcher = Step(encoder, device), Step(matcher, device)
+        wanted = [info for info in encoder.tensors.values() if info.is_input]
+        wanted += [info for info in matcher.tensors.values() if not info.is_input]
+        self._pinned = {info.name: device.allocate_host(info.nbytes) for info in wanted}
+        self.host: dict[str, Array] = {
+            info.name: self._pinned[info.name].view(info.dtype).reshape(info.shape) for info in wanted
+        }
+
+    def close(self) -> None:
+        self.encoder.close()
+        self.matcher.close()
+        self.host.clear()
+        for array in self._pinned.values():
+            self._device.free_host(array)
+        self._device.destroy_stream(self.stream)
+
+
+class Workers:
+    """As many workers as calls run at once; each is used by one thread at a time."""
+
+    def __init__(self, encoder: Engine, matcher: Engine, device: Device) -> None:
+        self._engines, self._device = (encoder, matcher), device
+        self._idle: list[Worker] = []
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[Worker]:
+        """A worker, on a thread where the device is active."""
+        with self._lock:
+            worker = self._idle.pop() if self._idle else None
+        if worker is None:
+            worker = Worker(*self._engines, self._device)
+        try:
+            yield worker
+        finally:
+            with self._lock:
+                self._idle.append(worker)
+
+    def close(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for worker in idle:
+            worker.close()
+
+
+def matcher_inputs(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
+    """Features of two pictures by the names that the matcher's graph has for them."""
+    return {f"{name}_{side}": x for side, features in (("a", a), ("b", b)) for name, x in features.items()}
