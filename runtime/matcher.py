@@ -12,7 +12,7 @@ import numpy as np
 from runtime.backend import Backend, Tensors
 from runtime.bundle import Bundle, Manifest
 from runtime.correspondences import Correspondences
-from runtime.device_arrays import check_frame, device_view
+from runtime.device_arrays import device_view
 from runtime.errors import EngineError, ImageError
 from runtime.geometry import Size, resize_uint8
 from runtime.images import Image
@@ -80,7 +80,6 @@ class Matcher:
         """
         view = None if isinstance(image, np.ndarray) else device_view(image)
         if view is not None:
-            check_frame(view, self.manifest.image_size)
             return Features(self.backend.encode(view, stream), size or self.manifest.image_size)
         _check(image)
         frame = resize_uint8(image, self.manifest.image_size)

@@ -11,7 +11,7 @@ import numpy as np
 from runtime.backend import Array, Tensors
 from runtime.bundle import ENCODER, MATCHER, Bundle
 from runtime.cuda import Device, open_device
-from runtime.device_arrays import DeviceView
+from runtime.device_arrays import DeviceView, check_frame
 from runtime.errors import DccError, EngineError
 from runtime.tensorrt.builder import BuildSettings, build_engine
 from runtime.tensorrt.cache import engine_folder
@@ -78,6 +78,9 @@ class TensorRTBackend:
     def encode(self, frame: Any, stream: int | None = None) -> Tensors:
         """Raises :class:`EngineError`; returns :class:`DeviceTensor` for each branch."""
         device = self._device
+        if isinstance(frame, DeviceView):
+            _, height, width, _ = self._frame.shape
+            check_frame(frame, (height, width), device.index)
         with device.activate(), self._workers.one() as worker:
             used = worker.stream if stream is None else stream
             target = worker.encoder.pointers[self._frame.name]

@@ -125,7 +125,7 @@ def build_engine(
         library=library.name,
         version=library.version,
         targets=settings.targets,
-        batch=tuple(settings.batch),
+        batch=(settings.batch.smallest, settings.batch.usual, settings.batch.largest),
         precision=layers.precision(table) or UNKNOWN,
         tf32=settings.tf32,
         layers=layers.count_precisions(table),
@@ -211,7 +211,7 @@ def _configure(config: Any, library: Library, settings: BuildSettings) -> None:
 
 
 def _monitor(trt: Any, on_phase: Callable[[str], None], cancelled: list[bool]) -> Any:
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)  # pybind11 objects to super()
 

@@ -47,6 +47,12 @@ class EngineLayer:
     """Nodes of the graph that it computes."""
 
 
+def engine_layer(values: dict[str, Any]) -> EngineLayer:
+    """From JSON. Raises :class:`TypeError` or :class:`KeyError`."""
+    lists = {name: tuple(values[name]) for name in ("inputs", "outputs", "onnx_nodes")}
+    return EngineLayer(**(values | lists))
+
+
 class _Tensor(NamedTuple):
     name: str
     dtype: str

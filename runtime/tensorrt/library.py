@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +76,7 @@ def _logger(trt: Any, messages: Messages) -> Any:
     """A class of the library's own, since that is what it takes."""
     severity = trt.ILogger.Severity
 
-    class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
+    class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)  # pybind11 objects to super()
 

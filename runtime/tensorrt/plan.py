@@ -18,7 +18,7 @@ from runtime.bundle import EngineRecord, engine_record
 from runtime.errors import EngineError
 from runtime.files import atomic_path, sha256_of, write_text
 from runtime.tensorrt.builder import BuiltEngine
-from runtime.tensorrt.layers import EngineLayer
+from runtime.tensorrt.layers import EngineLayer, engine_layer
 from runtime.tensorrt.library import TITLES, Library
 
 SCHEMA = 1
@@ -62,12 +62,7 @@ def read_sidecar(plan: Path) -> tuple[EngineRecord, tuple[EngineLayer, ...]] | N
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if values["schema"] != SCHEMA:
             raise ValueError(f"its schema is {values['schema']}, and this dcc reads {SCHEMA}")
-        names = [field.name for field in dataclasses.fields(EngineLayer)]
-        table = tuple(
-            EngineLayer(**{n: tuple(v) if isinstance(v := layer[n], list) else v for n in names})
-            for layer in values["layers"]
-        )
-        return engine_record(values["engine"]), table
+        return engine_record(values["engine"]), tuple(map(engine_layer, values["layers"]))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise EngineError(f"{path} is damaged ({error}): build the engine again") from error
 

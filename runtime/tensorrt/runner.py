@@ -79,8 +79,9 @@ class Engine:
 class Step:
     """One engine in one worker: its context, its buffers, and the CUDA graph of a run."""
 
-    def __init__(self, engine: Engine, device: Device) -> None:
-        self._engine, self._device = engine, device
+    def __init__(self, engine: Engine, device: Device, stream: int) -> None:
+        """``stream`` is the worker's own, to capture on: not every stream of a caller can be captured."""
+        self._engine, self._device, self._stream = engine, device, stream
         self._context = engine.create_context()
         self.pointers = {name: device.allocate(info.nbytes) for name, info in engine.tensors.items()}
         for name, info in engine.tensors.items():
@@ -98,7 +99,7 @@ class Step:
     def run(self, stream: int) -> None:
         """Enqueue one run on the stream. Raises :class:`EngineError`."""
         if self._graph is None and self._captures and self._runs == 1:
-            self._capture(stream)  # not the first run, in which the library still sets itself up
+            self._capture()  # not the first run, in which the library still sets itself up
         self._runs += 1
         if self._graph is not None:
             self._graph.launch(stream)
@@ -112,10 +113,10 @@ class Step:
                 f"{self._engine.library.title} failed in {self._engine.title}: {messages.reason}"
             )
 
-    def _capture(self, stream: int) -> None:
+    def _capture(self) -> None:
         try:
-            with self._device.capture(stream) as graph:
-                self._enqueue(stream)
+            with self._device.capture(self._stream) as graph:
+                self._enqueue(self._stream)
             self._graph = graph
         except EngineError:  # some layers cannot be captured; they run as well without
             self._captures = False
@@ -191,7 +192,7 @@ class Worker:
     def __init__(self, encoder: Engine, matcher: Engine, device: Device) -> None:
         self._device = device
         self.stream = device.create_stream()
-        self.encoder, self.matcher = Step(encoder, device), Step(matcher, device)
+        self.encoder, self.matcher = (Step(engine, device, self.stream) for engine in (encoder, matcher))
         wanted = [info for info in encoder.tensors.values() if info.is_input]
         wanted += [info for info in matcher.tensors.values() if not info.is_input]
         self._pinned = {info.name: device.allocate_host(info.nbytes) for info in wanted}

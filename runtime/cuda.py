@@ -1,0 +1,417 @@
+"""CUDA, as little of it as running engines takes; the only file that calls it.
+
+Through cuda-python or, where only that is installed, PyCUDA. Both work in a GPU's primary context, the one
+that PyTorch, CuPy and ONNX Runtime use, too; neither makes a second. Addresses and handles of streams are
+plain numbers here, as every library hands them out.
+
+Written against cuda-python 13 and PyCUDA 2026.1, and tested with an emulation that knows only what
+cuda-python lists; it has not run on a GPU yet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import EngineError
+
+Bytes = NDArray[np.uint8]
+Event = Any
+"""A binding's own object."""
+NO_BINDING = (
+    "CUDA cannot be called from Python here: pip install 'dccnet[gpu]', or 'dccnet[rtx]' for TensorRT-RTX"
+)
+BINDINGS = ("cuda.bindings.runtime", "pycuda.driver")
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    index: int
+    name: str
+    capability: tuple[int, int]
+    total_memory: int
+    """Bytes."""
+
+
+class CudaGraph(Protocol):
+    """Captured work."""
+
+    def launch(self, stream: int) -> None:
+        """Enqueue all of it."""
+
+    def destroy(self) -> None:
+        """Not while it runs."""
+
+
+class Device(ABC):
+    """One GPU. Methods are called on a thread where it is active, and raise :class:`EngineError`."""
+
+    can_capture: bool
+    """Whether :meth:`capture` is there."""
+
+    def __init__(self, gpu: Gpu) -> None:
+        self.index, self.name, self.capability = gpu.index, gpu.name, gpu.capability
+
+    @abstractmethod
+    def activate(self) -> contextlib.AbstractContextManager[None]:
+        """Within the block, this thread works on the GPU; after it, on what it worked on before."""
+
+    @abstractmethod
+    def allocate(self, nbytes: int) -> int:
+        """Address of memory on the GPU."""
+
+    @abstractmethod
+    def free(self, pointer: int) -> None: ...
+
+    @abstractmethod
+    def allocate_host(self, nbytes: int) -> Bytes:
+        """Pinned memory on the host, without which copies wait for each other."""
+
+    @abstractmethod
+    def free_host(self, array: Bytes) -> None:
+        """Nobody may read the array after this."""
+
+    @abstractmethod
+    def create_stream(self) -> int: ...
+
+    @abstractmethod
+    def destroy_stream(self, stream: int) -> None: ...
+
+    @abstractmethod
+    def synchronize(self, stream: int) -> None:
+        """Wait for all work on the stream, and hear of what failed in it."""
+
+    @abstractmethod
+    def copy_to_device(self, pointer: int, array: NDArray[Any], stream: int) -> None: ...
+
+    @abstractmethod
+    def copy_to_host(self, array: NDArray[Any], pointer: int, stream: int) -> None: ...
+
+    @abstractmethod
+    def copy_on_device(self, target: int, source: int, nbytes: int, stream: int) -> None: ...
+
+    @abstractmethod
+    def create_event(self) -> Event:
+        """For ordering, and for timing."""
+
+    @abstractmethod
+    def destroy_event(self, event: Event) -> None: ...
+
+    @abstractmethod
+    def record(self, event: Event, stream: int) -> None: ...
+
+    @abstractmethod
+    def wait(self, stream: int, event: Event) -> None:
+        """What comes next on the stream begins after the event."""
+
+    @abstractmethod
+    def milliseconds(self, start: Event, end: Event) -> float:
+        """On the GPU's own clock, between two events that have happened."""
+
+    @abstractmethod
+    def capture(self, stream: int) -> contextlib.AbstractContextManager[CudaGraph]:
+        """Work enqueued within the block is kept rather than done; the graph is ready after it."""
+
+
+def cuda_problem() -> str | None:
+    """Why there is no GPU to work with, and what to do; None where there is one."""
+    try:
+        return None if devices() else "CUDA finds no GPU: see dcc doctor"
+    except EngineError as error:
+        return str(error)
+
+
+def devices() -> list[Gpu]:
+    """In CUDA's order, ``CUDA_VISIBLE_DEVICES`` respected. Raises :class:`EngineError`."""
+    name, module = _binding()
+    return _cuda_python_gpus(module) if name == BINDINGS[0] else _pycuda_gpus(module)
+
+
+def open_device(index: int) -> Device:
+    """Raises :class:`EngineError` where there is no such GPU."""
+    found = devices()
+    if not 0 <= index < len(found):
+        there = f"only cuda:0 to cuda:{len(found) - 1}" if len(found) > 1 else "only cuda:0"
+        raise EngineError(f"there is no cuda:{index}: this machine has {there if found else 'no GPU'}")
+    name, module = _binding()
+    kind = CudaPythonDevice if name == BINDINGS[0] else PyCudaDevice
+    return kind(found[index], module)
+
+
+def _binding() -> tuple[str, Any]:
+    reasons = []
+    for name in BINDINGS:
+        try:
+            return name, importlib.import_module(name)
+        except ImportError as error:  # also where the module is there and the driver is not
+            reasons.append(f"{name}: {error}")
+    missing = all("No module named" in reason for reason in reasons)
+    raise EngineError(NO_BINDING if missing else f"{NO_BINDING} ({'; '.join(reasons)})")
+
+
+# cuda-python ------------------------------------------------------------------------------------
+
+
+def _call(runtime: Any, name: str, *arguments: Any) -> Any:
+    """cuda-python returns an error code first, and raises nothing."""
+    error, *results = getattr(runtime, name)(*arguments)
+    if error != runtime.cudaError_t.cudaSuccess:
+        text = runtime.cudaGetErrorString(error)[1]
+        reason = text.decode() if isinstance(text, bytes) else str(error)
+        if error == runtime.cudaError_t.cudaErrorMemoryAllocation:
+            reason += ": close other programs on the GPU"
+        raise EngineError(f"CUDA: {name} failed: {reason}")
+    return results[0] if len(results) == 1 else results
+
+
+def _cuda_python_gpus(runtime: Any) -> list[Gpu]:
+    error, count = runtime.cudaGetDeviceCount()
+    codes = runtime.cudaError_t
+    if error == codes.cudaErrorNoDevice:
+        return []
+    if error == codes.cudaErrorInsufficientDriver:
+        raise EngineError(
+            "CUDA finds no NVIDIA driver, or one older than this cuda-python: install or update the driver "
+            "(CUDA 13 needs 580 or later), and see dcc doctor"
+        )
+    if error != codes.cudaSuccess:
+        raise EngineError(f"CUDA does not start ({error.name}): see dcc doctor")
+    gpus = []
+    for index in range(count):
+        found = _call(runtime, "cudaGetDeviceProperties", index)
+        name = found.name.decode() if isinstance(found.name, bytes) else str(found.name)
+        gpus.append(Gpu(index, name, (found.major, found.minor), found.totalGlobalMem))
+    return gpus
+
+
+class CudaPythonDevice(Device):
+    can_capture = True
+
+    def __init__(self, gpu: Gpu, runtime: Any) -> None:
+        super().__init__(gpu)
+        self._runtime = runtime
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        return _call(self._runtime, name, *arguments)
+
+    @contextlib.contextmanager
+    def activate(self) -> Iterator[None]:
+        before = self._call("cudaGetDevice")
+        self._call("cudaSetDevice", self.index)
+        try:
+            yield
+        finally:
+            self._call("cudaSetDevice", before)
+
+    def allocate(self, nbytes: int) -> int:
+        return int(self._call("cudaMalloc", nbytes))
+
+    def free(self, pointer: int) -> None:
+        self._call("cudaFree", pointer)
+
+    def allocate_host(self, nbytes: int) -> Bytes:
+        pointer = int(self._call("cudaMallocHost", nbytes))
+        return np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(pointer))
+
+    def free_host(self, array: Bytes) -> None:
+        self._call("cudaFreeHost", array.ctypes.data)
+
+    def create_stream(self) -> int:
+        return int(self._call("cudaStreamCreateWithFlags", self._runtime.cudaStreamNonBlocking))
+
+    def destroy_stream(self, stream: int) -> None:
+        self._call("cudaStreamDestroy", stream)
+
+    def synchronize(self, stream: int) -> None:
+        self._call("cudaStreamSynchronize", stream)
+
+    def copy_to_device(self, pointer: int, array: NDArray[Any], stream: int) -> None:
+        kind = self._runtime.cudaMemcpyKind.cudaMemcpyHostToDevice
+        self._call("cudaMemcpyAsync", pointer, array.ctypes.data, array.nbytes, kind, stream)
+
+    def copy_to_host(self, array: NDArray[Any], pointer: int, stream: int) -> None:
+        kind = self._runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        self._call("cudaMemcpyAsync", array.ctypes.data, pointer, array.nbytes, kind, stream)
+
+    def copy_on_device(self, target: int, source: int, nbytes: int, stream: int) -> None:
+        kind = self._runtime.cudaMemcpyKind.cudaMemcpyDeviceToDevice
+        self._call("cudaMemcpyAsync", target, source, nbytes, kind, stream)
+
+    def create_event(self) -> Event:
+        return self._call("cudaEventCreateWithFlags", self._runtime.cudaEventDefault)
+
+    def destroy_event(self, event: Event) -> None:
+        self._call("cudaEventDestroy", event)
+
+    def record(self, event: Event, stream: int) -> None:
+        self._call("cudaEventRecord", event, stream)
+
+    def wait(self, stream: int, event: Event) -> None:
+        self._call("cudaStreamWaitEvent", stream, event, 0)
+
+    def milliseconds(self, start: Event, end: Event) -> float:
+        return float(self._call("cudaEventElapsedTime", start, end))
+
+    @contextlib.contextmanager
+    def capture(self, stream: int) -> Iterator[CudaGraph]:
+        # Thread-local: other threads may allocate meanwhile.
+        mode = self._runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        self._call("cudaStreamBeginCapture", stream, mode)
+        captured = _CapturedGraph(self)
+        try:
+            yield captured
+        except BaseException:
+            with contextlib.suppress(EngineError):  # what broke the capture says why, not its end
+                self._call("cudaGraphDestroy", self._call("cudaStreamEndCapture", stream))
+            raise
+        graph = self._call("cudaStreamEndCapture", stream)
+        try:
+            captured.executable = self._call("cudaGraphInstantiate", graph, 0)
+        finally:
+            self._call("cudaGraphDestroy", graph)
+
+
+class _CapturedGraph:
+    executable: Any = None
+
+    def __init__(self, device: CudaPythonDevice) -> None:
+        self._device = device
+
+    def launch(self, stream: int) -> None:
+        self._device._call("cudaGraphLaunch", self.executable, stream)
+
+    def destroy(self) -> None:
+        self._device._call("cudaGraphExecDestroy", self.executable)
+
+
+# PyCUDA -----------------------------------------------------------------------------------------
+
+
+def _pycuda_gpus(driver: Any) -> list[Gpu]:
+    try:
+        driver.init()
+        found = [driver.Device(index) for index in range(driver.Device.count())]
+        return [
+            Gpu(index, device.name(), tuple(device.compute_capability()), device.total_memory())
+            for index, device in enumerate(found)
+        ]
+    except driver.Error as error:
+        raise EngineError(f"CUDA does not start ({error}): see dcc doctor") from error
+
+
+class PyCudaDevice(Device):
+    """Without CUDA graphs, and only with streams of its own: PyCUDA has no way to take others'."""
+
+    can_capture = False
+
+    def __init__(self, gpu: Gpu, driver: Any) -> None:
+        super().__init__(gpu)
+        self._driver = driver
+        with self._errors():
+            self._context = driver.Device(gpu.index).retain_primary_context()
+        self._memory: dict[int, Any] = {}  # freed where nobody holds it
+        self._streams: dict[int, Any] = {}
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except self._driver.Error as error:
+            raise EngineError(f"CUDA: {error}") from error
+
+    @contextlib.contextmanager
+    def activate(self) -> Iterator[None]:
+        with self._errors():
+            self._context.push()
+        try:
+            yield
+        finally:
+            self._context.pop()
+
+    def allocate(self, nbytes: int) -> int:
+        with self._errors():
+            memory = self._driver.mem_alloc(nbytes)
+        self._memory[int(memory)] = memory
+        return int(memory)
+
+    def free(self, pointer: int) -> None:
+        with self._errors():
+            self._memory.pop(pointer).free()
+
+    def allocate_host(self, nbytes: int) -> Bytes:
+        with self._errors():
+            array: Bytes = self._driver.pagelocked_empty(nbytes, np.uint8)
+        return array
+
+    def free_host(self, array: Bytes) -> None:
+        with self._errors():
+            array.base.free()  # type: ignore[union-attr]  # PyCUDA's own object
+
+    def create_stream(self) -> int:
+        with self._errors():
+            stream = self._driver.Stream()
+        self._streams[stream.handle] = stream
+        return int(stream.handle)
+
+    def destroy_stream(self, stream: int) -> None:
+        del self._streams[stream]
+
+    def _stream(self, handle: int) -> Any:
+        """PyCUDA's object; None is its name for the default stream."""
+        if handle in (0, 1):
+            return None
+        try:
+            return self._streams[handle]
+        except KeyError:
+            raise EngineError(
+                "PyCUDA takes no streams of other libraries: pip install cuda-python, which does, or leave "
+                "stream= away"
+            ) from None
+
+    def synchronize(self, stream: int) -> None:
+        own = self._stream(stream)
+        with self._errors():
+            self._context.synchronize() if own is None else own.synchronize()
+
+    def copy_to_device(self, pointer: int, array: NDArray[Any], stream: int) -> None:
+        with self._errors():
+            self._driver.memcpy_htod_async(pointer, array, self._stream(stream))
+
+    def copy_to_host(self, array: NDArray[Any], pointer: int, stream: int) -> None:
+        with self._errors():
+            self._driver.memcpy_dtoh_async(array, pointer, self._stream(stream))
+
+    def copy_on_device(self, target: int, source: int, nbytes: int, stream: int) -> None:
+        with self._errors():
+            self._driver.memcpy_dtod_async(target, source, nbytes, self._stream(stream))
+
+    def create_event(self) -> Event:
+        with self._errors():
+            return self._driver.Event()
+
+    def destroy_event(self, event: Event) -> None:
+        """It goes with its object."""
+
+    def record(self, event: Event, stream: int) -> None:
+        with self._errors():
+            event.record(self._stream(stream))
+
+    def wait(self, stream: int, event: Event) -> None:
+        own = self._stream(stream)
+        with self._errors():
+            event.synchronize() if own is None else own.wait_for_event(event)
+
+    def milliseconds(self, start: Event, end: Event) -> float:
+        with self._errors():
+            return float(end.time_since(start))
+
+    def capture(self, stream: int) -> contextlib.AbstractContextManager[CudaGraph]:
+        raise EngineError("PyCUDA captures no graphs")

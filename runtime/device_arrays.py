@@ -1,0 +1,113 @@
+"""Arrays of other libraries that lie on a GPU already: CuPy, PyCUDA, PyTorch, and whatever else speaks
+``__cuda_array_interface__`` or DLPack. Nothing is copied here, and none of them is imported."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.errors import ImageError
+from runtime.geometry import Size
+
+LEGACY_STREAM = 1
+"""CUDA's default stream by the number that both protocols have for it."""
+_DLPACK_CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged
+_DLPACK_KINDS = {0: "int", 1: "uint", 2: "float", 4: "bfloat", 5: "complex", 6: "bool"}
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceView:
+    """Somebody's array on a GPU, row-major and without gaps."""
+
+    pointer: int
+    shape: tuple[int, ...]
+    dtype: str
+    """numpy's name, such as ``uint8``."""
+    device: int | None
+    """Index of the GPU; None where the array does not say."""
+    stream: int | None
+    """Whose work must be done before the array is read; None for none."""
+    owner: Any
+    """Keeps the memory alive."""
+
+
+def device_view(array: Any) -> DeviceView | None:
+    """None for what does not lie on a GPU. Raises :class:`ImageError` for an array with gaps."""
+    interface = getattr(array, "__cuda_array_interface__", None)
+    # Before version 3 the interface says nothing of streams, DLPack does; PyTorch has both, in version 2.
+    if interface is not None and interface["version"] < 3 and hasattr(array, "__dlpack__"):
+        interface = None
+    if interface is not None:
+        return _from_interface(interface, array)
+    if hasattr(array, "__dlpack__") and array.__dlpack_device__()[0] in _DLPACK_CUDA:
+        return _from_dlpack(array)
+    return None
+
+
+def check_frame(view: DeviceView, size: Size, device: int) -> None:
+    """Whether it is a frame ``(H, W, 3)`` uint8 of that size, on that GPU. Raises :class:`ImageError`."""
+    height, width = size
+    if view.shape != (height, width, 3) or view.dtype != "uint8":
+        raise ImageError(
+            f"a frame on the GPU must have the network's own shape ({height}, {width}, 3), uint8 BGR, "
+            f"since it is not resized there; got {view.shape}, {view.dtype}"
+        )
+    if view.device not in (None, device):
+        raise ImageError(f"the frame is on cuda:{view.device}, the engines are on cuda:{device}: move it")
+
+
+def _from_interface(interface: dict[str, Any], owner: Any) -> DeviceView:
+    shape, kind = tuple(interface["shape"]), str(interface["typestr"])
+    itemsize = int(kind[2:])
+    _check_dense(shape, interface.get("strides"), itemsize)
+    names = {"i": "int", "u": "uint", "f": "float", "c": "complex", "b": "bool"}
+    dtype = f"{names.get(kind[1], kind[1])}{8 * itemsize}"
+    # Version 3: a missing or empty stream means that nothing is to be waited for.
+    stream = interface.get("stream") if interface["version"] >= 3 else LEGACY_STREAM
+    return DeviceView(int(interface["data"][0]), shape, dtype, None, stream, owner)
+
+
+class _DLTensor(ctypes.Structure):
+    """``DLTensor`` of dlpack.h, the same in all its versions."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    )
+
+
+def _from_dlpack(array: Any) -> DeviceView:
+    # Whoever made it has the default stream wait for its own, so that waiting for that one is enough.
+    capsule = array.__dlpack__(stream=LEGACY_STREAM)
+    address = ctypes.pythonapi.PyCapsule_GetPointer
+    address.restype, address.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+    # The capsule keeps its name, and so its duty to free; DLManagedTensor begins with the tensor.
+    tensor = _DLTensor.from_address(address(capsule, b"dltensor"))
+    shape = tuple(tensor.shape[i] for i in range(tensor.ndim))
+    itemsize = tensor.bits * tensor.lanes // 8
+    strides = tuple(itemsize * tensor.strides[i] for i in range(tensor.ndim)) if tensor.strides else None
+    _check_dense(shape, strides, itemsize)
+    dtype = f"{_DLPACK_KINDS.get(tensor.code, 'unknown')}{tensor.bits}"
+    pointer = int(tensor.data or 0) + int(tensor.byte_offset)
+    return DeviceView(pointer, shape, dtype, int(tensor.device_id), LEGACY_STREAM, (capsule, array))
+
+
+def _check_dense(shape: tuple[int, ...], strides: tuple[int, ...] | None, itemsize: int) -> None:
+    dense = [itemsize * math.prod(shape[i + 1 :]) for i in range(len(shape))]
+    if strides is not None and any(
+        side > 1 and stride != wanted for side, stride, wanted in zip(shape, strides, dense, strict=True)
+    ):
+        raise ImageError(
+            "a frame on the GPU must lie there row by row without gaps: make it contiguous (in CuPy "
+            "cupy.ascontiguousarray, in PyTorch .contiguous())"
+        )
