@@ -17,6 +17,11 @@ COMMANDS = {
     "import": ("training.commands", "import_", "Convert the authors' published checkpoint."),
     "export": ("export.commands", "export_command", "Turn a network into a bundle of ONNX graphs."),
     "build": ("runtime.commands", "build", "Compile a bundle to TensorRT engines."),
+    "doctor": (
+        "diagnostics.commands",
+        "doctor",
+        "Say whether dcc works on this machine.",
+    ),
     "info": ("diagnostics.info_command", "info", "Say what a bundle, engine, graph or checkpoint is."),
     "match": ("runtime.commands", "match", "Find correspondences in pictures or a video."),
 }

@@ -56,7 +56,7 @@ def _bundle(path: Path) -> Description:
     bundle = Bundle.open(path)
     manifest = bundle.manifest
     description = Description("bundle", _bundle_facts(manifest))
-    files = [*manifest.graphs.values(), *manifest.engines]
+    files: list[Graph | EngineRecord] = [*manifest.graphs.values(), *manifest.engines]
     description.tables["files"] = [
         {
             "file": file.file,

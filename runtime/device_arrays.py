@@ -41,9 +41,10 @@ def device_view(array: Any) -> DeviceView | None:
         interface = None
     if interface is not None:
         return _from_interface(interface, array)
-    if hasattr(array, "__dlpack__") and array.__dlpack_device__()[0] in _DLPACK_CUDA:
-        return _from_dlpack(array)
-    return None
+    if not hasattr(array, "__dlpack__"):
+        return None
+    kind, index = array.__dlpack_device__()
+    return _from_dlpack(array, int(index)) if kind in _DLPACK_CUDA else None
 
 
 def check_frame(view: DeviceView, size: Size, device: int) -> None:
@@ -86,7 +87,7 @@ class _DLTensor(ctypes.Structure):
     )
 
 
-def _from_dlpack(array: Any) -> DeviceView:
+def _from_dlpack(array: Any, device: int) -> DeviceView:
     # Whoever made it has the default stream wait for its own, so that waiting for that one is enough.
     capsule = array.__dlpack__(stream=LEGACY_STREAM)
     address = ctypes.pythonapi.PyCapsule_GetPointer
@@ -99,7 +100,7 @@ def _from_dlpack(array: Any) -> DeviceView:
     _check_dense(shape, strides, itemsize)
     dtype = f"{_DLPACK_KINDS.get(tensor.code, 'unknown')}{tensor.bits}"
     pointer = int(tensor.data or 0) + int(tensor.byte_offset)
-    return DeviceView(pointer, shape, dtype, int(tensor.device_id), LEGACY_STREAM, (capsule, array))
+    return DeviceView(pointer, shape, dtype, device, LEGACY_STREAM, (capsule, array))
 
 
 def _check_dense(shape: tuple[int, ...], strides: tuple[int, ...] | None, itemsize: int) -> None:

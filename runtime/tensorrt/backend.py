@@ -30,9 +30,8 @@ class TensorRTBackend:
         self._device, self._encoder = device, encoder
         self._workers = Workers(encoder, matcher, device)
         self._pool = BufferPool(device)
-        self._frame = next(info for info in encoder.tensors.values() if info.is_input)
-        self._features = [info for info in encoder.tensors.values() if not info.is_input]
-        self._results = [info for info in matcher.tensors.values() if not info.is_input]
+        (self._frame,) = encoder.inputs
+        self._features, self._results = encoder.outputs, matcher.outputs
 
     @classmethod
     def open(cls, bundle: Bundle, index: int = 0, *, trust: bool = False, on_note: Note) -> TensorRTBackend:

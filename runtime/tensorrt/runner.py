@@ -53,6 +53,14 @@ class Engine:
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         self.tensors = {name: self._info(name) for name in names}
 
+    @property
+    def inputs(self) -> list[TensorInfo]:
+        return [info for info in self.tensors.values() if info.is_input]
+
+    @property
+    def outputs(self) -> list[TensorInfo]:
+        return [info for info in self.tensors.values() if not info.is_input]
+
     def _info(self, name: str) -> TensorInfo:
         trt, engine = self.library.module, self._engine
         shape = tuple(1 if side == -1 else int(side) for side in engine.get_tensor_shape(name))
@@ -82,8 +90,21 @@ class Step:
     def __init__(self, engine: Engine, device: Device, stream: int) -> None:
         """``stream`` is the worker's own, to capture on: not every stream of a caller can be captured."""
         self._engine, self._device, self._stream = engine, device, stream
-        self._context = engine.create_context()
-        self.pointers = {name: device.allocate(info.nbytes) for name, info in engine.tensors.items()}
+        with contextlib.ExitStack() as undo:
+            self.pointers: dict[str, int] = {}
+            for name, info in engine.tensors.items():
+                self.pointers[name] = device.allocate(info.nbytes)
+                undo.callback(device.free, self.pointers[name])
+            self._context = engine.create_context()
+            self._bind()
+            self._undo = undo.pop_all()
+        self._graph: Any = None
+        self._runs = 0
+        # TensorRT-RTX captures by itself, see create_context.
+        self._captures = device.can_capture and not engine.library.is_rtx
+
+    def _bind(self) -> None:
+        engine = self._engine
         for name, info in engine.tensors.items():
             if info.is_input and not self._context.set_input_shape(name, info.shape):
                 raise EngineError(
@@ -91,10 +112,6 @@ class Step:
                     "of one; build it with --batch 1:1:1"
                 )
             self._context.set_tensor_address(name, self.pointers[name])
-        self._graph: Any = None
-        self._runs = 0
-        # TensorRT-RTX captures by itself, see create_context.
-        self._captures = device.can_capture and not engine.library.is_rtx
 
     def run(self, stream: int) -> None:
         """Enqueue one run on the stream. Raises :class:`EngineError`."""
@@ -125,8 +142,7 @@ class Step:
         if self._graph is not None:
             self._graph.destroy()
         self._context = None
-        for pointer in self.pointers.values():
-            self._device.free(pointer)
+        self._undo.close()
 
 
 class BufferPool:
@@ -190,23 +206,23 @@ class Worker:
     """What one call needs for itself: a stream, both steps, and pinned memory to and from the host."""
 
     def __init__(self, encoder: Engine, matcher: Engine, device: Device) -> None:
-        self._device = device
-        self.stream = device.create_stream()
-        self.encoder, self.matcher = (Step(engine, device, self.stream) for engine in (encoder, matcher))
-        wanted = [info for info in encoder.tensors.values() if info.is_input]
-        wanted += [info for info in matcher.tensors.values() if not info.is_input]
-        self._pinned = {info.name: device.allocate_host(info.nbytes) for info in wanted}
-        self.host: dict[str, Array] = {
-            info.name: self._pinned[info.name].view(info.dtype).reshape(info.shape) for info in wanted
-        }
+        with contextlib.ExitStack() as undo:
+            self.stream = device.create_stream()
+            undo.callback(device.destroy_stream, self.stream)
+            self.encoder = Step(encoder, device, self.stream)
+            undo.callback(self.encoder.close)
+            self.matcher = Step(matcher, device, self.stream)
+            undo.callback(self.matcher.close)
+            self.host: dict[str, Array] = {}
+            for info in (*encoder.inputs, *matcher.outputs):
+                pinned = device.allocate_host(info.nbytes)
+                undo.callback(device.free_host, pinned)
+                self.host[info.name] = pinned.view(info.dtype).reshape(info.shape)
+            self._undo = undo.pop_all()
 
     def close(self) -> None:
-        self.encoder.close()
-        self.matcher.close()
         self.host.clear()
-        for array in self._pinned.values():
-            self._device.free_host(array)
-        self._device.destroy_stream(self.stream)
+        self._undo.close()
 
 
 class Workers:

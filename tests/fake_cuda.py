@@ -1,0 +1,217 @@
+"""An emulation of cuda-python that knows only what cuda-python knows, on the host's own memory.
+
+Every function is called as the real module lists it, with its number of arguments. Work on a stream waits
+until somebody waits for it, as on a GPU: what reads a result too early reads the old one. Addresses are
+real, so that tests/fake_tensorrt.py can run engines on them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import inspect
+import threading
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from cuda.bindings import runtime as real
+
+Work = Callable[[], None]
+OK = real.cudaError_t.cudaSuccess
+CODES = real.cudaError_t
+
+
+class Properties(NamedTuple):
+    name: bytes = b"Emulated GPU"
+    major: int = 8
+    minor: int = 6
+    totalGlobalMem: int = 8 << 30  # noqa: N815  (CUDA's name)
+
+
+class FakeCuda:
+    """The module, and what a test wants to know or decide."""
+
+    def __init__(self, *gpus: Properties) -> None:
+        self.gpus = gpus or (Properties(),)
+        self.start: Any = OK
+        """What cudaGetDeviceCount says."""
+        self.fail: dict[str, Any] = {}
+        """Functions that report this error."""
+        self.uses: set[str] = set()
+        self.memory: dict[int, Any] = {}
+        """On the GPU, by address; a test that is done finds it empty."""
+        self.pinned: dict[int, Any] = {}
+        self.streams: dict[int, list[Work]] = {0: [], 1: [], 2: []}
+        self.graphs: dict[int, list[Work]] = {}
+        self.copied = dict.fromkeys(real.cudaMemcpyKind, 0)
+        """Bytes."""
+        self.launches = 0
+        self._events: dict[int, tuple[int, Work] | None] = {}
+        self._capturing: dict[int, list[Work]] = {}
+        self._next = 1000
+        self._lock = threading.RLock()
+        self._thread = threading.local()
+        self.module = self._module()
+
+    def _module(self) -> Any:
+        module: Any = ModuleType("cuda.bindings.runtime")
+        for name in ("cudaError_t", "cudaMemcpyKind", "cudaStreamCaptureMode"):
+            setattr(module, name, getattr(real, name))
+        for name in ("cudaStreamNonBlocking", "cudaEventDefault"):
+            setattr(module, name, getattr(real, name))
+        for name in dir(type(self)):
+            if name.startswith("cuda"):
+                setattr(module, name, self._listed(name))
+        return module
+
+    def _listed(self, name: str) -> Callable[..., Any]:
+        signature = inspect.signature(getattr(real, name))
+
+        def call(*arguments: Any) -> Any:
+            signature.bind(*arguments)  # raises TypeError as the real one
+            self.uses.add(name)
+            if name in self.fail:
+                return self.fail[name], *[None] * 3
+            with self._lock:
+                result = getattr(self, name)(*arguments)
+            if result is None:
+                return (OK,)
+            return (OK, result) if not isinstance(result, tuple) else result
+
+        return call
+
+    def enqueue(self, stream: int, work: Work) -> None:
+        """Done when the stream is waited for; kept, where it is being captured."""
+        with self._lock:
+            self._capturing.get(stream, self.streams[stream]).append(work)
+
+    def drain(self, stream: int) -> None:
+        while self.streams[stream]:
+            self.streams[stream].pop(0)()
+
+    def _handle(self) -> int:
+        self._next += 1
+        return self._next
+
+    # Devices
+
+    def cudaGetDeviceCount(self) -> Any:  # noqa: N802  (CUDA's names, here and below)
+        return self.start, len(self.gpus) if self.start == OK else None
+
+    def cudaGetDeviceProperties(self, device: int) -> Any:  # noqa: N802
+        return OK, self.gpus[device]
+
+    def cudaGetDevice(self) -> int:  # noqa: N802
+        return getattr(self._thread, "device", 0)
+
+    def cudaSetDevice(self, device: int) -> None:  # noqa: N802
+        self._thread.device = device
+
+    def cudaGetErrorString(self, error: Any) -> bytes:  # noqa: N802
+        return str(error.name).encode()
+
+    # Memory
+
+    def cudaMalloc(self, size: int) -> int:  # noqa: N802
+        buffer = (ctypes.c_uint8 * size)()
+        self.memory[ctypes.addressof(buffer)] = buffer
+        return ctypes.addressof(buffer)
+
+    def cudaFree(self, pointer: int) -> None:  # noqa: N802
+        del self.memory[pointer]
+
+    def cudaMallocHost(self, size: int) -> int:  # noqa: N802
+        buffer = (ctypes.c_uint8 * size)()
+        self.pinned[ctypes.addressof(buffer)] = buffer
+        return ctypes.addressof(buffer)
+
+    def cudaFreeHost(self, pointer: int) -> None:  # noqa: N802
+        del self.pinned[pointer]
+
+    def cudaMemcpyAsync(self, dst: int, src: int, count: int, kind: Any, stream: int) -> None:  # noqa: N802
+        kinds = real.cudaMemcpyKind
+        if kind != kinds.cudaMemcpyHostToDevice:
+            self._check(src, count)
+        if kind != kinds.cudaMemcpyDeviceToHost:
+            self._check(dst, count)
+        self.copied[kind] += count
+        self.enqueue(stream, lambda: ctypes.memmove(dst, src, count) and None)
+
+    def _check(self, pointer: int, count: int) -> None:
+        inside = any(
+            start <= pointer and pointer + count <= start + len(b) for start, b in self.memory.items()
+        )
+        assert inside, "not memory of the GPU"
+
+    # Streams and events
+
+    def cudaStreamCreateWithFlags(self, flags: int) -> int:  # noqa: N802
+        assert flags == real.cudaStreamNonBlocking
+        stream = self._handle()
+        self.streams[stream] = []
+        return stream
+
+    def cudaStreamDestroy(self, stream: int) -> None:  # noqa: N802
+        assert not self.streams.pop(stream), "work was left on the stream"
+
+    def cudaStreamSynchronize(self, stream: int) -> None:  # noqa: N802
+        self.drain(stream)
+
+    def cudaEventCreateWithFlags(self, flags: int) -> int:  # noqa: N802
+        event = self._handle()
+        self._events[event] = None
+        return event
+
+    def cudaEventDestroy(self, event: int) -> None:  # noqa: N802
+        del self._events[event]
+
+    def cudaEventRecord(self, event: int, stream: int) -> None:  # noqa: N802
+        def happened() -> None:
+            """A mark in the stream's queue."""
+
+        self._events[event] = stream, happened
+        self.enqueue(stream, happened)
+
+    def cudaStreamWaitEvent(self, stream: int, event: int, flags: int) -> None:  # noqa: N802
+        recorded = self._events[event]
+        assert recorded is not None and flags == 0
+        other, mark = recorded
+
+        def wait() -> None:
+            while mark in self.streams[other]:
+                self.streams[other].pop(0)()
+
+        self.enqueue(stream, wait)
+
+    def cudaEventElapsedTime(self, start: int, end: int) -> float:  # noqa: N802
+        return 1.5
+
+    # Graphs
+
+    def cudaStreamBeginCapture(self, stream: int, mode: Any) -> Any:  # noqa: N802
+        if stream < 3:
+            return (CODES.cudaErrorStreamCaptureUnsupported,)
+        assert mode == real.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        self._capturing[stream] = []
+        return None
+
+    def cudaStreamEndCapture(self, stream: int) -> int:  # noqa: N802
+        graph = self._handle()
+        self.graphs[graph] = self._capturing.pop(stream)
+        return graph
+
+    def cudaGraphInstantiate(self, graph: int, flags: int) -> int:  # noqa: N802
+        executable = self._handle()
+        self.graphs[executable] = list(self.graphs[graph])
+        return executable
+
+    def cudaGraphDestroy(self, graph: int) -> None:  # noqa: N802
+        del self.graphs[graph]
+
+    def cudaGraphExecDestroy(self, executable: int) -> None:  # noqa: N802
+        del self.graphs[executable]
+
+    def cudaGraphLaunch(self, executable: int, stream: int) -> None:  # noqa: N802
+        self.launches += 1
+        for work in self.graphs[executable]:
+            self.enqueue(stream, work)
