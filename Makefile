@@ -4,17 +4,33 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUTPUT ?= demo-output
 
-.PHONY: demo test test-slow lint format picture clean
+.PHONY: demo test test-slow test-gpu lint format picture clean
 
 demo: $(VENV)/.installed-demo
 	rm -rf demo-output  # and never a folder that somebody named
 	$(BIN)/dcc demo -o $(DEMO_OUTPUT)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not gpu"
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow
+
+# Tests, then latencies; gpu-report/ is what to send back.
+test-gpu: $(VENV)/.installed-dev
+	mkdir -p gpu-report
+	$(BIN)/python -m pytest -m gpu -v -rs tests/test_gpu.py > gpu-report/tests.txt; \
+	  status=$$?; cat gpu-report/tests.txt; exit $$status
+	for preset in tiny dccnet; do \
+	  test -e gpu-report/$$preset.safetensors || \
+	    $(BIN)/dcc init --preset $$preset -o gpu-report/$$preset.safetensors || exit 1; \
+	  bundles=; \
+	  for how in "stack" "spectral" "stack --fp16" "spectral --fp16" "spectral3 --fp16"; do \
+	    bundle="gpu-report/$$preset-$$(echo $$how | tr -d ' ')"; bundles="$$bundles $$bundle"; \
+	    test -e $$bundle || $(BIN)/dcc export gpu-report/$$preset.safetensors --conv4d $$how -o $$bundle; \
+	  done; \
+	  $(BIN)/python benchmarks/gpu.py $$bundles --report gpu-report/$$preset.json || exit 1; \
+	done
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -29,7 +29,9 @@ Event = Any
 NO_BINDING = (
     "CUDA cannot be called from Python here: pip install 'dccnet[gpu]', or 'dccnet[rtx]' for TensorRT-RTX"
 )
-BINDINGS = ("cuda.bindings.runtime", "pycuda.driver")
+CUDA_PYTHON, PYCUDA = "cuda.bindings.runtime", "pycuda.driver"
+BINDINGS = (CUDA_PYTHON, PYCUDA)
+"""In order of preference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ class Device(ABC):
 def cuda_problem() -> str | None:
     """Why there is no GPU to work with, and what to do; None where there is one."""
     try:
-        return None if devices() else "CUDA finds no GPU: see dcc doctor"
+        return None if devices() else "CUDA finds no GPU"
     except EngineError as error:
         return str(error)
 
@@ -132,17 +134,20 @@ def cuda_problem() -> str | None:
 def devices() -> list[Gpu]:
     """In CUDA's order, ``CUDA_VISIBLE_DEVICES`` respected. Raises :class:`EngineError`."""
     name, module = _binding()
-    return _cuda_python_gpus(module) if name == BINDINGS[0] else _pycuda_gpus(module)
+    return _cuda_python_gpus(module) if name == CUDA_PYTHON else _pycuda_gpus(module)
 
 
 def open_device(index: int) -> Device:
     """Raises :class:`EngineError` where there is no such GPU."""
+    problem = cuda_problem()
+    if problem is not None:
+        raise EngineError(f"{problem}; dcc doctor says more")
     found = devices()
     if not 0 <= index < len(found):
         there = f"only cuda:0 to cuda:{len(found) - 1}" if len(found) > 1 else "only cuda:0"
-        raise EngineError(f"there is no cuda:{index}: this machine has {there if found else 'no GPU'}")
+        raise EngineError(f"there is no cuda:{index}: this machine has {there}")
     name, module = _binding()
-    kind = CudaPythonDevice if name == BINDINGS[0] else PyCudaDevice
+    kind = CudaPythonDevice if name == CUDA_PYTHON else PyCudaDevice
     return kind(found[index], module)
 
 
@@ -180,10 +185,10 @@ def _cuda_python_gpus(runtime: Any) -> list[Gpu]:
     if error == codes.cudaErrorInsufficientDriver:
         raise EngineError(
             "CUDA finds no NVIDIA driver, or one older than this cuda-python: install or update the driver "
-            "(CUDA 13 needs 580 or later), and see dcc doctor"
+            "(CUDA 13 needs 580 or later)"
         )
     if error != codes.cudaSuccess:
-        raise EngineError(f"CUDA does not start ({error.name}): see dcc doctor")
+        raise EngineError(f"CUDA does not start ({error.name})")
     gpus = []
     for index in range(count):
         found = _call(runtime, "cudaGetDeviceProperties", index)
@@ -304,7 +309,7 @@ def _pycuda_gpus(driver: Any) -> list[Gpu]:
             for index, device in enumerate(found)
         ]
     except driver.Error as error:
-        raise EngineError(f"CUDA does not start ({error}): see dcc doctor") from error
+        raise EngineError(f"CUDA does not start ({error})") from error
 
 
 class PyCudaDevice(Device):

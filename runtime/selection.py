@@ -54,7 +54,7 @@ def open_backend(
     problem = cuda_problem()
     if problem is not None:
         if choice.device != "auto":
-            raise EngineError(f"--device {choice.device} cannot be used: {problem}")
+            raise EngineError(f"--device {choice.device} cannot be used: {problem}; dcc doctor says more")
         return OnnxRuntimeBackend.open(bundle, "cpu", 0, choice.threads)
     attempts: list[Callable[[], Backend]] = [
         lambda: TensorRTBackend.open(bundle, gpu or 0, trust=choice.trust_engine, on_note=on_note),

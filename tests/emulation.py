@@ -1,10 +1,14 @@
-"""A machine with a GPU that is not there: CUDA and TensorRT emulated, for tests of what uses them."""
+"""A machine with a GPU that is not there: CUDA and TensorRT emulated, for tests of what uses them.
+
+As a plugin (`pytest -p tests.emulation`), all tests of a run are on such a machine.
+"""
 
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +45,12 @@ def emulated(cache: Path, library: str = "tensorrt") -> Iterator[Machine]:
             patch.setitem(sys.modules, name, machine.tensorrt.module if name == library else None)
         patch.setenv("XDG_CACHE_HOME", str(cache))
         yield machine
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    stack = ExitStack()
+    stack.enter_context(emulated(Path(stack.enter_context(tempfile.TemporaryDirectory()))))
+    config.add_cleanup(stack.close)
 
 
 class GpuArray:

@@ -12,6 +12,7 @@ import ctypes
 import enum
 import json
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -56,6 +57,7 @@ class FakeTensorRT:
 
 def _module(fake: FakeTensorRT, name: str, version: str) -> ModuleType:
     module = ModuleType(name)
+    module.__spec__ = ModuleSpec(name, None)  # PyTorch asks for it
     module.__version__ = version  # type: ignore[attr-defined]
     for title, members in API.enums.items():
         setattr(module, title, enum.Enum(title, members))

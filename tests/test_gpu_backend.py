@@ -6,7 +6,11 @@ Work on the emulated streams is done when somebody waits for it, so that a missi
 from __future__ import annotations
 
 import inspect
+import json
+import re
+import runpy
 import shutil
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -577,7 +581,44 @@ def test_pycuda_does_where_it_alone_is_installed(
     matcher.backend.close()
     assert driver.Pagelocked.freed > 0
     driver.Device.count = staticmethod(lambda: (_ for _ in ()).throw(driver.Error("no driver")))
-    assert cuda_problem() == "CUDA does not start (no driver): see dcc doctor"
+    assert cuda_problem() == "CUDA does not start (no driver)"
+
+
+# What is given to those who have a GPU ------------------------------------------------------------
+
+
+def test_gpu_suite_itself_runs(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "tests.emulation",
+        "-m",
+        "gpu",
+        "-k",
+        "not stack and not spectral3",
+    ]
+    result = subprocess.run([*command, "tests/test_gpu.py"], capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
+    # Skipped: what needs TensorRT-RTX, PyTorch or ONNX Runtime on a real GPU, and PyCUDA.
+    assert re.search(r"\b4 passed, 5 skipped", result.stdout), result.stdout
+
+
+def test_gpu_benchmark_itself_runs(
+    classic: Machine, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = tmp_path / "report.json"
+    arguments = ["gpu.py", str(bundle.path), "--rounds", "2", "--report", str(report)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    runpy.run_path("benchmarks/gpu.py", run_name="__main__")
+    engine, provider = json.loads(report.read_text())["rows"]
+    assert engine["identical_cells"] == 1 and engine["largest_score_difference"] == 0
+    assert engine["encode_ms"] == {"median": 1.5, "p95": 1.5} and engine["frame_ms"]["median"] > 0
+    assert "CUDAExecutionProvider" in provider["error"]
+    classic.cuda.start = CODES.cudaErrorNoDevice
+    with pytest.raises(SystemExit, match="nothing was measured: CUDA finds no GPU"):
+        runpy.run_path("benchmarks/gpu.py", run_name="__main__")
 
 
 # Names and signatures ---------------------------------------------------------------------------

@@ -1,0 +1,169 @@
+"""Latency and agreement on a GPU: bundles in every backend that runs there, in turn, in one process.
+
+    python benchmarks/gpu.py BUNDLE... [--device cuda:0] [--rounds 200] [--report FILE]
+
+The first bundle, in ONNX Runtime on the CPU, is what all are compared with: give it in float32, and the
+others of the same network. Milliseconds are between CUDA events on the stream that the work is on, with
+the frame's way to the GPU and the matches' way back; seconds of the whole call are the host's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diagnostics.doctor import examine
+from export.verify import PICTURES
+from runtime import Matcher, read_image
+from runtime.correspondences import Correspondences
+from runtime.cuda import Device, cuda_problem, open_device
+from runtime.errors import DccError
+from runtime.images import Image
+from runtime.selection import gpu_index
+
+BACKENDS = {
+    "TensorRT": {"backend": "tensorrt"},
+    "ONNX Runtime, CUDA": {"backend": "onnxruntime", "provider": "cuda"},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("bundles", type=Path, nargs="+")
+    parser.add_argument("--device", default="cuda:0")
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--report", type=Path, default=Path("gpu-report.json"))
+    options = parser.parse_args()
+    if (problem := cuda_problem()) is not None:
+        raise SystemExit(f"nothing was measured: {problem}")
+    device = open_device(gpu_index(options.device) or 0)
+    photos = [read_image(path) for path in sorted(PICTURES.glob("*.jpg"))]
+    truth = _matches(Matcher.open(options.bundles[0], device="cpu"), photos)
+    rows, running = [], {}
+    for bundle in options.bundles:
+        for backend, choice in BACKENDS.items():
+            row: dict[str, Any] = {"bundle": str(bundle), "backend": backend}
+            rows.append(row)
+            try:
+                started = time.perf_counter()
+                matcher = Matcher.open(bundle, device=options.device, on_note=print, **choice)  # type: ignore[arg-type]
+                row["open_s"] = time.perf_counter() - started
+                row |= _manifest(matcher) | _agreement(_matches(matcher, photos), truth)
+                running[len(rows) - 1] = matcher
+            except DccError as error:
+                row["error"] = str(error)
+    ways = {
+        (i, step): way
+        for i, matcher in running.items()
+        for step, way in _steps(matcher, device, photos).items()
+    }
+    samples = _take_turns(ways, options.rounds)
+    for (i, step), values in samples.items():
+        rows[i][step] = {"median": float(np.median(values)), "p95": float(np.percentile(values, 95))}
+    _print(rows)
+    report = {"doctor": _doctor(), "device": options.device, "rounds": options.rounds, "rows": rows}
+    options.report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(f"wrote {options.report}")
+
+
+def _matches(matcher: Matcher, photos: list[Image]) -> list[Correspondences]:
+    return [matcher.match(photos[0], photo) for photo in photos[1:]]
+
+
+def _manifest(matcher: Matcher) -> dict[str, Any]:
+    manifest = matcher.manifest
+    return {
+        "runs_on": matcher.backend.description,
+        "network": manifest.model["backbone"],
+        "precision": manifest.precision,
+        "conv4d": manifest.conv4d.lowering,
+    }
+
+
+def _agreement(found: list[Correspondences], truth: list[Correspondences]) -> dict[str, float]:
+    same, difference = [], 0.0
+    for a, b in zip(found, truth, strict=True):
+        for side in "ab":
+            index, score = f"index_{side}", f"score_{side}"
+            same.append(np.mean(getattr(a, index) == getattr(b, index)))
+            difference = max(difference, float(np.abs(getattr(a, score) - getattr(b, score)).max()))
+    return {"identical_cells": float(np.mean(same)), "largest_score_difference": difference}
+
+
+def _steps(matcher: Matcher, device: Device, photos: list[Image]) -> dict[str, Callable[[], float]]:
+    """Milliseconds of each step, of a pair, and of a frame against a kept reference."""
+    on_gpu = matcher.backend.description.startswith("TensorRT")
+    with device.activate():
+        stream = device.create_stream() if on_gpu else None
+        start, end = device.create_event(), device.create_event()
+    reference = matcher.encode(photos[0])
+    features = matcher.encode(photos[1])
+
+    def timed(work: Callable[[], object]) -> Callable[[], float]:
+        def by_events() -> float:
+            assert stream is not None
+            with device.activate():
+                device.record(start, stream)
+                work()
+                device.record(end, stream)
+                device.synchronize(stream)
+                return device.milliseconds(start, end)
+
+        return by_events if on_gpu else by_clock(work)
+
+    def by_clock(work: Callable[[], object]) -> Callable[[], float]:
+        def clock() -> float:
+            started = time.perf_counter()
+            work()
+            return 1000 * (time.perf_counter() - started)
+
+        return clock
+
+    return {
+        "encode_ms": timed(lambda: matcher.encode(photos[1], stream=stream)),
+        "match_ms": timed(lambda: matcher.match(reference, features, stream=stream)),
+        "frame_ms": by_clock(lambda: matcher.match(reference, photos[1])),
+        "pair_ms": by_clock(lambda: matcher.match(photos[0], photos[1])),
+    }
+
+
+def _take_turns(ways: dict[Any, Callable[[], float]], rounds: int) -> dict[Any, list[float]]:
+    """As benchmarks/turns.py, for ways that time themselves."""
+    samples: dict[Any, list[float]] = {name: [] for name in ways}
+    for turn in range(rounds + 3):
+        for name, way in ways.items():
+            value = way()
+            if turn >= 3:  # TensorRT captures its graph in the second run
+                samples[name].append(value)
+    return samples
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    steps = ("encode_ms", "match_ms", "frame_ms", "pair_ms")
+    print(f"{'median (p95), milliseconds':64}{'same cells':>11}" + "".join(f"{s[:-3]:>17}" for s in steps))
+    for row in rows:
+        name = f"{row['bundle'][-30:]}  {row['backend']}"
+        if "error" in row:
+            print(f"{name:64}  {row['error']}")
+            continue
+        times = "".join(f"{row[s]['median']:9.3f} ({row[s]['p95']:.2f})".rjust(17) for s in steps)
+        print(f"{name:64}{row['identical_cells']:11.3%}{times}")
+
+
+def _doctor() -> list[dict[str, Any]]:
+    report = examine()
+    return [
+        {"section": title, "name": check.name, "status": check.status, "value": check.value}
+        for title, checks in report.sections.items()
+        for check in checks
+    ]
+
+
+if __name__ == "__main__":
+    main()
