@@ -21,7 +21,8 @@ import click
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of everything random.")
 @click.option("--json", "as_json", is_flag=True, help="Print the measurements as JSON.")
 def demo(output: Path, seed: int, as_json: bool) -> None:
-    """Train a small DCCNet, export it, match a pair and a video, and measure against known truth.
+    """Train a small DCCNet, export it in single and half precision, compile engines, match a pair and a
+    video, and measure against known truth.
 
     Takes some minutes on two cores. Needs pip install 'dccnet[demo]' and no other download.
     """
@@ -57,6 +58,7 @@ def demo(output: Path, seed: int, as_json: bool) -> None:
         f"{report.stereo_mean_error:.1f} px",
         f"{report.stereo_mean_error_nearest_neighbour:.1f} px nearest neighbour",
     )
+    table.add_row("  the same in half precision", f"{report.stereo_mean_error_half:.1f} px", "")
     table.add_row(
         "video, 640x480, mean error",
         f"{report.video_mean_error:.1f} px",
@@ -64,6 +66,18 @@ def demo(output: Path, seed: int, as_json: bool) -> None:
     )
     table.add_row("video, annotated and written", f"{report.video_frames_per_s:.1f} frames/s", "")
     table.add_row("ONNX against PyTorch, same best cell", f"{report.identical_cells:.2%}", "")
+    half = report.half
+    table.add_row(
+        f"half precision, same best cell where it leads by {half.margin:.0%}",
+        f"{half.identical_cells:.2%}",
+        f"{half.headroom:.0f} times below overflow",
+    )
+    for record in half.engines:
+        table.add_row(
+            f"engine of the {record.graph}, {record.targets[0]} to {record.targets[-1]}",
+            record.precision,
+            f"{record.bytes / 1e6:.1f} MB, built in {record.build_seconds:.1f} s, not run",
+        )
     table.add_row(
         "time, training / in all", f"{report.training_seconds:.0f} s", f"{report.total_seconds:.0f} s"
     )

@@ -1,4 +1,5 @@
-"""The whole road on photographs that pip brings: train, export, match a pair and a video, measure."""
+"""The whole road on photographs that pip brings: train, export, compile, match a pair and a video,
+measure."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from dccnet.checkpoint import load_checkpoint
 from dccnet.config import PRESETS
+from demo.half import HalfReport, half_road
 from demo.photographs import (
     HELD_OUT,
     TRAINING,
@@ -63,7 +65,9 @@ class DemoReport:
     pck_before: float
     pck_after: float
     identical_cells: float
+    half: HalfReport
     stereo_mean_error: float
+    stereo_mean_error_half: float
     stereo_mean_error_nearest_neighbour: float
     stereo_size: tuple[int, int]
     video_mean_error: float
@@ -76,7 +80,7 @@ class DemoReport:
 def run_demo(folder: Path, seed: int) -> DemoReport:
     """Write everything into ``folder`` and return the measurements."""
     started = time.perf_counter()
-    note("1/5  photographs from scikit-image")
+    note("1/6  photographs from scikit-image")
     write_photographs(folder / "photographs", TRAINING)
     write_photographs(folder / "held-out", HELD_OUT)
     pair = stereo_pair()
@@ -89,7 +93,7 @@ def run_demo(folder: Path, seed: int) -> DemoReport:
         find_images(folder / "held-out"), HELD_OUT_PAIRS, HELD_OUT_SEED, config.image_size
     )
 
-    note("2/5  training 'tiny' on warped views of them")
+    note("2/6  training 'tiny' on warped views of them")
     training_started = time.perf_counter()
     run, _ = start_run(
         str(folder / "run"),
@@ -105,7 +109,7 @@ def run_demo(folder: Path, seed: int) -> DemoReport:
     trained = load_checkpoint(run.best)
     before, after = (FeatureCache(m, CACHE_BYTES) for m in (load_checkpoint(run.start), trained))
 
-    note("3/5  exporting to ONNX")
+    note("3/6  exporting to ONNX")
     with steps("exporting", STEPS + AUTO_STEPS) as step:
         bundle = export_bundle(trained, folder / "bundle", find_images(PICTURES), conv4d=AUTO, on_step=step)
     verification = bundle.manifest.verification
@@ -113,13 +117,17 @@ def run_demo(folder: Path, seed: int) -> DemoReport:
     if not verification.passed:
         raise NotVerifiedError(f"the bundle in {folder} does not agree with PyTorch; please report this")
 
-    note("4/5  matching a stereo pair whose disparity is known")
+    note("4/6  in half precision, with engines for NVIDIA GPUs")
+    half_bundle, half = half_road(trained, bundle.manifest.conv4d.lowering, folder / "bundle-half")
+    half_matched = Matcher.open(half_bundle, device="cpu").match(pair.image_a, pair.image_b)
+
+    note("5/6  matching a stereo pair whose disparity is known")
     matcher = Matcher.open(bundle)
     matched = matcher.match(pair.image_a, pair.image_b)
     _draw_stereo(matched, pair, folder)
     _draw_warp(matcher, folder)
 
-    note("5/5  following points through a video whose camera motion is known")
+    note("6/6  following points through a video whose camera motion is known")
     frames, video_error, unmoved_error, rate = _video(matcher, folder)
     report = DemoReport(
         training_seconds=training_seconds,
@@ -127,7 +135,9 @@ def run_demo(folder: Path, seed: int) -> DemoReport:
         pck_before=_pck(before.match, held_out),
         pck_after=_pck(after.match, held_out),
         identical_cells=verification.identical_cells,
+        half=half,
         stereo_mean_error=_mean_error(matched, pair),
+        stereo_mean_error_half=_mean_error(half_matched, pair),
         stereo_mean_error_nearest_neighbour=_mean_error(after.nearest_neighbour(stereo), pair),
         stereo_size=matched.size_a,
         video_mean_error=video_error,

@@ -30,6 +30,9 @@ def test_the_demo_learns(dcc: Cli, tmp_path: Path) -> None:
     report = json.loads(result.stdout)
     assert report["pck_after"] > report["pck_before"] + 20
     assert report["identical_cells"] >= 0.999
+    assert report["half"]["identical_cells"] >= 0.99 and report["half"]["headroom"] >= 4
+    assert [engine["precision"] for engine in report["half"]["engines"]] == ["float16", "float16"]
+    assert abs(report["stereo_mean_error_half"] - report["stereo_mean_error"]) < 1
     assert report["video_mean_error"] < report["video_mean_error_unmoved"]
     for name in ("warp.png", "matches.png", "points.png", "warped.png", "video-matched.mp4"):
         assert (tmp_path / "demo" / name).stat().st_size > 10_000

@@ -1,0 +1,56 @@
+"""The road to GPUs: half precision, proven on pictures, and engines compiled for GPUs that are not here."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from dccnet.model import DCCNet
+from export.build import STEPS, export_bundle
+from export.outcome import failure, summary
+from export.verify import PICTURES
+from runtime.bundle import Bundle, EngineRecord
+from runtime.console import note, steps
+from runtime.errors import EngineError, NotVerifiedError
+from runtime.images import find_images
+from runtime.tensorrt.builder import BuildSettings
+from runtime.tensorrt.bundled import add_engines, build_engines
+from runtime.tensorrt.bundled import summary as engine_summary
+from runtime.tensorrt.library import RTX, load_library
+
+TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HalfReport:
+    identical_cells: float
+    """Share, of the cells whose best match leads by :attr:`margin`, with the same one as in float32."""
+    margin: float
+    headroom: float
+    """How many times the largest number of any float16 tensor could grow."""
+    engines: tuple[EngineRecord, ...]
+    """Empty where TensorRT-RTX is not made for this kind of machine."""
+
+
+def half_road(model: DCCNet, conv4d: str, path: Path) -> tuple[Bundle, HalfReport]:
+    """A bundle in half precision at ``path``, with engines where TensorRT-RTX is installed."""
+    with steps("exporting in half precision", STEPS) as step:
+        bundle = export_bundle(model, path, find_images(PICTURES), conv4d=conv4d, half=True, on_step=step)
+    found = bundle.manifest.verification
+    assert found is not None and found.ranges is not None
+    if (problem := failure(found)) is not None:
+        raise NotVerifiedError(f"{path}: {problem}")
+    note(f"     {summary(found)}")
+    try:
+        library = load_library(RTX)
+    except EngineError as error:
+        note(f"     no engines: {error}")
+    else:
+        with steps("compiling", len(bundle.manifest.graphs)) as step:
+            engines = build_engines(bundle, library, BuildSettings(targets=TARGETS), step)
+        bundle = add_engines(bundle, engines)
+        for engine in engines:
+            note(f"     {engine_summary(engine.record)}")
+    return bundle, HalfReport(
+        found.identical_cells, found.margin, found.ranges.headroom, bundle.manifest.engines
+    )
