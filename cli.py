@@ -22,7 +22,7 @@ COMMANDS = {
         "doctor",
         "Say whether dcc works on this machine.",
     ),
-    "info": ("diagnostics.info_command", "info", "Say what a bundle, engine, graph or checkpoint is."),
+    "info": ("diagnostics.commands", "info", "Say what a bundle, engine, graph or checkpoint is."),
     "match": ("runtime.commands", "match", "Find correspondences in pictures or a video."),
 }
 

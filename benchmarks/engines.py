@@ -39,9 +39,8 @@ def main() -> None:
         for path in options.bundles
     }
     first = built[options.bundles[0]]
-    print(
-        f"{library.title}, {', '.join(targets)}, batch {':'.join(map(str, options.batch))}; (times the first)"
-    )
+    batch = ":".join(map(str, options.batch))
+    print(f"{library.title}, {', '.join(targets)}, batch {batch}; in brackets, times the first")
     titles = "".join(f"{title} MB".rjust(16) for title in FIELDS.values())
     print(f"{'':32}{'precision':>10}{titles}{'s':>7}")
     for path, records in built.items():

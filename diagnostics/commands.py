@@ -1,17 +1,24 @@
-"""``dcc doctor``."""
+"""``dcc doctor`` and ``dcc info``."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from diagnostics.doctor import Report
+    from diagnostics.info import Description, Row
 
 SCHEMA = 1
+WIDEST = 6
+"""Columns of a table, at most."""
 MARKS = {"ok": ("ok", "green"), "absent": ("-", "dim"), "problem": ("!", "bold red")}
 
 
@@ -29,7 +36,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(_as_json(report), indent=2))
     else:
-        _print(report)
+        _print_report(report)
     ctx.exit(1 if report.problems else 0)
 
 
@@ -43,14 +50,11 @@ def _as_json(report: Report) -> dict[str, object]:
     return {"schema": SCHEMA, "checks": checks, "problems": problems, "abilities": report.abilities}
 
 
-def _print(report: Report) -> None:
-    from rich.console import Console
+def _print_report(report: Report) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False, markup=False, emoji=False)  # 'dccnet[gpu]' is no markup
-    if not console.is_terminal:
-        console.width = 160  # a file has no edge to fold at
+    console = _console()
     table = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
@@ -82,3 +86,70 @@ def _summary(abilities: dict[str, bool]) -> str:
 
 def _listed(names: list[str], last: str) -> str:
     return f" {last} ".join([", ".join(names[:-1])] * (len(names) > 1) + names[-1:])
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def info(path: Path, as_json: bool) -> None:
+    """Say what PATH is: a bundle, an engine, an ONNX graph or a checkpoint.
+
+    Layers by class and precision as read back from the file, memory, sizes, and where it comes from. An
+    engine is not loaded; its sidecar and header are read, and its hash is compared.
+    """
+    from diagnostics.info import describe, to_json
+
+    description = describe(path)
+    if as_json:
+        click.echo(to_json(description))
+    else:
+        _print_description(path, description)
+
+
+def _print_description(path: Path, description: Description) -> None:
+    from rich.table import Table
+
+    console = _console()
+    facts = Table(title=f"{description.kind} {path}", title_justify="left", show_header=False, box=None)
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column(overflow="fold")
+    for name, value in description.facts.items():
+        facts.add_row(name, _text(value))
+    console.print(facts)
+    for title, rows in description.tables.items():
+        if rows:
+            console.print()
+            console.print(_table(title, rows))
+
+
+def _table(title: str, rows: list[Row]) -> Table:
+    """A line for each row or, where that were too wide, a column."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="dim")
+    if len(rows[0]) > WIDEST:
+        name, *fields = rows[0]
+        for heading in (name, *(str(row[name]) for row in rows)):
+            table.add_column(heading)
+        for field in fields:
+            table.add_row(field, *(_text(row[field]) for row in rows))
+        return table
+    for column in rows[0]:
+        numeric = all(isinstance(row[column], (int, float)) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left")
+    for row in rows:
+        table.add_row(*map(_text, row.values()))
+    return table
+
+
+def _text(value: object) -> str:
+    return "unknown" if value is None else str(value)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, emoji=False)  # 'dccnet[gpu]' is no markup
+    if not console.is_terminal:
+        console.width = 160  # a file has no edge to fold at
+    return console
