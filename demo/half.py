@@ -47,7 +47,7 @@ def half_road(model: DCCNet, conv4d: str, path: Path) -> tuple[Bundle, HalfRepor
         note(f"     no engines: {error}")
     else:
         with steps("compiling", len(bundle.manifest.graphs)) as step:
-            engines = build_engines(bundle, library, BuildSettings(targets=TARGETS), step)
+            engines = build_engines(bundle, library, BuildSettings(targets=TARGETS), step, step.detail)
         bundle = add_engines(bundle, engines)
         for engine in engines:
             note(f"     {engine_summary(engine.record)}")

@@ -101,7 +101,7 @@ def export_command(
             network, output, pictures, heatmaps=heatmaps, conv4d=conv4d, half=half, on_step=step
         )
         if engines is not None:
-            bundle = add_engines(bundle, build_engines(bundle, *engines, step))
+            bundle = add_engines(bundle, build_engines(bundle, *engines, step, step.detail))
     if bundle.manifest.conv4d.seconds is not None:
         note(_timings(bundle.manifest.conv4d))
     report = bundle.manifest.verification

@@ -138,7 +138,7 @@ def build(bundle: Path, output: Path | None, as_json: bool, **options: Any) -> N
     library, settings = library_and_settings(**options)
     opened = Bundle.open(bundle)
     with steps("building", len(opened.manifest.graphs)) as step:
-        engines = build_engines(opened, library, settings, step)
+        engines = build_engines(opened, library, settings, step, step.detail)
     if output is None:
         add_engines(opened, engines)
     else:

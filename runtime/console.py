@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -34,16 +34,23 @@ def progress_bar(*columns: str) -> Progress:
     )
 
 
+class Steps:
+    """Called with a line at the start of each step; :meth:`detail` says what goes on within it."""
+
+    def __init__(self, progress: Progress, description: str, total: int) -> None:
+        self._progress, self._text, self._started = progress, description, False
+        self._task = progress.add_task(description, total=total, start=True)
+
+    def __call__(self, text: str) -> None:
+        self._progress.update(self._task, description=text, advance=1 if self._started else 0)
+        self._text, self._started = text, True
+
+    def detail(self, text: str) -> None:
+        self._progress.update(self._task, description=f"{self._text}: {text}")
+
+
 @contextlib.contextmanager
-def steps(description: str, total: int) -> Iterator[Callable[[str], None]]:
-    """A bar for a few long steps: call what it yields with a line at the start of each."""
+def steps(description: str, total: int) -> Iterator[Steps]:
+    """A bar for a few long steps."""
     with progress_bar() as progress:
-        task = progress.add_task(description, total=total, start=True)
-        started = False
-
-        def step(text: str) -> None:
-            nonlocal started
-            progress.update(task, description=text, advance=1 if started else 0)
-            started = True
-
-        yield step
+        yield Steps(progress, description, total)

@@ -32,7 +32,7 @@ from runtime.images import Image
 from runtime.matcher import Matcher
 from runtime.onnx_runtime import OnnxRuntimeBackend
 from runtime.tensorrt.backend import TensorRTBackend
-from runtime.tensorrt.builder import BuildSettings
+from runtime.tensorrt.builder import BatchRange, BuildSettings
 from runtime.tensorrt.bundled import add_engines, build_engines
 from runtime.tensorrt.library import load_library
 from runtime.tensorrt.plan import sidecar_path
@@ -320,6 +320,16 @@ def test_engine_without_sidecar_must_be_trusted(
         Matcher.open(with_engines, backend="tensorrt")
     trusting = Matcher.open(with_engines, backend="tensorrt", trust_engine=True)
     assert_same(trusting.match(photos[0], photos[1]), expected[1])
+
+
+def test_engine_without_a_batch_of_one(classic: Machine, bundle: Bundle, tmp_path: Path) -> None:
+    shutil.copytree(bundle.path, tmp_path / "b")
+    copied = Bundle.open(tmp_path / "b")
+    settings = BuildSettings(batch=BatchRange(2, 2, 4))
+    with_pairs = add_engines(copied, build_engines(copied, load_library("tensorrt"), settings))
+    with pytest.raises(EngineError, match=r"has no batch of one; build it with --batch 1:1:1"):
+        Matcher.open(with_pairs, backend="tensorrt").encode(np.zeros((9, 9, 3), np.uint8))
+    assert not classic.cuda.memory
 
 
 # Choosing ---------------------------------------------------------------------------------------

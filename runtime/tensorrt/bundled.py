@@ -17,15 +17,16 @@ def build_engines(
     library: Library,
     settings: BuildSettings,
     on_step: Callable[[str], None] = lambda description: None,
+    on_phase: Callable[[str], None] = lambda phase: None,
 ) -> list[BuiltEngine]:
     """Compile every graph of the bundle; nothing is written.
 
-    ``on_step`` is told once for each graph. Raises as :func:`~runtime.tensorrt.builder.build_engine`.
+    ``on_step`` is told once for each graph, ``on_phase`` what the library says that it does. Raises as :func:`~runtime.tensorrt.builder.build_engine`.
     """
     engines = []
     for name, graph in bundle.manifest.graphs.items():
         on_step(f"compiling the {name} with {library.title}")
-        engines.append(build_engine(library, name, graph, bundle.graph_path(name), settings))
+        engines.append(build_engine(library, name, graph, bundle.graph_path(name), settings, on_phase))
     return engines
 
 
