@@ -47,8 +47,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     pairs = read_pairs(options.pairs)[:: options.every]
-    truth = [bundle_matcher(options.whole)(pair) for pair in pairs]
     ways: dict[str, Match] = {str(path): bundle_matcher(path) for path in (options.whole, *options.half)}
+    truth = [ways[str(options.whole)](pair) for pair in pairs]
     rows = [compare(name, match, pairs, truth) for name, match in ways.items()]
     if options.network is not None:
         rows += [compare(name, match, pairs, truth) for name, match in island_matchers(options.network)]

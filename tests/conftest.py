@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import torch
 from dccnet.checkpoint import save_checkpoint
 from dccnet.config import ModelConfig
 from dccnet.model import DCCNet
+from dccnet.pretrained import load_backbone_weights
 from export.build import export_bundle
 from export.verify import PICTURES
 from runtime.bundle import Bundle
@@ -46,9 +48,19 @@ def golden() -> dict[str, torch.Tensor]:
         return {name: torch.from_numpy(np.asarray(arrays[name])) for name in arrays.files}
 
 
+def decisive(model: DCCNet) -> DCCNet:
+    """With features and scores that differ from cell to cell, as training makes them."""
+    load_backbone_weights(model.backbone, model.config.backbone, "random")
+    with torch.no_grad():
+        for layer in model.consensus.layers:
+            layer.weight *= 3
+            layer.bias.zero_()
+    return model
+
+
 @pytest.fixture(scope="session")
 def small_model() -> DCCNet:
-    return build(SMALL)
+    return decisive(build(SMALL))
 
 
 @pytest.fixture(scope="session")
@@ -68,10 +80,26 @@ def photos(pictures: list[Path]) -> list[Image]:
     return [read_image(path) for path in pictures]
 
 
+Bundles = Callable[[str, str], Bundle]
+"""By precision and lowering."""
+
+
 @pytest.fixture(scope="session")
-def bundle(small_model: DCCNet, pictures: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    path = tmp_path_factory.mktemp("bundles") / "small"
-    return export_bundle(small_model, path, pictures, heatmaps=True)
+def bundles(small_model: DCCNet, pictures: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Bundles:
+    """Exported when they are asked for, which takes seconds each."""
+    folder = tmp_path_factory.mktemp("bundles")
+
+    @functools.cache
+    def bundle(precision: str, lowering: str) -> Bundle:
+        path, half = folder / f"{precision}-{lowering}", precision == "float16"
+        return export_bundle(small_model, path, pictures, heatmaps=True, conv4d=lowering, half=half)
+
+    return bundle
+
+
+@pytest.fixture(scope="session")
+def bundle(bundles: Bundles) -> Bundle:
+    return bundles("float32", "stack")
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,10 @@
-"""A machine with a GPU that is not there: CUDA and TensorRT emulated, for tests of what uses them.
-
-As a plugin (`pytest -p tests.emulation`), all tests of a run are on such a machine.
-"""
+"""A machine with a GPU that is not there: CUDA and TensorRT emulated, for tests of what uses them."""
 
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,12 +41,6 @@ def emulated(cache: Path, library: str = "tensorrt") -> Iterator[Machine]:
             patch.setitem(sys.modules, name, machine.tensorrt.module if name == library else None)
         patch.setenv("XDG_CACHE_HOME", str(cache))
         yield machine
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    stack = ExitStack()
-    stack.enter_context(emulated(Path(stack.enter_context(tempfile.TemporaryDirectory()))))
-    config.add_cleanup(stack.close)
 
 
 class GpuArray:

@@ -12,8 +12,6 @@ from types import ModuleType
 
 import pytest
 
-from dccnet.model import DCCNet
-from export.build import export_bundle
 from runtime.bundle import Bundle, EngineRecord, Graph
 from runtime.errors import EngineError, NotVerifiedError, UsageError
 from runtime.tensorrt.builder import BatchRange, BuildSettings, BuiltEngine, build_engine
@@ -29,7 +27,7 @@ from runtime.tensorrt.plan import (
     sidecar_path,
     write_engine,
 )
-from tests.conftest import Cli
+from tests.conftest import Bundles, Cli
 from tests.fake_tensorrt import FakeTensorRT
 
 tensorrt_rtx = pytest.importorskip("tensorrt_rtx")  # not made for every platform
@@ -43,27 +41,8 @@ def rtx() -> Library:
 
 
 @pytest.fixture(scope="module")
-def bundles(
-    small_model: DCCNet, pictures: list[Path], tmp_path_factory: pytest.TempPathFactory
-) -> dict[tuple[str, str], Bundle]:
-    """By precision and lowering."""
-    folder = tmp_path_factory.mktemp("bundles")
-    return {
-        (dtype, lowering): export_bundle(
-            small_model,
-            folder / f"{dtype}-{lowering}",
-            pictures[:2],
-            conv4d=lowering,
-            half=dtype == "float16",
-        )
-        for dtype in ("float32", "float16")
-        for lowering in ("stack", "spectral", "spectral3")
-    }
-
-
-@pytest.fixture(scope="module")
-def half(bundles: dict[tuple[str, str], Bundle]) -> Bundle:
-    return bundles["float16", "spectral"]
+def half(bundles: Bundles) -> Bundle:
+    return bundles("float16", "spectral")
 
 
 @pytest.fixture(scope="module")
@@ -87,11 +66,11 @@ def plan(built: BuiltEngine, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("lowering", ["stack", "spectral", "spectral3"])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_both_graphs_compile_for_every_gpu_generation_with_a_dynamic_batch(
-    dtype: str, lowering: str, bundles: dict[tuple[str, str], Bundle], rtx: Library
+    dtype: str, lowering: str, bundles: Bundles, rtx: Library
 ) -> None:
     targets = ("sm75", *TARGETS) if dtype == "float16" else TARGETS  # Turing has no float32 products
     settings = BuildSettings(batch=ALL_BATCHES, targets=targets)
-    for engine in build_engines(bundles[dtype, lowering], rtx, settings):
+    for engine in build_engines(bundles(dtype, lowering), rtx, settings):
         record = engine.record
         assert record.precision == dtype
         # Every convolution and matrix product that pictures reach, not most of them.
@@ -103,10 +82,10 @@ def test_both_graphs_compile_for_every_gpu_generation_with_a_dynamic_batch(
         assert record.build_seconds > 0
 
 
-def test_half_engines_need_half_of_the_memory(bundles: dict[tuple[str, str], Bundle], rtx: Library) -> None:
+def test_half_engines_need_half_of_the_memory(bundles: Bundles, rtx: Library) -> None:
     settings = BuildSettings(batch=ALL_BATCHES, targets=("sm86",))
     whole, halved = (
-        compile_graph(rtx, bundles[dtype, "stack"], "encoder", settings).record
+        compile_graph(rtx, bundles(dtype, "stack"), "encoder", settings).record
         for dtype in ("float32", "float16")
     )
     assert whole.weight_bytes is not None and halved.weight_bytes is not None
@@ -122,11 +101,9 @@ def test_layer_table_follows_what_depends_on_weights_alone(built: BuiltEngine) -
     assert all(layer.onnx_nodes for layer in convolutions)
 
 
-def test_float32_engine_of_a_half_bundle_is_an_error(
-    rtx: Library, bundles: dict[tuple[str, str], Bundle]
-) -> None:
+def test_float32_engine_of_a_half_bundle_is_an_error(rtx: Library, bundles: Bundles) -> None:
     """The best-known bug of other exporters: what is called FP16 and runs in FP32."""
-    bundle = bundles["float32", "stack"]
+    bundle = bundles("float32", "stack")
     claimed = dataclasses.replace(bundle.manifest.graphs["encoder"], precision="float16")
     with pytest.raises(NotVerifiedError, match=r"is float16 and the engine .* computes in float32"):
         build_engine(
@@ -407,6 +384,17 @@ def test_timing_cache_survives_a_failed_build(
     with pytest.raises(EngineError):
         compile_graph(classic, half, "encoder", BuildSettings(timing_cache=cache))
     assert cache.read_text() == "mine"
+
+
+def test_timing_cache_of_another_gpu_is_left_alone(
+    classic: Library, fake: FakeTensorRT, half: Bundle, tmp_path: Path
+) -> None:
+    cache = tmp_path / "timing.cache"
+    cache.write_text("of another GPU")
+    fake.fail = {"set_timing_cache"}
+    with pytest.raises(EngineError, match=r"not a timing cache of this GPU.*name another file"):
+        compile_graph(classic, half, "encoder", BuildSettings(timing_cache=cache))
+    assert cache.read_text() == "of another GPU"
 
 
 # Reading reports --------------------------------------------------------------------------------

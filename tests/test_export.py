@@ -26,7 +26,7 @@ from runtime.correspondences import Correspondences
 from runtime.errors import BundleError, EngineError, ImageError, UsageError
 from runtime.images import Image
 from runtime.matcher import Matcher
-from tests.conftest import SMALL, Cli, build
+from tests.conftest import SMALL, Bundles, Cli, build
 from tests.test_core import ABLATIONS
 
 
@@ -58,14 +58,9 @@ def test_every_ablation_exports(
 
 @pytest.mark.parametrize("lowering", ["spectral", "spectral3"])
 def test_every_lowering_exports_and_runs_any_batch(
-    lowering: str,
-    bundle: Bundle,
-    small_model: DCCNet,
-    tmp_path: Path,
-    pictures: list[Path],
-    photos: list[Image],
+    lowering: str, bundle: Bundle, bundles: Bundles, photos: list[Image]
 ) -> None:
-    exported = export_bundle(small_model, tmp_path / lowering, pictures[:2], conv4d=lowering)
+    exported = bundles("float32", lowering)
     assert exported.manifest.verified and exported.manifest.conv4d == Conv4dChoice(lowering)
     a, b = photos[:2]
     same(Matcher.open(exported).match(a, b), Matcher.open(bundle).match(a, b))
@@ -102,11 +97,11 @@ def test_auto_keeps_the_fastest_lowering_and_what_it_measured(
 
 
 def test_kernels_are_transformed_once_and_the_file_holds_them_untransformed(
-    small_model: DCCNet, tmp_path: Path, pictures: list[Path]
+    small_model: DCCNet, bundles: Bundles
 ) -> None:
     sizes, convolutions = {}, {}
     for name in ("stack", "spectral"):
-        bundle = export_bundle(small_model, tmp_path / name, pictures[:2], conv4d=name)
+        bundle = bundles("float32", name)
         sizes[name] = sum(file.stat().st_size for file in bundle.path.iterdir())
         model = onnx.load(bundle.graph_path("matcher"))
         convolutions[name] = [node for node in model.graph.node if node.op_type == "Conv"]
@@ -298,31 +293,6 @@ def test_matcher_graph_is_the_model(small_model: DCCNet) -> None:
         outputs, expected = graph(a, b), small_model.match(a, b).scores
     assert len(outputs) == len(graph.output_names) == 6
     torch.testing.assert_close(outputs[4], expected.on_a)
-
-
-@pytest.mark.parametrize("lowering", LOWERINGS)
-def test_tensorrt_rtx_compiles_both_graphs_with_a_dynamic_batch(
-    lowering: str, small_model: DCCNet, tmp_path: Path, pictures: list[Path]
-) -> None:
-    """Ahead of time, on the CPU: proves that the operators, types and ranks suit TensorRT."""
-    bundle = export_bundle(small_model, tmp_path / lowering, pictures[:2], conv4d=lowering)
-    trt = pytest.importorskip("tensorrt_rtx")  # not made for every platform
-
-    logger = trt.Logger(trt.Logger.ERROR)
-    for name, graph in bundle.manifest.graphs.items():
-        builder = trt.Builder(logger)
-        network = builder.create_network(0)
-        parser = trt.OnnxParser(network, logger)
-        assert parser.parse_from_file(str(bundle.graph_path(name))), parser.get_error(0).desc()
-        config = builder.create_builder_config()
-        config.num_compute_capabilities = 1
-        config.set_compute_capability(trt.ComputeCapability.SM86, 0)
-        profile = builder.create_optimization_profile()
-        for spec in graph.inputs:
-            profile.set_shape(spec.name, *([batch, *spec.shape[1:]] for batch in (1, 1, 8)))
-        config.add_optimization_profile(profile)
-        plan = builder.build_serialized_network(network, config)
-        assert plan is not None and plan.nbytes > 10_000
 
 
 # Bundles that went wrong on the way ------------------------------------------------------------

@@ -5,19 +5,15 @@ The suite itself is tried on an emulation by tests/test_gpu_backend.py.
 
 from __future__ import annotations
 
-import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dccnet.model import DCCNet
-from export.build import export_bundle
 from export.verify import CRITERIA, lead
-from runtime.bundle import Bundle
 from runtime.correspondences import Correspondences
 from runtime.cuda import BINDINGS, CudaPythonDevice, Device, cuda_problem, open_device
 from runtime.errors import EngineError
@@ -27,8 +23,7 @@ from runtime.matcher import Matcher
 from runtime.tensorrt.backend import TensorRTBackend, settings_for
 from runtime.tensorrt.bundled import build_engines
 from runtime.tensorrt.library import Library, load_library
-from tests.conftest import SMALL, build
-from tests.test_half import decisive
+from tests.conftest import Bundles
 
 pytestmark = pytest.mark.gpu
 PRECISIONS = ("float32", "float16")
@@ -44,28 +39,7 @@ def device() -> Device:
 
 
 @pytest.fixture(scope="module")
-def network() -> DCCNet:
-    return decisive(build(SMALL))
-
-
-@pytest.fixture(scope="module")
-def bundles(
-    device: Device, network: DCCNet, pictures: list[Path], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str, str], Bundle]:
-    """By precision and lowering."""
-    folder = tmp_path_factory.mktemp("bundles")
-
-    @functools.cache
-    def bundle(precision: str, lowering: str) -> Bundle:
-        path = folder / f"{precision}-{lowering}"
-        half = precision == "float16"
-        return export_bundle(network, path, pictures, heatmaps=True, conv4d=lowering, half=half)
-
-    return bundle
-
-
-@pytest.fixture(scope="module")
-def truth(bundles: Callable[[str, str], Bundle], photos: list[Image]) -> list[Correspondences]:
+def truth(device: Device, bundles: Bundles, photos: list[Image]) -> list[Correspondences]:
     """In float32, by ONNX Runtime on the CPU."""
     matcher = Matcher.open(bundles("float32", "stack"), device="cpu")
     return [matcher.match(photos[0], photo) for photo in photos[1:]]
@@ -85,7 +59,7 @@ def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def matcher(bundles: Callable[[str, str], Bundle], device: Device, own_cache: None) -> Iterator[Matcher]:
+def matcher(bundles: Bundles, device: Device, own_cache: None) -> Iterator[Matcher]:
     opened = Matcher.open(bundles("float16", "spectral"), backend="tensorrt")
     yield opened
     opened.backend.close()
@@ -105,7 +79,7 @@ def agrees(found: Correspondences, true: Correspondences, precision: str) -> Non
 def test_engine_agrees_with_onnx_runtime(
     precision: str,
     lowering: str,
-    bundles: Callable[[str, str], Bundle],
+    bundles: Bundles,
     library: Library,
     device: Device,
     photos: list[Image],
@@ -178,7 +152,7 @@ def test_frames_of_pytorch(matcher: Matcher, photos: list[Image]) -> None:
 
 
 def test_through_pycuda(
-    bundles: Callable[[str, str], Bundle],
+    bundles: Bundles,
     device: Device,
     own_cache: None,
     photos: list[Image],
@@ -194,7 +168,7 @@ def test_through_pycuda(
 
 
 def test_cuda_provider_of_onnx_runtime(
-    bundles: Callable[[str, str], Bundle],
+    bundles: Bundles,
     device: Device,
     photos: list[Image],
     truth: list[Correspondences],

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import inspect
 import json
-import re
 import runpy
 import shutil
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -36,7 +34,8 @@ from runtime.tensorrt.builder import BatchRange, BuildSettings
 from runtime.tensorrt.bundled import add_engines, build_engines
 from runtime.tensorrt.library import load_library
 from runtime.tensorrt.plan import sidecar_path
-from tests.conftest import Cli
+from tests import test_gpu
+from tests.conftest import Bundles, Cli
 from tests.emulation import CUDA, Machine, emulated
 from tests.fake_cuda import CODES, FakeCuda, Properties, real
 from tests.tensorrt_api import signatures
@@ -597,22 +596,18 @@ def test_pycuda_does_where_it_alone_is_installed(
 # What is given to those who have a GPU ------------------------------------------------------------
 
 
-def test_gpu_suite_itself_runs(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "tests.emulation",
-        "-m",
-        "gpu",
-        "-k",
-        "not stack and not spectral3",
-    ]
-    result = subprocess.run([*command, "tests/test_gpu.py"], capture_output=True, text=True)
-    assert result.returncode == 0, result.stdout
-    # Skipped: what needs TensorRT-RTX, PyTorch or ONNX Runtime on a real GPU, and PyCUDA.
-    assert re.search(r"\b4 passed, 5 skipped", result.stdout), result.stdout
+def test_gpu_suite_itself_runs(
+    machine: Machine, bundles: Bundles, photos: list[Image], expected: list[Correspondences]
+) -> None:
+    """But for what needs PyTorch, PyCUDA or ONNX Runtime on a real GPU."""
+    device, library = open_device(0), load_library(machine.tensorrt.module.__name__)
+    for precision in ("float32", "float16"):
+        test_gpu.test_engine_agrees_with_onnx_runtime(
+            precision, "spectral", bundles, library, device, photos, expected[1:]
+        )
+    matcher = Matcher.open(bundles("float16", "spectral"), backend="tensorrt")
+    test_gpu.test_every_thread_gets_its_own_answer(matcher, photos)
+    test_gpu.test_frame_on_the_gpu_and_a_stream_of_the_caller(matcher, device, photos)
 
 
 def test_gpu_benchmark_itself_runs(

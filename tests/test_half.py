@@ -32,30 +32,12 @@ from export.verify import CRITERIA, lead
 from runtime.bundle import Bundle
 from runtime.images import Image
 from runtime.matcher import Matcher
-from tests.conftest import SMALL, Cli, build
-
-
-def decisive(model: DCCNet) -> DCCNet:
-    """With features and scores that differ from cell to cell, as training makes them."""
-    load_backbone_weights(model.backbone, model.config.backbone, "random")
-    with torch.no_grad():
-        for layer in model.consensus.layers:
-            layer.weight *= 3
-            layer.bias.zero_()
-    return model
+from tests.conftest import SMALL, Bundles, Cli, build, decisive
 
 
 @pytest.fixture(scope="module")
-def decisive_model() -> DCCNet:
-    return decisive(build(SMALL))
-
-
-@pytest.fixture(scope="module")
-def half_bundle(
-    decisive_model: DCCNet, pictures: list[Path], tmp_path_factory: pytest.TempPathFactory
-) -> Bundle:
-    path = tmp_path_factory.mktemp("half") / "bundle"
-    return export_bundle(decisive_model, path, pictures, half=True, conv4d="spectral")
+def half_bundle(bundles: Bundles) -> Bundle:
+    return bundles("float16", "spectral")
 
 
 # The network ------------------------------------------------------------------------------------
@@ -114,20 +96,20 @@ def test_untrained_backbones_stay_within_the_magnitudes_of_trained_ones() -> Non
     assert not any(m.training for m in backbone.modules())
 
 
-def test_half_network_is_a_copy(decisive_model: DCCNet) -> None:
-    half = decisive_model.in_half()
-    assert decisive_model.feature_dtype == torch.float32 and half.feature_dtype == torch.float16
-    assert {p.dtype for p in decisive_model.parameters()} == {torch.float32}
+def test_half_network_is_a_copy(small_model: DCCNet) -> None:
+    half = small_model.in_half()
+    assert small_model.feature_dtype == torch.float32 and half.feature_dtype == torch.float16
+    assert {p.dtype for p in small_model.parameters()} == {torch.float32}
     assert {p.dtype for p in half.parameters()} == {torch.float16}
 
 
 @pytest.mark.parametrize("lowering", LOWERINGS)
 def test_half_network_matches_as_the_whole_one(
-    lowering: str, decisive_model: DCCNet, photos: list[Image]
+    lowering: str, small_model: DCCNet, photos: list[Image]
 ) -> None:
-    half = decisive_model.in_half()
+    half = small_model.in_half()
     half.lower(LOWERINGS[lowering])
-    true = TorchMatcher(decisive_model).match(*photos[:2], heatmaps=True)
+    true = TorchMatcher(small_model).match(*photos[:2], heatmaps=True)
     found = TorchMatcher(half).match(*photos[:2])
     assert true.heatmap_a is not None
     counts = lead(true.heatmap_a) >= 0.01
@@ -189,9 +171,9 @@ def test_half_bundle_is_verified_by_agreement_and_by_range(half_bundle: Bundle) 
 
 
 def test_half_bundle_runs_on_the_cpu_and_is_half_as_large(
-    half_bundle: Bundle, decisive_model: DCCNet, tmp_path: Path, pictures: list[Path], photos: list[Image]
+    half_bundle: Bundle, bundles: Bundles, photos: list[Image]
 ) -> None:
-    whole = export_bundle(decisive_model, tmp_path / "whole", pictures[:2], conv4d="spectral")
+    whole = bundles("float32", "spectral")
     half_size, whole_size = (b.graph_path("encoder").stat().st_size for b in (half_bundle, whole))
     assert half_size <= 0.55 * whole_size
     a, b = Matcher.open(half_bundle), Matcher.open(whole)

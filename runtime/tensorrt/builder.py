@@ -5,9 +5,10 @@ Since TensorRT 11 the graph's types are the engine's types: half precision is in
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,24 +228,23 @@ def _monitor(trt: Any, on_phase: Callable[[str], None], cancelled: list[bool]) -
     return Monitor()
 
 
-class _timing_cache:  # noqa: N801  (a context manager in the manner of contextlib's)
-    """Reads a timing cache into a build, and writes it back with what others added meanwhile."""
-
-    def __init__(self, config: Any, path: Path | None) -> None:
-        self._config, self._path = config, path
-
-    def __enter__(self) -> None:
-        if self._path is not None:
-            cache = self._config.create_timing_cache(_content(self._path))
-            self._config.set_timing_cache(cache, False)
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._path is None or kind is not None:
-            return
-        cache = self._config.get_timing_cache()
-        cache.combine(self._config.create_timing_cache(_content(self._path)), True)
-        with atomic_path(self._path) as temporary:
-            temporary.write_bytes(bytes(cache.serialize()))
+@contextlib.contextmanager
+def _timing_cache(config: Any, path: Path | None) -> Iterator[None]:
+    """Read a timing cache into a build, and write it back with what others added meanwhile."""
+    if path is None:
+        yield
+        return
+    cache = config.create_timing_cache(_content(path))
+    if cache is None or not config.set_timing_cache(cache, False):
+        raise EngineError(
+            f"{path} is not a timing cache of this GPU and version of TensorRT: name another file with "
+            "--timing-cache"
+        )
+    yield
+    cache = config.get_timing_cache()
+    cache.combine(config.create_timing_cache(_content(path)), True)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(bytes(cache.serialize()))
 
 
 def _content(path: Path) -> bytes:

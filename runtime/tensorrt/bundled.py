@@ -21,7 +21,8 @@ def build_engines(
 ) -> list[BuiltEngine]:
     """Compile every graph of the bundle; nothing is written.
 
-    ``on_step`` is told once for each graph, ``on_phase`` what the library says that it does. Raises as :func:`~runtime.tensorrt.builder.build_engine`.
+    ``on_step`` is told once for each graph, ``on_phase`` what the library says that it does. Raises
+    as :func:`~runtime.tensorrt.builder.build_engine`.
     """
     engines = []
     for name, graph in bundle.manifest.graphs.items():
