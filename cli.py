@@ -18,6 +18,8 @@ COMMANDS = {
     "export": ("export.commands", "export_command", "Turn a network into a bundle of ONNX graphs."),
     "build": ("runtime.commands", "build", "Compile a bundle to TensorRT engines."),
     "info": ("diagnostics.info_command", "info", "Say what a bundle, engine, graph or checkpoint is."),
+    "eval": ("evaluation.commands", "eval_command", "Score a network on a benchmark, in any backend."),
+    "data": ("evaluation.data_commands", "data", "Check or fetch a benchmark's files."),
     "match": ("runtime.commands", "match", "Find correspondences in pictures or a video."),
 }
 
