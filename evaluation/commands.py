@@ -139,9 +139,12 @@ def eval_command(
         return
     from rich.console import Console
 
-    from evaluation.tables import tables
+    from evaluation.tables import WIDTH, tables
 
-    Console(highlight=False).print(tables(summaries))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH
+    console.print(tables(summaries))
 
 
 def _evaluate(

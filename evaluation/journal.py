@@ -70,7 +70,8 @@ class Journal:
             self._check(json.loads(first))
             for line in lines:
                 values = json.loads(line)
-                self.outcomes[values.pop("case")] = _outcome(values)
+                number = values.pop("case")
+                self.outcomes[number] = _outcome(values)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise DccError(f"{self._path} is damaged ({error}): begin again with --restart") from error
 

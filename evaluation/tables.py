@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Group
 from rich.table import Table
@@ -12,6 +13,8 @@ from evaluation.published import PUBLISHED
 from evaluation.summary import Summary, class_alpha, published_by_class
 
 MOST_CLASSES = 40
+WIDTH = 120
+"""Characters, where no terminal says how many there are."""
 
 
 def tables(summaries: Sequence[Summary]) -> Group:
@@ -27,20 +30,18 @@ def tables(summaries: Sequence[Summary]) -> Group:
 def _overall(summaries: Sequence[Summary]) -> Table:
     first = summaries[0]
     counts = f"{first.overall.pairs} pairs, {first.overall.points} {first.point_name}"
-    table = Table(title=f"{first.title}: {counts}, PCK in %", title_justify="left")
+    table = Table(title=f"{first.title}: {counts}, PCK in %, {first.headline_is}", title_justify="left")
     table.add_column("method")
     table.add_column("run by")
     for alpha in first.alphas:
-        table.add_column(f"@{alpha:g}\n{first.headline_is}", justify="right")
-    for alpha in first.alphas:
-        table.add_column(f"@{alpha:g}\nper point", justify="right")
+        table.add_column(f"@{alpha:g}", justify="right")
     for row in PUBLISHED.get(first.benchmark, ()):
         scores = [_percent(row.scores.get(alpha)) for alpha in first.alphas]
         table.add_row(row.method, "published", *scores, style="dim")
     table.add_section()
     for summary in summaries:
-        scores = [_percent(score) for score in (*summary.headline, *summary.overall.per_point)]
-        table.add_row(summary.model, summary.backend, *scores, style="bold")
+        table.add_row(label(summary), summary.backend, *map(_percent, summary.headline), style="bold")
+        table.add_row("  per point", "", *map(_percent, summary.overall.per_point))
     return table
 
 
@@ -52,7 +53,7 @@ def _by_class(summaries: Sequence[Summary]) -> Table:
     table.add_column("class")
     table.add_column("pairs", justify="right")
     for summary in summaries:
-        table.add_column(summary.model if len(summaries) > 1 else "this", justify="right", style="bold")
+        table.add_column(label(summary), justify="right", style="bold")
     for row in published:
         table.add_column(f"{row.method}\npublished", justify="right", style="dim")
     index = first.alphas.index(alpha)
@@ -61,6 +62,11 @@ def _by_class(summaries: Sequence[Summary]) -> Table:
         theirs = [_percent(row.classes.get(name)) for row in published]
         table.add_row(name, str(scores.pairs), *ours, *theirs)
     return table
+
+
+def label(summary: Summary) -> str:
+    """Enough of the path to tell models apart."""
+    return "/".join(Path(summary.model).parts[-2:])
 
 
 def _percent(score: float | None) -> str:

@@ -42,7 +42,9 @@ def pf_pascal(root: Path, rows: Sequence[str] | None = None, pairs: int = 3) -> 
     return path
 
 
-def pascal_row(a: int, b: int, category: int | str, points: str = "5;20;33.5,4;15;28,6;21;30,5;16;27") -> str:
+def pascal_row(
+    a: int, b: int, category: int | str, points: str = "5;20;33.5,4;15;28,6;21;30,5;16;27"
+) -> str:
     folder = "PF-dataset-PASCAL/JPEGImages"
     return f"{folder}/{a}.png,{folder}/{b}.png,{category},{points}"
 

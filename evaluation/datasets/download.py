@@ -16,7 +16,7 @@ ATTEMPTS = 5
 """In a row without a new byte."""
 PAUSE = 1.0  # seconds before the second attempt; doubles
 TIMEOUT = (15, 60)  # seconds: to connect, between two bytes
-BLOCK = 1 << 18
+BLOCK = 1 << 14  # bytes; what has come of a block is lost when the connection is
 
 OnBytes = Callable[[int, int | None], None]
 """Hears how many bytes are there, and of how many if the server said."""
