@@ -156,15 +156,20 @@ def _evaluate(
     from runtime.console import note, progress_bar, warn
 
     started = time.perf_counter()
-    with progress_bar() as progress:
-        task = progress.add_task(str(subject.path), total=len(benchmark.cases))
-        run = evaluate(
-            subject,
-            benchmark,
-            alphas,
-            on_pair=lambda done: progress.update(task, completed=done),
-            **options,
-        )
+    try:
+        with progress_bar() as progress:
+            task = progress.add_task(str(subject.path), total=len(benchmark.cases))
+            run = evaluate(
+                subject,
+                benchmark,
+                alphas,
+                on_pair=lambda done: progress.update(task, completed=done),
+                **options,
+            )
+    except KeyboardInterrupt:
+        if options["folder"] is not None:
+            note("stopped: the same command goes on from here")
+        raise
     seconds = time.perf_counter() - started
     scored = len(run.outcomes) - run.resumed
     if run.resumed:

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.benchmark import Benchmark
+from evaluation.pairs import Points
 from evaluation.scoring import HIT, MISS, Case, Outcome
 from runtime.images import Image
 
 # Okabe and Ito's bluish green and vermilion, which colour-blind people tell apart; shapes differ too.
 HIT_COLOUR, MISS_COLOUR = "#009e73", "#d55e00"
 _HIT_BGR, _MISS_BGR = (115, 158, 0), (0, 94, 213)
-_HEIGHT = 230  # of both pictures, in pixels of the drawing
+_HEIGHT, _WIDTH = 230, 320  # of each picture at most, in pixels of the drawing
 _GAP = 8
 _QUALITY = 80
 
@@ -25,40 +26,53 @@ def draw_pair(benchmark: Benchmark, case: Case, outcome: Outcome, alpha: float) 
     source, target = case.pair.source.load(), case.pair.target.load()
     if outcome.overlay:
         target = _tinted(target, outcome.overlay)
-    scales = [_HEIGHT / image.shape[0] for image in (source, target)]
-    widths = [max(round(image.shape[1] * s), 1) for image, s in zip((source, target), scales, strict=True)]
-    offset = widths[0] + _GAP
-    width = offset + widths[1]
+    left, right = _small(source), _small(target)
+    offset = left.shape[1] + _GAP
+    width, height = offset + right.shape[1], max(left.shape[0], right.shape[0])
     parts = [
-        f'<svg viewBox="0 0 {width} {_HEIGHT}" width="{width}" height="{_HEIGHT}">',
-        _embedded(source, 0, widths[0]),
-        _embedded(target, offset, widths[1]),
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}">',
+        _embedded(left, 0),
+        _embedded(right, offset),
     ]
     if not outcome.overlay:
         assert case.pair.source_points is not None and case.pair.target_points is not None
-        onto_source = benchmark.carried_to == "source"
-        in_source, in_target = case.pair.source_points * scales[0], case.pair.target_points * scales[1]
-        in_target += [offset, 0]
-        carried = np.array(outcome.carried) * scales[0 if onto_source else 1]
-        carried += [0 if onto_source else offset, 0]
-        asked, truth = (in_target, in_source) if onto_source else (in_source, in_target)
-        right = np.array(outcome.distances) <= alpha * outcome.length
+        in_source = _placed(case.pair.source_points, source, left, 0)
+        in_target = _placed(case.pair.target_points, target, right, offset)
+        carried = np.array(outcome.carried)
+        if benchmark.carried_to == "source":
+            asked, truth, carried = in_target, in_source, _placed(carried, source, left, 0)
+        else:
+            asked, truth, carried = in_source, in_target, _placed(carried, target, right, offset)
+        hits = np.array(outcome.distances) <= alpha * outcome.length
         parts += [_number(point, number) for number, point in enumerate(asked, start=1)]
         parts += [
             _answer(where, true, bool(hit), number)
-            for number, (where, true, hit) in enumerate(zip(carried, truth, right, strict=True), start=1)
+            for number, (where, true, hit) in enumerate(zip(carried, truth, hits, strict=True), start=1)
         ]
     parts.append("</svg>")
     return "".join(parts)
 
 
-def _embedded(image: Image, x: int, width: int) -> str:
-    shrink = image.shape[0] > _HEIGHT
-    size = (width, _HEIGHT)
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
-    data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
+def _small(image: Image) -> Image:
+    height, width = image.shape[:2]
+    scale = min(_HEIGHT / height, _WIDTH / width)
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
+
+
+def _placed(points: Points, image: Image, small: Image, offset: int) -> Points:
+    """Pixels of a picture -> places in the drawing; a pixel's centre is half a pixel from its edge."""
+    scale = np.array([small.shape[1] / image.shape[1], small.shape[0] / image.shape[0]])
+    placed: Points = (points + 0.5) * scale + [offset, 0]
+    return placed
+
+
+def _embedded(image: Image, x: int) -> str:
+    data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
     href = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
-    return f'<image x="{x}" width="{width}" height="{_HEIGHT}" href="{href}"/>'
+    height, width = image.shape[:2]
+    return f'<image x="{x}" width="{width}" height="{height}" href="{href}"/>'
 
 
 def _tinted(image: Image, overlay: str) -> Image:

@@ -33,7 +33,8 @@ svg .soft {{ fill: var(--soft); }}
 svg .bar {{ fill: var(--bar); }}
 svg .mark {{ stroke: var(--ink); stroke-width: 2; fill: none; }}
 .pairs {{ display: flex; flex-wrap: wrap; gap: 1rem; }}
-figure {{ margin: 0; }}
+figure {{ margin: 0; display: table; }}
+figcaption {{ display: table-caption; caption-side: bottom; }}
 figure svg {{ max-width: 100%; height: auto; border: 1px solid var(--line); }}
 .hit {{ color: {HIT_COLOUR}; }} .miss {{ color: {MISS_COLOUR}; }}
 """
