@@ -114,9 +114,10 @@ def eval_command(
     """
     from evaluation.benchmarks import load_benchmark
     from evaluation.results import to_dict
-    from evaluation.subjects import How, open_subject
+    from evaluation.subjects import open_subject
     from runtime.console import note
     from runtime.errors import UsageError
+    from runtime.selection import Choice
 
     if flow is not None and benchmark != "tss":
         raise UsageError("--flow goes with --benchmark tss")
@@ -128,7 +129,7 @@ def eval_command(
     note(f"protocol: {loaded.protocol}")
     summaries = []
     for model, folder in zip(models, folders, strict=True):
-        subject = open_subject(model, How(**how), note)
+        subject = open_subject(model, Choice(**how), note)
         note(f"{model}: running on {subject.backend}")
         options: dict[str, Any] = {"folder": folder, "restart": restart, "flow_folder": flow}
         options["budget"] = int(cache_gb * 2**30)

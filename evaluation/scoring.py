@@ -139,7 +139,7 @@ def _outcome(
         length,
         tuple(map(float, distances)),
         tuple((float(x), float(y)) for x, y in carried),
-        _outside(source, result.size_a) + _outside(target, result.size_b),
+        outside(source, result.size_a) + outside(target, result.size_b),
     )
 
 
@@ -156,7 +156,7 @@ def _keypoints(case: Case) -> tuple[Points, Points]:
     return source, target
 
 
-def _outside(points: Points, size: Size) -> int:
-    # Annotations are clicks: the outer edge of the border pixels still belongs to the picture.
+def outside(points: Points, size: Size) -> int:
+    """How many points ``(N, 2)`` lie outside of a picture of ``size``, by a pixel or more."""
     low, high = -1.0, np.array([size[1], size[0]], np.float64)
     return int(((points < low) | (points > high)).any(axis=1).sum())

@@ -16,21 +16,9 @@ from runtime.errors import DccError, EngineError, UsageError
 from runtime.files import sha256
 from runtime.images import Image
 from runtime.matcher import Matcher
-from runtime.selection import gpu_index
+from runtime.selection import Choice, gpu_index, open_backend
 
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
-BACKENDS = ("auto", "pytorch", "onnxruntime", "tensorrt")
-
-
-@dataclass(frozen=True, slots=True)
-class How:
-    """What to run a model with; the defaults leave it to the machine."""
-
-    backend: str = "auto"
-    device: str = "auto"
-    provider: str | None = None
-    threads: int = 0
-    trust_engine: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +36,7 @@ class Subject:
     """Of the features of one picture."""
 
 
-def open_subject(path: Path, how: How, on_note: Callable[[str], None] = lambda text: None) -> Subject:
+def open_subject(path: Path, how: Choice, on_note: Callable[[str], None] = lambda text: None) -> Subject:
     """Open a checkpoint (``.safetensors``), a bundle, or an engine that lies in its bundle.
 
     Raises :class:`DccError` for what is none of these, and :class:`UsageError` for a backend that does not
@@ -62,8 +50,7 @@ def open_subject(path: Path, how: How, on_note: Callable[[str], None] = lambda t
             )
         if how.backend not in ("auto", "tensorrt"):
             raise UsageError(f"an engine runs in TensorRT: leave --backend {how.backend} away")
-        how = How("tensorrt", how.device, how.provider, how.threads, how.trust_engine)
-        return _bundle(path.parent, how, on_note)
+        return _bundle(path.parent, how._replace(backend="tensorrt"), on_note)
     if path.is_dir():
         if how.backend == "pytorch":
             raise UsageError(
@@ -80,17 +67,9 @@ def open_subject(path: Path, how: How, on_note: Callable[[str], None] = lambda t
     return _checkpoint(path, how)
 
 
-def _bundle(path: Path, how: How, on_note: Callable[[str], None]) -> Subject:
+def _bundle(path: Path, how: Choice, on_note: Callable[[str], None]) -> Subject:
     bundle = Bundle.open(path)
-    matcher = Matcher.open(
-        bundle,
-        backend=how.backend,
-        device=how.device,
-        provider=how.provider,
-        threads=how.threads,
-        trust_engine=how.trust_engine,
-        on_note=on_note,
-    )
+    matcher = Matcher(bundle.manifest, open_backend(bundle, how, on_note))
     # The features stay where the backend has them; their size is known from the graph.
     nbytes = sum(
         np.dtype(spec.dtype).itemsize * math.prod(d for d in spec.shape if isinstance(d, int))
@@ -106,7 +85,7 @@ def _bundle(path: Path, how: How, on_note: Callable[[str], None]) -> Subject:
     )
 
 
-def _checkpoint(path: Path, how: How) -> Subject:
+def _checkpoint(path: Path, how: Choice) -> Subject:
     try:
         import torch
 

@@ -86,9 +86,9 @@ def test_palette_and_exif_rotated_pictures(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("category", ["0", "21", "cat", "1.5", "", "-1"])
-def test_a_class_out_of_range_names_the_line(tmp_path: Path, category: str) -> None:
+def test_a_class_out_of_range_names_the_pair(tmp_path: Path, category: str) -> None:
     path = tiny.pf_pascal(tmp_path, [tiny.pascal_row(0, 1, 1), tiny.pascal_row(1, 2, category)])
-    with pytest.raises(DataError, match=f"line 3: class must be 1 to 20, not '{category}'"):
+    with pytest.raises(DataError, match=f"pair 2: class must be 1 to 20, not '{category}'"):
         load_benchmark("pf-pascal", path)
     assert load_benchmark("pairs", path).cases[1].pair.category == category
 

@@ -328,6 +328,17 @@ def test_a_changed_archive_is_not_accepted(server: Server, tmp_path: Path) -> No
         fetch(source, tmp_path / "willow", server.url)
 
 
+def test_a_page_in_place_of_an_archive_is_forgotten(server: Server, tmp_path: Path) -> None:
+    source = willow_on(server, tmp_path)
+    archive = server.handler.files["PF-dataset.zip"]
+    server.handler.files["PF-dataset.zip"] = b"<html>we moved</html>"
+    with pytest.raises(DataError, match="neither a zip nor a tar"):
+        fetch(source, tmp_path / "willow", server.url)
+    server.handler.files["PF-dataset.zip"] = archive
+    fetch(source, tmp_path / "willow", server.url)
+    assert len(list((tmp_path / "willow" / "PF-dataset").rglob("*.png"))) == 3
+
+
 def test_check_finds_what_is_wrong(tmp_path: Path) -> None:
     source = Source("PF-PASCAL", "", (), pairs=3)
     path = tiny.pf_pascal(tmp_path)

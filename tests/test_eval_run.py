@@ -28,11 +28,12 @@ from evaluation.journal import JOURNAL, Journal
 from evaluation.pairs import Picture
 from evaluation.runner import evaluate
 from evaluation.scoring import Outcome
-from evaluation.subjects import How, Subject, open_subject
+from evaluation.subjects import Subject, open_subject
 from runtime.bundle import Bundle
 from runtime.correspondences import Correspondences
 from runtime.errors import DccError, UsageError
 from runtime.images import Image
+from runtime.selection import Choice
 from tests import tiny_benchmarks as tiny
 from tests.conftest import Cli
 from tests.test_correspondences import identity
@@ -218,11 +219,11 @@ def test_a_folder_for_each_of_several_models(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "how", "error", "message"),
     [
-        ("absent", How(), DccError, "does not exist"),
-        ("model.pth.tar", How(), UsageError, "dcc import"),
-        ("lonely.engine", How(), UsageError, "lies in no bundle"),
-        ("checkpoint", How(backend="onnxruntime"), UsageError, "export it for onnxruntime"),
-        ("bundle", How(backend="pytorch"), UsageError, "holds no PyTorch weights"),
+        ("absent", Choice(), DccError, "does not exist"),
+        ("model.pth.tar", Choice(), UsageError, "dcc import"),
+        ("lonely.engine", Choice(), UsageError, "lies in no bundle"),
+        ("checkpoint", Choice(backend="onnxruntime"), UsageError, "export it for onnxruntime"),
+        ("bundle", Choice(backend="pytorch"), UsageError, "holds no PyTorch weights"),
     ],
 )
 def test_models_that_cannot_be_opened(
@@ -230,7 +231,7 @@ def test_models_that_cannot_be_opened(
     bundle: Bundle,
     tmp_path: Path,
     name: str,
-    how: How,
+    how: Choice,
     error: type[DccError],
     message: str,
 ) -> None:

@@ -21,8 +21,8 @@ def pf_pascal(data: Path, root: Path | None = None) -> Benchmark:
     """The test list (or another in ``data``): SCNet's protocol, 1-based. Raises :class:`DataError`."""
     path, folder = locate(data, LISTS)
     pairs = []
-    for number, pair in enumerate(read_pairs(path, root or folder, one_based=True), start=2):
-        pairs.append(dataclasses.replace(pair, category=_class(pair, f"{path}, line {number}")))
+    for number, pair in enumerate(read_pairs(path, root or folder, one_based=True), start=1):
+        pairs.append(dataclasses.replace(pair, category=_class(pair, f"{path}, pair {number}")))
     return Benchmark(
         name="pf-pascal",
         title="PF-PASCAL",

@@ -12,7 +12,7 @@ from evaluation.benchmarks import load_benchmark
 from evaluation.datasets.fetch import ARCHIVES, read_record
 from evaluation.datasets.sources import Source
 from evaluation.pairs import Picture
-from evaluation.scoring import Case
+from evaluation.scoring import Case, outside
 from runtime.errors import DccError
 from runtime.files import sha256
 from runtime.geometry import Size
@@ -58,7 +58,7 @@ def check(
         except DccError as error:
             problems.append(str(error))
         on_picture()
-    outside = keypoints = 0
+    beyond = keypoints = 0
     classes: dict[str, int] = {}
     for case in benchmark.cases:
         classes[case.pair.category] = classes.get(case.pair.category, 0) + 1
@@ -68,15 +68,14 @@ def check(
             (case.pair.target, case.pair.target_points),
         ):
             if points is not None and picture.key in sizes:
-                height, width = sizes[picture.key]
                 keypoints += len(points)
-                outside += int(((points < -1) | (points > [width, height])).any(axis=1).sum())
+                beyond += outside(points, sizes[picture.key])
     by_area = sorted(sizes.values(), key=lambda size: (size[0] * size[1], size))
     return Check(
         len(benchmark.cases),
         len(pictures),
         keypoints,
-        outside,
+        beyond,
         by_area[0] if by_area else None,
         by_area[-1] if by_area else None,
         classes,

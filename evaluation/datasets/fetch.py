@@ -52,7 +52,13 @@ def fetch(
         _write_record(folder, record)
         if item.largest_unpacked:
             listener.on_start(f"unpacking {item.name}")
-            unpack(path, folder, item.largest_unpacked, listener.on_file)
+            try:
+                unpack(path, folder, item.largest_unpacked, listener.on_file)
+            except DataError:  # a server's page of apology must not become the hash to hold others against
+                path.unlink()
+                del record[item.name]
+                _write_record(folder, record)
+                raise
         record[item.name]["complete"] = True
         _write_record(folder, record)
 

@@ -31,6 +31,7 @@ _DAMAGED = (
     EOFError,
     RuntimeError,  # zipfile's word for an encrypted one
 )
+_SCRATCH = ".dcc-unpacking-"
 _LITTER = ("__MACOSX", ".DS_Store")
 
 
@@ -52,7 +53,9 @@ def unpack(
     damaged archive. An entry of the same name in ``folder`` is replaced.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".dcc-", dir=folder))
+    for left in folder.glob(f"{_SCRATCH}*"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=folder))
     try:
         _extract(archive, scratch, largest, on_file)
         for entry in sorted(scratch.iterdir()):
