@@ -19,7 +19,7 @@ def data() -> None:
     """Check or fetch the files of a published benchmark."""
 
 
-@data.command()
+@data.command(short_help="Verify a downloaded benchmark.")
 @click.argument("name", type=click.Choice(NAMES))
 @click.argument("folder", metavar="DIR|LIST", type=click.Path(path_type=Path))
 @click.option("--root", metavar="DIR", type=click.Path(path_type=Path), help="Folder of the list's paths.")
@@ -53,11 +53,12 @@ def check(name: str, folder: Path, root: Path | None, as_json: bool) -> None:
         console.print(f"problem: {problem}", style="red", markup=False)
     if result.problems:
         raise NotVerifiedError(
-            f"{len(result.problems)} problems in {folder}: its numbers would not be {SOURCES[name].title}'s"
+            f"{folder} is not {SOURCES[name].title} as published ({len(result.problems)} found wrong): "
+            "fetch it again, or take its numbers for what they are"
         )
 
 
-@data.command()
+@data.command(short_help="Download and unpack a benchmark.")
 @click.argument("name", type=click.Choice(NAMES))
 @click.option(
     "-o", "--output", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Folder to fill."

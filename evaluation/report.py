@@ -43,7 +43,7 @@ figure svg {{ max-width: 100%; height: auto; border: 1px solid var(--line); }}
 def html_report(benchmark: Benchmark, outcomes: Sequence[Outcome], summary: Summary) -> str:
     """Numbers, the chart by class, and the best and worst pairs. Reads the pictures of those pairs."""
     alpha = class_alpha(summary)
-    order = _by_quality(outcomes, summary.alphas.index(alpha))
+    order = _by_quality(outcomes, summary.alphas.index(_drawn_alpha(summary)))
     best, worst = order[:SHOWN], order[::-1][: min(SHOWN, max(len(order) - SHOWN, 0))]
     parts = [
         "<!doctype html>",
@@ -75,6 +75,11 @@ def _by_quality(outcomes: Sequence[Outcome], index: int) -> list[int]:
         return -outcome.hits[index] / outcome.count, distance, number
 
     return sorted(range(len(outcomes)), key=quality)
+
+
+def _drawn_alpha(summary: Summary) -> float:
+    # Of dense flow, only hits at the smallest threshold are kept as a picture.
+    return class_alpha(summary) if summary.point_name == "keypoints" else min(summary.alphas)
 
 
 def _numbers(summary: Summary) -> str:
@@ -135,8 +140,8 @@ def _drawings(
 ) -> str:
     if not numbers:
         return ""
-    index = summary.alphas.index(class_alpha(summary))
-    alpha = summary.alphas[index]
+    alpha = _drawn_alpha(summary)
+    index = summary.alphas.index(alpha)
     if benchmark.point_name == "keypoints":
         legend = (
             '<span class="hit">●</span> right, <span class="miss">✕</span> wrong, each joined to the truth '
