@@ -89,7 +89,8 @@ class Journal:
 def _change(key: str, found: Any, wanted: Any) -> str:
     if "sha256" in key:  # digests say nothing to people
         return f"another {key.removesuffix('_sha256')}"
-    return f"its {key} is {json.dumps(found)}, not {json.dumps(wanted)}"
+    was, asked = (json.dumps(value, ensure_ascii=False) for value in (found, wanted))
+    return f"its {key} is {was}, not {asked}"
 
 
 def _outcome(values: dict[str, Any]) -> Outcome:
@@ -106,7 +107,6 @@ def _lock(file: IO[bytes], path: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        file.close()
         raise DccError(
-            f"another evaluation is writing to {path.parent}: wait for it, or name another"
+            f"another evaluation is writing to {path.parent}: wait for it, or name another folder"
         ) from None

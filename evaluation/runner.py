@@ -13,7 +13,7 @@ from evaluation.journal import Identity, Journal
 from evaluation.scoring import Case, Outcome
 from evaluation.subjects import Subject
 from runtime.correspondences import Correspondences
-from runtime.errors import DccError
+from runtime.errors import DccError, UsageError
 from runtime.files import atomic_path
 from runtime.writers import encode_flo
 
@@ -47,6 +47,8 @@ def evaluate(
     ``flow_folder`` receives a dense flow for each pair, in the layout of TSS's kit. ``budget`` is bytes of
     features. ``on_pair`` hears how many are done. Raises :class:`DccError`.
     """
+    if flow_folder is not None:
+        _keep_the_truth(benchmark, flow_folder)
     with contextlib.ExitStack() as stack:
         journal = None
         done: dict[int, Outcome] = {}
@@ -90,6 +92,14 @@ def identity(subject: Subject, benchmark: Benchmark, alphas: Sequence[float]) ->
 
 def _pending(number: int, case: Case, done: dict[int, Outcome], flow_folder: Path | None) -> bool:
     return number not in done or (flow_folder is not None and not (flow_folder / case.flow_path).exists())
+
+
+def _keep_the_truth(benchmark: Benchmark, flow_folder: Path) -> None:
+    """Raises :class:`UsageError` where a flow would be written over a true one."""
+    for case in benchmark.cases:
+        written = (flow_folder / case.flow_path).resolve()
+        if written.parent == Path(case.pair.source.key).resolve().parent:
+            raise UsageError(f"--flow {flow_folder} would overwrite the true flows: name another folder")
 
 
 def _write_flow(path: Path, result: Correspondences) -> None:

@@ -201,6 +201,21 @@ def test_flows_in_the_layout_of_the_kit(tmp_path: Path) -> None:
     assert again.outcomes == run.outcomes
 
 
+def test_true_flows_are_not_overwritten(tmp_path: Path) -> None:
+    path = tiny.tss(tmp_path)
+    absolute = (
+        path.read_text().replace("TSS_CVPR2016", f"{tmp_path}/TSS_CVPR2016").replace("/a/", "/a/../a/")
+    )
+    subject = Subject(Path("m"), "d", "b", lambda image: 0, lambda a, b: identity(SIZE), lambda f: 1)
+    truth = next(tmp_path.rglob("flow1.flo")).read_bytes()
+    with pytest.raises(UsageError, match="overwrite the true flows"):
+        evaluate(subject, load_benchmark("tss", path), (0.05,), flow_folder=tmp_path)
+    path.write_text(absolute)
+    evaluate(subject, load_benchmark("tss", path), (0.05,), flow_folder=tmp_path / "flows")
+    assert len(list((tmp_path / "flows").rglob("flow1.flo"))) == 1
+    assert (tmp_path / "TSS_CVPR2016/FG3DCar/a/flow1.flo").read_bytes() == truth
+
+
 @pytest.mark.parametrize("text", ["", "x", "0", "-0.1", "0.1,,0.2", "nan", "inf"])
 def test_thresholds_that_are_none(text: str) -> None:
     with pytest.raises(UsageError, match="--alpha takes positive numbers"):

@@ -69,7 +69,9 @@ def _case(row: list[str], root: Path, number: int, where: str) -> Case:
         if not file.is_file():
             raise DataError(f"{where}: {file} does not exist; get the benchmark again (dcc data check tss)")
     pair = Pair(file_picture(source, bool(flip)), file_picture(target), GROUPS[group - 1])
-    relative = Path(row[0].strip().replace("\\", "/")).parent / flow.name
+    named = Path(row[0].strip().replace("\\", "/")).parent / flow.name
+    # Below the folder that flows are written to, whatever the list says.
+    relative = Path(*(part for part in named.parts if part not in ("..", named.anchor)))
     # A folder has a pair for either direction.
     name = f"{number - 1}: {relative.as_posix()}"
     return Case(name, pair, truth=partial(_truth, flow, mask), flow_path=relative.as_posix())
