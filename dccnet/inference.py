@@ -22,14 +22,15 @@ def to_tensor(frame: Image) -> Tensor:
 class TorchMatcher:
     """Matches pictures with a network in PyTorch, as :class:`runtime.Matcher` does with a bundle."""
 
-    def __init__(self, model: DCCNet) -> None:
-        self.model = model.eval()
+    def __init__(self, model: DCCNet, device: str = "cpu") -> None:
+        self.model = model.eval().to(device)
+        self.device = device
 
     @torch.no_grad()
     def encode(self, image: Image) -> tuple[Features, Size]:
         """A picture ``(H, W, 3)`` uint8 BGR of any size -> its features and (height, width)."""
         frame = resize_uint8(image, self.model.config.image_size)
-        return self.model.encode(to_tensor(frame)), (image.shape[0], image.shape[1])
+        return self.model.encode(to_tensor(frame).to(self.device)), (image.shape[0], image.shape[1])
 
     def match(self, a: Image, b: Image, *, heatmaps: bool = False) -> Correspondences:
         (features_a, size_a), (features_b, size_b) = self.encode(a), self.encode(b)

@@ -19,6 +19,11 @@ from runtime.images import Image, read_image
 
 TRAINING_COLUMNS = ("source_image", "target_image", "class", "flip")
 KEYPOINT_COLUMNS = ("source_image", "target_image", "class", "XA", "YA", "XB", "YB")
+PADDING = -1
+"""What the benchmarks fill missing coordinates with; any other number is a coordinate."""
+
+Points = NDArray[np.float64]
+"""``(N, 2)`` pixels (x, y), 0-based."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,16 +42,16 @@ class Pair:
     source: Picture
     target: Picture
     category: str
-    source_points: NDArray[np.float64] | None = None
-    """``(N, 2)`` pixels (x, y), 0-based; padding left out."""
-    target_points: NDArray[np.float64] | None = None
+    source_points: Points | None = None
+    """Padding left out."""
+    target_points: Points | None = None
 
 
 def read_pairs(
     path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None, *, one_based: bool = False
 ) -> list[Pair]:
     """Read a list with the columns ``source_image,target_image,class`` and either ``flip`` or
-    ``XA,YA,XB,YB`` (coordinates ``;``-separated, negative ones are padding).
+    ``XA,YA,XB,YB`` (coordinates ``;``-separated, −1 is padding).
 
     Paths are relative to ``root``, by default the list's folder. ``one_based`` says that coordinates
     count from 1, as in the published benchmarks. Raises :class:`DataError`, naming the line, for
@@ -54,13 +59,7 @@ def read_pairs(
     """
     path = Path(path)
     root = path.parent if root is None else Path(root)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"the pair list {path} does not exist") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"the pair list {path} cannot be read as text: {error}") from error
-    rows = csv.DictReader(io.StringIO(text, newline=""))
+    rows = csv.DictReader(io.StringIO(read_list(path), newline=""))
     columns = rows.fieldnames or []
     if not (set(KEYPOINT_COLUMNS) <= set(columns) or set(TRAINING_COLUMNS) <= set(columns)):
         raise DataError(
@@ -76,28 +75,52 @@ def read_pairs(
     return pairs
 
 
+def read_list(path: Path) -> str:
+    """The text of a list, without a byte-order mark. Raises :class:`DataError`."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"the pair list {path} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"the pair list {path} cannot be read as text: {error}") from error
+
+
 def _pair(row: dict[str, str], root: Path, origin: float, where: str) -> Pair:
     if None in row.values() or None in row:
         raise DataError(f"{where}: the number of columns differs from the header's")
-    source, target = root / row["source_image"], root / row["target_image"]
-    for picture in (source, target):
-        if not picture.is_file():
-            raise DataError(f"{where}: {picture} does not exist; give the pictures' folder with --root")
+    source, target = (find_picture(root, row[name], where) for name in ("source_image", "target_image"))
     if "XA" not in row:
         if row["flip"].strip() not in ("0", "1"):
             raise DataError(f"{where}: flip must be 0 or 1, not '{row['flip']}'")
         flip = row["flip"].strip() == "1"
         return Pair(file_picture(source, flip), file_picture(target, flip), row["class"])
-    columns = [_coordinates(row[name], name, where) for name in ("XA", "YA", "XB", "YB")]
+    columns = [coordinates(row[name].split(";"), name, where) for name in ("XA", "YA", "XB", "YB")]
     if len({len(column) for column in columns}) != 1:
         raise DataError(f"{where}: XA, YA, XB and YB hold different numbers of coordinates")
+    source_points, target_points = keypoints(columns, origin, where)
+    return Pair(file_picture(source), file_picture(target), row["class"], source_points, target_points)
+
+
+def keypoints(columns: list[NDArray[np.float64]], origin: float, where: str) -> tuple[Points, Points]:
+    """XA, YA, XB, YB of one length -> points of both pictures, 0-based, without padding.
+
+    Raises :class:`DataError` where none are left.
+    """
     points = np.stack(columns)
-    points = points[:, (points >= 0).all(axis=0)]  # the benchmarks pad with -1
+    points = points[:, (points != PADDING).all(axis=0)]
     if points.shape[1] == 0:
         raise DataError(f"{where}: there are no keypoints")
-    points -= origin
-    source_points, target_points = points[:2].T.copy(), points[2:].T.copy()
-    return Pair(file_picture(source), file_picture(target), row["class"], source_points, target_points)
+    points = points - origin
+    return points[:2].T.copy(), points[2:].T.copy()
+
+
+def find_picture(root: Path, name: str, where: str) -> Path:
+    """The file that a list names, whatever the case of its suffix. Raises :class:`DataError`."""
+    path = root / name.strip().replace("\\", "/")
+    for candidate in (path, path.with_suffix(path.suffix.lower()), path.with_suffix(path.suffix.upper())):
+        if candidate.is_file():
+            return candidate
+    raise DataError(f"{where}: {path} does not exist; give the pictures' folder with --root")
 
 
 def file_picture(path: Path, flip: bool = False) -> Picture:
@@ -111,11 +134,12 @@ def _read_mirrored(path: Path) -> Image:
     return np.ascontiguousarray(read_image(path)[:, ::-1])
 
 
-def _coordinates(text: str, name: str, where: str) -> NDArray[np.float64]:
+def coordinates(texts: list[str], name: str, where: str) -> NDArray[np.float64]:
+    """Numbers from text. Raises :class:`DataError` for anything else, and for NaN and infinity."""
     try:
-        values = [float(v) for v in text.split(";")]
+        values = [float(v) for v in texts]
         if not all(map(math.isfinite, values)):
             raise ValueError
     except ValueError:
-        raise DataError(f"{where}: {name} holds something else than numbers: '{text}'") from None
+        raise DataError(f"{where}: {name} holds something else than numbers: '{';'.join(texts)}'") from None
     return np.array(values)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.pairs import Pair
+from evaluation.pairs import Pair, Points
 from runtime.correspondences import Correspondences
 from runtime.geometry import Size
 
@@ -24,29 +25,46 @@ DESCRIPTIONS: dict[Protocol, str] = {
 SCNET_SIDE = 224
 
 
-def pair_pck(
-    warped: NDArray[np.float64],
-    truth: NDArray[np.float64],
-    size: Size,
-    alpha: float,
-    protocol: Protocol,
-) -> float:
+def carry_keypoints(result: Correspondences, points: Points, protocol: Protocol) -> Points:
+    """Target (B) keypoints -> their places in the source (A), pixels of the pictures.
+
+    As the released evaluation does it: for ``scnet`` the *1-based* coordinates are scaled by 224 / side
+    before they are looked up, which places them up to a pixel away from where they lie in the picture.
+    """
+    if protocol != "scnet":
+        return result.transfer(points, from_="b")
+    square = (SCNET_SIDE, SCNET_SIDE)
+    scaled = (points + 1) * _scale(result.size_b) - 1
+    carried = dataclasses.replace(result, size_a=square, size_b=square).transfer(scaled, from_="b")
+    back: Points = (carried + 1) / _scale(result.size_a) - 1
+    return back
+
+
+def keypoint_distances(
+    carried: Points, truth: Points, size: Size, protocol: Protocol
+) -> NDArray[np.float64]:
+    """``(N,)`` distances in the protocol's pixels, of points ``(N, 2)`` in a source of ``size``."""
+    scale = _scale(size) if protocol == "scnet" else np.ones(2)
+    distances: NDArray[np.float64] = np.linalg.norm((carried - truth) * scale, axis=1)
+    return distances
+
+
+def threshold_length(truth: Points, size: Size, protocol: Protocol) -> float:
+    """What α is multiplied with, in the protocol's pixels."""
+    if protocol == "scnet":
+        return float(SCNET_SIDE)
+    return float(max(size)) if protocol == "img" else float(np.ptp(truth, axis=0).max())
+
+
+def pair_pck(carried: Points, truth: Points, size: Size, alpha: float, protocol: Protocol) -> float:
     """Share in [0, 1] of the points ``(N, 2)`` that lie within the protocol's threshold of ``truth``.
 
     Pixels of the source picture, whose ``size`` is (height, width). Raises ``ValueError`` for no points.
     """
     if len(truth) == 0:
         raise ValueError("PCK of no keypoints is undefined")
-    scale = np.ones(2)
-    if protocol == "scnet":
-        scale = SCNET_SIDE / np.array([size[1], size[0]])
-        length = float(SCNET_SIDE)
-    elif protocol == "img":
-        length = float(max(size))
-    else:
-        length = float(np.ptp(truth, axis=0).max())
-    distance = np.linalg.norm((warped - truth) * scale, axis=1)
-    return float(np.mean(distance <= alpha * length))
+    length = threshold_length(truth, size, protocol)
+    return float(np.mean(keypoint_distances(carried, truth, size, protocol) <= alpha * length))
 
 
 def mean_pck(
@@ -61,6 +79,10 @@ def mean_pck(
         if pair.source_points is None or pair.target_points is None:
             raise ValueError(f"the pair {pair.source.key}, {pair.target.key} has no keypoints")
         result = match(pair)
-        warped = result.transfer(pair.target_points, from_="b")
-        scores.append(pair_pck(warped, pair.source_points, result.size_a, alpha, protocol))
+        carried = carry_keypoints(result, pair.target_points, protocol)
+        scores.append(pair_pck(carried, pair.source_points, result.size_a, alpha, protocol))
     return 100 * float(np.mean(scores))
+
+
+def _scale(size: Size) -> NDArray[np.float64]:
+    return SCNET_SIDE / np.array([size[1], size[0]], np.float64)

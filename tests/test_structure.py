@@ -23,7 +23,7 @@ ROOMS = {
 FORBIDDEN = {
     "runtime": {"torch", "torchvision", "onnx", "safetensors"},
     "dccnet": {"onnx", "onnxruntime", "click", "rich", "cv2"},
-    "evaluation": {"onnx", "onnxruntime", "click"},
+    "evaluation": {"onnx", "onnxruntime"},
     "training": {"onnx", "onnxruntime"},
 }
 

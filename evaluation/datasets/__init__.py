@@ -1,0 +1,1 @@
+"""Getting the benchmarks' files and telling whether they are all there."""
