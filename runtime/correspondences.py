@@ -15,6 +15,7 @@ from runtime.drawing import draw_matches
 from runtime.geometry import Size
 from runtime.images import Image
 from runtime.matches import PointMatches
+from runtime.score_maps import ScoreMaps
 
 Side = Literal["a", "b"]
 
@@ -41,6 +42,8 @@ class Correspondences:
     """``(hA, wA, hB, wB)``: for each cell of A its scores over B. Only from a bundle with heat maps."""
     heatmap_b: NDArray[np.float32] | None = None
     """``(hB, wB, hA, wA)``: for each cell of B its scores over A."""
+    maps: ScoreMaps | None = None
+    """What the heat maps were fused from. Only from a bundle exported with ``--maps``."""
 
     def matches(self, from_: Side = "a") -> PointMatches:
         """One match for each cell of the picture ``from_``, in row-major order."""
