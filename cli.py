@@ -19,6 +19,7 @@ COMMANDS = {
     "build": ("runtime.commands", "build", "Compile a bundle to TensorRT engines."),
     "info": ("diagnostics.info_command", "info", "Say what a bundle, engine, graph or checkpoint is."),
     "match": ("runtime.commands", "match", "Find correspondences in pictures or a video."),
+    "view": ("viewer.commands", "view", "Explore how two pictures match, on a web page."),
 }
 
 

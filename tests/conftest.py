@@ -71,7 +71,7 @@ def photos(pictures: list[Path]) -> list[Image]:
 @pytest.fixture(scope="session")
 def bundle(small_model: DCCNet, pictures: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     path = tmp_path_factory.mktemp("bundles") / "small"
-    return export_bundle(small_model, path, pictures, heatmaps=True)
+    return export_bundle(small_model, path, pictures, maps=True)
 
 
 @pytest.fixture(scope="session")
