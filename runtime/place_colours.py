@@ -16,10 +16,11 @@ CORNERS = np.array([[[255, 236, 110], [120, 205, 255]], [[190, 90, 0], [25, 50, 
 
 
 def place_colours(points: ArrayLike, size: Size) -> NDArray[np.uint8]:
-    """``(..., 2)`` pixels (x, y) of a picture of ``size`` -> ``(..., 3)`` uint8 BGR, blended between corners."""
+    """``(..., 2)`` pixels (x, y) of a picture of ``size`` (height, width) -> ``(..., 3)`` uint8 BGR."""
     share = np.asarray(points, np.float64) / np.maximum([size[1] - 1, size[0] - 1], 1)
     x, y = np.moveaxis(np.clip(share, 0, 1)[..., None], -2, 0)
     (top_left, top_right), (bottom_left, bottom_right) = CORNERS
     top = top_left + x * (top_right - top_left)
     bottom = bottom_left + x * (bottom_right - bottom_left)
-    return np.rint(top + y * (bottom - top)).astype(np.uint8)[..., ::-1]
+    rgb: NDArray[np.uint8] = np.rint(top + y * (bottom - top)).astype(np.uint8)
+    return rgb[..., ::-1]
