@@ -18,7 +18,7 @@ ROOMS = {
     "export": {"dccnet", "runtime"},
     "calibration": {"export", "dccnet", "runtime"},
     "viewer": {"runtime"},
-    "demo": {"dccnet", "evaluation", "export", "runtime", "training"},
+    "demo": {"dccnet", "evaluation", "export", "runtime", "training", "viewer"},
 }
 FORBIDDEN = {
     "runtime": {"torch", "torchvision", "onnx", "safetensors"},

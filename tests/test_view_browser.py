@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,36 +13,25 @@ from typing import Any
 import numpy as np
 import pytest
 
+from demo.browser import chromium
 from runtime.bundle import Bundle
 from runtime.correspondences import Correspondences
+from runtime.errors import DccError
 from runtime.images import Image
 from runtime.matcher import Matcher
 from viewer.page import build_page
 
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    if shutil.which(CHROMIUM) is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("CI must open the page in a browser: apt-get install chromium")
-        pytest.skip("needs a browser: apt-get install chromium")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="pip install 'dccnet[dev]'")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with contextlib.ExitStack() as stack:
+        try:
+            browser = stack.enter_context(chromium())
+        except DccError as error:
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"CI must open the page in a browser: {error}")
+            pytest.skip(str(error))
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -258,7 +258,7 @@ function start() {
 }
 
 if (typeof DecompressionStream === "undefined" || typeof OffscreenCanvas === "undefined") {
-  byId("state").textContent = "This browser is too old: use Chrome 80, Firefox 113, Safari 16.4, or a later one.";
+  byId("state").textContent = "This browser is too old: use Chrome 111, Firefox 113, Safari 16.4, or a later one.";
 } else {
   readPair(JSON.parse(byId("data").textContent)).then((read) => {
     pair = read;
