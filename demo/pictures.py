@@ -1,8 +1,8 @@
 """The pictures in README and docs: what the tool itself makes of photographs in the public domain.
 
 ``python -m demo.pictures MODEL FOLDER``, or ``make picture``, which trains MODEL in the demo. The
-photograph is one of scikit-image's that the demo does not train on; the second view of it is a random warp, so that
-the truth is known.
+photograph is one of scikit-image's that the demo does not train on. Its second view is a random
+warp, so that the truth is known.
 """
 
 from __future__ import annotations
