@@ -260,8 +260,13 @@ function start() {
 if (typeof DecompressionStream === "undefined" || typeof OffscreenCanvas === "undefined") {
   byId("state").textContent = "This browser is too old: use Chrome 111, Firefox 113, Safari 16.4, or a later one.";
 } else {
-  readPair(JSON.parse(byId("data").textContent)).then((read) => {
-    pair = read;
-    start();
-  });
+  readPair(JSON.parse(byId("data").textContent))
+    .then((read) => {
+      pair = read;
+      start();
+    })
+    .catch((error) => {
+      byId("state").textContent = `This page is damaged (${error.message}): write it again with dcc view.`;
+      throw error;
+    });
 }
