@@ -17,6 +17,7 @@ ROOMS = {
     "training": {"dccnet", "evaluation", "runtime"},
     "export": {"dccnet", "runtime"},
     "calibration": {"export", "dccnet", "runtime"},
+    "diagnostics": {"export", "runtime"},
     "viewer": {"runtime"},
     "demo": {"dccnet", "evaluation", "export", "runtime", "training", "viewer"},
 }
