@@ -37,7 +37,7 @@ WINDOW = {"width": 1200, "height": 780}
 
 
 def make_pictures(model: Path, folder: Path) -> list[Path]:
-    """Write ``warp.jpg``, ``grid.jpg``, ``overlay.jpg``, ``truth.jpg`` and the page's ``view-*.png``."""
+    """Write ``warp.jpg``, ``grid.jpg``, ``overlay.jpg``, ``truth.jpg`` and the page as ``view-*.jpg``."""
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         write_photographs(scratch / "photographs", HELD_OUT)
@@ -89,9 +89,9 @@ def _photograph(page: Path, folder: Path) -> list[Path]:
             assert box is not None
             tab.mouse.move(box["x"] + 0.45 * box["width"], box["y"] + 0.4 * box["height"])
             tab.wait_for_function("document.querySelector('.match') !== null")
-            path = folder / f"view-{scheme}.png"
+            path = folder / f"view-{scheme}.jpg"
             with atomic_path(path) as temporary:
-                tab.screenshot(path=temporary)
+                tab.screenshot(path=temporary, quality=90)
             written.append(path)
             context.close()
     return written

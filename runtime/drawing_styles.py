@@ -77,8 +77,17 @@ def draw_truth(
         for number, place in enumerate(places, start=1):
             draw_label(picture, place, str(number), unit)
     text = f"{hits.sum()} of {len(hits)} within {within:g} px"
-    draw_label(right, np.array([0.0, 2.0 * unit]), text, unit)
+    draw_label(right, _emptiest_corner(right, np.concatenate([found, truth])), text, unit)
     return canvas
+
+
+def _emptiest_corner(picture: Image, marks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The corner (x, y) that is farthest from all ``marks (N, 2)``; without any, the first."""
+    height, width = picture.shape[:2]
+    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float64)
+    distances = np.linalg.norm(corners[:, None] - marks, axis=-1)
+    emptiest: NDArray[np.float64] = corners[distances.min(axis=1, initial=np.inf).argmax()]
+    return emptiest
 
 
 def _draw_ring(

@@ -234,3 +234,13 @@ def test_colours_of_places_do_not_rely_on_red_against_green() -> None:
     distant = np.abs(places[:, None] - places[None]).max(axis=-1) >= 6
     assert apart[distant].min() > 40
     assert (np.diff(luminance(colours.astype(np.uint8)), axis=0) < 0).all()
+
+
+def test_the_count_of_hits_stands_where_no_point_is() -> None:
+    grey = np.full((240, 320, 3), 128, np.uint8)
+    result = identity((240, 320))
+    points = np.array([[20.0, 15.0], [300.0, 20.0], [30.0, 220.0]])
+    drawn = result.draw_truth(grey, grey, points, points, within=10)[:, 328:]
+    plate = (drawn == 24).all(axis=-1)
+    assert plate[200:, 160:].sum() > 500  # bottom right; a number's plate has some 200 dark pixels
+    assert result.draw_truth(grey, grey, np.empty((0, 2)), np.empty((0, 2)), within=10).any()
