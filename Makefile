@@ -49,8 +49,8 @@ $(VENV)/.installed-%: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	touch $@
 
-picture: demo  # README's
-	$(BIN)/python -c "from runtime import *; write_image('docs/warp.jpg', read_image('$(DEMO_OUTPUT)/warp.png'))"
+picture: $(VENV)/.installed-dev demo  # README's, and those in docs/
+	$(BIN)/python -m demo.pictures $(DEMO_OUTPUT)/run/best.safetensors docs
 
 clean:
 	rm -rf $(VENV) demo-output build *.egg-info

@@ -22,6 +22,7 @@ COMMANDS = {
     "eval": ("evaluation.commands", "eval_command", "Score a network on a benchmark, in any backend."),
     "data": ("evaluation.data_commands", "data", "Check or fetch a benchmark's files."),
     "match": ("runtime.commands", "match", "Find correspondences in pictures or a video."),
+    "view": ("viewer.commands", "view", "Explore how two pictures match, on a web page."),
 }
 
 

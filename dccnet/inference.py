@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from dccnet.fusion import Scores, softmax_scores
 from dccnet.matching import best_matches
-from dccnet.model import DCCNet, Features
+from dccnet.model import DCCNet, Features, Matching
 from runtime.correspondences import Correspondences
 from runtime.geometry import Size, resize_uint8
 from runtime.images import Image
+from runtime.score_maps import ScoreMaps
 
 
 def to_tensor(frame: Image) -> Tensor:
@@ -41,12 +46,32 @@ class TorchMatcher:
 def match_features(
     model: DCCNet, a: Features, b: Features, size_a: Size, size_b: Size, *, heatmaps: bool = False
 ) -> Correspondences:
-    """Correspondences of one pair of encoded pictures, sizes (height, width) in pixels."""
-    scores = model.match(a, b).scores
+    """Correspondences of one pair of encoded pictures, sizes (height, width) in pixels.
+
+    ``heatmaps`` adds every score, and of a network with two branches those of either alone.
+    """
+    matching = model.match(a, b)
+    scores = matching.scores
     matches = best_matches(scores)
     index_a, score_a, index_b, score_b = (m[0].reshape(model.grid).cpu().numpy() for m in matches)
-    all_scores = {}
-    if heatmaps:
-        for name, side in (("heatmap_a", scores.on_a[0]), ("heatmap_b", scores.on_b[0].T)):
-            all_scores[name] = side.reshape(*model.grid, *model.grid).cpu().numpy()
-    return Correspondences(size_a, size_b, index_a, score_a, index_b, score_b, **all_scores)
+    found = Correspondences(size_a, size_b, index_a, score_a, index_b, score_b)
+    if not heatmaps:
+        return found
+    heatmap_a, heatmap_b = _heatmaps(scores, model.grid)
+    maps = _maps(matching, model.grid) if len(matching.maps) > 1 else None
+    return dataclasses.replace(found, heatmap_a=heatmap_a, heatmap_b=heatmap_b, maps=maps)
+
+
+def _heatmaps(scores: Scores, grid: Size) -> list[NDArray[np.float32]]:
+    """Of the first pair: for the cells of A over those of B, and the reverse."""
+    return [side.reshape(*grid, *grid).cpu().numpy() for side in (scores.on_a[0], scores.on_b[0].T)]
+
+
+def _maps(matching: Matching, grid: Size) -> ScoreMaps:
+    arrays: dict[str, NDArray[np.float32]] = {}
+    for branch, correlation in matching.maps.items():
+        both = _heatmaps(softmax_scores(correlation), grid)
+        arrays |= {f"heatmap_{branch}_{side}": array for side, array in zip("ab", both, strict=True)}
+    for side, weights in zip("ab", matching.attention or (), strict=False):
+        arrays[f"attention_{side}"] = weights[0].cpu().numpy()
+    return ScoreMaps(**arrays)

@@ -90,7 +90,7 @@ def _bundle_facts(manifest: Manifest) -> Row:
         "grid": f"{manifest.grid[0]}x{manifest.grid[1]} cells",
         "precision": manifest.precision,
         "4D convolutions": choice.lowering,
-        "heat maps": "yes" if manifest.heatmaps else "no",
+        "heat maps": "fused, local, context" if manifest.maps else "fused" if manifest.heatmaps else "no",
         "verified": "not run",
     }
     if choice.seconds is not None:

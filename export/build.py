@@ -49,12 +49,15 @@ def export_bundle(
     pictures: Sequence[Path],
     *,
     heatmaps: bool = False,
+    maps: bool = False,
     conv4d: str = "stack",
     half: bool = False,
     on_step: Callable[[str], None] = lambda description: None,
 ) -> Bundle:
     """Write the bundle, run it on ``pictures`` against PyTorch, and record the outcome in it.
 
+    ``heatmaps`` and ``maps`` are those of :class:`~export.graphs.MatcherGraph`; ``maps`` needs a network of
+    two branches, or raises :class:`UsageError`.
     ``conv4d`` is a name of :data:`dccnet.conv4d.LOWERINGS`, or ``auto`` to time them all in ONNX Runtime
     on this machine and keep the fastest. ``half`` exports in float16 with float32 islands
     (:mod:`dccnet.precision`) and measures ranges, too. The bundle appears whole or not at all; one at
@@ -64,6 +67,10 @@ def export_bundle(
     path = Path(path)
     if path.exists() and not _is_only_a_bundle(path):
         raise UsageError(f"{path} exists and is not a bundle, or holds more than one: choose another name")
+    if maps and len(model.config.branches) == 1:
+        raise UsageError(
+            "this network has one branch, whose scores --heatmaps gives: --maps needs a network with two"
+        )
     for picture in pictures[: MAX_PAIRS + 1]:  # before the slow part
         read_image(picture)
     model.eval()
@@ -76,14 +83,15 @@ def export_bundle(
         choice = _choose(exported, conv4d, temporary, pictures, on_step)
         exported.lower(LOWERINGS[choice.lowering])
         on_step("tracing the matcher")
-        matcher = MatcherGraph(exported, heatmaps=heatmaps)
+        matcher = MatcherGraph(exported, heatmaps=heatmaps, maps=maps)
         graphs[MATCHER] = write_onnx(matcher, temporary / f"{MATCHER}.onnx")
         manifest = Manifest(
             model=_plain(dataclasses.asdict(model.config)),
             image_size=model.config.image_size,
             grid=model.grid,
             normalisation=_plain(BACKBONES[model.config.backbone].normalisation._asdict()),
-            heatmaps=heatmaps,
+            heatmaps=matcher.heatmaps,
+            maps=matcher.maps,
             conv4d=choice,
             precision=_precision(graphs, half),
             graphs=graphs,

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 )
 @click.option("--heatmaps", is_flag=True, help="Let the matcher also return every score.")
 @click.option(
+    "--maps",
+    is_flag=True,
+    help="--heatmaps, and the scores of the local and the context branch alone with the attention "
+    "between them: everything that dcc view can show.",
+)
+@click.option(
     "--fp16",
     "--half",
     "half",
@@ -61,6 +67,7 @@ def export_command(
     model: Path,
     output: Path,
     heatmaps: bool,
+    maps: bool,
     half: bool,
     conv4d: str,
     image_size: str | None,
@@ -98,7 +105,14 @@ def export_command(
     total = STEPS + (AUTO_STEPS if conv4d == AUTO else 0) + (2 if engines else 0)
     with steps("exporting", total) as step:
         bundle = export_bundle(
-            network, output, pictures, heatmaps=heatmaps, conv4d=conv4d, half=half, on_step=step
+            network,
+            output,
+            pictures,
+            heatmaps=heatmaps,
+            maps=maps,
+            conv4d=conv4d,
+            half=half,
+            on_step=step,
         )
         if engines is not None:
             bundle = add_engines(bundle, build_engines(bundle, *engines, step, step.detail))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dccnet.fusion import Scores
+from dccnet.fusion import DynamicFusion, Scores, softmax_scores
 from dccnet.matching import best_matches
 from dccnet.model import DCCNet, Features
 
@@ -38,25 +38,37 @@ class EncoderGraph(nn.Module):
 class MatcherGraph(nn.Module):
     """Features of A and B -> for every cell its best match and the score, both ways.
 
-    With ``heatmaps``, all scores as well: ``(B, cells, cells)``, the cell itself first.
+    With ``heatmaps``, all scores as well: ``(B, cells, cells)``, the cell itself first. With ``maps``,
+    which includes them, also those of either branch alone, likewise, and the attention that weighed them,
+    ``(B, 2, cells)``: local, context.
     """
 
-    def __init__(self, model: DCCNet, heatmaps: bool) -> None:
+    def __init__(self, model: DCCNet, heatmaps: bool, maps: bool = False) -> None:
         super().__init__()
         self.model = model
-        self.heatmaps = heatmaps
+        self.heatmaps = heatmaps or maps
+        self.maps = maps
         branches = model.config.branches
         self.input_names = [f"{name}_{side}" for side in "ab" for name in branches]
         self.output_names = ["index_a", "score_a", "index_b", "score_b"]
-        if heatmaps:
+        if self.heatmaps:
             self.output_names += ["heatmap_a", "heatmap_b"]
+        if maps:
+            self.output_names += [f"heatmap_{name}_{side}" for name in branches for side in "ab"]
+            if isinstance(model.fusion, DynamicFusion):
+                self.output_names += ["attention_a", "attention_b"]
 
     def forward(self, a: Features, b: Features) -> tuple[Tensor, ...]:
         """``(B, C, h, w)`` for each branch of A and of B, as the encoder returns them."""
-        scores: Scores = self.model.match(a, b).scores
-        outputs: tuple[Tensor, ...] = best_matches(scores)
+        matching = self.model.match(a, b)
+        outputs: list[Tensor] = [*best_matches(matching.scores)]
         if self.heatmaps:
-            outputs = (*outputs, scores.on_a, scores.on_b.transpose(1, 2))
+            outputs += _from_either_side(matching.scores)
+        if self.maps:
+            for correlation in matching.maps.values():
+                outputs += _from_either_side(softmax_scores(correlation))
+            if matching.attention is not None:
+                outputs += [weights.flatten(2) for weights in matching.attention]
         return tuple(outputs)
 
     def example(self) -> dict[str, Features]:
@@ -69,3 +81,8 @@ class MatcherGraph(nn.Module):
             }
             for side in "ab"
         }
+
+
+def _from_either_side(scores: Scores) -> list[Tensor]:
+    """Each ``(B, cells, cells)``: for the cells of A over those of B, and the reverse."""
+    return [scores.on_a, scores.on_b.transpose(1, 2)]

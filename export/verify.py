@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from runtime.correspondences import Correspondences
 from runtime.geometry import resize_uint8
 from runtime.images import read_image
 from runtime.matcher import Matcher
+from runtime.score_maps import ScoreMaps
 
 PICTURES = Path(__file__).parent / "pictures"
 """Three small photographs in the public domain, for exports without ``--verify-data``."""
@@ -97,9 +99,10 @@ class _Agreement:
             self._counted += int(counts.sum())
             self._identical += int((counts & (found_index == index)).sum())
             self.distinct_cells = max(self.distinct_cells, len(np.unique(index)))
-        for found_score, score in ((found.score_a, true.score_a), (found.score_b, true.score_b)):
-            difference = float(np.abs(found_score - score).max())
-            self.largest_score_difference = max(self.largest_score_difference, difference)
+        for found_score, score in zip(_scores(found), _scores(true), strict=True):
+            if found_score is not None and score is not None:  # what the bundle does not return
+                difference = float(np.abs(found_score - score).max())
+                self.largest_score_difference = max(self.largest_score_difference, difference)
 
     @property
     def counted_cells(self) -> float:
@@ -109,6 +112,12 @@ class _Agreement:
     def identical_cells(self) -> float:
         """0 where no cell counts: nothing is proven."""
         return self._identical / max(self._counted, 1)
+
+
+def _scores(result: Correspondences) -> list[NDArray[np.float32] | None]:
+    """Everything that is a probability; None for what was not asked for."""
+    maps = [getattr(result.maps, field.name, None) for field in dataclasses.fields(ScoreMaps)]
+    return [result.score_a, result.score_b, result.heatmap_a, result.heatmap_b, *maps]
 
 
 def lead(heatmap: NDArray[np.float32]) -> NDArray[np.float32]:

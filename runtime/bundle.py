@@ -159,6 +159,8 @@ class Manifest:
     """``float32`` or ``float16``: what both graphs have, but for the float32 islands in ``layers``."""
     graphs: dict[str, Graph]
     tools: dict[str, str]
+    maps: bool = False
+    """Whether the matcher also returns the scores of either branch alone and the attention."""
     engines: tuple[EngineRecord, ...] = ()
     """Compiled graphs that lie in the bundle."""
     verification: Verification | None = None

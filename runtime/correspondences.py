@@ -12,9 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from runtime import geometry
 from runtime.drawing import draw_matches
+from runtime.drawing_styles import STYLES, Style, draw_grid, draw_truth, draw_warp
+from runtime.errors import UsageError
 from runtime.geometry import Size
 from runtime.images import Image
 from runtime.matches import PointMatches
+from runtime.score_maps import ScoreMaps
 
 Side = Literal["a", "b"]
 
@@ -41,6 +44,8 @@ class Correspondences:
     """``(hA, wA, hB, wB)``: for each cell of A its scores over B. Only from a bundle with heat maps."""
     heatmap_b: NDArray[np.float32] | None = None
     """``(hB, wB, hA, wA)``: for each cell of B its scores over A."""
+    maps: ScoreMaps | None = None
+    """What the heat maps were fused from. Only from a bundle exported with ``--maps``."""
 
     def matches(self, from_: Side = "a") -> PointMatches:
         """One match for each cell of the picture ``from_``, in row-major order."""
@@ -113,9 +118,41 @@ class Correspondences:
         )
         return np.asarray(warped, np.uint8)
 
-    def draw(self, image_a: Image, image_b: Image, limit: int = 60) -> Image:
-        """Both pictures side by side with the ``limit`` best mutual matches joined by lines."""
-        return draw_matches(image_a, image_b, self.mutual(), limit)
+    def draw(self, image_a: Image, image_b: Image, limit: int = 60, style: Style = "lines") -> Image:
+        """Both pictures side by side, A left and B right. uint8 BGR in and out.
+
+        ``style`` is ``lines``: the ``limit`` best mutual matches joined by lines; ``grid``: every cell of A
+        in a colour of its place, and every cell of B in the colour of the cell that it matches; ``warp``:
+        A warped onto B. Raises :class:`~runtime.errors.UsageError` for another style.
+        """
+        if style == "lines":
+            return draw_matches(image_a, image_b, self.mutual(), limit)
+        if style == "grid":
+            return draw_grid(image_a, image_b, self._cells("a"), self._targets("b"), self.size_a)
+        if style == "warp":
+            return draw_warp(image_a, image_b, self.warp(image_a, onto="b"))
+        raise UsageError(f"there is no drawing style '{style}': choose from {', '.join(STYLES)}")
+
+    def draw_truth(
+        self,
+        image_a: Image,
+        image_b: Image,
+        points: ArrayLike,
+        truth: ArrayLike,
+        within: float,
+        from_: Side = "a",
+    ) -> Image:
+        """Where points of one picture come out in the other, and where they belong.
+
+        ``points`` is ``(N, 2)`` pixels of the picture ``from_``, ``truth`` ``(N, 2)`` of the other; a hit
+        lies at most ``within`` pixels from the truth. The picture ``from_`` is left. Raises ``ValueError``
+        where the two differ in length.
+        """
+        points, truth = (np.asarray(p, np.float64).reshape(-1, 2) for p in (points, truth))
+        if points.shape != truth.shape:
+            raise ValueError(f"every point needs one truth, got {len(points)} and {len(truth)}")
+        images = (image_a, image_b) if from_ == "a" else (image_b, image_a)
+        return draw_truth(*images, points, self.transfer(points, from_), truth, within)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write as ``.json``, ``.csv``, ``.npz`` or ``.flo`` (flow from A), by suffix, atomically."""

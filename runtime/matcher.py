@@ -16,6 +16,7 @@ from runtime.device_arrays import device_view
 from runtime.errors import EngineError, ImageError
 from runtime.geometry import Size, resize_uint8
 from runtime.images import Image
+from runtime.score_maps import take_maps
 from runtime.selection import Choice, open_backend
 
 
@@ -103,7 +104,7 @@ class Matcher:
                 outputs[name] = outputs[name].reshape(*grid, *grid)
         for name in ("index_a", "score_a", "index_b", "score_b"):
             outputs[name] = outputs[name].reshape(grid)
-        return Correspondences(a.size, b.size, **outputs)
+        return Correspondences(a.size, b.size, maps=take_maps(outputs, grid), **outputs)
 
 
 def _check(image: Image) -> None:

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,8 @@ def _write_npz(result: Correspondences, path: Path) -> None:
         "score_b": result.score_b,
     }
     optional = {"heatmap_a": result.heatmap_a, "heatmap_b": result.heatmap_b}
+    if result.maps is not None:
+        optional |= {field.name: getattr(result.maps, field.name) for field in fields(result.maps)}
     arrays |= {name: array for name, array in optional.items() if array is not None}
     for direction in ("a", "b"):
         matches = result.matches(direction)

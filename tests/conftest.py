@@ -92,7 +92,7 @@ def bundles(small_model: DCCNet, pictures: list[Path], tmp_path_factory: pytest.
     @functools.cache
     def bundle(precision: str, lowering: str) -> Bundle:
         path, half = folder / f"{precision}-{lowering}", precision == "float16"
-        return export_bundle(small_model, path, pictures, heatmaps=True, conv4d=lowering, half=half)
+        return export_bundle(small_model, path, pictures, maps=True, conv4d=lowering, half=half)
 
     return bundle
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
@@ -8,9 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from runtime.correspondences import Correspondences
+from runtime.drawing import draw_label
 from runtime.errors import UsageError
+from runtime.images import Image
+from runtime.place_colours import place_colours
 
 
 def random_result(seed: int = 0, grid: tuple[int, int] = (4, 5)) -> Correspondences:
@@ -147,3 +152,95 @@ def test_drawing_shows_both_pictures_and_marks_the_matches() -> None:
     drawn = random_result().draw(a, b, limit=0)
     assert drawn.shape == (90, 120 + 8 + 70, 3)  # A is scaled to B's height
     assert (drawn[:, :120] == 10).all() and (drawn[:, 128:] == 20).all()
+
+
+def dominant(picture: Image) -> NDArray[np.int64]:
+    """``(3,)``: mean colour, BGR."""
+    return picture.reshape(-1, 3).mean(axis=0).astype(np.int64)
+
+
+def test_a_grid_drawing_carries_the_colours_of_places() -> None:
+    """B mirrored: what is left in A, and yellow, is right in B."""
+    grey = np.full((60, 80, 3), 255, np.uint8)
+    here = identity((60, 80))
+    mirrored = dataclasses.replace(
+        here, index_a=here.index_a[:, ::-1].copy(), index_b=here.index_b[:, ::-1].copy()
+    )
+    drawn = mirrored.draw(grey, grey, style="grid")
+    left, right = drawn[:, :80], drawn[:, 88:]
+    np.testing.assert_array_equal(left, right[:, ::-1])
+    blue_over_red = dominant(left[:, :20])[0] - dominant(left[:, :20])[2]
+    assert blue_over_red < 0 < dominant(left[:, 60:])[0] - dominant(left[:, 60:])[2]
+    assert dominant(left[:15]).sum() > dominant(left[45:]).sum()  # light above dark
+
+
+def test_a_warp_drawing_shows_a_where_b_is(photos: list[Image]) -> None:
+    a, b = photos[0], np.zeros_like(photos[0])
+    drawn = identity((a.shape[0], a.shape[1])).draw(a, b, style="warp")
+    np.testing.assert_array_equal(drawn[:, : a.shape[1]], a)
+    np.testing.assert_allclose(drawn[:, a.shape[1] + 8 :], 0.65 * a, atol=1.1)
+
+
+def test_an_unknown_style_names_the_known_ones() -> None:
+    picture = np.zeros((60, 80, 3), np.uint8)
+    with pytest.raises(UsageError, match="lines, grid, warp"):
+        identity((60, 80)).draw(picture, picture, style="jet")  # type: ignore[arg-type]
+
+
+def test_hits_and_misses_differ_in_colour_and_shape() -> None:
+    grey = np.full((240, 320, 3), 128, np.uint8)
+    result = identity((240, 320))
+    points = np.array([[100.0, 120.0]])
+    drawn = {
+        name: result.draw_truth(grey, grey, points, points + offset, within=10)[:, 328:]
+        for name, offset in (("hit", 2.0), ("miss", 40.0))
+    }
+    hit, miss = (drawn[name][120, 100].astype(int) for name in ("hit", "miss"))
+    assert hit[0] > 150 > 100 > hit[2] and miss[2] > 200 > 50 > miss[0]  # blue, orange; BGR
+    corner = slice(114, 119), slice(94, 99)  # up and left of the place: an arm of the cross
+    assert (np.abs(drawn["miss"][corner].astype(int) - miss).sum(axis=-1) < 40).any()
+    assert not (np.abs(drawn["hit"][corner].astype(int) - hit).sum(axis=-1) < 40).all()
+    with pytest.raises(ValueError, match="needs one truth"):
+        result.draw_truth(grey, grey, points, np.zeros((2, 2)), within=10)
+
+
+@pytest.mark.parametrize("x", [3.0, 160.0, 317.0])
+@pytest.mark.parametrize("y", [3.0, 120.0, 237.0])
+def test_labels_are_read_on_any_ground(x: float, y: float) -> None:
+    """White on dark of its own, wholly inside the picture, on black and on white alike."""
+    for ground in (0, 255):
+        picture = np.full((240, 320, 3), ground, np.uint8)
+        draw_label(picture, np.array([x, y]), "12", 6)
+        plate = (picture == 24).all(axis=-1)
+        rows, columns = np.nonzero(plate)
+        inside = picture[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        assert (inside.max(axis=-1) > 240).sum() > 5 and plate.sum() > 60
+        border = np.concatenate([inside[0], inside[-1], inside[:, 0], inside[:, -1]])
+        assert (border == 24).all()  # nothing is cut off
+
+
+def luminance(bgr: NDArray[np.uint8]) -> NDArray[np.float64]:
+    return np.asarray(bgr[..., ::-1] @ np.array([0.2126, 0.7152, 0.0722]))
+
+
+def test_colours_of_places_do_not_rely_on_red_against_green() -> None:
+    """Seen without the difference of red and green, distant places still differ, and rows darken."""
+    y, x = np.mgrid[0:9, 0:9]
+    colours = place_colours(np.stack([x, y], axis=-1), (9, 9)).astype(float)
+    blue, red_green = colours[..., 0], colours[..., 1:].mean(axis=-1)
+    seen = np.stack([blue, red_green], axis=-1).reshape(-1, 2)
+    apart = np.linalg.norm(seen[:, None] - seen[None], axis=-1)
+    places = np.stack([x, y], axis=-1).reshape(-1, 2)
+    distant = np.abs(places[:, None] - places[None]).max(axis=-1) >= 6
+    assert apart[distant].min() > 40
+    assert (np.diff(luminance(colours.astype(np.uint8)), axis=0) < 0).all()
+
+
+def test_the_count_of_hits_stands_where_no_point_is() -> None:
+    grey = np.full((240, 320, 3), 128, np.uint8)
+    result = identity((240, 320))
+    points = np.array([[20.0, 15.0], [300.0, 20.0], [30.0, 220.0]])
+    drawn = result.draw_truth(grey, grey, points, points, within=10)[:, 328:]
+    plate = (drawn == 24).all(axis=-1)
+    assert plate[200:, 160:].sum() > 500  # bottom right; a number's plate has some 200 dark pixels
+    assert result.draw_truth(grey, grey, np.empty((0, 2)), np.empty((0, 2)), within=10).any()

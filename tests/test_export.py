@@ -376,7 +376,8 @@ def test_export_command_marks_a_disagreeing_bundle_and_exits_3(
     """A tolerance that nothing meets stands in for a wrong exporter."""
     save_checkpoint(build(SMALL), tmp_path / "m.safetensors")
     (tmp_path / "sitecustomize.py").write_text(
-        "import export.verify\nexport.verify.ALLOWED_SCORE_DIFFERENCE = -1.0\n"
+        "from export.verify import CRITERIA\n"
+        "CRITERIA['float32'] = CRITERIA['float32']._replace(score_difference=-1.0)\n"
     )
     import os
 

@@ -18,7 +18,8 @@ ROOMS = {
     "export": {"dccnet", "runtime"},
     "calibration": {"export", "dccnet", "runtime"},
     "diagnostics": {"export", "runtime"},
-    "demo": {"dccnet", "evaluation", "export", "runtime", "training"},
+    "viewer": {"runtime"},
+    "demo": {"dccnet", "evaluation", "export", "runtime", "training", "viewer"},
 }
 FORBIDDEN = {
     "runtime": {"torch", "torchvision", "onnx", "safetensors"},

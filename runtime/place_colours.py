@@ -1,0 +1,26 @@
+"""A colour for every place in a picture: close places look alike, distant ones do not.
+
+From left to right yellow turns to blue, downwards light turns to dark. People who cannot tell red from
+green see both.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from runtime.geometry import Size
+
+# RGB at the top left, top right, bottom left, bottom right. viewer/colours.js has the same.
+CORNERS = np.array([[[255, 236, 110], [120, 205, 255]], [[190, 90, 0], [25, 50, 170]]], np.float64)
+
+
+def place_colours(points: ArrayLike, size: Size) -> NDArray[np.uint8]:
+    """``(..., 2)`` pixels (x, y) of a picture of ``size`` (height, width) -> ``(..., 3)`` uint8 BGR."""
+    share = np.asarray(points, np.float64) / np.maximum([size[1] - 1, size[0] - 1], 1)
+    x, y = np.moveaxis(np.clip(share, 0, 1)[..., None], -2, 0)
+    (top_left, top_right), (bottom_left, bottom_right) = CORNERS
+    top = top_left + x * (top_right - top_left)
+    bottom = bottom_left + x * (bottom_right - bottom_left)
+    rgb: NDArray[np.uint8] = np.rint(top + y * (bottom - top)).astype(np.uint8)
+    return rgb[..., ::-1]

@@ -1,0 +1,1 @@
+"""A matched pair as one web page that needs nothing else."""

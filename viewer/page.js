@@ -1,0 +1,272 @@
+// The page itself: a point in one picture, what is shown for it, and everything that can change either.
+
+const byId = (id) => document.getElementById(id);
+const controls = byId("controls").elements;
+const stages = {};
+for (const figure of document.querySelectorAll("figure")) {
+  const stage = figure.querySelector(".stage");
+  stages[figure.dataset.side] = {
+    figure,
+    stage,
+    image: figure.querySelector("img"),
+    context: figure.querySelector("canvas").getContext("2d"),
+    marker: figure.querySelector(".marker"),
+  };
+}
+
+let pair = null;
+let matches = [];
+const state = { side: "a", point: { x: 0, y: 0 }, pinned: false };
+
+const format = (point) => `${point.x.toFixed(1)}, ${point.y.toFixed(1)}`;
+const small = (score) => (score === 0 || score >= 0.001 ? score.toPrecision(3) : score.toExponential(1));
+const checked = (name) => controls[name].checked;
+const chosenMap = () => controls.map.value;
+
+function inside(side, point) {
+  const { width, height } = pair.pictures[side];
+  return { x: clamp(point.x, 0, width - 1), y: clamp(point.y, 0, height - 1) };
+}
+
+function pointAt(side, point) {
+  state.side = side;
+  state.point = inside(side, point);
+  controls.side.value = side;
+  requestPaint();
+}
+
+let waiting = false;
+function requestPaint() {
+  if (!waiting) {
+    waiting = true;
+    requestAnimationFrame(() => {
+      waiting = false;
+      paint();
+    });
+  }
+}
+
+function paint() {
+  const { side, point } = state;
+  const there = OTHER[side];
+  const map = chosenMap();
+  const cell = nearestCell(pair, side, point);
+  const match = transfer(pair, map, side, point);
+  const percent = Number(controls.confidence.value);
+  const least = threshold(pair, side, percent);
+  const weak = pair.maps.fused[side].score[cell] < least;
+  const ratio = window.devicePixelRatio || 1;
+  const veil = getComputedStyle(document.documentElement).getPropertyValue("--veil");
+  const heat = checked("heat") && pair.maps[map][side].steps !== null;
+
+  for (const { context, stage } of Object.values(stages)) {
+    context.canvas.width = Math.round(stage.clientWidth * ratio);
+    context.canvas.height = Math.round(stage.clientHeight * ratio);
+  }
+  const from = stages[side];
+  const to = stages[there];
+  if (checked("attention") && pair.attention) paintAttention(from.context, pair, side);
+  if (heat) paintHeat(to.context, pair, map, side, cell);
+  if (checked("matches")) {
+    const strong = matches.filter((m) => pair.maps.fused[side].score[m[side]] >= least);
+    for (const name of ["a", "b"]) paintMatches(stages[name].context, pair, name, strong, ratio);
+  }
+  paintVeil(from.context, pair, side, least, veil);
+  paintCell(from.context, pair, side, cell, ratio);
+  to.stage.classList.toggle("under-heat", heat);
+  from.stage.classList.remove("under-heat");
+  placeMarker(side, point, "here");
+  placeMarker(there, match, weak ? "match weak" : "match");
+  tell(side, point, match, map, cell, percent, least, weak);
+}
+
+function placeMarker(side, point, kind) {
+  const { marker } = stages[side];
+  const { width, height } = pair.pictures[side];
+  marker.hidden = false;
+  marker.className = `marker ${kind}`;
+  marker.style.left = `${((point.x + 0.5) / width) * 100}%`;
+  marker.style.top = `${((point.y + 0.5) / height) * 100}%`;
+}
+
+function tell(side, point, match, map, cell, percent, least, weak) {
+  const there = OTHER[side];
+  const entry = pair.maps[map][side];
+  const score = entry.score[cell];
+  byId("from-label").textContent = side.toUpperCase();
+  byId("to-label").textContent = there.toUpperCase();
+  byId("from").textContent = format(point);
+  byId("to").textContent = format(match);
+  byId("score").textContent = small(score);
+  const weaker = entry.score.filter((other) => other < score).length;
+  byId("rank").textContent = `above ${Math.round((100 * weaker) / entry.score.length)} % of the cells`;
+  const back = transfer(pair, map, there, match);
+  const distance = Math.hypot(back.x - point.x, back.y - point.y);
+  byId("back").textContent = `${distance.toFixed(1)} px away`;
+  byId("state").textContent = [
+    state.pinned ? "Pinned." : "",
+    weak ? "Below the confidence asked for." : "",
+  ].join(" ");
+  byId("least").textContent =
+    percent === 0 ? "all cells shown" : `weakest ${percent} % hidden: below ${small(least)}`;
+  if (entry.steps) {
+    byId("lowest").textContent = small(entry.lowest[cell]);
+    byId("highest").textContent = small(score);
+  }
+  byId("heat-legend").hidden = !entry.steps || !checked("heat");
+  byId("attention-legend").hidden = !(pair.attention && checked("attention"));
+}
+
+let speaking = 0;
+function announce() {
+  clearTimeout(speaking);
+  speaking = setTimeout(() => {
+    const text = (id) => byId(id).textContent;
+    byId("announcement").textContent =
+      `${text("from-label")} ${text("from")} matches ${text("to-label")} ${text("to")}, ` +
+      `score ${text("score")}. ${text("state")}`;
+  }, 300);
+}
+
+function pointerPlace(side, event) {
+  const box = stages[side].stage.getBoundingClientRect();
+  const { width, height } = pair.pictures[side];
+  return {
+    x: ((event.clientX - box.left) / box.width) * width - 0.5,
+    y: ((event.clientY - box.top) / box.height) * height - 0.5,
+  };
+}
+
+function listenToPointer(side) {
+  const { stage } = stages[side];
+  stage.addEventListener("pointermove", (event) => {
+    if (!state.pinned && event.pointerType !== "touch") pointAt(side, pointerPlace(side, event));
+  });
+  stage.addEventListener("click", (event) => {
+    if (event.pointerType === "touch") state.pinned = false;
+    else state.pinned = !state.pinned;
+    pointAt(side, pointerPlace(side, event));
+  });
+}
+
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+function listenToKeys(side) {
+  const { stage } = stages[side];
+  stage.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key in ARROWS) {
+      const [dx, dy] = ARROWS[event.key];
+      const step = event.shiftKey ? { x: 1, y: 1 } : spacing(pair, side);
+      const start = side === state.side ? state.point : currentMatch();
+      pointAt(side, { x: start.x + dx * step.x, y: start.y + dy * step.y });
+    } else if (event.key === "Enter" || event.key === " ") {
+      state.pinned = !state.pinned;
+    } else if (event.key === "Escape") {
+      state.pinned = false;
+    } else {
+      return;
+    }
+    event.preventDefault();
+    requestPaint();
+    announce();
+  });
+}
+
+const currentMatch = () => transfer(pair, chosenMap(), state.side, state.point);
+
+function listenToControls() {
+  byId("controls").addEventListener("submit", (event) => event.preventDefault());
+  byId("controls").addEventListener("input", (event) => {
+    // The match becomes the point: does it come back?
+    if (event.target.name === "side") pointAt(event.target.value, currentMatch());
+    requestPaint();
+    announce();
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && state.pinned) {
+      state.pinned = false;
+      requestPaint();
+    }
+  });
+}
+
+function listenToTheme() {
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const button = byId("theme");
+  const isDark = () => (document.documentElement.dataset.theme || (dark.matches ? "dark" : "light")) === "dark";
+  const refresh = () => {
+    button.setAttribute("aria-pressed", String(isDark()));
+    requestPaint();
+  };
+  button.addEventListener("click", () => {
+    document.documentElement.dataset.theme = isDark() ? "light" : "dark";
+    refresh();
+  });
+  dark.addEventListener("change", refresh);
+  refresh();
+}
+
+function describe() {
+  byId("network").textContent = pair.network;
+  for (const side of ["a", "b"]) {
+    const { name, width, height, source } = pair.pictures[side];
+    const { figure, stage, image } = stages[side];
+    image.src = source;
+    image.alt = `Picture ${side.toUpperCase()}: ${name}`;
+    stage.setAttribute("aria-label", `Picture ${side.toUpperCase()}, ${name}: choose a point`);
+    figure.style.setProperty("--ratio", width / height);
+    figure.querySelector(".name").textContent = name;
+    figure.querySelector(".size").textContent = `${width} × ${height}`;
+  }
+  const ratio = ({ width, height }) => width / height;
+  byId("pictures").style.setProperty("--ratios", ratio(pair.pictures.a) + ratio(pair.pictures.b));
+  const plain = pair.maps.fused.a.steps === null;
+  byId("plain").hidden = !plain;
+  byId("heat-choice").hidden = plain;
+  byId("maps").hidden = Object.keys(pair.maps).length === 1;
+  byId("attention-choice").hidden = pair.attention === null;
+  byId("heat-legend").querySelector("i").style.background = gradient(HEAT);
+  byId("attention-legend").querySelector("i").style.background = gradient(ATTENTION);
+  byId("accuracy").textContent =
+    "Coordinates are pixels of the original pictures: 0-based, x right, y down. " +
+    "Scores are probabilities; compare them with each other, not with 1." +
+    (plain
+      ? ""
+      : ` Heat maps show the scores of the outlined cell in ${pair.levels + 1} steps, equal in their square root: ` +
+        `at most ${small(pair.largest_error)} from the network's; the score printed is exact.`);
+}
+
+function start() {
+  describe();
+  matches = mutualMatches(pair);
+  const { width, height } = pair.pictures.a;
+  const fromCentre = (match) => {
+    const point = cellPixel(pair, "a", match.a);
+    return Math.hypot(point.x / width - 0.5, point.y / height - 0.5);
+  };
+  const central = [...matches].sort((one, other) => fromCentre(one) - fromCentre(other))[0];
+  pointAt("a", central ? cellPixel(pair, "a", central.a) : { x: width / 2, y: height / 2 });
+  for (const side of ["a", "b"]) {
+    listenToPointer(side);
+    listenToKeys(side);
+  }
+  listenToControls();
+  listenToTheme();
+  new ResizeObserver(requestPaint).observe(byId("pictures"));
+  document.body.dataset.ready = "";
+}
+
+if (typeof DecompressionStream === "undefined" || typeof OffscreenCanvas === "undefined") {
+  byId("state").textContent = "This browser is too old: use Chrome 111, Firefox 113, Safari 16.4, or a later one.";
+} else {
+  readPair(JSON.parse(byId("data").textContent))
+    .then((read) => {
+      pair = read;
+      start();
+    })
+    .catch((error) => {
+      byId("state").textContent = `This page is damaged (${error.message}): write it again with dcc view.`;
+      throw error;
+    });
+}

@@ -1,0 +1,96 @@
+// What is painted over a picture. A canvas covers its picture exactly.
+
+const RASTER = 160; // cells are blended to about as many dots along the longer side
+
+// values (one a cell, 0 to 1) -> a canvas of the whole picture, blended between cells; colour(v) -> [r, g, b, a].
+function blended(pair, side, values, colour) {
+  const [rows, columns] = pair.grid[side];
+  const picture = pair.pictures[side];
+  const scale = RASTER / Math.max(picture.width, picture.height);
+  const width = Math.max(Math.round(picture.width * scale), 2);
+  const height = Math.max(Math.round(picture.height * scale), 2);
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext("2d");
+  const raster = context.createImageData(width, height);
+  for (let y = 0; y < height; y++) {
+    const v = (y / (height - 1)) * (rows - 1);
+    const top = Math.min(Math.floor(v), Math.max(rows - 2, 0));
+    const bottom = Math.min(top + 1, rows - 1);
+    for (let x = 0; x < width; x++) {
+      const u = (x / (width - 1)) * (columns - 1);
+      const left = Math.min(Math.floor(u), Math.max(columns - 2, 0));
+      const right = Math.min(left + 1, columns - 1);
+      const upper = values[top * columns + left] * (1 - u + left) + values[top * columns + right] * (u - left);
+      const lower = values[bottom * columns + left] * (1 - u + left) + values[bottom * columns + right] * (u - left);
+      raster.data.set(colour(upper * (1 - v + top) + lower * (v - top)), (y * width + x) * 4);
+    }
+  }
+  context.putImageData(raster, 0, 0);
+  return canvas;
+}
+
+// The scores of one cell over the other picture: dark where low, bright where high.
+function paintHeat(context, pair, map, side, cell) {
+  const there = OTHER[side];
+  const cells = pair.grid[there][0] * pair.grid[there][1];
+  const steps = pair.maps[map][side].steps.subarray(cell * cells, (cell + 1) * cells);
+  const values = Float32Array.from(steps, (step) => step / pair.levels);
+  const heat = blended(pair, there, values, (v) => [...along(HEAT, v), 125 + 115 * v]);
+  context.drawImage(heat, 0, 0, context.canvas.width, context.canvas.height);
+}
+
+function paintAttention(context, pair, side) {
+  const values = Float32Array.from(pair.attention[side], (byte) => byte / 255);
+  const wash = blended(pair, side, values, (v) => [...along(ATTENTION, v), 120]);
+  context.drawImage(wash, 0, 0, context.canvas.width, context.canvas.height);
+}
+
+// The rectangle of places that are nearest to a cell, in the canvas's own pixels.
+function cellRectangle(canvas, pair, side, cell) {
+  const { width, height } = pair.pictures[side];
+  const step = spacing(pair, side);
+  const centre = cellPixel(pair, side, cell);
+  const sx = canvas.width / width;
+  const sy = canvas.height / height;
+  const left = Math.max(centre.x - step.x / 2 + 0.5, 0) * sx;
+  const top = Math.max(centre.y - step.y / 2 + 0.5, 0) * sy;
+  const right = Math.min(centre.x + step.x / 2 + 0.5, width) * sx;
+  const bottom = Math.min(centre.y + step.y / 2 + 0.5, height) * sy;
+  return [left, top, right, bottom];
+}
+
+// Cells whose score lies below `least` sink into the page.
+function paintVeil(context, pair, side, least, colour) {
+  context.fillStyle = colour;
+  pair.maps.fused[side].score.forEach((score, cell) => {
+    if (score < least) {
+      const [left, top, right, bottom] = cellRectangle(context.canvas, pair, side, cell).map(Math.round);
+      context.fillRect(left, top, right - left, bottom - top); // on whole pixels: no seams
+    }
+  });
+}
+
+function paintCell(context, pair, side, cell, ratio) {
+  const [left, top, right, bottom] = cellRectangle(context.canvas, pair, side, cell);
+  for (const [colour, width] of [["rgb(0 0 0 / .55)", 3], ["rgb(255 255 255 / .9)", 1]]) {
+    context.strokeStyle = colour;
+    context.lineWidth = width * ratio;
+    context.strokeRect(left, top, right - left, bottom - top);
+  }
+}
+
+// Matches that both directions agree on, coloured by their place in A.
+function paintMatches(context, pair, side, matches, ratio) {
+  const { width, height } = pair.pictures[side];
+  for (const match of matches) {
+    const point = cellPixel(pair, side, match[side]);
+    const x = ((point.x + 0.5) / width) * context.canvas.width;
+    const y = ((point.y + 0.5) / height) * context.canvas.height;
+    for (const [radius, colour] of [[4.5, "rgb(0 0 0 / .6)"], [3.5, placeColour(pair, match.a)]]) {
+      context.beginPath();
+      context.arc(x, y, radius * ratio, 0, 2 * Math.PI);
+      context.fillStyle = colour;
+      context.fill();
+    }
+  }
+}
