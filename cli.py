@@ -18,7 +18,7 @@ COMMANDS = {
     "export": ("export.commands", "export_command", "Turn a network into a bundle of ONNX graphs."),
     "build": ("runtime.commands", "build", "Compile a bundle to TensorRT engines."),
     "info": ("diagnostics.info_command", "info", "Say what a bundle, engine, graph or checkpoint is."),
-    "match": ("runtime.commands", "match", "Find correspondences in pictures or a video."),
+    "match": ("runtime.match_command", "match", "Find correspondences in pictures or a video."),
 }
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from runtime.images import Image
 from runtime.matches import PointMatches
 
-_GAP = 8  # pixels between the two pictures
+GAP = 8  # pixels between the two pictures
 _MAX_HEIGHT, _MAX_WIDTH = 2160, 4096  # of each picture in a drawing, in pixels
 _BACKGROUND = (32, 32, 32)
 
@@ -19,29 +19,29 @@ def draw_matches(image_a: Image, image_b: Image, matches: PointMatches, limit: i
 
     Pictures of different height are scaled to the higher one. uint8 BGR.
     """
-    canvas, (scale_a, scale_b), offset = _side_by_side(image_a, image_b)
+    canvas, (scale_a, scale_b), offset = side_by_side(image_a, image_b)
     order = np.argsort(-matches.scores, kind="stable")[: max(limit, 0)]
     order = order[np.argsort(matches.points_a[order, 0], kind="stable")]
     points_a = matches.points_a[order] * scale_a
     points_b = matches.points_b[order] * scale_b + [offset, 0]
     thickness = max(1, round(min(canvas.shape[:2]) / 400))
     for a, b, colour in zip(points_a, points_b, colours(len(order)), strict=True):
-        _line(canvas, a, b, colour, thickness)
+        line(canvas, a, b, colour, thickness)
     for points in (points_a, points_b):
         for point, colour in zip(points, colours(len(order)), strict=True):
-            _dot(canvas, point, colour, 3 * thickness)
+            dot(canvas, point, colour, 3 * thickness)
     return canvas
 
 
 def draw_points(image_a: Image, image_b: Image, matches: PointMatches) -> Image:
     """The same numbered points in both pictures, A left and B right."""
-    canvas, (scale_a, scale_b), offset = _side_by_side(image_a, image_b)
+    canvas, (scale_a, scale_b), offset = side_by_side(image_a, image_b)
     radius = max(4, round(min(canvas.shape[:2]) / 90))
-    left, right = canvas[:, : offset - _GAP], canvas[:, offset:]  # views: labels stay in their picture
+    left, right = canvas[:, : offset - GAP], canvas[:, offset:]  # views: labels stay in their picture
     for picture, points in ((left, matches.points_a * scale_a), (right, matches.points_b * scale_b)):
         for number, (point, colour) in enumerate(zip(points, colours(len(points)), strict=True), start=1):
-            _dot(picture, point, colour, radius)
-            _label(picture, point, str(number), radius)
+            dot(picture, point, colour, radius)
+            label(picture, point, str(number), radius)
     return canvas
 
 
@@ -52,18 +52,20 @@ def colours(count: int) -> list[tuple[int, int, int]]:
     return [(int(b), int(g), int(r)) for b, g, r in table[:count]]
 
 
-def _side_by_side(image_a: Image, image_b: Image) -> tuple[Image, tuple[float, float], int]:
+def side_by_side(image_a: Image, image_b: Image) -> tuple[Image, tuple[float, float], int]:
+    """The canvas, the scale of either picture in it, and the column at which B begins."""
     height = min(max(image_a.shape[0], image_b.shape[0]), _MAX_HEIGHT)
     scales = tuple(min(height / i.shape[0], _MAX_WIDTH / i.shape[1]) for i in (image_a, image_b))
     left, right = (
         image if scale == 1 else cv2.resize(image, _scaled(image, scale))
         for image, scale in zip((image_a, image_b), scales, strict=True)
     )
-    offset = left.shape[1] + _GAP
+    offset = left.shape[1] + GAP
     canvas = np.empty((height, offset + right.shape[1], 3), np.uint8)
-    canvas[:] = _BACKGROUND
     canvas[: left.shape[0], : left.shape[1]] = left
     canvas[: right.shape[0], offset:] = right
+    canvas[:, left.shape[1] : offset] = _BACKGROUND  # no more than is seen: filling all of it is slow
+    canvas[left.shape[0] :, : left.shape[1]] = canvas[right.shape[0] :, offset:] = _BACKGROUND
     return canvas, (scales[0], scales[1]), offset
 
 
@@ -80,20 +82,20 @@ def _fixed(point: NDArray[np.float64]) -> tuple[int, int]:
     return int(x), int(y)
 
 
-def _line(
+def line(
     canvas: Image, a: NDArray[np.float64], b: NDArray[np.float64], colour: tuple[int, ...], width: int
 ) -> None:
     cv2.line(canvas, _fixed(a), _fixed(b), colour, width, cv2.LINE_AA, _FRACTION_BITS)
 
 
-def _dot(canvas: Image, point: NDArray[np.float64], colour: tuple[int, ...], radius: int) -> None:
+def dot(canvas: Image, point: NDArray[np.float64], colour: tuple[int, ...], radius: int) -> None:
     """A filled circle with a dark rim and a light one: seen on any ground."""
     for extra, ring in ((2, (0, 0, 0)), (1, (255, 255, 255)), (0, colour)):
         size = (radius + extra) << _FRACTION_BITS
         cv2.circle(canvas, _fixed(point), size, ring, cv2.FILLED, cv2.LINE_AA, _FRACTION_BITS)
 
 
-def _label(picture: Image, point: NDArray[np.float64], text: str, radius: int) -> None:
+def label(picture: Image, point: NDArray[np.float64], text: str, radius: int) -> None:
     """Above and to the right of the point, or where there is room."""
     x, y = (int(v) for v in np.rint(point))
     scale = radius / 8

@@ -105,7 +105,7 @@ class Matcher:
     def match_many(
         self, pairs: Iterable[tuple[Picture, Picture]], *, batch: int = 1
     ) -> Iterator[Correspondences]:
-        """Correspondences of each pair (A, B), in order; a picture that several pairs share is encoded once.
+        """Correspondences of each pair (A, B), in order; a picture in several pairs is encoded once.
 
         A picture is an image as for :meth:`encode`, its features, or the path of a file; the same array or
         the same path is the same picture, whose features are kept until its last pair. ``batch`` pairs are
@@ -122,6 +122,7 @@ class Matcher:
         reference: ReferenceLike | Sequence[ReferenceLike] = "frame:0",
         *,
         points: ArrayLike | None = None,
+        labels: Sequence[str] = (),
         mask: ArrayLike | None = None,
         boxes: ArrayLike | None = None,
         batch: int = 1,
@@ -138,11 +139,11 @@ class Matcher:
         gives its newest frame, and those that were overtaken are counted. Frames that cannot be decoded
         are skipped, counted, and told to ``on_note``.
 
-        ``reference``: a picture, its path, a :class:`~runtime.Reference`, several of these (each frame then
-        takes the one that fits best), ``"frame:0"`` (or another number, of a file) or ``"previous"`` for the
-        frame before. ``points`` ``(N, 2)``, ``mask`` ``(H, W)`` or ``(H, W, 3)`` uint8 and ``boxes``
-        ``(M, 4)`` (x, y, width, height), in pixels of the reference, are carried to every frame as
-        ``propagation`` says.
+        ``reference``: a picture, its path, a :class:`~runtime.Reference`, several of these (each frame
+        then takes the one that fits best), ``"frame:0"`` (or another number, of a file) or ``"previous"``
+        for the frame before. ``points`` ``(N, 2)`` (with ``labels``, if they have any), ``mask`` ``(H, W)``
+        or ``(H, W, 3)`` uint8 and ``boxes`` ``(M, 4)`` (x, y, width, height), in pixels of the reference,
+        are carried to every frame as ``propagation`` says.
 
         ``batch`` frames are matched in one run where the backend can. A live source that gives nothing for
         ``stall_s`` seconds (10 by default) is a :class:`~runtime.errors.VideoError`; others may take their
@@ -158,6 +159,7 @@ class Matcher:
 
         carried = {
             "points": None if points is None else np.asarray(points, np.float64).reshape(-1, 2),
+            "labels": tuple(labels) or None,
             "mask": None if mask is None else np.asarray(mask),
             "boxes": None if boxes is None else np.asarray(boxes, np.float64).reshape(-1, 4),
         }

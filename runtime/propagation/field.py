@@ -58,7 +58,8 @@ def _fit(weights: Floats, cells: Floats, targets: Floats, grid: Size) -> Floats:
     second = mean[:, 4:].reshape(-1, 2, 4) - centre[:, :, None] * mean[:, None, 0:4]
     pull = _TOWARDS_SHIFT * np.eye(2)
     linear = np.linalg.solve(second[..., :2] + pull, second[..., 2:] + pull)  # (n, 2, 2)
-    return goal + np.einsum("ni,nij->nj", cells - centre, linear)
+    fitted: Floats = goal + np.einsum("ni,nij->nj", cells - centre, linear)
+    return fitted
 
 
 def _blur(values: Floats, grid: Size) -> Floats:

@@ -53,12 +53,13 @@ class Maps:
         again = geometry.transfer(clipped(there, self.size_b), self.back, self.size_b)
         cell = geometry.pixels_per_cell(self.size_a, self._result.score_a.shape[:2])
         scores = self._result.transfer_scores(points, "a")
-        visible = (
+        visible = np.asarray(
             inside(there, self.size_b)
             & (np.linalg.norm((again - points) / np.maximum(cell, 1e-9), axis=1) <= settings.max_distance)
             & (scores >= settings.min_score * np.median(self._result.score_a))
         )
-        return CarriedPoints(points, there, scores, np.linalg.norm(again - points, axis=1), visible)
+        distances = np.linalg.norm(again - points, axis=1)
+        return CarriedPoints(points, there, scores, distances, visible)
 
     def confidence(self, settings: Propagation) -> NDArray[np.float32]:
         """``(H, W)`` of B in [0, 1]: how near to itself a pixel comes, carried to A and back; 1/2 at the
@@ -75,8 +76,8 @@ class Maps:
 
 def inside(points: Floats, size: Size) -> NDArray[np.bool_]:
     """``(N,)``: whether each point lies in a picture of (height, width) ``size``."""
-    held: NDArray[np.bool_] = ((points >= 0) & (points <= [size[1] - 1, size[0] - 1])).all(axis=1)
-    return held
+    within = (points >= 0) & (points <= [size[1] - 1, size[0] - 1])
+    return np.asarray(within.all(axis=1), np.bool_)
 
 
 def clipped(points: Floats, size: Size) -> Floats:

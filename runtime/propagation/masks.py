@@ -18,7 +18,7 @@ class CarriedMask:
     """The reference's mask as seen in the frame; both have the frame's size."""
 
     mask: NDArray[np.uint8]
-    """``(H, W)`` or ``(H, W, 3)``, with the reference's own values; 0 where a pixel comes from outside it."""
+    """``(H, W)`` or ``(H, W, 3)``, with the reference's own values; 0 for what comes from outside it."""
     confidence: NDArray[np.float32]
     """``(H, W)`` in [0, 1]."""
 

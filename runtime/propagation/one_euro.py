@@ -25,8 +25,8 @@ class OneEuroFilter:
         self._time_s = 0.0
 
     def __call__(self, points: Floats, seen: NDArray[np.bool_], time_s: float) -> Floats:
-        """``points`` ``(N, 2)`` in pixels and whether each is ``seen`` ``(N,)``, at ``time_s`` in seconds ->
-        ``(N, 2)``. Points that are not seen pass unchanged; another N, or no step in time, starts anew."""
+        """``points`` ``(N, 2)`` in pixels and whether each is ``seen`` ``(N,)``, at ``time_s`` in seconds
+        -> ``(N, 2)``. Points not seen pass unchanged; another N, or no step in time, starts anew."""
         step = time_s - self._time_s
         if len(points) != len(self._points) or step <= 0:
             self._known = np.zeros(len(points), bool)
@@ -41,9 +41,10 @@ class OneEuroFilter:
             self._speed = np.where(going_on, speed, 0.0)
             self._points = np.where(going_on, smoothed, points)
         self._known = seen.copy()
-        return self._points.copy()
+        return np.array(self._points)
 
 
-def _weight(cutoff_hz: float | Floats, step_s: float) -> float | Floats:
+def _weight(cutoff_hz: float | Floats, step_s: float) -> Floats:
     """Of the new value."""
-    return 1 / (1 + 1 / (2 * np.pi * cutoff_hz * step_s))
+    weight: Floats = 1 / (1 + 1 / (2 * np.pi * np.asarray(cutoff_hz) * step_s))
+    return weight

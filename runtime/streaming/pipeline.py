@@ -22,7 +22,7 @@ class StalledError(Exception):
     """Nothing came for as long as somebody was ready to wait."""
 
 
-class _Cancelled(Exception):
+class _CancelledError(Exception):
     """Nobody wants what this thread makes any more."""
 
 
@@ -41,9 +41,11 @@ class Channel(Generic[T]):
     def wait_for_room(self) -> None:
         """Before the work on an item begins, so that none grows old in front of a full channel."""
         with self._changed:
-            self._changed.wait_for(lambda: self._cancelled or self._newest or len(self._items) < self._depth)
+            self._changed.wait_for(
+                lambda: self._cancelled or self._newest or len(self._items) < self._depth
+            )
             if self._cancelled:
-                raise _Cancelled
+                raise _CancelledError
 
     def put(self, item: T) -> None:
         self.wait_for_room()
@@ -68,8 +70,8 @@ class Channel(Generic[T]):
             self._changed.notify_all()
 
     def take(self, timeout: float | None = None) -> T:
-        """Raises ``StopIteration`` at the end, :class:`StalledError` after ``timeout`` seconds, and what the
-        other side failed with."""
+        """Raises ``StopIteration`` at the end, :class:`StalledError` after ``timeout`` seconds, and what
+        the other side failed with."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._items or self._ended, timeout):
                 raise StalledError
@@ -115,6 +117,10 @@ class Background(Iterator[T]):
             self.close()
             raise
 
+    def cancel(self) -> None:
+        """Tell the thread to stop, without waiting for it."""
+        self._channel.cancel()
+
     def close(self) -> None:
         """Stop the thread and wait for it; may be called twice."""
         self._stop()
@@ -124,6 +130,22 @@ def _stop(channel: Channel[T], thread: threading.Thread) -> None:
     channel.cancel()
     if thread is not threading.current_thread():
         thread.join(JOIN_S)
+
+
+def close_all(stages: Iterable[Background[T]]) -> None:
+    """Stop threads that wait for each other: all are told before one is waited for."""
+    stages = list(stages)
+    for stage in stages:
+        stage.cancel()
+    for stage in stages:
+        stage.close()
+
+
+def close_iterator(iterator: object) -> None:
+    """A generator's ``finally`` blocks run now, not when nobody holds it any more."""
+    close = getattr(iterator, "close", None)
+    if close is not None:
+        close()
 
 
 def _work(source: Iterator[T], channel: Channel[T]) -> None:
@@ -137,12 +159,10 @@ def _work(source: Iterator[T], channel: Channel[T]) -> None:
                 break
             channel.put(item)
             del item  # not kept alive while the next one is made
-    except _Cancelled:
+    except _CancelledError:
         pass
     except BaseException as caught:  # raised again where the items are taken
         error = caught
     finally:
-        close = getattr(source, "close", None)
-        if close is not None:
-            close()
+        close_iterator(source)
         channel.end(error)

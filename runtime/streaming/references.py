@@ -56,7 +56,8 @@ class Reference:
             raise UsageError(f"the mask is {size} and does not fit {where}: draw it on that picture")
         for x, y, w, h in () if self.boxes is None else self.boxes:
             if not (x >= 0 and y >= 0 and w > 0 and h > 0 and x + w <= width and y + h <= height):
-                raise UsageError(f"the box {x:g},{y:g},{w:g},{h:g} (x, y, width, height) lies outside {where}")
+                box = f"{x:g},{y:g},{w:g},{h:g} (x, y, width, height)"
+                raise UsageError(f"the box {box} lies outside {where}")
 
     @property
     def carries(self) -> bool:

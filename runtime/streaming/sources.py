@@ -102,7 +102,8 @@ def _decode(capture: cv2.VideoCapture, name: str, count: int) -> Iterator[Image 
         while failed <= _RETRIES:
             done, frame = capture.read()
             if done:
-                yield from (VideoError(f"frame {number + i} of {name} cannot be decoded") for i in range(failed))
+                for lost in range(number, number + failed):
+                    yield VideoError(f"frame {lost} of {name} cannot be decoded")
                 number, failed = number + failed + 1, 0
                 yield np.asarray(frame, np.uint8)
             else:

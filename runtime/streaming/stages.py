@@ -16,6 +16,7 @@ from runtime.errors import DccError
 from runtime.geometry import Size, resize_uint8
 from runtime.matcher import Features, Matcher, check_image
 from runtime.propagation.carrier import Carried, Carrier
+from runtime.streaming.pipeline import close_iterator
 from runtime.streaming.references import Reference
 from runtime.streaming.timing import StageTimes
 
@@ -55,23 +56,26 @@ def decode(shared: Shared, frames: Iterator[Any], rate: float, live: bool) -> It
 
     Times are seconds from the first frame: of a file by its rate, of a live source by the clock.
     """
-    index, started = 0, None
-    while True:
-        timings: dict[str, float] = {}
-        with shared.times.measure("decode", timings):
-            image = next(frames, None)
-        if image is None:
-            return
-        now = time.monotonic()
-        started = now if started is None else started
-        if isinstance(image, DccError):
-            shared.unreadable += 1
-            shared.on_note(f"{image}; skipped")
-        else:
-            time_s = now - started if live else index / rate
-            yield Work(index, round(time_s, 6), image, now, timings)
-            del image
-        index += 1
+    try:
+        index, started = 0, None
+        while True:
+            timings: dict[str, float] = {}
+            with shared.times.measure("decode", timings):
+                image = next(frames, None)
+            if image is None:
+                return
+            now = time.monotonic()
+            started = now if started is None else started
+            if isinstance(image, DccError):
+                shared.unreadable += 1
+                shared.on_note(f"{image}; skipped")
+            else:
+                time_s = now - started if live else index / rate
+                yield Work(index, round(time_s, 6), image, now, timings)
+                del image
+            index += 1
+    finally:
+        close_iterator(frames)
 
 
 def encode(shared: Shared, works: Iterable[Work]) -> Iterator[Work]:
@@ -123,7 +127,7 @@ def carry(shared: Shared, works: Iterable[Work], carrier: Carrier) -> Iterator[W
 
 
 def agreement(result: Correspondences) -> float:
-    """How well two pictures fit: the mean over cells of A of the mutual matches' scores, 0 for the others."""
+    """How well two pictures fit: the mean score over the cells of A, 0 for those without mutual match."""
     return float(result.mutual().scores.sum() / result.index_a.size)
 
 
@@ -139,8 +143,7 @@ def _match_all(
             sizes.append((features.size, work.features.size))
     outputs = match_all(shared.matcher.backend, pairs, shared.batch)
     return [
-        shared.matcher.correspondences(a, b, output)
-        for (a, b), output in zip(sizes, outputs, strict=True)
+        shared.matcher.correspondences(a, b, output) for (a, b), output in zip(sizes, outputs, strict=True)
     ]
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +18,7 @@ from runtime.matcher import Features, Matcher, check_image
 from runtime.propagation.carrier import Carried, Carrier
 from runtime.propagation.settings import Propagation
 from runtime.streaming import stages
-from runtime.streaming.pipeline import Background, StalledError
+from runtime.streaming.pipeline import Background, StalledError, close_all, close_iterator
 from runtime.streaming.references import (
     PREVIOUS,
     Reference,
@@ -85,7 +87,8 @@ class Stream(Iterator[FrameResult]):
         self._carrier = Carrier(propagation, references[0] if reference == PREVIOUS else None)
         if reference != PREVIOUS:
             self._shared.references = self._encoded(references)
-        self._results: Background[Work] | None = None
+        self._threads: list[Background[Work]] = []
+        self._end = weakref.finalize(self, close_all, self._threads)
         self._closed = False
         self._count = 0
         self._started = self._last = 0.0
@@ -93,11 +96,11 @@ class Stream(Iterator[FrameResult]):
     def __next__(self) -> FrameResult:
         if self._closed:
             raise StopIteration
-        if self._results is None:
+        if not self._threads:
             self._started = time.perf_counter()
-            self._results = self._start()
+            self._start()
         try:
-            work = next(self._results)
+            work = next(self._threads[-1])
         except StalledError:
             self.close()
             raise VideoError(
@@ -129,12 +132,9 @@ class Stream(Iterator[FrameResult]):
     def close(self) -> None:
         """End the threads and wait for them; may be called twice."""
         self._closed = True
-        if self._results is not None:
-            self._results.close()
-        else:
-            close = getattr(self._frames, "close", None)
-            if close is not None:
-                close()
+        if not self._threads:  # which close it otherwise
+            close_iterator(self._frames)
+        self._end()
 
     def replace_reference(self, reference: ReferenceLike | Sequence[ReferenceLike]) -> None:
         """Match with other pictures from now on; the frames under way may still meet the old ones.
@@ -156,26 +156,30 @@ class Stream(Iterator[FrameResult]):
         """What has been done so far; may be asked at any time."""
         return StreamStats(
             self._count,
-            self._newest.dropped if self._newest is not None else 0,
+            self._threads[0].dropped if self._threads else 0,
             self._shared.unreadable,
             max(self._last - self._started, 0.0),
             self._shared.times.summary(),
         )
 
-    _newest: Background[Work] | None = None
+    def _start(self) -> None:
+        """Files: a thread for each stage. Live: one that always takes the newest frame, so that frames wait
+        at one place only."""
+        shared, batch, threads = self._shared, self._shared.batch, self._threads
 
-    def _start(self) -> Background[Work]:
-        """Files: a thread for each stage. Live: one that always takes the newest frame, to be late once only."""
-        shared, batch = self._shared, self._shared.batch
-        decoded = stages.decode(shared, self._frames, self.source.rate, self.source.live)
+        def thread(works: Iterator[Work], depth: int, **options: Any) -> Background[Work]:
+            threads.append(Background(works, depth, **options))
+            return threads[-1]
+
+        works = stages.decode(shared, self._frames, self.source.rate, self.source.live)
         if self.source.live:
-            self._newest = Background(decoded, 1, newest=True, timeout=self._stall_s)
-            matched = stages.match(shared, stages.encode(shared, self._newest))
-            return Background(stages.carry(shared, matched, self._carrier), 1)
-        ahead = AHEAD * batch
-        encoded = stages.encode(shared, Background(decoded, ahead, timeout=self._stall_s))
-        matched = stages.match(shared, Background(encoded, ahead))
-        return Background(stages.carry(shared, Background(matched, ahead), self._carrier), AHEAD)
+            newest = thread(works, 1, newest=True, timeout=self._stall_s)
+            works = stages.match(shared, stages.encode(shared, newest))
+        else:
+            ahead = AHEAD * batch
+            works = stages.encode(shared, thread(works, ahead, timeout=self._stall_s))
+            works = thread(stages.match(shared, thread(works, ahead)), ahead)
+        thread(stages.carry(shared, works, self._carrier), 1 if self.source.live else AHEAD)
 
     def _resolve(
         self, source: Source, reference: ReferenceLike | Sequence[ReferenceLike], carried: Mapping[str, Any]
@@ -198,7 +202,7 @@ class Stream(Iterator[FrameResult]):
                 raise VideoError(f"{self.source.name} has no frames") from None
             self._frames = _put_back(frame, self._frames)
         elif self.source.live or not self.source.count:
-            raise UsageError(f"{name} needs a file: of {self.source.name}, only frame:0 can be the reference")
+            raise UsageError(f"{name} needs a file: {self.source.name} has only frame:0 as a reference")
         else:
             frame = _frame(open_source(source).frames, number)
         if frame is None:
@@ -224,18 +228,12 @@ def _put_back(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
         yield first
         yield from rest
     finally:
-        close = getattr(rest, "close", None)
-        if close is not None:
-            close()
+        close_iterator(rest)
 
 
 def _frame(frames: Iterator[Any], number: int) -> Any:
+    """None where there are fewer."""
     try:
-        for index, frame in enumerate(frames):
-            if index == number:
-                return frame
+        return next(itertools.islice(frames, number, None), None)
     finally:
-        close = getattr(frames, "close", None)
-        if close is not None:
-            close()
-    return None
+        close_iterator(frames)
