@@ -83,9 +83,10 @@ class Stream(Iterator[FrameResult]):
         self._stall_s = STALL_S if stall_s is None and self.source.live else stall_s
         self._shared = Shared(matcher, batch, on_note)
         self._frames = self.source.frames
-        references = self._resolve(source, reference, carried)
-        self._carrier = Carrier(propagation, references[0] if reference == PREVIOUS else None)
-        if reference != PREVIOUS:
+        chained = isinstance(reference, str) and reference == PREVIOUS
+        references = self._resolve(source, "frame:0" if chained else reference, carried)
+        self._carrier = Carrier(propagation, references[0] if chained else None)
+        if not chained:
             self._shared.references = self._encoded(references)
         self._threads: list[Background[Work]] = []
         self._end = weakref.finalize(self, close_all, self._threads)
@@ -184,8 +185,8 @@ class Stream(Iterator[FrameResult]):
     def _resolve(
         self, source: Source, reference: ReferenceLike | Sequence[ReferenceLike], carried: Mapping[str, Any]
     ) -> list[Reference]:
-        """The pictures, with what is to be carried; ``previous`` begins with the first frame."""
-        number = 0 if isinstance(reference, str) and reference == PREVIOUS else frame_number(reference)
+        """The pictures, with what is to be carried from them."""
+        number = frame_number(reference)
         references = as_references(reference) if number is None else [self._take(source, number)]
         carried = {name: value for name, value in carried.items() if value is not None}
         if carried and len(references) > 1:
