@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -101,6 +101,4 @@ def stage_threads() -> list[threading.Thread]:
 
 
 def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
+    return len(list(Path("/proc/self/fd").iterdir()))

@@ -40,7 +40,17 @@ def frames_in(path: Path) -> int:
 
 def test_every_format_tells_the_same(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
-    names = ("a.mp4", "a.avi", "a.jsonl", "a.csv", "a.npz", "a.h5", "flow/%03d.flo", "drawn/%d.png", "m/%d.json")
+    names = (
+        "a.mp4",
+        "a.avi",
+        "a.jsonl",
+        "a.csv",
+        "a.npz",
+        "a.h5",
+        "flow/%03d.flo",
+        "drawn/%d.png",
+        "m/%d.json",
+    )
     outputs = Outputs([tmp_path / name for name in names], tmp_path / "masks")
     boxes = [[5, 5, 20, 20]]
     mask = np.full((48, 60), 9, np.uint8)
@@ -109,7 +119,11 @@ def test_a_lost_point_is_not_drawn_in_the_frame() -> None:
 
 
 def test_an_unknown_suffix_opens_nothing(tmp_path: Path) -> None:
-    for name, message in (("x.docx", "ends in .mp4"), ("x.png", "%06d"), ("x-%d.xyz", "a file for each frame")):
+    for name, message in (
+        ("x.docx", "ends in .mp4"),
+        ("x.png", "%06d"),
+        ("x-%d.xyz", "a file for each frame"),
+    ):
         with pytest.raises(UsageError, match=message):
             Outputs([tmp_path / "a.jsonl", tmp_path / name])
     assert not list(tmp_path.iterdir())
@@ -137,9 +151,7 @@ def test_a_source_that_fails_leaves_what_there_was(tmp_path: Path) -> None:
     assert not stage_threads()
 
 
-def test_an_almost_full_disk_ends_with_whole_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_almost_full_disk_ends_with_whole_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = iter([10**9] * 8)  # asked once for each frame: there is one folder
     monkeypatch.setattr(files.shutil, "disk_usage", lambda path: SimpleNamespace(free=next(free, 1000)))
     outputs = Outputs([tmp_path / name for name in ("a.mp4", "a.csv", "a.npz")])
@@ -181,7 +193,9 @@ def test_a_write_that_fails_leaves_whole_lines(tmp_path: Path, name: str) -> Non
         assert [json.loads(line)["frame"] for line in lines] == list(range(len(lines)))
 
 
-def test_a_video_that_did_not_reach_the_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_video_that_did_not_reach_the_disk_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Forgetful:
         """As FFmpeg on a full disk: no error, and nothing there."""
 
@@ -198,7 +212,7 @@ def test_a_video_that_did_not_reach_the_disk_is_said(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(cv2, "VideoWriter", Forgetful)
     Forgetful.fourcc = staticmethod(lambda *letters: 0)  # type: ignore[attr-defined]
-    with pytest.raises(DccError, match="0 of 5 frames are in a.mp4"):
+    with pytest.raises(DccError, match=r"0 of 5 frames are in a\.mp4"):
         write_stream(stream(), Outputs([tmp_path / "a.mp4"]))
 
 

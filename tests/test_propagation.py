@@ -68,7 +68,9 @@ def test_a_smooth_map_is_never_much_worse_than_the_cells(
 
 def test_a_smooth_map_sees_between_the_cells() -> None:
     rng = np.random.default_rng(3)
-    motions = [(rng.uniform(0.8, 1.25), rng.uniform(-0.4, 0.4), tuple(rng.uniform(-30, 30, 2))) for _ in range(30)]
+    motions = [
+        (rng.uniform(0.8, 1.25), rng.uniform(-0.4, 0.4), tuple(rng.uniform(-30, 30, 2))) for _ in range(30)
+    ]
     smooth, plain = np.mean([errors(*motion) for motion in motions], axis=0)
     assert smooth < 0.6 * plain
 
@@ -122,7 +124,7 @@ def test_a_mask_moves_with_its_values() -> None:
     assert both / either > 0.95
     assert carried.confidence.shape == SIZE and carried.confidence[90, 180] > 0.9
     assert carried.confidence[100, 2] < 0.5  # comes from outside the reference
-    assert 0 <= carried.confidence.min() and carried.confidence.max() <= 1
+    assert carried.confidence.min() >= 0 and carried.confidence.max() <= 1
 
 
 def test_a_box_moves_and_grows() -> None:

@@ -49,9 +49,7 @@ def test_every_frame_in_order(batch: int, backend: type[IdentityBackend]) -> Non
         assert used.runs == 1 + 2 + 2  # the reference; 64 frames and 36
 
 
-def test_a_file_is_the_same_through_the_stream(
-    bundle: Bundle, video: Path, photos: list[Image]
-) -> None:
+def test_a_file_is_the_same_through_the_stream(bundle: Bundle, video: Path, photos: list[Image]) -> None:
     matcher = Matcher.open(bundle)
     features = matcher.encode(photos[0])
     frames = list(open_source(video).frames)
@@ -175,7 +173,7 @@ def test_a_source_that_stalls_or_fails_ends_with_its_frames_and_a_sentence() -> 
     matcher = matcher_of(IdentityBackend())
     for waits, message in ((True, "gave no frame for 0.2 s"), (False, "the cable is out")):
         seen = []
-        with pytest.raises(VideoError, match=message):  # noqa: PT012
+        with pytest.raises(VideoError, match=message):
             for result in matcher.stream(two(waits), grey(0), stall_s=0.2):
                 seen.append(level(result.image))
                 if len(seen) == 2:
