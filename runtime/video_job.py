@@ -105,6 +105,7 @@ def run(matcher: Matcher, job: VideoJob, as_json: bool) -> None:
     to_stdout = as_json or not outputs.paths
     try:
         write_stream(stream, outputs, given.draw or "side", to_stdout, given.frames)
+        _warn_if_short(stream, given.frames)
     finally:
         _report(stream, outputs, given, as_json)
     if stream.stats.unreadable and not stream.source.live:
@@ -149,15 +150,19 @@ def _drawn(stream: Stream, style: str | None, limit: int | None) -> Iterator[Sho
             return
 
 
-def _report(stream: Stream, outputs: Outputs, given: Given, as_json: bool) -> None:
-    stats, source = stream.stats, stream.source
-    if not stats.frames:
-        return
-    dropped = f", {stats.dropped} dropped" if source.live else ""
-    note(f"{stats.frames} frames in {stats.seconds:.1f} s ({stats.rate:.1f} frames/s){dropped}")
-    seen = stats.frames + stats.unreadable
-    if given.frames is None and source.count - seen > max(COUNT_TOLERANCE, 0.02 * source.count):
+def _warn_if_short(stream: Stream, limit: int | None) -> None:
+    source, seen = stream.source, stream.stats.frames + stream.stats.unreadable
+    if limit is None and source.count - seen > max(COUNT_TOLERANCE, 0.02 * source.count):
         warn(f"{source.name} says it has {source.count} frames and ended after {seen}: it may be truncated")
+
+
+def _report(stream: Stream, outputs: Outputs, given: Given, as_json: bool) -> None:
+    """Also of a run that failed or was stopped, if it came to anything."""
+    stats = stream.stats
+    if not outputs.frames:
+        return
+    dropped = f", {stats.dropped} dropped" if stream.source.live else ""
+    note(f"{outputs.frames} frames in {stats.seconds:.1f} s ({stats.rate:.1f} frames/s){dropped}")
     if outputs.paths:
         note(f"wrote {', '.join(map(str, outputs.paths))}")
     if given.stats:

@@ -55,7 +55,8 @@ class Outputs:
         self.paths: list[Path] = []
         self.needs_drawing = False
         self._files: list[_File] = []
-        self._frames = 0
+        self.frames = 0
+        """Written so far."""
         try:
             for path in paths:
                 self._open(path, rate, codec)
@@ -69,7 +70,7 @@ class Outputs:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        failure = self._end(keep=self._frames > 0)
+        failure = self._end(keep=self.frames > 0)
         if failure is not None and kind is None:
             raise failure
 
@@ -81,7 +82,7 @@ class Outputs:
                 file.sink.write(shown)
             except OSError as error:
                 raise DccError(f"cannot write {file.path}: {error.strerror or error}") from error
-        self._frames += 1
+        self.frames += 1
 
     def _open(self, path: Path, rate: float, codec: str | None) -> None:
         suffix = path.suffix.lower()
