@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,17 +13,19 @@ from typing import TYPE_CHECKING, Any
 from runtime.console import note, progress_bar, stats_table, warn
 from runtime.errors import ImageError, UsageError
 from runtime.frame_drawing import draw_frame
-from runtime.images import read_image
+from runtime.images import SUFFIXES, read_image
 from runtime.interrupts import Interrupts
 from runtime.jobs import print_json, refuse_to_overwrite
 from runtime.matcher import Matcher
 from runtime.outputs.files import Outputs
 from runtime.outputs.records import frame_record
+from runtime.outputs.sequences import is_sequence
 from runtime.outputs.sink import Shown
 from runtime.propagation.reading import is_points_file, parse_boxes, parse_points, read_mask, read_points
 from runtime.propagation.settings import Propagation
 from runtime.streaming.pipeline import Background
 from runtime.streaming.references import PREVIOUS, Reference, frame_number
+from runtime.streaming.sources import is_address, is_camera
 from runtime.streaming.stream import Stream
 from runtime.video import CODECS
 
@@ -62,6 +65,7 @@ def plan(
         paths.append(videos[0].with_suffix(".jsonl"))
     inputs = [Path(name) for name in (source, *references, points or "", given.mask or "") if name]
     refuse_to_overwrite(inputs, paths)
+    _refuse_to_mix(source, [path.parent for path in paths if is_sequence(path)], given.save_masks)
     carried: dict[str, Any] = {}
     if given.mask is not None:
         carried["mask"] = read_mask(given.mask)
@@ -86,6 +90,17 @@ def plan(
     return VideoJob(source, pictures, carried, paths, given)
 
 
+def _refuse_to_mix(source: str, folders: list[Path], masks: Path | None) -> None:
+    """Raises :class:`UsageError` where a file for each frame would land among the source's pictures."""
+    path = Path(source)
+    if is_camera(source) or is_address(source) or (path.is_file() and path.suffix.lower() not in SUFFIXES):
+        return
+    pictures = path if path.is_dir() else path.parent
+    for folder in [*folders, masks]:
+        if folder is not None and folder.resolve() == pictures.resolve():
+            raise UsageError(f"{folder} holds the pictures of --video: write to another folder")
+
+
 def run(matcher: Matcher, job: VideoJob, as_json: bool) -> None:
     """Every frame to the files, and a line of JSON each to stdout with ``as_json`` or without files.
 
@@ -101,7 +116,8 @@ def run(matcher: Matcher, job: VideoJob, as_json: bool) -> None:
         propagation=Propagation(smooth=given.smooth),
         on_note=warn,
     )
-    outputs = Outputs(job.outputs, given.save_masks, rate=stream.source.rate, codec=given.codec)
+    rate, live = stream.source.rate, stream.source.live
+    outputs = Outputs(job.outputs, given.save_masks, rate=rate, codec=given.codec, in_time=live)
     to_stdout = as_json or not outputs.paths
     try:
         write_stream(stream, outputs, given.draw or "side", to_stdout, given.frames)
@@ -121,6 +137,7 @@ def write_stream(
     interrupts = Interrupts()
     with interrupts.held(), outputs, contextlib.ExitStack() as stack:
         progress = stack.enter_context(progress_bar("{task.fields[rate]}"))
+        started = time.perf_counter()
         task = progress.add_task("matching", total=limit or stream.source.count or None, rate="")
         drawn = Background(_drawn(stream, style if outputs.needs_drawing else None, limit))
         stack.enter_context(contextlib.closing(drawn))
@@ -134,9 +151,9 @@ def write_stream(
                 outputs.write(shown)
                 if to_stdout:
                     print_json(frame_record(shown.result))
-            stats = stream.stats
-            dropped = f", {stats.dropped} dropped" if stats.dropped else ""
-            progress.update(task, advance=1, rate=f"{stats.rate:.1f} frames/s{dropped}")
+            rate = f"{outputs.frames / (time.perf_counter() - started):.1f} frames/s"
+            dropped = f", {stream.dropped} dropped" if stream.dropped else ""
+            progress.update(task, advance=1, rate=rate + dropped)
 
 
 def _drawn(stream: Stream, style: str | None, limit: int | None) -> Iterator[Shown]:

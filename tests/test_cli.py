@@ -247,12 +247,14 @@ def test_one_picture_in_a_folder_is_treated_like_several(
         (["--reference", "A", "--reference", "previous", "--video", "B"], "goes with no other"),
         (["--reference", "A", "--reference", "B", "--video", "B", "--points", "1,2"], "COCO"),
         (["--reference", "frame:9", "--video", "B"], "fewer than 10 frames"),
+        (["--reference", "A", "--video", "D", "-o", "D/%d.jpg"], "write to another folder"),
     ],
 )
 def test_match_usage(
     dcc: Cli, bundle: Bundle, pictures: list[Path], arguments: list[str], message: str
 ) -> None:
-    names = {"A": str(pictures[0]), "B": str(pictures[1])}
+    names = {"A": str(pictures[0]), "B": str(pictures[1]), "D": str(pictures[0].parent)}
+    names["D/%d.jpg"] = f"{names['D']}/%d.jpg"
     one_sentence(dcc("match", bundle.path, *[names.get(a, a) for a in arguments]), 2, message)
 
 

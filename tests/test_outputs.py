@@ -115,6 +115,15 @@ def test_a_lost_point_is_not_drawn_in_the_frame() -> None:
     assert (draw_frame(result, "side")[:, :60] != result.reference.image).any()  # a ring
 
 
+def test_a_live_video_lasts_as_long_as_it_took(tmp_path: Path) -> None:
+    results = list(stream(9))
+    for in_time, wanted in ((True, 9), (False, 3)):  # every fourth frame, the others dropped
+        with Outputs([tmp_path / "a.avi"], rate=25.0, in_time=in_time) as outputs:
+            for result in results[::4]:
+                outputs.write(Shown(result, draw_frame(result)))
+        assert frames_in(tmp_path / "a.avi") == wanted
+
+
 # Failures --------------------------------------------------------------------------------------
 
 

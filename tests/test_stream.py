@@ -253,7 +253,7 @@ def test_pictures_that_cannot_be_read_are_left_out_and_counted(tmp_path: Path) -
 
 def test_something_else_than_a_picture_is_one_sentence() -> None:
     frames = [grey(0), grey(1), np.zeros((4, 4), np.uint8)]
-    stream = matcher_of(IdentityBackend()).stream(frames, grey(0), batch=2)
+    stream = matcher_of(IdentityBackend()).stream(frames, grey(0), batch=3)
     assert [next(stream).index for _ in range(2)] == [0, 1]
     with pytest.raises(ImageError, match="shape"):
         next(stream)

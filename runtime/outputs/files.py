@@ -6,6 +6,7 @@ import contextlib
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +47,10 @@ class Outputs:
         *,
         rate: float = 25.0,
         codec: str | None = None,
+        in_time: bool = False,
     ) -> None:
-        """``masks`` is a folder for carried masks; ``rate`` (frames per second) and ``codec`` are videos'.
+        """``masks`` is a folder for carried masks; ``rate`` (frames per second) and ``codec`` are videos',
+        and so is ``in_time``: frames are repeated where dropped ones would make the video too fast.
 
         Raises :class:`UsageError` for names that say nothing of their format, :class:`DccError` where they
         cannot be written.
@@ -59,7 +62,7 @@ class Outputs:
         """Written so far."""
         try:
             for path in paths:
-                self._open(path, rate, codec)
+                self._open(path, partial(VideoFile, rate=rate, codec=codec, in_time=in_time))
             if masks is not None:
                 self._add(_File(MaskFolder(masks), masks, masks))
         except BaseException:
@@ -84,7 +87,7 @@ class Outputs:
                 raise DccError(f"cannot write {file.path}: {error.strerror or error}") from error
         self.frames += 1
 
-    def _open(self, path: Path, rate: float, codec: str | None) -> None:
+    def _open(self, path: Path, video_file: Callable[[Path], Sink]) -> None:
         suffix = path.suffix.lower()
         if is_sequence(path):
             sequence = FileSequence(path)
@@ -96,7 +99,7 @@ class Outputs:
         with contextlib.ExitStack() as stack:
             temporary = stack.enter_context(atomic_path(path))
             if suffix in CODECS:
-                sink: Sink = VideoFile(temporary, rate, codec)
+                sink = video_file(temporary)
                 self.needs_drawing = True
             elif suffix == ".h5":
                 features = path.with_name(f"{path.stem}-features.h5")
@@ -164,8 +167,9 @@ class _File:
 class VideoFile:
     """Drawings as a video."""
 
-    def __init__(self, path: Path, rate: float, codec: str | None) -> None:
+    def __init__(self, path: Path, rate: float, codec: str | None, in_time: bool) -> None:
         self._writer = VideoWriter(path, rate, codec)
+        self._rate = rate if in_time else 0.0
         self._frames = 0
 
     @property
@@ -173,9 +177,12 @@ class VideoFile:
         return (1 << 20) + 64 * self._frames  # the index at its end
 
     def write(self, shown: Shown) -> None:
-        if shown.drawing is not None:
+        if shown.drawing is None:
+            return
+        until = max(round(shown.result.time_s * self._rate), self._frames) + 1
+        for _ in range(self._frames, until):
             self._writer.write(shown.drawing)
-            self._frames += 1
+        self._frames = until
 
     def close(self) -> None:
         self._writer.close()

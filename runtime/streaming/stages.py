@@ -54,7 +54,8 @@ class Shared:
 def decode(shared: Shared, frames: Iterator[Any], rate: float, live: bool) -> Iterator[Work]:
     """Number and time the frames; leave out, count and tell of those that cannot be read.
 
-    Times are seconds from the first frame: of a file by its rate, of a live source by the clock.
+    What is no picture at all is an error, raised here so that it comes after the frames before it. Times
+    are seconds from the first frame: of a file by its rate, of a live source by the clock.
     """
     try:
         index, started = 0, None
@@ -70,6 +71,8 @@ def decode(shared: Shared, frames: Iterator[Any], rate: float, live: bool) -> It
                 shared.unreadable += 1
                 shared.on_note(f"{image}; skipped")
             else:
+                if isinstance(image, np.ndarray):
+                    check_image(image)
                 time_s = now - started if live else index / rate
                 yield Work(index, round(time_s, 6), image, now, timings)
                 del image
@@ -86,8 +89,6 @@ def encode(shared: Shared, works: Iterable[Work]) -> Iterator[Work]:
         on_host = all(isinstance(work.image, np.ndarray) for work in group)
         if on_host:
             with shared.times.measure("resize", *timings):
-                for work in group:
-                    check_image(work.image)
                 frames = [resize_uint8(work.image, matcher.manifest.image_size) for work in group]
         with shared.times.measure("encode", *timings):
             if on_host:

@@ -153,11 +153,16 @@ class Stream(Iterator[FrameResult]):
         return self._shared.times
 
     @property
+    def dropped(self) -> int:
+        """Frames of a live source that were overtaken by newer ones, so far."""
+        return self._threads[0].dropped if self._threads else 0
+
+    @property
     def stats(self) -> StreamStats:
         """What has been done so far; may be asked at any time."""
         return StreamStats(
             self._count,
-            self._threads[0].dropped if self._threads else 0,
+            self.dropped,
             self._shared.unreadable,
             max(self._last - self._started, 0.0),
             self._shared.times.summary(),

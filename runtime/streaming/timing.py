@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ class Durations:
     def add(self, seconds: float) -> None:
         self.count += 1
         self.total_s += seconds
-        bin_ = int(np.log(max(seconds, _SHORTEST) / _SHORTEST) / np.log(_RATIO))
+        bin_ = int(math.log(max(seconds, _SHORTEST) / _SHORTEST) / math.log(_RATIO))
         self._bins[min(bin_, _BINS - 1)] += 1
 
     def quantile(self, share: float) -> float:
