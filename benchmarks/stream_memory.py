@@ -3,7 +3,7 @@
     python benchmarks/stream_memory.py BUNDLE [--frames 20000] [--video] [--json FILE]
 
 Every frame is another 160x120 picture; points and a box are carried, frames drawn, lines and arrays
-written; with --video also a video, whose index OpenCV keeps in memory until its end. Fails where the peak of
+written; with --video also a video, whose index FFmpeg keeps in memory to its end. Fails where the peak of
 the last tenth is more than 2 % above that of the frames between 20 and 30 %, or where a thread or a file
 descriptor is left.
 """

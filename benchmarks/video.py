@@ -4,13 +4,15 @@
 
 In turns: the network alone, frame after frame, on frames resized beforehand; the same with resizing; the
 whole command in its own process, from start to annotated video (side by side) and lines; the same without
-its start. The first frame is the reference. Frames are counted, and their order is checked.
+its start. The first frame is the reference. Frames are counted, and their order is checked. Beside the
+rates by the clock stands the processor's time, for where other processes disturb the clock.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -42,23 +44,36 @@ def main() -> None:
     frames = list(islice(open_source(options.video).frames, options.frames))
     small = [resize_uint8(frame, matcher.manifest.image_size) for frame in frames]
     rates: dict[str, list[float]] = {}
+    processor: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         output = Path(scratch) / "matched.mp4"
         for turn in range(options.rounds + 1):  # the first warms up
-            for name, seconds in (
-                ("network alone", network(matcher, frames, small)),
-                ("network and resizing", network(matcher, frames, None)),
-                ("whole command", command(options.bundle, options.video, len(frames), output)),
-                ("without its start", stream(matcher, options.video, len(frames), output)),
+            for name, way in (
+                ("network alone", lambda: network(matcher, frames, small)),
+                ("network and resizing", lambda: network(matcher, frames, None)),
+                ("whole command", lambda: command(options.bundle, options.video, len(frames), output)),
+                ("without its start", lambda: stream(matcher, options.video, len(frames), output)),
             ):
+                before = processor_seconds()
+                seconds = way()
                 if turn:
                     rates.setdefault(name, []).append(len(frames) / seconds)
-    alone = np.median(rates["network alone"])
+                    processor.setdefault(name, []).append(processor_seconds() - before)
     print(f"{len(frames)} frames; rates in frames/s, medians of {options.rounds} turns")
     for name, values in rates.items():
         share = np.median(np.divide(values, rates["network alone"]))
-        print(f"{name:22s} {np.median(values):6.1f}   {share:.2f} of the network's in the same turn")
-    save(options.json, rates=rates, frames=len(frames), network_alone=alone)
+        used = np.median(np.divide(processor["network alone"], processor[name]))
+        print(
+            f"{name:22s} {np.median(values):6.1f}   {share:.2f} of the network's in the same turn; "
+            f"processor {1e3 * np.median(processor[name]) / len(frames):.1f} ms a frame ({used:.2f})"
+        )
+    save(options.json, rates=rates, processor_seconds=processor, frames=len(frames))
+
+
+def processor_seconds() -> float:
+    """Of this process and its children that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
 def network(matcher: Matcher, frames: list[Image], small: list[Image] | None) -> float:
