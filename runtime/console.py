@@ -64,4 +64,4 @@ def stats_table(stats: StreamStats) -> None:
         busy = f"{100 * stage.total_s / max(stats.seconds, 1e-9):.0f} %"
         table.add_row(name, f"{1e3 * stage.median_s:.2f}", f"{1e3 * stage.p95_s:.2f}", busy)
     console.print(table)
-    console.print(f"limited by {stats.limiting}; decode and a live source's waiting are one")
+    console.print(f"limited by {stats.limiting}")
