@@ -21,7 +21,7 @@ COMMANDS = {
     "info": ("diagnostics.commands", "info", "Say what a bundle, engine, graph or checkpoint is."),
     "eval": ("evaluation.commands", "eval_command", "Score a network on a benchmark, in any backend."),
     "data": ("evaluation.data_commands", "data", "Check or fetch a benchmark's files."),
-    "match": ("runtime.commands", "match", "Find correspondences in pictures or a video."),
+    "match": ("runtime.match_command", "match", "Find correspondences in pictures or a video."),
     "view": ("viewer.commands", "view", "Explore how two pictures match, on a web page."),
 }
 

@@ -1,64 +1,122 @@
-"""Where the time of `dcc match --video` goes: frames/s and milliseconds a stage, kept reference.
+"""How much of the network's own rate `dcc match --video` reaches, on a file with a kept reference.
 
-    python benchmarks/video.py BUNDLE VIDEO [FRAMES]
+    python benchmarks/video.py BUNDLE VIDEO [--rounds 3] [--frames N] [--json FILE]
 
-The first frame is the reference. Medians over frames, after ten to warm up.
+In turns: the network alone, frame after frame, on frames resized beforehand; the same with resizing; the
+whole command in its own process, from start to annotated video (side by side) and lines; the same without
+its start. The first frame is the reference. Frames are counted, and their order is checked. Beside the
+rates by the clock stands the processor's time, for where other processes disturb the clock.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
+import resource
+import subprocess
 import sys
 import tempfile
 import time
 from itertools import islice
 from pathlib import Path
 
+import cv2
 import numpy as np
+from turns import save
 
 from runtime import Matcher
-from runtime.video import open_frames, video_writer
+from runtime.geometry import resize_uint8
+from runtime.images import Image
+from runtime.outputs.files import Outputs
+from runtime.streaming.sources import open_source
+from runtime.video_job import write_stream
 
-WARM_UP = 10
 
-
-def main(bundle: str, video: str, limit: int) -> None:
-    matcher = Matcher.open(bundle)
-    source = open_frames(video)
-    reference = next(source.frames)
-    features = matcher.encode(reference)
-    times: dict[str, list[float]] = {name: [] for name in ("decode", "encode", "match", "draw", "write")}
-    output = Path(tempfile.mkdtemp()) / "matched.mp4"
-    with video_writer(output, source.rate) as writer:
-        frames = islice(source.frames, limit)
-        while True:
-            marks = [time.perf_counter()]
-            frame = next(frames, None)
-            if frame is None:
-                break
-            marks.append(time.perf_counter())
-            encoded = matcher.encode(frame)
-            marks.append(time.perf_counter())
-            result = matcher.match(features, encoded)
-            marks.append(time.perf_counter())
-            drawn = result.draw(reference, frame)
-            marks.append(time.perf_counter())
-            writer.write(drawn)
-            marks.append(time.perf_counter())
-            for name, seconds in zip(times, np.diff(marks), strict=True):
-                times[name].append(seconds)
-    output.unlink()
-    counted = {name: values[WARM_UP:] for name, values in times.items()}
-    for name, values in counted.items():
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("bundle")
+    parser.add_argument("video")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--frames", type=int)
+    parser.add_argument("--json")
+    options = parser.parse_args()
+    matcher = Matcher.open(options.bundle)
+    frames = list(islice(open_source(options.video).frames, options.frames))
+    small = [resize_uint8(frame, matcher.manifest.image_size) for frame in frames]
+    rates: dict[str, list[float]] = {}
+    processor: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        output = Path(scratch) / "matched.mp4"
+        for turn in range(options.rounds + 1):  # the first warms up
+            for name, way in (
+                ("network alone", lambda: network(matcher, frames, small)),
+                ("network and resizing", lambda: network(matcher, frames, None)),
+                ("whole command", lambda: command(options.bundle, options.video, len(frames), output)),
+                ("without its start", lambda: stream(matcher, options.video, len(frames), output)),
+            ):
+                before = processor_seconds()
+                seconds = way()
+                if turn:
+                    rates.setdefault(name, []).append(len(frames) / seconds)
+                    processor.setdefault(name, []).append(processor_seconds() - before)
+    print(f"{len(frames)} frames; rates in frames/s, medians of {options.rounds} turns")
+    for name, values in rates.items():
+        share = np.median(np.divide(values, rates["network alone"]))
+        used = np.median(np.divide(processor["network alone"], processor[name]))
         print(
-            f"{name:8s} {1e3 * np.median(values):7.2f} ms   p95 {1e3 * np.quantile(values, 0.95):7.2f} ms"
+            f"{name:22s} {np.median(values):6.1f}   {share:.2f} of the network's in the same turn; "
+            f"processor {1e3 * np.median(processor[name]) / len(frames):.1f} ms a frame ({used:.2f})"
         )
-    whole = np.sum(list(counted.values()), axis=0)
-    inference = np.sum([counted[name] for name in ("encode", "match")], axis=0)
-    print(f"{len(whole)} frames: {1 / whole.mean():.1f} frames/s with everything,")
-    print(f"{1 / inference.mean():.1f} frames/s for encode (with resizing) and match alone")
+    save(options.json, rates=rates, processor_seconds=processor, frames=len(frames))
+
+
+def processor_seconds() -> float:
+    """Of this process and its children that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
+def network(matcher: Matcher, frames: list[Image], small: list[Image] | None) -> float:
+    """Seconds for encoding and matching every frame; ``small`` are the frames in the network's size."""
+    reference = matcher.encode(frames[0])
+    started = time.perf_counter()
+    for number, frame in enumerate(frames):
+        if small is None:
+            encoded = matcher.encode(frame)
+            matcher.match(reference, encoded)
+        else:
+            matcher.backend.match(reference.tensors, matcher.backend.encode(small[number]))
+    return time.perf_counter() - started
+
+
+def command(bundle: str, video: str, count: int, output: Path) -> float:
+    arguments = ["match", bundle, "--reference", "frame:0", "--video", video, "--frames", str(count)]
+    started = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "cli", *arguments, "-o", str(output)], check=True, capture_output=True
+    )
+    seconds = time.perf_counter() - started
+    check(output, count)
+    return seconds
+
+
+def stream(matcher: Matcher, video: str, count: int, output: Path) -> float:
+    started = time.perf_counter()
+    results = matcher.stream(video, "frame:0")
+    write_stream(results, Outputs([output, output.with_suffix(".jsonl")]), limit=count)
+    seconds = time.perf_counter() - started
+    check(output, count)
+    return seconds
+
+
+def check(output: Path, count: int) -> None:
+    lines = output.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["frame"] for line in lines] == list(range(count))
+    capture, written = cv2.VideoCapture(str(output)), 0
+    while capture.read()[0]:
+        written += 1
+    assert written == count, f"{written} of {count} frames are in the video"
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
-        sys.exit(__doc__)
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 200)
+    main()

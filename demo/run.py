@@ -38,9 +38,10 @@ from runtime.errors import NotVerifiedError
 from runtime.files import write_text
 from runtime.geometry import cell_pixels
 from runtime.images import find_images, write_image
-from runtime.jobs import match_video
 from runtime.matcher import Matcher
+from runtime.outputs.files import Outputs
 from runtime.video import video_writer
+from runtime.video_job import write_stream
 from training.features import FeatureCache
 from training.run import start_run
 from training.synthetic import synthetic_pairs
@@ -189,7 +190,8 @@ def _video(matcher: Matcher, folder: Path) -> tuple[int, float, float, float]:
     size = frame.shape[:2]
     points = _inner_lattice((size[0], size[1]))
     started = time.perf_counter()
-    match_video(matcher, folder / "video-reference.png", str(source), output, points)
+    stream = matcher.stream(source, folder / "video-reference.png", points=points)
+    write_stream(stream, Outputs([output, output.with_suffix(".jsonl")], rate=VIDEO_RATE))
     seconds = time.perf_counter() - started
     lines = output.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines()
     records: list[dict[str, Any]] = [json.loads(line) for line in lines]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -28,3 +28,14 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Give memory back at once; not while another thread uses it."""
+
+
+@runtime_checkable
+class BatchBackend(Backend, Protocol):
+    """A backend that also takes several pictures in one run."""
+
+    def encode_many(self, frames: Sequence[Array]) -> list[Tensors]:
+        """Features of each frame, as :meth:`encode` gives them."""
+
+    def match_many(self, pairs: Sequence[tuple[Tensors, Tensors]]) -> list[dict[str, Array]]:
+        """Outputs for each pair of features, as :meth:`match` gives them."""

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from runtime.streaming.timing import StreamStats
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -54,3 +59,16 @@ def steps(description: str, total: int) -> Iterator[Steps]:
     """A bar for a few long steps."""
     with progress_bar() as progress:
         yield Steps(progress, description, total)
+
+
+def stats_table(stats: StreamStats) -> None:
+    """Milliseconds of a frame by stage, and the stage that the others wait for."""
+    summary = f"{stats.frames} frames, {stats.dropped} dropped, {stats.rate:.1f} frames/s"
+    table = Table("stage", title=summary, title_justify="left")
+    for column in ("median ms", "p95 ms", "busy"):
+        table.add_column(column, justify="right")
+    for name, stage in stats.stages.items():
+        busy = f"{100 * stage.total_s / max(stats.seconds, 1e-9):.0f} %"
+        table.add_row(name, f"{1e3 * stage.median_s:.2f}", f"{1e3 * stage.p95_s:.2f}", busy)
+    console.print(table)
+    console.print(f"limited by {stats.limiting}")

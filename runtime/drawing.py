@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -48,9 +50,14 @@ def draw_points(image_a: Image, image_b: Image, matches: PointMatches) -> Image:
 
 def colours(count: int) -> list[tuple[int, int, int]]:
     """``count`` BGR colours along viridis, dark purple to yellow."""
+    return list(_viridis(count))
+
+
+@lru_cache(maxsize=256)
+def _viridis(count: int) -> tuple[tuple[int, int, int], ...]:
     ramp = np.linspace(0, 255, max(count, 1)).astype(np.uint8)[:, None]
     table = cv2.applyColorMap(ramp, cv2.COLORMAP_VIRIDIS).reshape(-1, 3)
-    return [(int(b), int(g), int(r)) for b, g, r in table[:count]]
+    return tuple((int(b), int(g), int(r)) for b, g, r in table[:count])
 
 
 def side_by_side(image_a: Image, image_b: Image) -> tuple[Image, tuple[float, float], int]:
@@ -63,9 +70,10 @@ def side_by_side(image_a: Image, image_b: Image) -> tuple[Image, tuple[float, fl
     )
     offset = left.shape[1] + GAP
     canvas = np.empty((height, offset + right.shape[1], 3), np.uint8)
-    canvas[:] = _BACKGROUND
     canvas[: left.shape[0], : left.shape[1]] = left
     canvas[: right.shape[0], offset:] = right
+    canvas[:, left.shape[1] : offset] = _BACKGROUND  # no more than is seen: filling all of it is slow
+    canvas[left.shape[0] :, : left.shape[1]] = canvas[right.shape[0] :, offset:] = _BACKGROUND
     return canvas, (scales[0], scales[1]), offset
 
 
@@ -78,8 +86,8 @@ _FRACTION_BITS = 4  # OpenCV draws at 1/16 pixel when asked
 
 
 def _fixed(point: NDArray[np.float64]) -> tuple[int, int]:
-    x, y = np.rint(point * (1 << _FRACTION_BITS)).astype(int)
-    return int(x), int(y)
+    x, y = point.tolist()  # plain numbers: NumPy would take longer than OpenCV
+    return round(x * (1 << _FRACTION_BITS)), round(y * (1 << _FRACTION_BITS))
 
 
 def draw_line(
@@ -91,9 +99,10 @@ def draw_line(
 
 def draw_dot(canvas: Image, point: NDArray[np.float64], colour: tuple[int, ...], radius: int) -> None:
     """A filled circle with a dark rim and a light one: seen on any ground."""
+    centre = _fixed(point)
     for extra, ring in ((2, (0, 0, 0)), (1, (255, 255, 255)), (0, colour)):
         size = (radius + extra) << _FRACTION_BITS
-        cv2.circle(canvas, _fixed(point), size, ring, cv2.FILLED, cv2.LINE_AA, _FRACTION_BITS)
+        cv2.circle(canvas, centre, size, ring, cv2.FILLED, cv2.LINE_AA, _FRACTION_BITS)
 
 
 def draw_label(picture: Image, point: NDArray[np.float64], text: str, radius: int) -> None:

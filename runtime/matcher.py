@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.backend import Backend, Tensors
+from runtime.backend import Array, Backend, Tensors
 from runtime.bundle import Bundle, Manifest
 from runtime.correspondences import Correspondences
 from runtime.device_arrays import device_view
@@ -18,6 +18,15 @@ from runtime.geometry import Size, resize_uint8
 from runtime.images import Image
 from runtime.score_maps import take_maps
 from runtime.selection import Choice, open_backend
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from runtime.match_many import Picture
+    from runtime.propagation.settings import Propagation
+    from runtime.streaming.references import ReferenceLike
+    from runtime.streaming.sources import Source
+    from runtime.streaming.stream import Stream
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,7 +91,7 @@ class Matcher:
         view = None if isinstance(image, np.ndarray) else device_view(image)
         if view is not None:
             return Features(self.backend.encode(view, stream), size or self.manifest.image_size)
-        _check(image)
+        check_image(image)
         frame = resize_uint8(image, self.manifest.image_size)
         return Features(self.backend.encode(frame, stream), size or (image.shape[0], image.shape[1]))
 
@@ -92,7 +101,86 @@ class Matcher:
         """Correspondences of two pictures, each an image as for :meth:`encode` or its features."""
         a = a if isinstance(a, Features) else self.encode(a, stream=stream)
         b = b if isinstance(b, Features) else self.encode(b, stream=stream)
-        outputs = self.backend.match(a.tensors, b.tensors, stream)
+        return self.correspondences(a.size, b.size, self.backend.match(a.tensors, b.tensors, stream))
+
+    def match_many(
+        self, pairs: Iterable[tuple[Picture, Picture]], *, batch: int = 1
+    ) -> Iterator[Correspondences]:
+        """Correspondences of each pair (A, B), in order; a picture in several pairs is encoded once.
+
+        A picture is an image as for :meth:`encode`, its features, or the path of a file; the same array or
+        the same path is the same picture, whose features are kept until its last pair. ``batch`` pairs are
+        matched in one run where the backend can. Raises what :meth:`match` and
+        :func:`~runtime.images.read_image` raise.
+        """
+        from runtime.match_many import match_many
+
+        return match_many(self, pairs, batch)
+
+    def stream(
+        self,
+        source: Source,
+        reference: ReferenceLike | Sequence[ReferenceLike] = "frame:0",
+        *,
+        points: ArrayLike | None = None,
+        labels: Sequence[str] = (),
+        mask: ArrayLike | None = None,
+        boxes: ArrayLike | None = None,
+        batch: int = 1,
+        live: bool | None = None,
+        stall_s: float | None = None,
+        propagation: Propagation | None = None,
+        on_note: Callable[[str], None] = lambda text: None,
+    ) -> Stream:
+        """Match every frame of ``source`` with ``reference``, in threads that overlap.
+
+        ``source``: a video file, a folder or glob of pictures, a camera's index, an ``rtsp://`` or
+        ``http://`` address, or any iterable of frames ``(H, W, 3)`` uint8 BGR. Files give every frame in
+        order; a live source (cameras, addresses without a length, iterables with ``live=True``) always
+        gives its newest frame, and those that were overtaken are counted. Frames that cannot be decoded
+        are skipped, counted, and told to ``on_note``.
+
+        ``reference``: a picture, its path, a :class:`~runtime.Reference`, several of these (each frame
+        then takes the one that fits best), ``"frame:0"`` (or another number, of a file) or ``"previous"``
+        for the frame before. ``points`` ``(N, 2)`` (with ``labels``, if they have any), ``mask`` ``(H, W)``
+        or ``(H, W, 3)`` uint8 and ``boxes`` ``(M, 4)`` (x, y, width, height), in pixels of the reference,
+        are carried to every frame as ``propagation`` says.
+
+        ``batch`` frames are matched in one run where the backend can. A live source that gives nothing for
+        ``stall_s`` seconds (10 by default) is a :class:`~runtime.errors.VideoError`; others may take their
+        time unless ``stall_s`` is given.
+
+        Returns an iterator of :class:`~runtime.FrameResult`, to be closed or used in a ``with`` block where
+        it is not read to the end. Raises :class:`~runtime.errors.UsageError`,
+        :class:`~runtime.errors.VideoError` and :class:`~runtime.errors.ImageError` at once for what cannot
+        be opened, later for what fails on the way.
+        """
+        from runtime.propagation.settings import Propagation
+        from runtime.streaming.stream import Stream
+
+        carried = {
+            "points": None if points is None else np.asarray(points, np.float64).reshape(-1, 2),
+            "labels": tuple(labels) or None,
+            "mask": None if mask is None else np.asarray(mask),
+            "boxes": None if boxes is None else np.asarray(boxes, np.float64).reshape(-1, 4),
+        }
+        return Stream(
+            self,
+            source,
+            reference,
+            carried=carried,
+            batch=batch,
+            live=live,
+            stall_s=stall_s,
+            propagation=propagation or Propagation(),
+            on_note=on_note,
+        )
+
+    def correspondences(self, size_a: Size, size_b: Size, outputs: dict[str, Array]) -> Correspondences:
+        """What the backend's ``match`` returned for two pictures of these sizes (height, width).
+
+        Raises :class:`~runtime.errors.EngineError` for scores that are not finite.
+        """
         if not (np.isfinite(outputs["score_a"]).all() and np.isfinite(outputs["score_b"]).all()):
             raise EngineError(
                 "the network computed scores that are not finite: check the bundle with "
@@ -104,10 +192,11 @@ class Matcher:
                 outputs[name] = outputs[name].reshape(*grid, *grid)
         for name in ("index_a", "score_a", "index_b", "score_b"):
             outputs[name] = outputs[name].reshape(grid)
-        return Correspondences(a.size, b.size, maps=take_maps(outputs, grid), **outputs)
+        return Correspondences(size_a, size_b, maps=take_maps(outputs, grid), **outputs)
 
 
-def _check(image: Image) -> None:
+def check_image(image: Image) -> None:
+    """Raises :class:`~runtime.errors.ImageError` unless it is ``(H, W, 3)`` uint8."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
         raise ImageError(f"a picture must be a uint8 array as OpenCV reads it, got {kind}")

@@ -94,6 +94,19 @@ class OnnxRuntimeBackend:
         inputs |= {f"{name}_b": tensor for name, tensor in b.items()}
         return {name: value[0] for name, value in self._matcher.run(inputs).items()}
 
+    def encode_many(self, frames: Sequence[Array]) -> list[Tensors]:
+        features = self._encoder.run({"frame": np.stack(frames)})
+        return [{name: value[i : i + 1] for name, value in features.items()} for i in range(len(frames))]
+
+    def match_many(self, pairs: Sequence[tuple[Tensors, Tensors]]) -> list[dict[str, Array]]:
+        inputs = {
+            f"{name}_{side}": np.concatenate([pair[i][name] for pair in pairs])
+            for i, side in enumerate("ab")
+            for name in pairs[0][i]
+        }
+        outputs = self._matcher.run(inputs)
+        return [{name: value[i] for name, value in outputs.items()} for i in range(len(pairs))]
+
     def close(self) -> None:
         """Nothing to do: sessions go when nobody holds them."""
 

@@ -11,7 +11,8 @@ import pytest
 from runtime.errors import DccError, ImageError, VideoError
 from runtime.files import atomic_path
 from runtime.images import find_images, read_image, write_image
-from runtime.video import open_frames, video_writer
+from runtime.streaming.sources import open_source
+from runtime.video import video_writer
 
 
 def test_pictures_of_every_kind_become_8_bit_colour(tmp_path: Path) -> None:
@@ -108,20 +109,20 @@ def test_an_unwritable_place_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_video_round_trip(tmp_path: Path, video: Path) -> None:
-    source = open_frames(video)
+    source = open_source(video)
     frames = list(source.frames)
     assert len(frames) == source.count == 12 and source.rate == 25.0
     assert frames[0].shape == (120, 160, 3)
     with video_writer(tmp_path / "copy.avi", source.rate) as writer:
         for frame in frames:
             writer.write(frame)
-    copied = list(open_frames(tmp_path / "copy.avi").frames)
+    copied = list(open_source(tmp_path / "copy.avi").frames)
     assert len(copied) == 12
     assert np.abs(copied[5].astype(int) - frames[5]).mean() < 5
 
 
 def test_a_folder_of_pictures_is_a_video(pictures: list[Path]) -> None:
-    source = open_frames(pictures[0].parent)
+    source = open_source(pictures[0].parent)
     assert source.count == len(list(source.frames)) == len(pictures)
 
 
@@ -134,16 +135,16 @@ def test_videos_that_cannot_be_read(tmp_path: Path, video: Path) -> None:
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(VideoError, match=message):
-            list(open_frames(tmp_path / name).frames)
+            list(open_source(tmp_path / name).frames)
     with pytest.raises(VideoError, match="does not exist"):
-        open_frames(tmp_path / "absent.mp4")
+        open_source(tmp_path / "absent.mp4")
 
 
 def test_frames_of_another_size_are_fitted_not_dropped(tmp_path: Path) -> None:
     with video_writer(tmp_path / "x.avi", 25) as writer:
         for shape in ((48, 64), (30, 90), (48, 64)):
             writer.write(np.full((*shape, 3), 200, np.uint8))
-    frames = list(open_frames(tmp_path / "x.avi").frames)
+    frames = list(open_source(tmp_path / "x.avi").frames)
     assert [frame.shape for frame in frames] == [(48, 64, 3)] * 3
     assert frames[1][0].mean() < 20 and frames[1][24].mean() > 180  # black above, picture in the middle
 

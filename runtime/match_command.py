@@ -1,0 +1,204 @@
+"""``dcc match``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import click
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime import jobs, video_job
+from runtime.console import note, warn
+from runtime.errors import UsageError
+from runtime.frame_drawing import STYLES
+from runtime.images import SUFFIXES, find_images
+from runtime.matcher import Matcher
+from runtime.onnx_runtime import PROVIDERS
+from runtime.propagation.reading import is_points_file, parse_points, read_points
+from runtime.selection import BACKENDS
+from runtime.writers import WRITERS
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What only a video uses; its fields are the options' names."""
+
+    mask: Path | None
+    box: tuple[str, ...]
+    smooth: bool
+    batch: int | None
+    live: bool
+    frames: int | None
+    draw: str | None
+    codec: str | None
+    save_masks: Path | None
+    stats: bool
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, metavar="[A B...]")
+@click.option(
+    "--video",
+    metavar="SOURCE",
+    help="Video file, folder or glob of pictures, number of a camera, or rtsp:// or http:// address.",
+)
+@click.option(
+    "--reference",
+    "references",
+    multiple=True,
+    metavar="IMAGE",
+    help="Picture to match every frame of --video with; of several, the best for each frame. Or frame:0 "
+    "(or another number) of the video itself, or previous, for the frame before.",
+)
+@click.option(
+    "-o",
+    "--output",
+    "outputs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Where to write, by suffix; repeatable. Of two pictures: .jpg, .png, .json, .csv, .npz, .flo; of "
+    "several B, a folder. Of a video: .mp4, .avi, .jsonl, .csv, .npz, .h5, or a file for each frame: "
+    "flow/%06d.flo, drawn/%06d.png.",
+)
+@click.option(
+    "--points",
+    metavar='"X,Y;X,Y"|FILE',
+    help="Points of A (or the reference) to carry over, in pixels; or a file: .csv, .json, COCO keypoints.",
+)
+@click.option(
+    "--mask", type=click.Path(path_type=Path), help="Mask of the reference to carry over, of its size."
+)
+@click.option(
+    "--box", multiple=True, metavar='"X,Y,W,H"', help="Box of the reference to carry over; repeatable."
+)
+@click.option("--smooth", is_flag=True, help="Smooth carried points over time (One-Euro filter).")
+@click.option(
+    "--save-masks", type=click.Path(path_type=Path), metavar="FOLDER", help="Carried masks, as PNG."
+)
+@click.option("--draw", type=click.Choice(STYLES), help="How frames are drawn.  [default: side]")
+@click.option(
+    "--codec", metavar="FOUR", help="Of the video written.  [default: mp4v in .mp4, MJPG in .avi]"
+)
+@click.option(
+    "--batch", type=click.IntRange(1, 64), metavar="N", help="Frames matched at once.  [default: 1]"
+)
+@click.option("--live", is_flag=True, help="Take the newest frame and drop late ones; cameras always do.")
+@click.option("--frames", type=click.IntRange(1), metavar="N", help="Stop after so many frames.")
+@click.option(
+    "--stats", is_flag=True, help="End with a table: how long each stage takes, and which limits."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print every match as JSON on stdout.")
+@click.option(
+    "--backend",
+    type=click.Choice(BACKENDS),
+    default="auto",
+    show_default=True,
+    help="What runs the network; auto takes the fastest that is really there, and says which.",
+)
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda or cuda:N.")
+@click.option(
+    "--provider", type=click.Choice(list(PROVIDERS)), help="Of ONNX Runtime.  [default: goes with --device]"
+)
+@click.option("--trust-engine", is_flag=True, help="Load engines in the bundle that have no sidecar.")
+@click.option(
+    "--threads", type=click.IntRange(0, 256), default=0, help="CPU threads.  [default: all cores]"
+)
+def match(
+    bundle: Path,
+    images: tuple[str, ...],
+    video: str | None,
+    references: tuple[str, ...],
+    outputs: tuple[Path, ...],
+    points: str | None,
+    as_json: bool,
+    backend: str,
+    device: str,
+    provider: str | None,
+    trust_engine: bool,
+    threads: int,
+    **options: Any,
+) -> None:
+    """Find correspondences with an exported BUNDLE.
+
+    \b
+    Two pictures:  dcc match BUNDLE A.jpg B.jpg -o matches.jpg -o matches.json
+    Many:          dcc match BUNDLE A.jpg 'photos/*.jpg' -o FOLDER
+    A video:       dcc match BUNDLE --reference A.jpg --video IN.mp4 -o OUT.mp4
+    A camera:      dcc match BUNDLE --reference frame:0 --video 0 --points "320,240"
+
+    Points and matches are pixels (x, y) of the original pictures: 0-based, x right, y down. A video
+    gives one line of JSON for each frame, in OUT.jsonl beside OUT.mp4, or on stdout without -o. Ctrl-C
+    ends it, and what was written up to then is complete.
+    """
+    given = Given(**options)
+    _check_usage(video, references, images, given)
+    _quiet_opencv()
+    if video is not None:
+        job = video_job.plan(video, references, points, outputs, given)
+    else:
+        wanted = None if points is None else _points(points, images[0])
+    matcher = Matcher.open(
+        bundle,
+        backend=backend,
+        device=device,
+        provider=provider,
+        threads=threads,
+        trust_engine=trust_engine,
+        on_note=note,
+    )
+    if backend == "auto":
+        note(f"running on {matcher.backend.description}")
+    if not matcher.manifest.verified:
+        warn(f"{bundle} is marked as not verified: its matches may differ from the network's")
+    if video is not None:
+        video_job.run(matcher, job, as_json)
+        return
+    path_a = Path(images[0])
+    others = [path for pattern in images[1:] for path in find_images(pattern)]
+    if len(images) == 2 and Path(images[1]).is_file():  # not how many a glob happens to find
+        jobs.match_pair(matcher, path_a, others[0], _file_outputs(outputs), wanted, as_json)
+    else:
+        jobs.match_many(matcher, path_a, others, _folder_output(outputs), wanted, as_json)
+
+
+def _check_usage(video: str | None, references: Sequence[str], images: Sequence[str], given: Given) -> None:
+    if (video is None) != (not references):
+        raise UsageError("--video and --reference go together")
+    if video is None and len(images) < 2:
+        raise UsageError("name two pictures, A and B, or use --reference with --video")
+    if video is not None and images:
+        raise UsageError("with --video, name the picture with --reference and no other")
+    for field in fields(given) if video is None else ():
+        if getattr(given, field.name):
+            raise UsageError(f"--{field.name.replace('_', '-')} goes with --video")
+
+
+def _quiet_opencv() -> None:
+    """What OpenCV and FFmpeg print about damaged files, the command says in one sentence."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+def _points(text: str, picture: str) -> NDArray[np.float64]:
+    return read_points(Path(text), picture)[0] if is_points_file(text) else parse_points(text)
+
+
+def _file_outputs(outputs: Sequence[Path]) -> Sequence[Path]:
+    known = [*sorted(SUFFIXES), *WRITERS]
+    for path in outputs:
+        if path.suffix.lower() not in known:
+            raise UsageError(f"cannot write '{path}': its suffix must be one of {', '.join(known)}")
+    return outputs
+
+
+def _folder_output(outputs: Sequence[Path]) -> Path | None:
+    if len(outputs) > 1 or (outputs and outputs[0].suffix):
+        raise UsageError("several pictures B need one -o that names a folder")
+    return outputs[0] if outputs else None
