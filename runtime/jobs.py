@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from runtime.console import note, progress_bar, warn
 from runtime.correspondences import Correspondences
-from runtime.drawing import draw_matches, draw_points
+from runtime.drawing import draw_points
+from runtime.drawing_styles import Style
 from runtime.errors import ImageError, UsageError
 from runtime.frame_drawing import LINES
 from runtime.images import SUFFIXES, Image, read_image, write_image
@@ -32,6 +33,7 @@ def match_pair(
     outputs: Sequence[Path],
     points: Points | None,
     as_json: bool,
+    style: Style = "lines",
 ) -> None:
     """A and B: the drawing and data files asked for, and matches or a summary on stdout."""
     refuse_to_overwrite([path_a, path_b], outputs)
@@ -41,7 +43,7 @@ def match_pair(
     shown = _shown(result, points)
     for path in outputs:
         if path.suffix.lower() in SUFFIXES:
-            write_image(path, _drawing(image_a, image_b, shown, points))
+            write_image(path, _drawing(image_a, image_b, result, points, style))
         else:
             save_correspondences(result, path)
         note(f"wrote {path}")
@@ -61,6 +63,7 @@ def match_many(
     folder: Path | None,
     points: Points | None,
     as_json: bool,
+    style: Style = "lines",
 ) -> None:
     """A, encoded once, against each of the others: a line of JSON or text for each.
 
@@ -83,7 +86,7 @@ def match_many(
             shown = _shown(result, points)
             if folder is not None:
                 drawing, data = written[number]
-                write_image(drawing, _drawing(image_a, image_b, shown, points))
+                write_image(drawing, _drawing(image_a, image_b, result, points, style))
                 save_correspondences(result, data)
             if as_json:
                 print_json({"image": str(path)} | _record(result, shown, points))
@@ -137,10 +140,12 @@ def _lines(matches: PointMatches) -> list[str]:
     ]
 
 
-def _drawing(image_a: Image, image_b: Image, shown: PointMatches, points: Points | None) -> Image:
+def _drawing(
+    image_a: Image, image_b: Image, result: Correspondences, points: Points | None, style: Style
+) -> Image:
     if points is None:
-        return draw_matches(image_a, image_b, shown, LINES)
-    return draw_points(image_a, image_b, shown)
+        return result.draw(image_a, image_b, LINES, style)
+    return draw_points(image_a, image_b, result.carry(points, from_="a"))
 
 
 def _check_points(points: Points | None, image: Image, path: Path) -> None:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from runtime import jobs, video_job
 from runtime.console import note, warn
+from runtime.drawing_styles import STYLES
 from runtime.errors import UsageError
-from runtime.frame_drawing import STYLES
+from runtime.frame_drawing import STYLES as FRAME_STYLES
 from runtime.images import SUFFIXES, find_images
 from runtime.matcher import Matcher
 from runtime.onnx_runtime import PROVIDERS
@@ -35,7 +36,6 @@ class Given:
     batch: int | None
     live: bool
     frames: int | None
-    draw: str | None
     codec: str | None
     save_masks: Path | None
     stats: bool
@@ -82,7 +82,11 @@ class Given:
 @click.option(
     "--save-masks", type=click.Path(path_type=Path), metavar="FOLDER", help="Carried masks, as PNG."
 )
-@click.option("--draw", type=click.Choice(STYLES), help="How frames are drawn.  [default: side]")
+@click.option(
+    "--draw",
+    type=click.Choice([*STYLES, *FRAME_STYLES]),
+    help=f"Two pictures as {', '.join(STYLES)}; frames as {', '.join(FRAME_STYLES)}.  [default: lines; side]",
+)
 @click.option(
     "--codec", metavar="FOUR", help="Of the video written.  [default: mp4v in .mp4, MJPG in .avi]"
 )
@@ -118,6 +122,7 @@ def match(
     outputs: tuple[Path, ...],
     points: str | None,
     as_json: bool,
+    draw: str | None,
     backend: str,
     device: str,
     provider: str | None,
@@ -139,6 +144,7 @@ def match(
     """
     given = Given(**options)
     _check_usage(video, references, images, given)
+    style = _style(draw, video, points)
     _quiet_opencv()
     if video is not None:
         job = video_job.plan(video, references, points, outputs, given)
@@ -158,14 +164,14 @@ def match(
     if not matcher.manifest.verified:
         warn(f"{bundle} is marked as not verified: its matches may differ from the network's")
     if video is not None:
-        video_job.run(matcher, job, as_json)
+        video_job.run(matcher, job, style, as_json)
         return
     path_a = Path(images[0])
     others = [path for pattern in images[1:] for path in find_images(pattern)]
     if len(images) == 2 and Path(images[1]).is_file():  # not how many a glob happens to find
-        jobs.match_pair(matcher, path_a, others[0], _file_outputs(outputs), wanted, as_json)
+        jobs.match_pair(matcher, path_a, others[0], _file_outputs(outputs), wanted, as_json, style)
     else:
-        jobs.match_many(matcher, path_a, others, _folder_output(outputs), wanted, as_json)
+        jobs.match_many(matcher, path_a, others, _folder_output(outputs), wanted, as_json, style)
 
 
 def _check_usage(video: str | None, references: Sequence[str], images: Sequence[str], given: Given) -> None:
@@ -178,6 +184,17 @@ def _check_usage(video: str | None, references: Sequence[str], images: Sequence[
     for field in fields(given) if video is None else ():
         if getattr(given, field.name):
             raise UsageError(f"--{field.name.replace('_', '-')} goes with --video")
+
+
+def _style(draw: str | None, video: str | None, points: str | None) -> Any:
+    styles: Sequence[str] = STYLES if video is None else FRAME_STYLES
+    if draw is None:
+        return styles[0]
+    if draw not in styles:
+        raise UsageError(f"--draw {draw} goes {'with' if video is None else 'without'} --video")
+    if video is None and points is not None:
+        raise UsageError("--points are drawn with their numbers: leave --draw away")
+    return draw
 
 
 def _quiet_opencv() -> None:

@@ -101,7 +101,7 @@ def _refuse_to_mix(source: str, folders: list[Path], masks: Path | None) -> None
             raise UsageError(f"{folder} holds the pictures of --video: write to another folder")
 
 
-def run(matcher: Matcher, job: VideoJob, as_json: bool) -> None:
+def run(matcher: Matcher, job: VideoJob, style: str, as_json: bool) -> None:
     """Every frame to the files, and a line of JSON each to stdout with ``as_json`` or without files.
 
     Raises :class:`ImageError` in the end where frames of a file could not be read.
@@ -120,7 +120,7 @@ def run(matcher: Matcher, job: VideoJob, as_json: bool) -> None:
     outputs = Outputs(job.outputs, given.save_masks, rate=rate, codec=given.codec, in_time=live)
     to_stdout = as_json or not outputs.paths
     try:
-        write_stream(stream, outputs, given.draw or "side", to_stdout, given.frames)
+        write_stream(stream, outputs, style, to_stdout, given.frames)
         _warn_if_short(stream, given.frames)
     finally:
         _report(stream, outputs, given, as_json)

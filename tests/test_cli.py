@@ -237,6 +237,8 @@ def test_one_picture_in_a_folder_is_treated_like_several(
         (["A", "B", "A", "-o", "x.png"], "names a folder"),
         (["A", "--reference", "A", "--video", "B"], "no other"),
         (["A", "B", "--smooth"], "--smooth goes with --video"),
+        (["A", "B", "--draw", "dots"], "--draw dots goes with --video"),
+        (["A", "B", "--draw", "grid", "--points", "1,1"], "leave --draw away"),
         (["A", "B", "--batch", "2"], "--batch goes with --video"),
         (["--reference", "A", "--video", "B", "-o", "x.png"], "%06d"),
         (["--reference", "A", "--video", "B", "--codec", "h264!"], "four letters"),
