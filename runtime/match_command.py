@@ -85,7 +85,7 @@ class Given:
 @click.option(
     "--draw",
     type=click.Choice([*STYLES, *FRAME_STYLES]),
-    help=f"Two pictures as {', '.join(STYLES)}; frames as {', '.join(FRAME_STYLES)}.  [default: lines; side]",
+    help=f"Pictures as {', '.join(STYLES)}; frames as {', '.join(FRAME_STYLES)}.  [default: lines; side]",
 )
 @click.option(
     "--codec", metavar="FOUR", help="Of the video written.  [default: mp4v in .mp4, MJPG in .avi]"
