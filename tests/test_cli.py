@@ -14,7 +14,7 @@ import pytest
 from safetensors.torch import save_file
 
 from dccnet.checkpoint import load_checkpoint, save_checkpoint
-from runtime.bundle import Bundle
+from runtime.bundle import SCHEMA, Bundle
 from tests.conftest import SMALL, Cli, build
 from tests.test_official import State, backbone_state, consensus_state, write
 
@@ -268,7 +268,7 @@ def _flip_a_byte(path: Path) -> None:
 
 def _newer_schema(path: Path) -> None:
     manifest = path / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"schema": 2', '"schema": 7'))
+    manifest.write_text(manifest.read_text().replace(f'"schema": {SCHEMA}', '"schema": 7'))
 
 
 def _no_manifest(path: Path) -> None:

@@ -248,7 +248,7 @@ def test_paths_that_lead_out(tmp_path: Path, name: str) -> None:
         with pytest.raises(DataError, match="leads out"):
             unpack(archive, target, 100)
     assert left(target) == set()  # not even the good file
-    assert not list(tmp_path.parent.glob("**/out"))
+    assert not [*tmp_path.parent.glob("out"), *tmp_path.glob("**/out")]
 
 
 @pytest.mark.parametrize(

@@ -597,10 +597,10 @@ def test_pycuda_does_where_it_alone_is_installed(
 
 
 def test_gpu_suite_itself_runs(
-    machine: Machine, bundles: Bundles, photos: list[Image], expected: list[Correspondences]
+    classic: Machine, bundles: Bundles, photos: list[Image], expected: list[Correspondences]
 ) -> None:
     """But for what needs PyTorch, PyCUDA or ONNX Runtime on a real GPU."""
-    device, library = open_device(0), load_library(machine.tensorrt.module.__name__)
+    device, library = open_device(0), load_library("tensorrt")
     for precision in ("float32", "float16"):
         test_gpu.test_engine_agrees_with_onnx_runtime(
             precision, "spectral", bundles, library, device, photos, expected[1:]

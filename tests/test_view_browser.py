@@ -293,6 +293,7 @@ def test_a_tap_on_a_phone_shows_the_match(browser: Any, page_file: Path, result:
     box = page.locator("[data-side=a] .stage").bounding_box()
     page.touchscreen.tap(box["x"] + box["width"] / 3, box["y"] + box["height"] / 3)
     page.wait_for_function("() => Math.abs(state.point.x / pair.pictures.a.width - 1 / 3) < 0.02")
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     x, y = page.evaluate("() => [state.point.x, state.point.y]")
     (match,) = result.transfer([[x, y]], from_="a")
     shown = [float(v) for v in str(page.text_content("#to")).split(",")]
