@@ -16,12 +16,12 @@ COMMANDS = {
     "init": ("training.commands", "init", "Write an untrained network, for timing and trials."),
     "import": ("training.commands", "import_", "Convert the authors' published checkpoint."),
     "export": ("export.commands", "export_command", "Turn a network into a bundle of ONNX graphs."),
-    "build": ("runtime.commands", "build", "Compile a bundle to TensorRT engines."),
+    "build": ("runtime.commands.build", "build", "Compile a bundle to TensorRT engines."),
     "doctor": ("diagnostics.commands", "doctor", "Say whether dcc works on this machine."),
     "info": ("diagnostics.commands", "info", "Say what a bundle, engine, graph or checkpoint is."),
     "eval": ("evaluation.commands", "eval_command", "Score a network on a benchmark, in any backend."),
     "data": ("evaluation.data_commands", "data", "Check or fetch a benchmark's files."),
-    "match": ("runtime.match_command", "match", "Find correspondences in pictures or a video."),
+    "match": ("runtime.commands.match", "match", "Find correspondences in pictures or a video."),
     "view": ("viewer.commands", "view", "Explore how two pictures match, on a web page."),
 }
 

@@ -24,7 +24,7 @@ import numpy as np
 from turns import save
 
 from runtime import Matcher
-from runtime.frame_drawing import draw_frame
+from runtime.drawing.frames import draw_frame
 from runtime.images import Image
 from runtime.outputs.files import Outputs
 from runtime.outputs.sink import Shown

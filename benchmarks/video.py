@@ -25,11 +25,11 @@ import numpy as np
 from turns import save
 
 from runtime import Matcher
+from runtime.commands.video import write_stream
 from runtime.geometry import resize_uint8
 from runtime.images import Image
 from runtime.outputs.files import Outputs
 from runtime.streaming.sources import open_source
-from runtime.video_job import write_stream
 
 
 def main() -> None:

@@ -31,9 +31,10 @@ from evaluation.pairs import Pair, file_picture
 from evaluation.pck import mean_pck
 from export.build import AUTO, AUTO_STEPS, STEPS, export_bundle
 from export.verify import PICTURES
+from runtime.commands.video import write_stream
 from runtime.console import note, steps
 from runtime.correspondences import Correspondences
-from runtime.drawing import draw_points
+from runtime.drawing.matches import draw_points
 from runtime.errors import NotVerifiedError
 from runtime.files import write_text
 from runtime.geometry import cell_pixels
@@ -41,7 +42,6 @@ from runtime.images import find_images, write_image
 from runtime.matcher import Matcher
 from runtime.outputs.files import Outputs
 from runtime.video import video_writer
-from runtime.video_job import write_stream
 from training.features import FeatureCache
 from training.run import start_run
 from training.synthetic import synthetic_pairs

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from runtime import geometry
-from runtime.drawing import draw_matches
-from runtime.drawing_styles import STYLES, Style, draw_grid, draw_truth, draw_warp
+from runtime.drawing.matches import draw_matches
+from runtime.drawing.styles import STYLES, Style, draw_grid, draw_truth, draw_warp
 from runtime.errors import UsageError
 from runtime.geometry import Size
 from runtime.images import Image

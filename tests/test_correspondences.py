@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from runtime.correspondences import Correspondences
-from runtime.drawing import draw_label
+from runtime.drawing.matches import draw_label
+from runtime.drawing.place_colours import place_colours
 from runtime.errors import UsageError
 from runtime.images import Image
-from runtime.place_colours import place_colours
 
 
 def random_result(seed: int = 0, grid: tuple[int, int] = (4, 5)) -> Correspondences:

@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 import pytest
 
+from runtime.commands.video import write_stream
+from runtime.drawing.frames import STYLES, draw_frame
 from runtime.errors import DccError, UsageError, VideoError
-from runtime.frame_drawing import STYLES, draw_frame
 from runtime.outputs import files
 from runtime.outputs.files import Outputs
 from runtime.outputs.sink import Shown
 from runtime.streaming.stream import Stream
-from runtime.video_job import write_stream
 from tests.streams import IdentityBackend, grey, greys, matcher_of, stage_threads
 
 POINTS = [[10.0, 20.0], [30.0, 40.5]]
@@ -177,7 +177,7 @@ import resource, signal, sys
 from pathlib import Path
 from runtime.errors import DccError
 from runtime.outputs.files import Outputs
-from runtime.video_job import write_stream
+from runtime.commands.video import write_stream
 from tests.test_outputs import stream
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))

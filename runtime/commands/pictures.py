@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from runtime.console import note, progress_bar, warn
 from runtime.correspondences import Correspondences
-from runtime.drawing import draw_points
-from runtime.drawing_styles import Style
+from runtime.drawing.frames import LINES
+from runtime.drawing.matches import draw_points
+from runtime.drawing.styles import Style
 from runtime.errors import ImageError, UsageError
-from runtime.frame_drawing import LINES
 from runtime.images import SUFFIXES, Image, read_image, write_image
 from runtime.matcher import Matcher
 from runtime.matches import PointMatches

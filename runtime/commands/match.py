@@ -13,11 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime import jobs, video_job
+from runtime.commands import pictures
+from runtime.commands import video as video_job
 from runtime.console import note, warn
-from runtime.drawing_styles import STYLES
+from runtime.drawing.frames import STYLES as FRAME_STYLES
+from runtime.drawing.styles import STYLES
 from runtime.errors import UsageError
-from runtime.frame_drawing import STYLES as FRAME_STYLES
 from runtime.images import SUFFIXES, find_images
 from runtime.matcher import Matcher
 from runtime.onnx_runtime import PROVIDERS
@@ -169,9 +170,9 @@ def match(
     path_a = Path(images[0])
     others = [path for pattern in images[1:] for path in find_images(pattern)]
     if len(images) == 2 and Path(images[1]).is_file():  # not how many a glob happens to find
-        jobs.match_pair(matcher, path_a, others[0], _file_outputs(outputs), wanted, as_json, style)
+        pictures.match_pair(matcher, path_a, others[0], _file_outputs(outputs), wanted, as_json, style)
     else:
-        jobs.match_many(matcher, path_a, others, _folder_output(outputs), wanted, as_json, style)
+        pictures.match_many(matcher, path_a, others, _folder_output(outputs), wanted, as_json, style)
 
 
 def _check_usage(video: str | None, references: Sequence[str], images: Sequence[str], given: Given) -> None:

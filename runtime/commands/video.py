@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runtime.commands.pictures import print_json, refuse_to_overwrite
 from runtime.console import note, progress_bar, stats_table, warn
+from runtime.drawing.frames import draw_frame
 from runtime.errors import ImageError, UsageError
-from runtime.frame_drawing import draw_frame
 from runtime.images import SUFFIXES, read_image
 from runtime.interrupts import Interrupts
-from runtime.jobs import print_json, refuse_to_overwrite
 from runtime.matcher import Matcher
 from runtime.outputs.files import Outputs
 from runtime.outputs.records import frame_record
@@ -30,7 +30,7 @@ from runtime.streaming.stream import Stream
 from runtime.video import CODECS
 
 if TYPE_CHECKING:
-    from runtime.match_command import Given
+    from runtime.commands.match import Given
 
 COUNT_TOLERANCE = 2
 """Frames by which intact files are off when they say how many they hold."""

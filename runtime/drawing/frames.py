@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.drawing import colours, draw_dot, draw_label, draw_matches, side_by_side
+from runtime.drawing.matches import colours, draw_dot, draw_label, draw_matches, side_by_side
 from runtime.images import Image
 from runtime.matches import PointMatches
 from runtime.propagation.maps import inside

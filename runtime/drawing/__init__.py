@@ -1,0 +1,1 @@
+"""Pictures of matches, from single lines and dots to whole styles."""
