@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from export.readback import LAYER_CLASSES, depends_on_inputs, tensor_types
+from export.readback import LAYER_CLASSES, tensor_types
 from runtime.backend import Array
 from runtime.bundle import RangeReport, TensorRange
 from runtime.onnx_runtime import OnnxRuntimeGraph
@@ -75,12 +75,12 @@ def report(graphs: Mapping[str, WidenedGraph]) -> RangeReport:
 
 def _half_tensors(model: onnx.ModelProto) -> list[Tensor]:
     """All but those that only hold another's numbers elsewhere."""
-    types, moving = tensor_types(model), depends_on_inputs(model)
+    types = tensor_types(model)
     makers = {name: node.op_type for node in model.graph.node for name in node.output}
     return [
         Tensor(name, makers[name])
         for name, dtype in types.items()
-        if dtype == TensorProto.FLOAT16 and makers.get(name) in {*LAYER_CLASSES, "Cast"} and name in moving
+        if dtype == TensorProto.FLOAT16 and makers.get(name) in {*LAYER_CLASSES, "Cast"}
     ]
 
 

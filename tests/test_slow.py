@@ -36,3 +36,16 @@ def test_the_demo_learns(dcc: Cli, tmp_path: Path) -> None:
     assert report["video_mean_error"] < report["video_mean_error_unmoved"]
     for name in ("warp.png", "matches.png", "points.png", "warped.png", "video-matched.mp4"):
         assert (tmp_path / "demo" / name).stat().st_size > 10_000
+
+
+def test_the_papers_matcher_compiles_for_turing_in_half_precision(dcc: Cli, tmp_path: Path) -> None:
+    """Which has no float32 matrix products, not even for what depends on weights alone."""
+    model, bundle = tmp_path / "dccnet.safetensors", tmp_path / "bundle"
+    assert dcc("init", "--preset", "dccnet", "-o", model).returncode == 0
+    arguments = ("--fp16", "--conv4d", "spectral", "--format", "engine", "--target", "sm75")
+    exported = dcc("export", model, *arguments, "-o", bundle, timeout=900)
+    assert exported.returncode == 0, exported.stderr
+    manifest = Bundle.open(bundle).manifest
+    assert [record.precision for record in manifest.engines] == ["float16", "float16"]
+    assert manifest.verification is not None and manifest.verification.ranges is not None
+    assert manifest.verification.ranges.headroom >= 4

@@ -24,7 +24,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dccnet.conv4d.fourier import AxisTransform, Matrix, axis_transform
-from dccnet.precision import widened
 
 
 class Spectral:
@@ -67,9 +66,9 @@ class Spectral:
         ]
         first, *others = (axis.taps_to_frequencies for axis in axes)
         frequencies = axes[0].frequencies
-        spectrum = _to_frequencies([first], widened(kernel), rows=1)
+        spectrum = _to_frequencies([first], kernel, rows=1)
         pairs = _on_pairs(spectrum.reshape(frequencies, 2, *kernel.shape[1:]))
-        filters = _to_frequencies(others, pairs, rows=frequencies).to(kernel)
+        filters = _to_frequencies(others, pairs, rows=frequencies)
         filters = filters.reshape(-1, 2 * kernel.shape[-3], *kernel.shape[-2:])
         constant = None
         if bias is not None and outer_taps == 1:
