@@ -75,6 +75,18 @@ def read_pairs(
     return pairs
 
 
+def numbered_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """Line numbers and columns of a list whose columns are known by their place; without its header.
+
+    Raises :class:`DataError` for a list that cannot be read or is empty.
+    """
+    rows = enumerate(csv.reader(io.StringIO(read_list(path), newline="")), start=1)
+    found = [(number, row) for number, row in rows if row and number > 1]
+    if not found:
+        raise DataError(f"the pair list {path} is empty")
+    return found
+
+
 def read_list(path: Path) -> str:
     """The text of a list, without a byte-order mark. Raises :class:`DataError`."""
     try:

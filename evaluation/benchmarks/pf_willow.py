@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
 from evaluation.benchmark import Benchmark, locate
 from evaluation.benchmarks.pf_pascal import TRANSFER
-from evaluation.pairs import Pair, coordinates, file_picture, find_picture, keypoints, read_list
+from evaluation.pairs import Pair, coordinates, file_picture, find_picture, keypoints, numbered_rows
 from evaluation.pck import DESCRIPTIONS
 from evaluation.scoring import Case, target_to_source
 from runtime.errors import DataError
@@ -22,14 +20,9 @@ COLUMNS = 2 + 4 * POINTS
 def pf_willow(data: Path, root: Path | None = None) -> Benchmark:
     """Raises :class:`DataError`, naming the line, for what is missing or malformed."""
     path, folder = locate(data, LISTS)
-    rows = list(csv.reader(io.StringIO(read_list(path), newline="")))
     cases = [
-        _case(row, root or folder, number, f"{path}, line {number}")
-        for number, row in enumerate(rows, start=1)
-        if row and number > 1  # the first line is a header
+        _case(row, root or folder, number, f"{path}, line {number}") for number, row in numbered_rows(path)
     ]
-    if not cases:
-        raise DataError(f"the pair list {path} is empty")
     return Benchmark(
         name="pf-willow",
         title="PF-WILLOW",

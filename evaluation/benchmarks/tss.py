@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.benchmark import Benchmark, locate
-from evaluation.pairs import Pair, file_picture, find_picture, read_list
+from evaluation.pairs import Pair, file_picture, find_picture, numbered_rows
 from evaluation.scoring import Case, Truth, dense_flow
 from runtime.errors import DataError
 from runtime.files import sha256
@@ -30,14 +28,9 @@ LONGEST_SIDE = 20_000
 def tss(data: Path, root: Path | None = None) -> Benchmark:
     """Raises :class:`DataError`, naming the line, for what is missing or malformed."""
     path, folder = locate(data, LISTS)
-    rows = list(csv.reader(io.StringIO(read_list(path), newline="")))
     cases = [
-        _case(row, root or folder, number, f"{path}, line {number}")
-        for number, row in enumerate(rows, start=1)
-        if row and number > 1  # the first line is a header
+        _case(row, root or folder, number, f"{path}, line {number}") for number, row in numbered_rows(path)
     ]
-    if not cases:
-        raise DataError(f"the pair list {path} is empty")
     return Benchmark(
         name="tss",
         title="TSS",
