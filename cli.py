@@ -49,8 +49,8 @@ class LazyGroup(click.Group):
 def dcc() -> None:
     """Semantic correspondence with DCCNet: train, export, match.
 
-    Results go to stdout, everything else to stderr. Exit codes: 1 failure, 2 usage, 3 an export that
-    does not agree with PyTorch, 130 interrupted.
+    Results go to stdout, everything else to stderr. Exit codes: 1 failure, 2 usage, 3 an export or
+    engine that is not what it was asked to be, 130 interrupted.
     """
 
 
