@@ -69,7 +69,10 @@ BACKBONES: dict[str, BackboneSpec] = {
 
 
 class Backbone(nn.Module):
-    """Frozen and always in eval mode, BatchNorm statistics included (spec §1.2)."""
+    """Frozen and always in eval mode, BatchNorm statistics included (spec §1.2).
+
+    The last blocks can be trained all the same (:meth:`unfreeze`); the batch statistics stay.
+    """
 
     mean: Tensor
     std: Tensor
@@ -81,6 +84,7 @@ class Backbone(nn.Module):
         self.trunk = spec.build()
         self.register_buffer("mean", torch.tensor(spec.normalisation.mean).view(3, 1, 1), False)
         self.register_buffer("std", torch.tensor(spec.normalisation.std).view(3, 1, 1), False)
+        self._trained = 0
         self.requires_grad_(False)
         self.train(False)
 
@@ -91,8 +95,43 @@ class Backbone(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """``(B, 3, H, W)``, RGB in [0, 1] -> ``(B, channels, h, w)``, not yet normalised."""
-        features: Tensor = self.trunk(as_weights_of(self.trunk, (image - self.mean) / self.std))
-        return features
+        return self.trained_part(self.frozen_part(image))
+
+    def frozen_part(self, image: Tensor) -> Tensor:
+        """``(B, 3, H, W)``, RGB in [0, 1] -> what the first block that is trained takes, else the features.
+
+        It never changes in training, so that its result can be kept for every epoch.
+        """
+        x = as_weights_of(self.trunk, (image - self.mean) / self.std)
+        before, blocks = self._split()
+        for block in (*before, *blocks[: len(blocks) - self._trained]):
+            x = block(x)
+        return x
+
+    def trained_part(self, x: Tensor) -> Tensor:
+        """The rest: nothing, unless blocks were unfrozen."""
+        _, blocks = self._split()
+        for block in blocks[len(blocks) - self._trained :]:
+            x = block(x)
+        return x
+
+    def unfreeze(self, blocks: int) -> None:
+        """Let the last ``blocks`` blocks be trained, as the authors' code can; of a ResNet those of ``layer3``.
+
+        Raises ``ValueError`` where there are not so many.
+        """
+        _, last = self._split()
+        if not 0 <= blocks <= len(last):
+            raise ValueError(f"this backbone has {len(last)} blocks that can be trained, not {blocks}")
+        self._trained = blocks
+        self.requires_grad_(False)
+        for block in last[len(last) - blocks :]:
+            block.requires_grad_(True)
+
+    def _split(self) -> tuple[list[nn.Module], list[nn.Module]]:
+        """What comes before the last stage, and the blocks of that; some backbones have one stage."""
+        *stages, last = self.trunk.children()
+        return (stages, list(last)) if isinstance(last, nn.Sequential) else ([], [*stages, last])
 
     @torch.no_grad()
     def settle_norms(self, images: Tensor) -> None:

@@ -35,6 +35,9 @@ class NeighbourhoodConsensus(nn.Module):
         self._widest = max(channels)
         self.lowering: Lowering = STACK
         """How the layers are computed; not part of the network."""
+        self.checkpointing: bool | None = None
+        """Whether training computes layers again in the backward pass instead of keeping their results;
+        None leaves it to :data:`RECOMPUTE_FROM`."""
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Correlation maps that share these weights, ``(B, 1, hA, wA, hB, wB)`` each, in and out."""
@@ -54,6 +57,8 @@ class NeighbourhoodConsensus(nn.Module):
 
     def recomputes(self, grid_a: Sequence[int], grid_b: Sequence[int]) -> bool:
         """Whether training computes layers on such grids again instead of keeping their results."""
+        if self.checkpointing is not None:
+            return self.checkpointing
         return self._widest * math.prod(grid_a) * math.prod(grid_b) >= RECOMPUTE_FROM
 
     def _convolutions(self, grid: tuple[int, ...]) -> Chain:

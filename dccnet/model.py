@@ -67,6 +67,13 @@ class DCCNet(nn.Module):
             if isinstance(module, NeighbourhoodConsensus):
                 module.lowering = lowering
 
+    def checkpoint_activations(self, on: bool | None) -> None:
+        """Whether training recomputes the 4D layers instead of keeping what they gave: less memory for a
+        third more time. None decides by the size of the volumes."""
+        for module in self.modules():
+            if isinstance(module, NeighbourhoodConsensus):
+                module.checkpointing = on
+
     @property
     def feature_dtype(self) -> torch.dtype:
         """Of the features that :meth:`encode` returns: float16 after :meth:`in_half`."""
@@ -94,13 +101,21 @@ class DCCNet(nn.Module):
         return self.describe(self.extract(image))
 
     def extract(self, image: Tensor) -> Tensor:
-        """``(B, 3, H, W)``, RGB in [0, 1] -> Z ``(B, d, h, w)``: frozen, of unit length in each cell.
+        """``(B, 3, H, W)``, RGB in [0, 1] -> Z ``(B, d, h, w)``, of unit length in each cell.
 
         Raises :class:`GridMismatchError` as :meth:`encode` does.
         """
+        return self.finish(self.begin(image))
+
+    def begin(self, image: Tensor) -> Tensor:
+        """The part of :meth:`extract` that training never changes; what it returns is for :meth:`finish`."""
         if self.config.welded_to_grid:
             self._check_grid(self.backbone.grid((image.shape[-2], image.shape[-1])))
-        features = self.backbone(image)
+        return self.backbone.frozen_part(image)
+
+    def finish(self, x: Tensor) -> Tensor:
+        """The rest of :meth:`extract`: blocks of the backbone that are trained, if any, and the L2 norm."""
+        features = self.backbone.trained_part(x)
         return l2_normalise(features).to(features)
 
     def describe(self, z: Tensor) -> Features:

@@ -5,6 +5,8 @@ attention in float16, and these parts cast what they are given to their weights'
 (:func:`as_weights_of`). Between them lie islands, marked :func:`float32_island` where they are defined:
 steps whose sums or quotients float16 cannot hold. docs/precision.md says what was measured for each. In a
 network of float32 or float64 none of this does anything.
+
+Training in bfloat16 (``torch.autocast``) keeps all weights in float32, and the same islands.
 """
 
 from __future__ import annotations
@@ -21,11 +23,16 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def float32_island(function: _Function) -> _Function:
-    """Whatever half-precision tensors come in, compute in float32, and return that."""
+    """Whatever half-precision tensors come in, compute in float32, and return that; in autocast, too."""
 
     @functools.wraps(function)
     def island(*arguments: Any) -> Any:
-        return function(*(widened(a) if isinstance(a, Tensor) else a for a in arguments))
+        wide = [widened(a) if isinstance(a, Tensor) else a for a in arguments]
+        kind = next(a for a in wide if isinstance(a, Tensor)).device.type
+        if not torch.is_autocast_enabled(kind):
+            return function(*wide)
+        with torch.autocast(kind, enabled=False):
+            return function(*wide)
 
     return island  # type: ignore[return-value]
 
