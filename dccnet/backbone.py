@@ -116,7 +116,7 @@ class Backbone(nn.Module):
         return x
 
     def unfreeze(self, blocks: int) -> None:
-        """Let the last ``blocks`` blocks be trained, as the authors' code can; of a ResNet those of ``layer3``.
+        """Let the last ``blocks`` blocks be trained, as the authors' code can: a ResNet's of ``layer3``.
 
         Raises ``ValueError`` where there are not so many.
         """

@@ -108,7 +108,7 @@ class DCCNet(nn.Module):
         return self.finish(self.begin(image))
 
     def begin(self, image: Tensor) -> Tensor:
-        """The part of :meth:`extract` that training never changes; what it returns is for :meth:`finish`."""
+        """The part of :meth:`extract` that training never changes; :meth:`finish` takes its result."""
         if self.config.welded_to_grid:
             self._check_grid(self.backbone.grid((image.shape[-2], image.shape[-1])))
         return self.backbone.frozen_part(image)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import math
 import os
@@ -33,6 +34,8 @@ class Picture:
     key: str
     """The same for the same pixels: what a cache of features is keyed by."""
     load: Callable[[], Image]
+    file: Path | None = None
+    """Where its pixels come from; the key names it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,13 +140,36 @@ def find_picture(root: Path, name: str, where: str) -> Path:
 
 def file_picture(path: Path, flip: bool = False) -> Picture:
     """A picture in a file, mirrored left to right where ``flip``."""
-    if flip:
-        return Picture(f"{path} mirrored", partial(_read_mirrored, path))
-    return Picture(str(path), partial(read_image, path))
+    picture = Picture(str(path), partial(read_image, path), path)
+    return mirrored(picture) if flip else picture
 
 
-def _read_mirrored(path: Path) -> Image:
-    return np.ascontiguousarray(read_image(path)[:, ::-1])
+def mirrored(picture: Picture) -> Picture:
+    """The picture seen in a mirror, left and right exchanged; twice is the picture itself."""
+    plain = picture.key.removesuffix(_MIRRORED)
+    if plain != picture.key:
+        assert isinstance(picture.load, partial)
+        (load,) = picture.load.args
+        return Picture(plain, load, picture.file)
+    return Picture(picture.key + _MIRRORED, partial(_load_mirrored, picture.load), picture.file)
+
+
+_MIRRORED = " mirrored"
+
+
+def _load_mirrored(load: Callable[[], Image]) -> Image:
+    return np.ascontiguousarray(load()[:, ::-1])
+
+
+def facing_opposite(pair: Pair) -> Pair:
+    """The pair with its source mirrored, keypoints included: the two then face opposite ways.
+
+    For keypoints that have no left and right of their own; loads the source to learn its width.
+    """
+    points = pair.source_points
+    if points is not None:
+        points = points * [-1, 1] + [pair.source.load().shape[1] - 1, 0]
+    return dataclasses.replace(pair, source=mirrored(pair.source), source_points=points)
 
 
 def coordinates(texts: list[str], name: str, where: str) -> NDArray[np.float64]:

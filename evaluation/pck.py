@@ -67,13 +67,10 @@ def pair_pck(carried: Points, truth: Points, size: Size, alpha: float, protocol:
     return float(np.mean(keypoint_distances(carried, truth, size, protocol) <= alpha * length))
 
 
-def mean_pck(
-    pairs: Iterable[Pair],
-    match: Callable[[Pair], Correspondences],
-    alpha: float = 0.1,
-    protocol: Protocol = "bbox",
-) -> float:
-    """Mean over pairs, in percent. ``match`` returns the correspondences of source (A) and target (B)."""
+def pair_scores(
+    pairs: Iterable[Pair], match: Callable[[Pair], Correspondences], alpha: float, protocol: Protocol
+) -> list[float]:
+    """:func:`pair_pck` of each pair. ``match`` returns the correspondences of source (A) and target (B)."""
     scores = []
     for pair in pairs:
         if pair.source_points is None or pair.target_points is None:
@@ -81,7 +78,17 @@ def mean_pck(
         result = match(pair)
         carried = carry_keypoints(result, pair.target_points, protocol)
         scores.append(pair_pck(carried, pair.source_points, result.size_a, alpha, protocol))
-    return 100 * float(np.mean(scores))
+    return scores
+
+
+def mean_pck(
+    pairs: Iterable[Pair],
+    match: Callable[[Pair], Correspondences],
+    alpha: float = 0.1,
+    protocol: Protocol = "bbox",
+) -> float:
+    """Mean of :func:`pair_scores`, in percent."""
+    return 100 * float(np.mean(pair_scores(pairs, match, alpha, protocol)))
 
 
 def _scale(size: Size) -> NDArray[np.float64]:

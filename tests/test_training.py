@@ -26,7 +26,10 @@ from training.features import FeatureCache
 from training.run import datasets, resume_run, start_run
 from training.settings import RunFolder, TrainSettings
 from training.synthetic import random_warp, split_photographs, synthetic_pairs
-from training.trainer import Interrupts, Progress, Trainer, epoch_order, in_a_ring
+from training.batches import Sample, epoch_order, in_a_ring
+from training.interrupts import Interrupts
+from training.state import Progress
+from training.trainer import Trainer
 
 CONFIG = SMALL.replace(image_size=(96, 96))
 
@@ -57,7 +60,7 @@ def trainer(
 ) -> tuple[Trainer, Silent]:
     listener = Silent()
     run = RunFolder(folder)
-    return Trainer(model, pairs, pairs[:4], settings(**changes), run, listener), listener
+    return Trainer(model, pairs, pairs[:4], settings(**changes), run), listener
 
 
 # Synthetic pairs -------------------------------------------------------------------------------
@@ -126,7 +129,7 @@ def test_training_lowers_the_loss_and_leaves_the_backbone(pairs: list[Pair], tmp
     model = build(CONFIG)
     frozen = model.backbone.trunk.conv1.weight.clone()
     run, listener = trainer(model, pairs, tmp_path, epochs=6, learning_rate=5e-3)
-    progress = run.run()
+    progress = run.run(listener)
     assert progress.epoch == 6 and progress.total_steps == 18
     assert np.mean(listener.losses[-3:]) < np.mean(listener.losses[:3])
     assert torch.equal(model.backbone.trunk.conv1.weight, frozen)
@@ -137,14 +140,14 @@ def test_training_lowers_the_loss_and_leaves_the_backbone(pairs: list[Pair], tmp
 def test_a_run_resumed_after_ctrl_c_continues_exactly(
     pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    whole, _ = trainer(build(CONFIG), pairs, tmp_path / "whole")
-    whole.run()
+    whole, silent = trainer(build(CONFIG), pairs, tmp_path / "whole")
+    whole.run(silent)
 
     halted, _ = trainer(build(CONFIG), pairs, tmp_path / "halted")
     step, match = Trainer._step, Trainer._match
     steps, matches = itertools.count(1), itertools.count(1)
 
-    def press_in_step(self: Trainer, batch: Sequence[Pair]) -> dict[str, float]:
+    def press_in_step(self: Trainer, batch: Sequence[Sample]) -> dict[str, float]:
         values = step(self, batch)
         if next(steps) == {"in a step": 4, "after the epoch's last step": 3}.get(moment):
             signal.raise_signal(signal.SIGINT)  # the optimizer has stepped, the counters have not
@@ -159,12 +162,12 @@ def test_a_run_resumed_after_ctrl_c_continues_exactly(
         patched.setattr(Trainer, "_step", press_in_step)
         patched.setattr(Trainer, "_match", press_in_validation)
         with pytest.raises(KeyboardInterrupt):
-            halted.run()
+            halted.run(silent)
     assert halted.progress.validated_epochs < 2
 
     resumed, _ = trainer(build(CONFIG), pairs, tmp_path / "halted")
     resumed.restore()
-    assert resumed.run() == whole.progress
+    assert resumed.run(silent) == whole.progress
     for name in ("last", "best"):
         expected = load_checkpoint(tmp_path / "whole" / f"{name}.safetensors").state_dict()
         actual = load_checkpoint(tmp_path / "halted" / f"{name}.safetensors").state_dict()
@@ -185,7 +188,7 @@ def test_the_seed_decides_everything(pairs: list[Pair], tmp_path: Path) -> None:
     losses = []
     for number, seed in enumerate((1, 1, 2)):
         run, listener = trainer(build(CONFIG), pairs, tmp_path / str(number), epochs=1, seed=seed)
-        run.run()
+        run.run(listener)
         losses.append(listener.losses)
     assert losses[0] == losses[1] != losses[2]
 
@@ -196,8 +199,8 @@ def test_early_stopping_counts_epochs_without_improvement(
     values = iter([50.0, 60.0, 55.0, 54.0, 99.0])
     monkeypatch.setattr(Trainer, "validation_pck", lambda self: next(values))
     monkeypatch.setattr(Trainer, "_step", lambda self, batch: {"loss": 0.0})
-    run, _ = trainer(build(CONFIG), pairs, tmp_path, epochs=10, patience=2)
-    progress = run.run()
+    run, listener = trainer(build(CONFIG), pairs, tmp_path, epochs=10, patience=2)
+    progress = run.run(listener)
     assert progress.epoch == 3 and progress.best_pck == 60.0
 
 
@@ -205,7 +208,7 @@ def test_a_loss_that_is_not_finite_stops_with_advice(pairs: list[Pair], tmp_path
     model = build(CONFIG)
     model.consensus.layers[0].weight.data.fill_(torch.inf)
     with pytest.raises(DccError, match="lower --learning-rate"):
-        trainer(model, pairs, tmp_path)[0]._step(pairs[:2])
+        trainer(model, pairs, tmp_path)[0].run(Silent())
 
 
 @pytest.mark.parametrize(("photographs", "size"), [(5, 16), (7, 16), (2, 4), (3, 5), (10, 10)])
@@ -231,12 +234,12 @@ def test_features_are_computed_once_within_the_budget(pairs: list[Pair]) -> None
     loads = []
     picture = dataclasses.replace(pairs[0].source, load=lambda: loads.append(1) or pairs[0].source.load())
     generous, stingy = FeatureCache(model, 10**9), FeatureCache(model, 0)
-    first, size = generous.features_and_size(picture)
-    assert generous.features_and_size(picture)[0] is first and len(loads) == 1
-    assert size == (96, 96)
-    stingy.features_and_size(picture)
-    torch.testing.assert_close(stingy.features_and_size(picture)[0], first)
-    assert len(loads) == 3
+    first = generous.batch([picture])
+    assert torch.equal(generous.batch([picture]), first) and len(loads) == generous.computed == 1
+    assert generous.size(picture) == (96, 96)
+    stingy.batch([picture])
+    torch.testing.assert_close(stingy.batch([picture]), first, rtol=0, atol=0)
+    assert len(loads) == 3 and stingy.computed == 2
 
 
 # Folders ---------------------------------------------------------------------------------------
@@ -335,7 +338,7 @@ def test_lowerings_train_the_same_network(pairs: list[Pair], tmp_path: Path) -> 
         run, listener = trainer(build(CONFIG), pairs, tmp_path / name, conv4d=name)
         run.model.lower(LOWERINGS[name])
         run.folder.path.mkdir()
-        run.run()
+        run.run(listener)
         losses[name] = listener.losses
     assert len(losses["stack"]) == 6
     for name in LOWERINGS:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from training.options import training_options
 
 if TYPE_CHECKING:
     from dccnet.config import ModelConfig
     from dccnet.model import DCCNet
 
 PRESETS = ("dccnet", "ncnet", "baseline-s", "baseline-sca", "baseline-saa", "baseline-sd", "tiny")
-
-POSITIVE = click.FloatRange(0, min_open=True)
 
 preset_option = click.option(
     "--preset", type=click.Choice(PRESETS), default="dccnet", show_default=True, help="Network."
@@ -35,46 +36,14 @@ seed_option = click.option(
 @click.command()
 @preset_option
 @set_option
-@click.option("--data", metavar="LIST", help="CSV list of pairs to train on (docs/training.md).")
-@click.option("--synthetic", metavar="DIR", help="Train on warped views of the photographs in DIR.")
-@click.option("--validate", metavar="LIST", help="CSV list of pairs with keypoints to validate on.")
-@click.option("--root", metavar="DIR", help="Folder of the lists' pictures.  [default: the list's own]")
-@click.option("--one-based", is_flag=True, help="Keypoints count from 1, as in PF-PASCAL's lists.")
-@click.option(
-    "--protocol",
-    type=click.Choice(["bbox", "scnet", "img"]),
-    default="bbox",
-    show_default=True,
-    help="What the validation's PCK threshold is relative to.",
-)
-@click.option("--alpha", type=POSITIVE, default=0.1, show_default=True, help="PCK threshold.")
-@click.option(
-    "--pairs", type=click.IntRange(2), default=400, show_default=True, help="Synthetic pairs in an epoch."
-)
-@click.option(
-    "--weights",
-    default="imagenet",
-    show_default=True,
-    metavar="imagenet|random|FILE",
-    help="Weights of the backbone.",
-)
-@click.option("--epochs", type=click.IntRange(1), default=5, show_default=True)
-@click.option("--batch-size", type=click.IntRange(2), default=16, show_default=True, help="Pairs.")
-@click.option("--learning-rate", type=POSITIVE, default=5e-4, show_default=True, help="Of Adam.")
+@training_options
 @seed_option
-@click.option("--patience", type=click.IntRange(1), help="Stop after so many epochs without a better PCK.")
 @click.option(
-    "--conv4d",
-    type=click.Choice(["stack", "spectral", "spectral3", "auto"]),
-    help="How the 4D convolutions are computed (docs/conv4d.md); auto tries all and keeps the fastest.  "
-    "[default: spectral for large volumes such as dccnet's, stack for small ones]",
-)
-@click.option(
-    "--cache-gb",
-    type=click.FloatRange(0),
-    default=4.0,
+    "--nproc",
+    type=click.IntRange(1),
+    default=1,
     show_default=True,
-    help="Memory for features of the backbone.",
+    help="Processes on this machine, one a GPU where there are GPUs; torchrun does for several machines.",
 )
 @click.option("-o", "--output", metavar="DIR", help="Folder of the run.")
 @click.option("--resume", metavar="DIR", help="Continue the run in DIR with its own settings.")
@@ -85,16 +54,18 @@ def train(
     /,
     preset: str,
     changes: tuple[str, ...],
+    nproc: int,
     output: str | None,
     resume: str | None,
     as_json: bool,
     **options: Any,
-) -> None:
+) -> int:
     """Train a network by weak supervision: pairs of one category, no keypoints needed.
 
     \b
     dcc train --preset tiny --data pairs.csv --validate test.csv -o runs/tiny
     dcc train --preset tiny --synthetic photos/ -o runs/warps
+    dcc train --preset dccnet --data pairs.csv --nproc 4 -o runs/paper
     dcc train --resume runs/tiny
 
     The run's folder receives best.safetensors, last.safetensors, the state to resume from, the
@@ -105,24 +76,33 @@ def train(
 
     if (output is None) == (resume is None):
         raise UsageError("name either the run's folder with -o, or a run to continue with --resume")
-    if resume is not None:
-        given = {
-            name
-            for name in (*options, "preset", "changes")
-            if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-        }
-        if given - {"epochs"}:
-            raise UsageError("--resume takes its settings from the run; only --epochs may be changed")
+    given = {name: value for name, value in options.items() if _was_given(ctx, name)}
+    if resume is not None and (given.keys() - {"epochs", "device"} or _was_given(ctx, "preset", "changes")):
+        raise UsageError(
+            "--resume takes its settings from the run; only --epochs and --device may be changed"
+        )
     _require_torch()
     from training.allocator import keep_freed_memory
-    from training.run import resume_run, start_run
+    from training.processes import is_first, joins_others
+    from training.recipes import recipe
+    from training.run import check, resume_run, start_run
 
+    config = network_config(preset, changes)
+    settings = options | recipe(preset) | given
+    if nproc > 1 and not joins_others():
+        from training.launch import launch
+
+        if resume is None:  # what is wrong with it is better said once
+            check(config, settings)
+        return launch(nproc, sys.argv[1:])
     keep_freed_memory()
     if resume is not None:
-        folder, progress = resume_run(resume, options["epochs"] if given else None)
+        folder, progress = resume_run(resume, given.get("epochs"), given.get("device"))
     else:
         assert output is not None
-        folder, progress = start_run(output, network_config(preset, changes), options)
+        folder, progress = start_run(output, config, settings)
+    if not is_first():
+        return 0
     result = {"best": str(folder.best), "last": str(folder.last), **dataclasses.asdict(progress)}
     if progress.best_pck == float("-inf"):  # JSON has no infinity
         result["best_pck"] = None
@@ -131,6 +111,11 @@ def train(
     else:
         click.echo(folder.best)
     note(f"next: dcc export {folder.best} -o BUNDLE")
+    return 0
+
+
+def _was_given(ctx: click.Context, *names: str) -> bool:
+    return any(ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE for name in names)
 
 
 @click.command()

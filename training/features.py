@@ -1,8 +1,10 @@
-"""Features of the frozen backbone, computed once for each picture and kept while memory allows."""
+"""What the frozen part of the backbone says of pictures, computed once for each and kept."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -13,45 +15,98 @@ from evaluation.baseline import nearest_neighbour
 from evaluation.pairs import Pair, Picture
 from runtime.correspondences import Correspondences
 from runtime.geometry import Size, resize_uint8
+from runtime.images import Image
+from training.feature_files import FeatureFiles
+
+Frame = tuple[Image, Size]
+"""A picture at the network's size, and its own (height, width)."""
 
 
 class FeatureCache:
-    """Z of pictures. Beyond ``budget`` bytes it computes without keeping."""
+    """Frozen features of pictures: on disk where ``files`` is given, else in memory up to ``budget`` bytes.
 
-    def __init__(self, model: DCCNet, budget: int) -> None:
+    They are what :meth:`DCCNet.begin` returns: Z before its last steps, or before the blocks that are
+    trained. Pictures that are announced (:meth:`expect`) are read and resized by ``workers`` threads.
+    """
+
+    def __init__(
+        self, model: DCCNet, budget: int, files: FeatureFiles | None = None, workers: int = 1
+    ) -> None:
         self._model = model
+        self._device = next(model.parameters()).device
         self._left = budget
+        self._files = files
         self._kept: dict[str, tuple[Tensor, Size]] = {}
+        self._workers = ThreadPoolExecutor(workers, thread_name_prefix="pictures")
+        self._coming: dict[str, Future[Frame]] = {}
+        self.computed = 0
+        """Pictures that went through the backbone so far."""
+        self.waited_s = 0.0
+        """Seconds spent waiting for pictures so far."""
 
-    def features_and_size(self, picture: Picture) -> tuple[Tensor, Size]:
-        """Z ``(1, d, h, w)``, and (height, width) in pixels of the original picture."""
-        if picture.key in self._kept:
-            return self._kept[picture.key]
-        image = picture.load()
-        frame = resize_uint8(image, self._model.config.image_size)
-        with torch.no_grad():
-            z = self._model.extract(to_tensor(frame))
-        entry = (z, (image.shape[0], image.shape[1]))
-        if z.nbytes <= self._left:
-            self._left -= z.nbytes
-            self._kept[picture.key] = entry
-        return entry
+    def expect(self, pictures: Iterable[Picture]) -> None:
+        """Have these pictures read while other things are computed."""
+        for picture in pictures:
+            if picture.key not in self._coming and self._found(picture) is None:
+                self._coming[picture.key] = self._workers.submit(self._frame, picture)
+
+    def batch(self, pictures: Sequence[Picture]) -> Tensor:
+        """Frozen features ``(B, ·, h, w)`` on the network's device."""
+        return torch.cat([self._take(picture)[0] for picture in pictures]).to(self._device)
 
     def match(self, pair: Pair) -> Correspondences:
         """The network's matches of source (A) and target (B)."""
-        (a, size_a), (b, size_b) = self._both(pair)
         with torch.no_grad():
-            source, target = self._model.describe(a), self._model.describe(b)
-        return match_features(self._model, source, target, size_a, size_b)
+            (a, size_a), (b, size_b) = (self._features_and_size(p) for p in (pair.source, pair.target))
+            return match_features(
+                self._model, self._model.describe(a), self._model.describe(b), size_a, size_b
+            )
 
     def nearest_neighbour(self, pair: Pair) -> Correspondences:
         """What the backbone's features alone say of source (A) and target (B)."""
-        (a, size_a), (b, size_b) = self._both(pair)
+        (a, size_a), (b, size_b) = (self._features_and_size(p) for p in (pair.source, pair.target))
         return nearest_neighbour(a, b, size_a, size_b)
 
-    def _both(self, pair: Pair) -> tuple[tuple[Tensor, Size], tuple[Tensor, Size]]:
-        return self.features_and_size(pair.source), self.features_and_size(pair.target)
+    def size(self, picture: Picture) -> Size:
+        """(height, width) of the picture in pixels."""
+        return self._take(picture)[1]
 
-    def batch(self, pictures: Sequence[Picture]) -> Tensor:
-        """Z ``(B, d, h, w)``."""
-        return torch.cat([self.features_and_size(picture)[0] for picture in pictures])
+    def _features_and_size(self, picture: Picture) -> tuple[Tensor, Size]:
+        """Z ``(1, d, h, w)``, and (height, width) in pixels."""
+        x, size = self._take(picture)
+        with torch.no_grad():
+            return self._model.finish(x.to(self._device)), size
+
+    def _take(self, picture: Picture) -> tuple[Tensor, Size]:
+        found = self._found(picture)
+        if found is not None:
+            return found
+        started = time.perf_counter()
+        coming = self._coming.pop(picture.key, None)
+        frame, size = self._frame(picture) if coming is None else coming.result()
+        self.waited_s += time.perf_counter() - started
+        # One by one, because rounding may depend on a batch's size, and resumed runs continue exactly.
+        with torch.no_grad():
+            x = self._model.begin(to_tensor(frame).to(self._device)).cpu()
+        self.computed += 1
+        if self._files is not None:
+            self._files.put(picture, x, size)
+        self._keep(picture, (x, size))
+        return x, size
+
+    def _found(self, picture: Picture) -> tuple[Tensor, Size] | None:
+        kept = self._kept.get(picture.key)
+        if kept is None and self._files is not None:
+            kept = self._files.get(picture)
+            if kept is not None:
+                self._keep(picture, kept)
+        return kept
+
+    def _keep(self, picture: Picture, entry: tuple[Tensor, Size]) -> None:
+        if entry[0].nbytes <= self._left:
+            self._left -= entry[0].nbytes
+            self._kept[picture.key] = entry
+
+    def _frame(self, picture: Picture) -> Frame:
+        image = picture.load()
+        return resize_uint8(image, self._model.config.image_size), (image.shape[0], image.shape[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -11,21 +12,24 @@ from rich.progress import TaskID
 from evaluation.pck import DESCRIPTIONS
 from runtime.console import note, progress_bar
 from runtime.errors import DccError
+from runtime.files import write_text
 from training.settings import RunFolder, TrainSettings
-from training.trainer import Progress
+from training.state import Progress
 
 
 class RunReport:
     """Listens to a :class:`~training.trainer.Trainer`; a context manager."""
 
-    def __init__(self, folder: RunFolder, settings: TrainSettings) -> None:
+    def __init__(self, folder: RunFolder, settings: TrainSettings, progress: Progress) -> None:
+        """What a run that was killed told after its last save (``progress``) is taken back."""
         try:
             from torch.utils.tensorboard.writer import SummaryWriter
         except ImportError as error:
             raise DccError("TensorBoard is not installed: pip install 'dccnet[train]'") from error
         self._settings = settings
-        self._events: Any = SummaryWriter(str(folder.tensorboard))
-        self._log = (folder.path / "log.jsonl").open("a", encoding="utf-8")
+        self._events: Any = SummaryWriter(str(folder.tensorboard), purge_step=progress.total_steps + 1)
+        _forget_after(folder.log, progress)
+        self._log = folder.log.open("a", encoding="utf-8")
         self._bar = progress_bar("{task.fields[values]}")
         self._task: TaskID | None = None
 
@@ -71,3 +75,38 @@ class RunReport:
     def _write(self, record: dict[str, Any]) -> None:
         self._log.write(json.dumps(record) + "\n")
         self._log.flush()
+
+
+def _forget_after(log: Path, progress: Progress) -> None:
+    """Leave only the records up to ``progress``, and none that was cut off."""
+    if not log.exists():
+        return
+    kept = []
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if "pck" in record:
+            future = record["epoch"] > progress.validated_epochs
+        else:
+            future = record["step"] > progress.total_steps
+        if not future:
+            kept.append(line)
+    write_text(log, "".join(kept))
+
+
+class Silence:
+    """The listener of processes that leave speaking to the first."""
+
+    def __enter__(self) -> Silence:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def on_step(self, progress: Progress, steps: int, values: dict[str, float]) -> None:
+        pass
+
+    def on_validation(self, progress: Progress, pck: float) -> None:
+        pass

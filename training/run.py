@@ -17,12 +17,14 @@ from dccnet.pretrained import load_backbone_weights
 from evaluation.pairs import Pair, read_pairs
 from evaluation.pck import DESCRIPTIONS
 from runtime.console import note
-from runtime.errors import DataError
+from runtime.errors import DataError, UsageError
 from training.fastest import AUTO, fastest_lowering, usual_lowering
-from training.reporting import RunReport
+from training.processes import Processes, processes
+from training.reporting import RunReport, Silence
 from training.settings import RunFolder, TrainSettings, new_run_folder
+from training.state import Progress, clear_scratch
 from training.synthetic import split_photographs, synthetic_pairs
-from training.trainer import Progress, Trainer
+from training.trainer import Trainer
 
 VALIDATION_PAIRS = 100
 """Synthetic pairs held out for validation."""
@@ -31,30 +33,52 @@ VALIDATION_PAIRS = 100
 def start_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> tuple[RunFolder, Progress]:
     """Train a new network in the folder ``path``; ``options`` are fields of the settings."""
     settings = TrainSettings(**options)
-    training, validation = datasets(config, settings)
-    folder = new_run_folder(path)
-    torch.manual_seed(settings.seed)
-    model = DCCNet(config)
-    if settings.conv4d is None:
-        settings = dataclasses.replace(settings, conv4d=usual_lowering(model))
-    elif settings.conv4d == AUTO:
-        settings = dataclasses.replace(settings, conv4d=fastest_lowering(config))
-    load_backbone_weights(model.backbone, config.backbone, settings.weights)
-    folder.write_config(config, settings)
-    save_checkpoint(model, folder.start)
-    return folder, _train(model, training, validation, settings, folder, resume=False)
+    with processes(settings.device) as among:
+        training, validation = datasets(config, settings)
+        folder = new_run_folder(path)
+        among.wait()  # until all have seen that the folder is free
+        torch.manual_seed(settings.seed)
+        model = DCCNet(config)
+        settings = _settle(settings, model, among)
+        load_backbone_weights(model.backbone, config.backbone, settings.weights)
+        if among.first:
+            folder.write_config(config, settings)
+            save_checkpoint(model, folder.start)
+        return folder, _train(model, training, validation, settings, folder, among, resume=False)
 
 
-def resume_run(path: str, epochs: int | None) -> tuple[RunFolder, Progress]:
-    """Continue the run in ``path``, to ``epochs`` in all where given."""
+def resume_run(path: str, epochs: int | None, device: str | None = None) -> tuple[RunFolder, Progress]:
+    """Continue the run in ``path``, to ``epochs`` in all and on ``device`` where given.
+
+    By any number of processes, whoever began it.
+    """
     folder = RunFolder(Path(path))
     config, settings = folder.read_config()
-    if epochs is not None:
-        settings = dataclasses.replace(settings, epochs=epochs)
-    training, validation = datasets(config, settings)
-    model = load_checkpoint(folder.start)  # the backbone; the trained rest comes from the state
-    folder.write_config(config, settings)
-    return folder, _train(model, training, validation, settings, folder, resume=True)
+    settings = dataclasses.replace(
+        settings, epochs=epochs or settings.epochs, device=device or settings.device
+    )
+    with processes(settings.device) as among:
+        training, validation = datasets(config, settings)
+        model = load_checkpoint(folder.start)  # the backbone; the trained rest comes from the state
+        if among.first:
+            clear_scratch(folder)
+            folder.write_config(config, settings)
+        return folder, _train(model, training, validation, settings, folder, among, resume=True)
+
+
+def check(config: ModelConfig, options: Mapping[str, Any]) -> None:
+    """Raises the :class:`DccError` that :func:`start_run` would, for settings and lists."""
+    datasets(config, TrainSettings(**options))
+
+
+def _settle(settings: TrainSettings, model: DCCNet, among: Processes) -> TrainSettings:
+    """With the lowering that the whole run will use, in all processes."""
+    if settings.conv4d is None:
+        return dataclasses.replace(settings, conv4d=usual_lowering(model))
+    if settings.conv4d != AUTO:
+        return settings
+    fastest = fastest_lowering(model.config) if among.first else ""
+    return dataclasses.replace(settings, conv4d="".join(among.collect([fastest])))
 
 
 def datasets(config: ModelConfig, settings: TrainSettings) -> tuple[list[Pair], list[Pair]]:
@@ -90,17 +114,22 @@ def _train(
     validation: list[Pair],
     settings: TrainSettings,
     folder: RunFolder,
+    among: Processes,
     resume: bool,
 ) -> Progress:
-    note(
-        f"{len(training)} training pairs, {len(validation)} validation pairs; "
-        f"PCK@{settings.alpha:g} {settings.protocol}: {DESCRIPTIONS[settings.protocol]}"
-    )
+    if among.first:
+        note(
+            f"{len(training)} training pairs, {len(validation)} validation pairs; "
+            f"PCK@{settings.alpha:g} {settings.protocol}: {DESCRIPTIONS[settings.protocol]}"
+        )
     model.lower(LOWERINGS[settings.conv4d or usual_lowering(model)])
-    with RunReport(folder, settings) as report:
-        trainer = Trainer(model, training, validation, settings, folder, report)
-        if resume:
-            trainer.restore()
-            if trainer.progress.epoch >= settings.epochs:
-                note(f"the run has its {settings.epochs} epochs: ask for more with --epochs")
-        return trainer.run()
+    try:
+        trainer = Trainer(model, training, validation, settings, folder, among)
+    except ValueError as error:
+        raise UsageError(f"--finetune-blocks: {error}") from error
+    if resume:
+        trainer.restore()
+        if among.first and trainer.progress.epoch >= settings.epochs:
+            note(f"the run has its {settings.epochs} epochs: ask for more with --epochs")
+    with RunReport(folder, settings, trainer.progress) if among.first else Silence() as report:
+        return trainer.run(report)

@@ -47,12 +47,42 @@ class TrainSettings:
     None and ``auto``, so that a resumed run rounds as it began."""
     cache_gb: float = 4.0
     """Memory for features of the frozen backbone."""
+    feature_cache: str | None = None
+    """Folder that keeps them on disk for all epochs and runs; None for memory alone."""
+    workers: int = 2
+    """Threads that read and resize pictures ahead of their use."""
+    device: str = "auto"
+    """``auto`` (a GPU where there is one), ``cpu`` or ``cuda``."""
+    precision: str = "fp32"
+    """Of the forward and backward pass: ``fp32``, or ``bf16`` between the float32 islands."""
+    micro_batch: int | None = None
+    """Pairs that are computed at once; gradients of a batch's parts add up. None for all of a batch."""
+    checkpointing: str = "auto"
+    """Whether the 4D layers are recomputed in the backward pass: ``on``, ``off``, or ``auto`` by size."""
+    save_every: int = 100
+    """Steps between two saves of the state; epochs are saved in any case."""
+    finetune_blocks: int = 0
+    """Last blocks of the backbone that are trained, too."""
+    supervised: float = 0.0
+    """Weight of the loss on keypoints, of pairs that have them."""
+    warps: float = 0.0
+    """Weight of the same loss on pictures and warped views of them, half of these mirrored."""
+    opposite: float = 0.0
+    """Share of pairs whose source is mirrored, so that the two face opposite ways."""
+    negatives: str = "random"
+    """Which pairs are neighbours in a batch, and so negatives of each other: ``random`` ones, as the
+    authors have it, or ``apart``, of different categories where possible."""
+    average: float = 0.0
+    """Weight of the past in the running mean of the weights that is validated and saved; 0 for none."""
 
     def __post_init__(self) -> None:
         if (self.data is None) == (self.synthetic is None):
             raise UsageError("train either on a list of pairs (--data) or on photographs (--synthetic)")
-        if not all(map(math.isfinite, (self.learning_rate, self.alpha, self.cache_gb))):
-            raise UsageError("--learning-rate, --alpha and --cache-gb must be finite numbers")
+        numbers = (self.learning_rate, self.alpha, self.cache_gb, self.supervised, self.warps)
+        if not all(map(math.isfinite, numbers)):
+            raise UsageError(
+                "--learning-rate, --alpha, --cache-gb, --supervised and --warps must be finite numbers"
+            )
         if self.batch_size < 2:
             raise UsageError("--batch-size must be at least 2: negatives come from within the batch")
 
@@ -83,6 +113,11 @@ class RunFolder:
     @property
     def state(self) -> Path:
         return self.path / "last.state.pt"
+
+    @property
+    def log(self) -> Path:
+        """A JSON line for each step and each validation."""
+        return self.path / "log.jsonl"
 
     @property
     def tensorboard(self) -> Path:

@@ -1,4 +1,4 @@
-"""Pairs from single photographs: two views related by a known warp, so that keypoints come for free.
+"""Views of single photographs related by a known warp, so that keypoints come for free.
 
 Coordinates inside this file are normalised: (x, y) in [-1, 1], corners on the corner pixels' centres.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -33,6 +34,8 @@ CONTROL_JITTER = 0.12
 VIEW = (0.6, 0.85)  # side of a view, as a fraction of the photograph's
 KEYPOINTS = 25
 INSIDE = 0.95  # keypoints stay this far inside the other view
+ZOOM = (0.75, 1.0)  # side of the warped view of a whole picture, as a fraction of the picture's
+LATTICE = 16  # keypoints of such a view along either axis, those inside the picture
 
 
 def synthetic_pairs(
@@ -67,16 +70,44 @@ def _pair(photograph: Path, index: int, seed: int, size: Size) -> Pair:
     target_points = rng.uniform(-1, 1, (4 * KEYPOINTS, 2))
     source_points = warp(target_points)
     visible = np.flatnonzero((np.abs(source_points) <= INSIDE).all(axis=1))[:KEYPOINTS]
-    source = partial(_render, photograph, _Identity(), view, size, (seed, index, 0))
-    target = partial(_render, photograph, warp, view, size, (seed, index, 1))
+    load = partial(read_image, photograph)
+    source = partial(_render, load, view, size, (seed, index, 0))
+    target = partial(_render, load, _Chain(warp, view), size, (seed, index, 1))
     key = f"{photograph} seed {seed} pair {index} {size}"
     return Pair(
-        Picture(f"{key} source", source),
-        Picture(f"{key} target", target),
+        Picture(f"{key} source", source, photograph),
+        Picture(f"{key} target", target, photograph),
         category=str(photograph),
         source_points=_to_pixels(source_points[visible], size),
         target_points=_to_pixels(target_points[visible], size),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A picture seen through a known warp."""
+
+    picture: Picture
+    points: Points
+    """``(N, 2)``, normalised (x, y): a lattice of places in the view."""
+    truth: Points
+    """Where they lie in the picture that it is a view of."""
+
+
+def warped_view(picture: Picture, index: int, seed: tuple[int, int], size: Size) -> View:
+    """View number ``index`` of a picture, of ``size`` (height, width): a random warp with photometric
+    changes, mirrored if ``index`` is odd. The same numbers give the same warp."""
+    rng = np.random.default_rng([*seed, index])
+    side = rng.uniform(*ZOOM)
+    place = _Affine(np.diag([-side if index % 2 else side, side]), rng.uniform(side - 1, 1 - side, 2))
+    warp = _Chain(random_warp(rng), place)
+    y, x = np.mgrid[-1 : 1 : LATTICE * 1j, -1 : 1 : LATTICE * 1j]
+    points = np.stack([x.ravel(), y.ravel()], axis=1)
+    truth = warp(points)
+    inside = (np.abs(truth) <= 1).all(axis=1)
+    drawn = partial(_render, picture.load, warp, size, (*seed, index))
+    key = f"{picture.key} seed {seed} view {index} {size}"
+    return View(Picture(key, drawn, picture.file), points[inside], truth[inside])
 
 
 def random_warp(rng: np.random.Generator) -> Warp:
@@ -93,11 +124,6 @@ def random_warp(rng: np.random.Generator) -> Warp:
         moved = controls + rng.uniform(-CONTROL_JITTER, CONTROL_JITTER, controls.shape)
         return _Chain(_ThinPlateSpline(controls, moved), affine)
     return affine
-
-
-class _Identity:
-    def __call__(self, points: Points) -> Points:
-        return points
 
 
 class _Chain:
@@ -165,11 +191,11 @@ def _random_view(rng: np.random.Generator) -> Warp:
     return _Affine(np.diag(half), rng.uniform(half - 1, 1 - half))
 
 
-def _render(photograph: Path, warp: Warp, view: Warp, size: Size, seed: tuple[int, int, int]) -> Image:
-    image = read_image(photograph)
+def _render(load: Callable[[], Image], warp: Warp, size: Size, seed: Sequence[int]) -> Image:
+    image = load()
     pixels = cell_pixels(size, size).reshape(-1, 2)
     normalised = 2 * pixels / [size[1] - 1, size[0] - 1] - 1
-    where = _to_pixels(view(warp(normalised)), (image.shape[0], image.shape[1]))
+    where = _to_pixels(warp(normalised), (image.shape[0], image.shape[1]))
     where = where.reshape(*size, 2).astype(np.float32)
     drawn = cv2.remap(
         image, where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101

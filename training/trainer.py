@@ -2,59 +2,50 @@
 
 from __future__ import annotations
 
-import dataclasses
-import signal
-import threading
+import contextlib
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from dccnet.checkpoint import save_checkpoint
-from dccnet.loss import weak_loss
 from dccnet.model import DCCNet
 from evaluation.pairs import Pair
-from evaluation.pck import mean_pck
+from evaluation.pck import pair_scores
 from runtime.correspondences import Correspondences
-from runtime.errors import CheckpointError, DccError
-from runtime.files import atomic_path
+from runtime.errors import DccError
+from training.averaging import RunningMean
+from training.batches import Batches, Sample
+from training.feature_files import FeatureFiles
 from training.features import FeatureCache
+from training.interrupts import Interrupts
+from training.objective import Objective, gather
+from training.processes import Processes
 from training.settings import RunFolder, TrainSettings
+from training.state import Progress, load_state, save_state
 
-
-@dataclass(slots=True)
-class Progress:
-    """Where a run stands; saved with every checkpoint."""
-
-    epoch: int = 0
-    """Epochs finished."""
-    step: int = 0
-    """Batches finished in the current epoch."""
-    total_steps: int = 0
-    best_pck: float = float("-inf")
-    stale_epochs: int = 0
-    """Epochs since the best."""
-    validated_epochs: int = -1
-    """The epoch after which the last validation was; -1 before the first, which precedes training."""
+ALONE = Processes()
 
 
 class Listener(Protocol):
     """Who wants to know what happens."""
 
     def on_step(self, progress: Progress, steps: int, values: dict[str, float]) -> None:
-        """After each batch: ``loss``, ``positive`` and ``negative`` score, ``images_per_s``."""
+        """After each batch: ``loss``, ``positive`` and ``negative`` score, ``images_per_s``, and
+        ``waited_s``, seconds spent waiting for pictures to be read."""
 
     def on_validation(self, progress: Progress, pck: float) -> None:
         """After each validation, PCK in percent; epoch 0 is before training."""
 
 
 class Trainer:
-    """One run. Everything random follows from the seed, so a resumed run continues exactly."""
+    """One run, in one process or in several that each hold one of these.
+
+    Everything random follows from the seed, and a batch from its place in the run: a resumed run continues
+    exactly, and the number of processes changes only the order in which numbers are added up.
+    """
 
     def __init__(
         self,
@@ -63,25 +54,33 @@ class Trainer:
         validation: Sequence[Pair],
         settings: TrainSettings,
         folder: RunFolder,
-        listener: Listener,
+        processes: Processes = ALONE,
     ) -> None:
-        self.model = model
-        self.training = training
+        self.model = model.to(processes.device)
+        self.model.backbone.unfreeze(settings.finetune_blocks)
+        self.model.checkpoint_activations({"auto": None, "on": True, "off": False}[settings.checkpointing])
         self.validation = validation
         self.settings = settings
         self.folder = folder
-        self.listener = listener
+        self.processes = processes
         self.progress = Progress()
         self.interrupts = Interrupts()
-        self.features = FeatureCache(model, int(settings.cache_gb * 1e9))
+        self.batches = Batches(training, settings, model.config.image_size)
+        self.features = FeatureCache(
+            model, int(settings.cache_gb * 1e9), _files(model, settings), settings.workers
+        )
         trainable = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(trainable, lr=settings.learning_rate)
+        self.mean = RunningMean(trainable, settings.average)
+        self.objective: Objective | DistributedDataParallel = Objective(model, settings)
+        if processes.count > 1:
+            self.objective = DistributedDataParallel(self.objective, broadcast_buffers=False)
 
-    def run(self) -> Progress:
+    def run(self, listener: Listener) -> Progress:
         """Train to the last epoch or until the validation PCK stops rising.
 
-        The state is saved before the first step, after every epoch and on Ctrl-C, which takes effect
-        between two steps, so that a resumed run continues exactly.
+        The state is saved before the first step, as often as the settings say, after every epoch and on
+        Ctrl-C, which takes effect between two steps, so that a resumed run continues exactly.
         """
         with self.interrupts:
             if self.progress.total_steps == 0:
@@ -89,174 +88,135 @@ class Trainer:
             try:
                 while True:
                     if self.progress.validated_epochs < self.progress.epoch:
-                        self._validate()
+                        self._validate(listener)
                         self.save()
                     if self.progress.epoch >= self.settings.epochs or self._stale():
                         return self.progress
-                    self._train_epoch()
+                    self._train_epoch(listener)
             except KeyboardInterrupt:
                 self.save()
                 raise
 
     def validation_pck(self) -> float:
-        """In percent, by the settings' protocol."""
+        """In percent, by the settings' protocol; every process scores its share of the pairs."""
         self.model.eval()
-        return mean_pck(self.validation, self._match, self.settings.alpha, self.settings.protocol)
+        mine = self.processes.share(self.validation)
+        scores = self.processes.collect(
+            pair_scores(mine, self._match, self.settings.alpha, self.settings.protocol)
+        )
+        return 100 * sum(scores) / len(scores)
 
     def save(self) -> None:
         """Write ``last``: the network to use, and the state to resume from, each atomically."""
-        save_checkpoint(self.model, self.folder.last)
-        state = {
-            "model": _trainable_state(self.model),
-            "optimizer": self.optimizer.state_dict(),
-            "progress": dataclasses.asdict(self.progress),
-        }
-        with atomic_path(self.folder.state) as temporary:
-            torch.save(state, temporary)
+        if self.processes.first:
+            save_state(self.folder, self.model, self.optimizer, self.mean, self.progress)
 
     def restore(self) -> None:
         """Continue where the state in the run's folder stands. Raises :class:`CheckpointError`."""
-        path = self.folder.state
-        try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            self.model.load_state_dict(state["model"], strict=False)
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.progress = Progress(**state["progress"])
-        except FileNotFoundError:
-            raise CheckpointError(f"{path} does not exist: the run stopped before its first save") from None
-        except Exception as error:  # torch raises whatever damaged bytes provoke
-            raise CheckpointError(f"{path} is damaged or of another run: start a new run") from error
+        self.progress = load_state(self.folder, self.model, self.optimizer, self.mean)
 
-    def _train_epoch(self) -> None:
+    def _train_epoch(self, listener: Listener) -> None:
         self.model.train()
-        batches = list(self._batches())
-        for batch in batches[self.progress.step :]:
-            self.interrupts.check()
-            started = time.perf_counter()
+        batches = self.batches.of_epoch(self.progress.epoch)
+        for number, batch in enumerate(batches[self.progress.step :], start=self.progress.step):
+            self._check()
+            started, waited = time.perf_counter(), self.features.waited_s
+            self._expect(batch, *batches[number + 1 : number + 2])
             values = self._step(batch)
             self.progress.step += 1
             self.progress.total_steps += 1
             values["images_per_s"] = 2 * len(batch) / (time.perf_counter() - started)
-            self.listener.on_step(self.progress, len(batches), values)
+            values["waited_s"] = self.features.waited_s - waited
+            listener.on_step(self.progress, len(batches), values)
+            if self.progress.total_steps % self.settings.save_every == 0:
+                self.save()
         self.progress.epoch += 1
         self.progress.step = 0
 
-    def _batches(self) -> Iterator[list[Pair]]:
-        rng = np.random.default_rng([self.settings.seed, self.progress.epoch])
-        groups = [pair.category for pair in self.training]
-        order = epoch_order(groups, rng, self._apart())
-        size = self.settings.batch_size
-        for start in range(0, len(order), size):
-            chosen = order[start : start + size]
-            if self._apart():
-                chosen = in_a_ring(chosen, groups)
-            batch = [self.training[i] for i in chosen]
-            if len(batch) >= 2:  # a batch of one has no negative
-                yield batch
+    def _expect(self, *batches: Sequence[Sample]) -> None:
+        """Pictures of this batch and of the next are read while this one is computed."""
+        for batch in batches:
+            for sample in self.processes.share(batch):
+                self.features.expect((sample.source, sample.mismatched, sample.pair.target))
+                if sample.view is not None:
+                    self.features.expect((sample.view.picture,))
 
-    def _apart(self) -> bool:
-        # Views of one photograph would be false negatives; lists are shuffled as the authors do.
-        return self.settings.synthetic is not None
-
-    def _step(self, batch: Sequence[Pair]) -> dict[str, float]:
-        source = self.features.batch([pair.source for pair in batch])
-        target = self.features.batch([pair.target for pair in batch])
-        result = weak_loss(self.model, self.model.describe(source), self.model.describe(target))
-        if not torch.isfinite(result.loss):
+    def _step(self, batch: Sequence[Sample]) -> dict[str, float]:
+        mine = self.processes.share(batch)
+        size = self.settings.micro_batch or len(batch)
+        parts = [mine[start : start + size] for start in range(0, len(mine), size)]
+        idle = not parts  # a process without a share takes part in the sum of gradients, with nothing
+        self.optimizer.zero_grad(set_to_none=True)
+        sums = torch.zeros(3, dtype=torch.float64)
+        for number, samples in enumerate(parts or [batch[:1]]):
+            part = gather(samples, self.features, self.settings, self.model.grid)
+            share = 0.0 if idle else len(samples) / len(batch)
+            with self._gradients(meet=number >= len(parts) - 1):
+                loss, scores = self.objective(part)
+                # Gradients of several processes are averaged where they meet; ours are parts of a sum.
+                (share * self.processes.count * loss).backward()
+            sums += share * torch.cat([loss.detach()[None], scores]).cpu().double()
+        values = self.processes.total(sums.tolist())
+        if not all(map(_finite, values)):
             raise DccError(
                 f"the loss is not finite after {self.progress.total_steps} steps: start a new run with a "
                 "lower --learning-rate"
             )
-        self.optimizer.zero_grad(set_to_none=True)
-        result.loss.backward()
         self.optimizer.step()
-        return {
-            "loss": float(result.loss.detach()),
-            "positive": float(result.positive),
-            "negative": float(result.negative),
-        }
+        self.mean.update(self.progress.total_steps + 1)
+        return dict(zip(("loss", "positive", "negative"), values, strict=True))
 
-    def _validate(self) -> None:
-        if not self.validation:
-            save_checkpoint(self.model, self.folder.best)
-            self.progress.validated_epochs = self.progress.epoch
-            return
-        pck = self.validation_pck()
-        if pck > self.progress.best_pck:
-            self.progress.best_pck, self.progress.stale_epochs = pck, 0
-            save_checkpoint(self.model, self.folder.best)
-        else:
-            self.progress.stale_epochs += 1
+    def _gradients(self, meet: bool) -> contextlib.AbstractContextManager[None]:
+        if meet or not isinstance(self.objective, DistributedDataParallel):
+            return contextlib.nullcontext()
+        synchronised_later: contextlib.AbstractContextManager[None] = self.objective.no_sync()
+        return synchronised_later
+
+    def _validate(self, listener: Listener) -> None:
+        with self.mean.in_place():
+            if not self.validation:
+                self._save_best()
+                self.progress.validated_epochs = self.progress.epoch
+                return
+            pck = self.validation_pck()
+            if pck > self.progress.best_pck:
+                self.progress.best_pck, self.progress.stale_epochs = pck, 0
+                self._save_best()
+            else:
+                self.progress.stale_epochs += 1
         self.progress.validated_epochs = self.progress.epoch
-        self.listener.on_validation(self.progress, pck)
+        listener.on_validation(self.progress, pck)
+
+    def _save_best(self) -> None:
+        if self.processes.first:
+            save_checkpoint(self.model, self.folder.best)
 
     def _stale(self) -> bool:
         patience = self.settings.patience
         return patience is not None and self.progress.stale_epochs >= patience
 
     def _match(self, pair: Pair) -> Correspondences:
-        self.interrupts.check()
+        if self.processes.count == 1:  # several would part here, and wait for each other for ever
+            self._check()
         return self.features.match(pair)
 
-
-class Interrupts:
-    """Ctrl-C as a question: noted while the context lasts, raised where :meth:`check` is called.
-
-    A second Ctrl-C takes effect at once. Outside the main thread signals stay as they are.
-    """
-
-    def __init__(self) -> None:
-        self._noted = False
-        self._previous: Any = None
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGINT, self._note)
-
-    def __exit__(self, *_: object) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
-
-    def check(self) -> None:
-        if self._noted:
-            self._noted = False
+    def _check(self) -> None:
+        """Raises ``KeyboardInterrupt`` in all processes where it was pressed in one."""
+        if self.processes.any(self.interrupts.noted):
+            self.interrupts.noted = False
             raise KeyboardInterrupt
 
-    def _note(self, *_: object) -> None:
-        if self._noted:
-            raise KeyboardInterrupt
-        self._noted = True
+
+def _finite(value: float) -> bool:
+    return abs(value) < float("inf")
 
 
-def epoch_order(groups: Sequence[str], rng: np.random.Generator, apart: bool) -> list[int]:
-    """A random order of all indices; ``apart`` lets the groups take turns until they are used up."""
-    shuffled = [int(i) for i in rng.permutation(len(groups))]
-    if not apart:
-        return shuffled
-    waiting: dict[str, list[int]] = {}
-    for i in shuffled:
-        waiting.setdefault(groups[i], []).append(i)
-    order: list[int] = []
-    while waiting:  # in the same order every time, so that no stretch holds one group too often
-        order += [queue.pop() for queue in waiting.values()]
-        waiting = {name: queue for name, queue in waiting.items() if queue}
-    return order
-
-
-def in_a_ring(batch: Sequence[int], groups: Sequence[str]) -> list[int]:
-    """The batch reordered so that no two neighbours, nor last and first, are of one group.
-
-    Negatives are the batch rolled by one, so neighbours become pairs. Possible while no group fills
-    more than half of the batch.
-    """
-    sizes = Counter(groups[i] for i in batch)
-    by_size = sorted(batch, key=lambda i: (-sizes[groups[i]], groups[i]))
-    ring = [0] * len(batch)
-    # The largest groups first, every other place, then the places between.
-    for place, i in zip([*range(0, len(batch), 2), *range(1, len(batch), 2)], by_size, strict=True):
-        ring[place] = i
-    return ring
-
-
-def _trainable_state(model: DCCNet) -> dict[str, Tensor]:
-    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+def _files(model: DCCNet, settings: TrainSettings) -> FeatureFiles | None:
+    if settings.feature_cache is None:
+        return None
+    frozen = [
+        (name, tensor)
+        for name, tensor in model.backbone.state_dict(keep_vars=True).items()
+        if not tensor.requires_grad
+    ]
+    return FeatureFiles(settings.feature_cache, frozen, model.config.image_size)
