@@ -21,14 +21,14 @@ from export.verify import PICTURES
 from runtime.correspondences import Correspondences
 from runtime.errors import CheckpointError, DataError, DccError, UsageError
 from tests.conftest import ONE_BRANCH, SMALL, build
+from training.batches import Sample, epoch_order, in_a_ring
 from training.fastest import usual_lowering
 from training.features import FeatureCache
+from training.interrupts import Interrupts
 from training.run import datasets, resume_run, start_run
 from training.settings import RunFolder, TrainSettings
-from training.synthetic import random_warp, split_photographs, synthetic_pairs
-from training.batches import Sample, epoch_order, in_a_ring
-from training.interrupts import Interrupts
 from training.state import Progress
+from training.synthetic import random_warp, split_photographs, synthetic_pairs
 from training.trainer import Trainer
 
 CONFIG = SMALL.replace(image_size=(96, 96))

@@ -92,8 +92,8 @@ def train(
     if nproc > 1 and not joins_others():
         from training.launch import launch
 
-        if resume is None:  # what is wrong with it is better said once
-            check(config, settings)
+        if output is not None:  # what is wrong with it is better said once
+            check(output, config, settings)
         return launch(nproc, sys.argv[1:])
     keep_freed_memory()
     if resume is not None:

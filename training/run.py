@@ -66,9 +66,19 @@ def resume_run(path: str, epochs: int | None, device: str | None = None) -> tupl
         return folder, _train(model, training, validation, settings, folder, among, resume=True)
 
 
-def check(config: ModelConfig, options: Mapping[str, Any]) -> None:
-    """Raises the :class:`DccError` that :func:`start_run` would, for settings and lists."""
-    datasets(config, TrainSettings(**options))
+def check(path: str, config: ModelConfig, options: Mapping[str, Any]) -> None:
+    """Raises the :class:`DccError` that :func:`start_run` would, before it computes anything."""
+    settings = TrainSettings(**options)
+    datasets(config, settings)
+    new_run_folder(path)
+    _unfreeze(DCCNet(config), settings.finetune_blocks)
+
+
+def _unfreeze(model: DCCNet, blocks: int) -> None:
+    try:
+        model.backbone.unfreeze(blocks)
+    except ValueError as error:
+        raise UsageError(f"--finetune-blocks: {error}") from error
 
 
 def _settle(settings: TrainSettings, model: DCCNet, among: Processes) -> TrainSettings:
@@ -123,10 +133,8 @@ def _train(
             f"PCK@{settings.alpha:g} {settings.protocol}: {DESCRIPTIONS[settings.protocol]}"
         )
     model.lower(LOWERINGS[settings.conv4d or usual_lowering(model)])
-    try:
-        trainer = Trainer(model, training, validation, settings, folder, among)
-    except ValueError as error:
-        raise UsageError(f"--finetune-blocks: {error}") from error
+    _unfreeze(model, settings.finetune_blocks)
+    trainer = Trainer(model, training, validation, settings, folder, among)
     if resume:
         trainer.restore()
         if among.first and trainer.progress.epoch >= settings.epochs:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
@@ -27,6 +28,9 @@ from training.settings import RunFolder, TrainSettings
 from training.state import Progress, load_state, save_state
 
 ALONE = Processes()
+_NEW_NAME = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+# Batch statistics never change, so that no forward pass need wait for the others'.
+_FROZEN_BUFFERS: dict[str, Any] = {"forward_sync_buffers" if _NEW_NAME else "broadcast_buffers": False}
 
 
 class Listener(Protocol):
@@ -57,7 +61,6 @@ class Trainer:
         processes: Processes = ALONE,
     ) -> None:
         self.model = model.to(processes.device)
-        self.model.backbone.unfreeze(settings.finetune_blocks)
         self.model.checkpoint_activations({"auto": None, "on": True, "off": False}[settings.checkpointing])
         self.validation = validation
         self.settings = settings
@@ -74,7 +77,7 @@ class Trainer:
         self.mean = RunningMean(trainable, settings.average)
         self.objective: Objective | DistributedDataParallel = Objective(model, settings)
         if processes.count > 1:
-            self.objective = DistributedDataParallel(self.objective, broadcast_buffers=False)
+            self.objective = DistributedDataParallel(self.objective, **_FROZEN_BUFFERS)
 
     def run(self, listener: Listener) -> Progress:
         """Train to the last epoch or until the validation PCK stops rising.
@@ -158,6 +161,8 @@ class Trainer:
             sums += share * torch.cat([loss.detach()[None], scores]).cpu().double()
         values = self.processes.total(sums.tolist())
         if not all(map(_finite, values)):
+            if not self.processes.first:  # all know, and the first one says it
+                raise SystemExit(DccError.exit_code)
             raise DccError(
                 f"the loss is not finite after {self.progress.total_steps} steps: start a new run with a "
                 "lower --learning-rate"
