@@ -1,9 +1,11 @@
-"""What `tiny` learns from a list of pairs: PCK@0.1 against nearest neighbour, over seeds.
+"""What a preset's recipe learns from a list of pairs: PCK@0.1, over seeds, beside its own NC-Net configuration.
 
-    python benchmarks/packpairs.py DATA [--seeds 1 2 3] [--epochs 4] [--set FIELD=VALUE] [--json FILE]
+    python benchmarks/packpairs.py DATA [--presets small small-ncnet] [--seeds 1 2 3] [--recipe KEY=VALUE ...]
 
-DATA holds train_pairs.csv and test_pairs.csv (keypoints, 0-based). The test list is only reported on:
-the network reported is that of the last epoch, not the best on the test list.
+DATA holds train_pairs.csv, and test_pairs.csv with keypoints, 0-based. Reported are the pairs of the test list,
+which face the same way, and the same pairs with the source mirrored (these keypoints have no left and right).
+The network reported is that of the last epoch, not the best on the test list. "half" are the pairs within the
+second half of each class' pictures: choices were made by looking at pairs within the first.
 """
 
 from __future__ import annotations
@@ -12,71 +14,91 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dccnet.checkpoint import load_checkpoint
 from dccnet.model import DCCNet
-from evaluation.pairs import Pair, read_pairs
-from evaluation.pck import DESCRIPTIONS, mean_pck, pair_pck
+from evaluation.pairs import Pair, facing_opposite, read_pairs
+from evaluation.pck import DESCRIPTIONS, pair_pck, pair_scores
 from runtime import geometry
 from training.allocator import keep_freed_memory
 from training.commands import network_config
 from training.features import FeatureCache
+from training.recipes import recipe
 from training.run import start_run
 
 ALPHA = 0.1
+NCNET = ('branches=["local"]', "fusion=null", "embedding=false", "auxiliary_loss=false")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--preset", default="tiny")
+    parser.add_argument("--presets", nargs="+", default=["tiny", "tiny-ncnet"])
     parser.add_argument("--set", action="append", default=[], dest="changes", metavar="FIELD=VALUE")
+    parser.add_argument("--recipe", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--keep", type=Path, help="folder for the runs")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     keep_freed_memory()
-    config = network_config(options.preset, tuple(options.changes))
-    pairs = read_pairs(options.data / "test_pairs.csv")
-    rows = []
+    same = read_pairs(options.data / "test_pairs.csv")
+    lists = {"same": same, "opposite": [facing_opposite(pair) for pair in same]}
+    unseen = np.array(_in_second_half(same))
+    changes = {key: json.loads(value) for key, value in (text.split("=", 1) for text in options.recipe)}
+    results: dict[str, Any] = {"protocol": DESCRIPTIONS["bbox"], "pairs": len(same), "runs": []}
+    print(f"PCK@{ALPHA}, {DESCRIPTIONS['bbox']}; {len(same)} pairs, {unseen.sum()} in the half")
     with tempfile.TemporaryDirectory() as scratch:
-        folder = options.keep or Path(scratch)
-        for seed in options.seeds:
-            cpu = time.process_time()
-            run, _ = start_run(
-                str(folder / f"seed{seed}"),
-                config,
-                {
-                    "data": str(options.data / "train_pairs.csv"),
-                    "epochs": options.epochs,
-                    "learning_rate": options.learning_rate,
-                    "batch_size": options.batch_size,
-                    "seed": seed,
-                },
-            )
-            cpu = time.process_time() - cpu
-            model = load_checkpoint(run.last)
-            rows.append({"seed": seed, "pck": pck(model, pairs), "training_cpu_minutes": cpu / 60})
-            print(f"seed {seed}: PCK@{ALPHA} {rows[-1]['pck']:.2f}, {cpu / 60:.1f} CPU minutes", flush=True)
-    by_rule, by_cell = nearest_neighbour_pck(model, pairs)
-    scores = [row["pck"] for row in rows]
-    print(f"protocol: {DESCRIPTIONS['bbox']}; {len(pairs)} pairs")
-    print(f"nearest neighbour, benchmarks' transfer (four cells blended): {by_rule:.2f}")
-    print(f"nearest neighbour, nearest cell alone: {by_cell:.2f}")
-    print(f"{options.preset}, {len(scores)} seeds: {np.mean(scores):.2f} ± {np.std(scores):.2f}")
+        for preset in options.presets:
+            name = preset.removesuffix("-ncnet")
+            fields = (*options.changes, *(NCNET if name != preset else ()))
+            settings = {"data": str(options.data / "train_pairs.csv")} | recipe(name) | changes
+            scores = []
+            for seed in options.seeds:
+                cpu = time.process_time()
+                folder = (options.keep or Path(scratch)) / f"{preset}-seed{seed}"
+                run, _ = start_run(str(folder), network_config(name, fields), {**settings, "seed": seed})
+                cpu = time.process_time() - cpu
+                model = load_checkpoint(run.last)
+                row = pck(model, lists, unseen)
+                scores.append(list(row.values()))
+                results["runs"].append({"preset": preset, "seed": seed, **row, "cpu_minutes": cpu / 60})
+                print(f"{preset} seed {seed}: {_text(row)}; {cpu / 60:.1f} CPU minutes", flush=True)
+            mean, spread = np.mean(scores, axis=0), np.std(scores, axis=0, ddof=min(1, len(scores) - 1))
+            print(f"{preset}, mean: {_text(dict(zip(row, mean, strict=True)))}")
+            print(f"{preset}, standard deviation: {_text(dict(zip(row, spread, strict=True)))}")
+    for title, pairs in lists.items():
+        by_rule, by_cell = nearest_neighbour_pck(model, pairs)
+        results[f"nearest_neighbour_{title}"] = {"transfer": by_rule, "nearest_cell": by_cell}
+        print(f"nearest neighbour, {title}: benchmarks' transfer {by_rule:.2f}, nearest cell {by_cell:.2f}")
     if options.json:
-        result = {"runs": rows, "nearest_neighbour": by_rule, "nearest_neighbour_nearest_cell": by_cell}
-        options.json.write_text(json.dumps(result, indent=2) + "\n")
+        options.json.write_text(json.dumps(results, indent=2) + "\n")
 
 
-def pck(model: DCCNet, pairs: list[Pair]) -> float:
-    return mean_pck(pairs, FeatureCache(model, 10**9).match, ALPHA, "bbox")
+def pck(model: DCCNet, lists: dict[str, list[Pair]], unseen: np.ndarray) -> dict[str, float]:
+    features = FeatureCache(model, 10**9)
+    found = {}
+    for title, pairs in lists.items():
+        scores = 100 * np.array(pair_scores(pairs, features.match, ALPHA, "bbox"))
+        found |= {title: float(scores.mean()), f"{title}, half": float(scores[unseen].mean())}
+    return found
+
+
+def _text(row: dict[str, float]) -> str:
+    return ", ".join(f"{title} {value:.2f}" for title, value in row.items())
+
+
+def _in_second_half(pairs: Sequence[Pair]) -> list[bool]:
+    """Which pairs lie within every second picture of their class, in the order of their names."""
+    pictures: dict[str, set[str]] = {}
+    for pair in pairs:
+        pictures.setdefault(pair.category, set()).update((pair.source.key, pair.target.key))
+    second = {key for names in pictures.values() for key in sorted(names)[1::2]}
+    return [pair.source.key in second and pair.target.key in second for pair in pairs]
 
 
 def nearest_neighbour_pck(model: DCCNet, pairs: list[Pair]) -> tuple[float, float]:

@@ -55,6 +55,27 @@ class NeighbourhoodConsensus(nn.Module):
             for plain, swapped in zip(filtered[::2], filtered[1::2], strict=True)
         ]
 
+    @torch.no_grad()
+    def start_both_ways(self) -> None:
+        """Let the second half of the channels begin as mirror images of the first, left and right of B.
+
+        A kernel that expects neighbours of A among the same neighbours of B does not see things that face
+        opposite ways. Trained from random kernels on both kinds, a network settles for one of them.
+        """
+        layers = cast("Sequence[Conv4d]", self.layers)
+        for layer in layers:
+            out_channels, in_channels = layer.weight.shape[:2]
+            # A layer's input channels are the output channels of the one before.
+            partner_out, partner_in = (
+                [(c + n // 2) % n for c in range(n)] for n in (out_channels, in_channels)
+            )
+            mirrored = layer.weight.flip(5)[partner_out][:, partner_in]
+            if out_channels > 1:
+                layer.weight[out_channels // 2 :] = mirrored[out_channels // 2 :]
+                layer.bias[out_channels // 2 :] = layer.bias[partner_out][out_channels // 2 :]
+            else:
+                layer.weight[:, in_channels // 2 :] = mirrored[:, in_channels // 2 :]
+
     def recomputes(self, grid_a: Sequence[int], grid_b: Sequence[int]) -> bool:
         """Whether training computes layers on such grids again instead of keeping their results."""
         if self.checkpointing is not None:

@@ -67,6 +67,12 @@ class DCCNet(nn.Module):
             if isinstance(module, NeighbourhoodConsensus):
                 module.lowering = lowering
 
+    def start_both_ways(self) -> None:
+        """:meth:`NeighbourhoodConsensus.start_both_ways` of all 4D networks, before they are trained."""
+        for module in self.modules():
+            if isinstance(module, NeighbourhoodConsensus):
+                module.start_both_ways()
+
     def checkpoint_activations(self, on: bool | None) -> None:
         """Whether training recomputes the 4D layers instead of keeping what they gave: less memory for a
         third more time. None decides by the size of the volumes."""

@@ -145,11 +145,11 @@ def test_a_run_resumed_after_ctrl_c_continues_exactly(
 
     halted, _ = trainer(build(CONFIG), pairs, tmp_path / "halted")
     step, match = Trainer._step, Trainer._match
-    steps, matches = itertools.count(1), itertools.count(1)
+    taken, matches = itertools.count(1), itertools.count(1)
 
-    def press_in_step(self: Trainer, batch: Sequence[Sample]) -> dict[str, float]:
-        values = step(self, batch)
-        if next(steps) == {"in a step": 4, "after the epoch's last step": 3}.get(moment):
+    def press_in_step(self: Trainer, batch: Sequence[Sample], steps: int) -> dict[str, float]:
+        values = step(self, batch, steps)
+        if next(taken) == {"in a step": 4, "after the epoch's last step": 3}.get(moment):
             signal.raise_signal(signal.SIGINT)  # the optimizer has stepped, the counters have not
         return values
 
@@ -198,7 +198,7 @@ def test_early_stopping_counts_epochs_without_improvement(
 ) -> None:
     values = iter([50.0, 60.0, 55.0, 54.0, 99.0])
     monkeypatch.setattr(Trainer, "validation_pck", lambda self: next(values))
-    monkeypatch.setattr(Trainer, "_step", lambda self, batch: {"loss": 0.0})
+    monkeypatch.setattr(Trainer, "_step", lambda self, batch, steps: {"loss": 0.0})
     run, listener = trainer(build(CONFIG), pairs, tmp_path, epochs=10, patience=2)
     progress = run.run(listener)
     assert progress.epoch == 3 and progress.best_pck == 60.0

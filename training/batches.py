@@ -18,7 +18,8 @@ from training.settings import TrainSettings
 from training.synthetic import View, warped_view
 
 VIEWS = 8
-"""Warped views of a picture that training knows: enough to differ, few enough to keep their features."""
+"""Warped views of a picture that training knows, and as many mirrored ones: enough to differ, few enough to
+keep their features."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,9 @@ class Batches:
 
     def _samples(self, pairs: Sequence[Pair], rng: np.random.Generator) -> list[Sample]:
         flips = rng.random(len(pairs)) < self._settings.opposite
-        views = rng.integers(VIEWS, size=len(pairs))
+        # Odd ones are mirrored.
+        views = 2 * rng.integers(VIEWS, size=len(pairs))
+        views += rng.random(len(pairs)) < self._settings.opposite
         sources = [mirrored(p.source) if flip else p.source for p, flip in zip(pairs, flips, strict=True)]
         following = [*sources[1:], sources[0]]
         return [

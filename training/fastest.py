@@ -17,8 +17,10 @@ ROUNDS = 3
 
 
 def usual_lowering(model: DCCNet) -> str:
-    """Without trying: what has been fastest for volumes of this size (benchmarks/training_step.py)."""
-    return "spectral" if model.consensus.recomputes(model.grid, model.grid) else "stack"
+    """Without trying: what has been fastest for such kernels and volumes (benchmarks/training_step.py)."""
+    if model.consensus.recomputes(model.grid, model.grid):
+        return "spectral"
+    return "stack" if max(model.config.consensus_kernels) < 5 else "spectral3"
 
 
 def fastest_lowering(config: ModelConfig) -> str:

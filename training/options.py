@@ -64,6 +64,13 @@ _RECIPE = [
         help="Of Adam.",
     ),
     click.option(
+        "--schedule",
+        type=click.Choice(["constant", "cosine"]),
+        default="constant",
+        show_default=by_preset("schedule", "constant"),
+        help="Of the learning rate; cosine goes down to nothing.",
+    ),
+    click.option(
         "--patience", type=click.IntRange(1), help="Stop after so many epochs without a better PCK."
     ),
     click.option(
@@ -78,14 +85,14 @@ _RECIPE = [
         type=click.FloatRange(0, 1),
         default=0.0,
         show_default=by_preset("opposite", 0.0),
-        help="Share of pairs with the source mirrored, so that the two face opposite ways.",
+        help="Share of pairs, and of warped views, with one side mirrored: things that face opposite ways.",
     ),
     click.option(
         "--warps",
         type=click.FloatRange(0),
         default=0.0,
         show_default=by_preset("warps", 0.0),
-        help="Weight of a supervised loss between pictures and warped views, half of them mirrored.",
+        help="Weight of a supervised loss between pictures and warped views of them.",
     ),
     click.option(
         "--supervised",

@@ -41,6 +41,8 @@ def start_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> tup
         model = DCCNet(config)
         settings = _settle(settings, model, among)
         load_backbone_weights(model.backbone, config.backbone, settings.weights)
+        if settings.opposite > 0:
+            model.start_both_ways()
         if among.first:
             folder.write_config(config, settings)
             save_checkpoint(model, folder.start)

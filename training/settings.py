@@ -66,9 +66,12 @@ class TrainSettings:
     supervised: float = 0.0
     """Weight of the loss on keypoints, of pairs that have them."""
     warps: float = 0.0
-    """Weight of the same loss on pictures and warped views of them, half of these mirrored."""
+    """Weight of the same loss on pictures and warped views of them."""
     opposite: float = 0.0
-    """Share of pairs whose source is mirrored, so that the two face opposite ways."""
+    """Share of pairs whose source is mirrored, so that the two face opposite ways; of warped views, too.
+    More than 0 also starts the 4D kernels both ways (:meth:`dccnet.DCCNet.start_both_ways`)."""
+    schedule: str = "constant"
+    """Of the learning rate: ``constant``, or ``cosine``, down to nothing at the last epoch's end."""
     negatives: str = "random"
     """Which pairs are neighbours in a batch, and so negatives of each other: ``random`` ones, as the
     authors have it, or ``apart``, of different categories where possible."""

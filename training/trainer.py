@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import math
 import time
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -28,6 +29,8 @@ from training.settings import RunFolder, TrainSettings
 from training.state import Progress, load_state, save_state
 
 ALONE = Processes()
+WARM_UP = 20
+"""Steps in which a learning rate with a schedule rises, Adam's own estimates being poor so early."""
 _NEW_NAME = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
 # Batch statistics never change, so that no forward pass need wait for the others'.
 _FROZEN_BUFFERS: dict[str, Any] = {"forward_sync_buffers" if _NEW_NAME else "broadcast_buffers": False}
@@ -125,7 +128,7 @@ class Trainer:
             self._check()
             started, waited = time.perf_counter(), self.features.waited_s
             self._expect(batch, *batches[number + 1 : number + 2])
-            values = self._step(batch)
+            values = self._step(batch, len(batches))
             self.progress.step += 1
             self.progress.total_steps += 1
             values["images_per_s"] = 2 * len(batch) / (time.perf_counter() - started)
@@ -144,7 +147,7 @@ class Trainer:
                 if sample.view is not None:
                     self.features.expect((sample.view.picture,))
 
-    def _step(self, batch: Sequence[Sample]) -> dict[str, float]:
+    def _step(self, batch: Sequence[Sample], steps: int) -> dict[str, float]:
         mine = self.processes.share(batch)
         size = self.settings.micro_batch or len(batch)
         parts = [mine[start : start + size] for start in range(0, len(mine), size)]
@@ -167,9 +170,19 @@ class Trainer:
                 f"the loss is not finite after {self.progress.total_steps} steps: start a new run with a "
                 "lower --learning-rate"
             )
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * self._rate(steps)
         self.optimizer.step()
         self.mean.update(self.progress.total_steps + 1)
         return dict(zip(("loss", "positive", "negative"), values, strict=True))
+
+    def _rate(self, steps: int) -> float:
+        """Share of the learning rate, in epochs of so many ``steps``."""
+        if self.settings.schedule == "constant":
+            return 1.0
+        done = self.progress.total_steps / (steps * self.settings.epochs)
+        warm = (self.progress.total_steps + 1) / WARM_UP
+        return min(1.0, warm) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
 
     def _gradients(self, meet: bool) -> contextlib.AbstractContextManager[None]:
         if meet or not isinstance(self.objective, DistributedDataParallel):

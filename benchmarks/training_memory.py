@@ -1,0 +1,73 @@
+"""Peak memory of one training step at the paper's size, 4D layers recomputed in the backward pass or kept.
+
+    python benchmarks/training_memory.py [--preset dccnet] [--pairs 1] [--conv4d spectral]
+
+One step is ``--pairs`` pairs with their negatives, frozen features, forward, backward and Adam. Each way
+is a process of its own; peak memory is all that the process ever held, PyTorch itself included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+
+
+def measure(checkpointing: str, preset: str, pairs: int, lowering: str) -> dict[str, float]:
+    import torch
+    from turns import peak_memory_mb
+
+    from dccnet.config import PRESETS
+    from dccnet.conv4d import LOWERINGS
+    from dccnet.correlation import l2_normalise
+    from dccnet.model import DCCNet
+    from training.allocator import keep_freed_memory
+    from training.objective import Objective, Part
+    from training.settings import TrainSettings
+
+    keep_freed_memory()
+    torch.manual_seed(0)
+    model = DCCNet(PRESETS[preset])
+    model.lower(LOWERINGS[lowering])
+    model.checkpoint_activations(checkpointing == "on")
+    sources, targets = (
+        l2_normalise(torch.rand(n, model.backbone.channels, *model.grid)) for n in (pairs + 1, pairs)
+    )
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=5e-4)
+    before, started = peak_memory_mb(), time.perf_counter()
+    loss, _ = Objective(model, TrainSettings(data="-"))(Part(sources, targets, None, None, None))
+    loss.backward()
+    optimizer.step()
+    return {"seconds": time.perf_counter() - started, "peak_mb": peak_memory_mb(), "before_mb": before}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--preset", default="dccnet")
+    parser.add_argument("--pairs", type=int, default=1)
+    parser.add_argument("--conv4d", default="spectral")
+    parser.add_argument("--measure", choices=["on", "off"], help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(measure(options.measure, options.preset, options.pairs, options.conv4d)))
+        return
+    print(f"{options.preset}, {options.pairs} pairs, {options.conv4d}")
+    for way in ("on", "off"):
+        done = subprocess.run(
+            [sys.executable, __file__, *sys.argv[1:], "--measure", way],
+            check=False, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        if done.returncode:
+            print(f"checkpointing {way:4} ended with {done.returncode} (-9: the system ran out of memory)")
+            continue
+        row = json.loads(done.stdout)
+        print(
+            f"checkpointing {way:4} peak {row['peak_mb'] / 1000:6.2f} GB, of which "
+            f"{row['before_mb'] / 1000:.2f} before the step; {row['seconds']:.1f} s"
+        )
+
+
+if __name__ == "__main__":
+    main()
