@@ -1,11 +1,10 @@
-"""What a preset's recipe learns from a list of pairs: PCK@0.1, over seeds, beside its own NC-Net configuration.
+"""What a preset's recipe learns from a list of pairs: PCK@0.1, over seeds, beside its own NC-Net.
 
-    python benchmarks/packpairs.py DATA [--presets small small-ncnet] [--seeds 1 2 3] [--recipe KEY=VALUE ...]
+    python benchmarks/packpairs.py DATA [--presets tiny tiny-ncnet] [--seeds 1 2 3] [--recipe KEY=VALUE ...]
 
-DATA holds train_pairs.csv, and test_pairs.csv with keypoints, 0-based. Reported are the pairs of the test list,
-which face the same way, and the same pairs with the source mirrored (these keypoints have no left and right).
-The network reported is that of the last epoch, not the best on the test list. "half" are the pairs within the
-second half of each class' pictures: choices were made by looking at pairs within the first.
+DATA holds train_pairs.csv, and test_pairs.csv with keypoints, 0-based. Reported are the pairs of the test
+list, which face the same way, and the same pairs with the source mirrored (these keypoints have no left and
+right). The network is that of the last epoch, not the best on the test list.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +46,9 @@ def main() -> None:
     keep_freed_memory()
     same = read_pairs(options.data / "test_pairs.csv")
     lists = {"same": same, "opposite": [facing_opposite(pair) for pair in same]}
-    unseen = np.array(_in_second_half(same))
     changes = {key: json.loads(value) for key, value in (text.split("=", 1) for text in options.recipe)}
     results: dict[str, Any] = {"protocol": DESCRIPTIONS["bbox"], "pairs": len(same), "runs": []}
-    print(f"PCK@{ALPHA}, {DESCRIPTIONS['bbox']}; {len(same)} pairs, {unseen.sum()} in the half")
+    print(f"PCK@{ALPHA}, {DESCRIPTIONS['bbox']}; {len(same)} pairs")
     with tempfile.TemporaryDirectory() as scratch:
         for preset in options.presets:
             name = preset.removesuffix("-ncnet")
@@ -64,7 +61,7 @@ def main() -> None:
                 run, _ = start_run(str(folder), network_config(name, fields), {**settings, "seed": seed})
                 cpu = time.process_time() - cpu
                 model = load_checkpoint(run.last)
-                row = pck(model, lists, unseen)
+                row = pck(model, lists)
                 scores.append(list(row.values()))
                 results["runs"].append({"preset": preset, "seed": seed, **row, "cpu_minutes": cpu / 60})
                 print(f"{preset} seed {seed}: {_text(row)}; {cpu / 60:.1f} CPU minutes", flush=True)
@@ -79,26 +76,16 @@ def main() -> None:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
 
 
-def pck(model: DCCNet, lists: dict[str, list[Pair]], unseen: np.ndarray) -> dict[str, float]:
+def pck(model: DCCNet, lists: dict[str, list[Pair]]) -> dict[str, float]:
     features = FeatureCache(model, 10**9)
-    found = {}
-    for title, pairs in lists.items():
-        scores = 100 * np.array(pair_scores(pairs, features.match, ALPHA, "bbox"))
-        found |= {title: float(scores.mean()), f"{title}, half": float(scores[unseen].mean())}
-    return found
+    return {
+        title: 100 * float(np.mean(pair_scores(pairs, features.match, ALPHA, "bbox")))
+        for title, pairs in lists.items()
+    }
 
 
 def _text(row: dict[str, float]) -> str:
     return ", ".join(f"{title} {value:.2f}" for title, value in row.items())
-
-
-def _in_second_half(pairs: Sequence[Pair]) -> list[bool]:
-    """Which pairs lie within every second picture of their class, in the order of their names."""
-    pictures: dict[str, set[str]] = {}
-    for pair in pairs:
-        pictures.setdefault(pair.category, set()).update((pair.source.key, pair.target.key))
-    second = {key for names in pictures.values() for key in sorted(names)[1::2]}
-    return [pair.source.key in second and pair.target.key in second for pair in pairs]
 
 
 def nearest_neighbour_pck(model: DCCNet, pairs: list[Pair]) -> tuple[float, float]:

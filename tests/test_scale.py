@@ -36,9 +36,8 @@ CONFIG = SMALL.replace(image_size=(64, 64))
 SMALL_RUN = [
     "--preset=tiny", "--set=backbone=resnet18", "--set=image_size=[64,64]", "--set=context_kernel=3",
     "--set=context_channels=8", "--set=consensus_channels=[2,1]", "--set=consensus_kernels=[3,3]",
-    "--weights=random", f"--synthetic={PICTURES}", "--pairs=10", "--batch-size=4", "--device=cpu",
+    "--weights=random", "--batch-size=4", "--device=cpu", "--warps=0.01", "--opposite=0.5", "--average=0.9",
 ]  # fmt: skip
-"""Three steps an epoch, the last of two pairs."""
 
 
 def settings(**changes: Any) -> TrainSettings:
@@ -48,6 +47,21 @@ def settings(**changes: Any) -> TrainSettings:
 @pytest.fixture(scope="module")
 def pairs(pictures: list[Path]) -> list[Pair]:
     return synthetic_pairs(pictures, 8, seed=3, size=(64, 64))
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Arguments of a run of three steps an epoch, the last of two pairs; three pairs validate."""
+    names = [path.name for path in sorted(PICTURES.glob("*.jpg"))]
+    rows = [f"{names[i % len(names)]},{names[(i + 1) % len(names)]},{i % 3},{i % 2}" for i in range(10)]
+    known = [f"{names[0]},{name},1,9;40,9;50,12;60,10;44" for name in names[1:4]]
+    folder = tmp_path_factory.mktemp("lists")
+    (folder / "train.csv").write_text("\n".join(["source_image,target_image,class,flip", *rows]) + "\n")
+    (folder / "known.csv").write_text(
+        "\n".join(["source_image,target_image,class,XA,YA,XB,YB", *known]) + "\n"
+    )
+    lists = [f"--data={folder}/train.csv", f"--validate={folder}/known.csv", f"--root={PICTURES}"]
+    return [*SMALL_RUN, *lists]
 
 
 def losses(run: Path) -> list[float]:
@@ -111,17 +125,19 @@ def test_shares_are_the_whole_in_order(items: int, count: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def alone(dcc: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def alone(dcc: Cli, small_run: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of one process, two epochs."""
     run = tmp_path_factory.mktemp("alone") / "run"
-    assert dcc("train", *SMALL_RUN, "--epochs=2", "-o", run).returncode == 0
+    assert dcc("train", *small_run, "--epochs=2", "-o", run).returncode == 0
     return run
 
 
-def test_two_processes_train_as_one_does_and_one_continues(dcc: Cli, alone: Path, tmp_path: Path) -> None:
+def test_two_processes_train_as_one_does_and_one_continues(
+    dcc: Cli, small_run: list[str], alone: Path, tmp_path: Path
+) -> None:
     """The second epoch by one process, whoever began: gloo, and resuming across their number."""
     run = tmp_path / "run"
-    began = dcc("train", *SMALL_RUN, "--epochs=1", "--nproc=2", "-o", run)
+    began = dcc("train", *small_run, "--epochs=1", "--nproc=2", "-o", run)
     assert began.returncode == 0, began.stderr
     assert began.stdout.splitlines() == [str(run / "best.safetensors")]
     assert began.stderr.count("before training") == 1
@@ -131,24 +147,26 @@ def test_two_processes_train_as_one_does_and_one_continues(dcc: Cli, alone: Path
         torch.testing.assert_close(weights(run)[name], expected, rtol=1e-3, atol=1e-4, msg=name)
 
 
-def test_torchrun_starts_it_too(alone: Path, tmp_path: Path) -> None:
+def test_torchrun_starts_it_too(small_run: list[str], alone: Path, tmp_path: Path) -> None:
     """Three processes for batches of four, then of two: one has nothing to do there."""
     run = tmp_path / "run"
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=3", "-m", "cli", "train"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*command, *SMALL_RUN, "--epochs=1", "--micro-batch=1", "-o", run],
+        [*command, *small_run, "--epochs=1", "--micro-batch=1", "-o", run],
         capture_output=True, text=True, timeout=300, env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(losses(run), losses(alone)[:3], atol=1e-4)
 
 
-def test_what_is_wrong_is_said_once_however_many_processes(dcc: Cli, tmp_path: Path) -> None:
+def test_what_is_wrong_is_said_once_however_many_processes(
+    dcc: Cli, small_run: list[str], tmp_path: Path
+) -> None:
     missing = dcc("train", "--data", tmp_path / "no.csv", "--nproc=2", "-o", tmp_path / "run")
     assert missing.returncode == 1
     assert missing.stderr.count("does not exist") == 1 and "Traceback" not in missing.stderr
-    again = dcc("train", *SMALL_RUN, "--learning-rate=1e30", "--nproc=2", "-o", tmp_path / "diverged")
+    again = dcc("train", *small_run, "--learning-rate=1e30", "--nproc=2", "-o", tmp_path / "diverged")
     assert again.returncode == 1
     assert again.stderr.count("lower --learning-rate") == 1, again.stderr
     assert "Traceback" not in again.stderr
@@ -163,10 +181,12 @@ def test_a_gpu_that_is_not_there() -> None:
 # Killed ----------------------------------------------------------------------------------------
 
 
-def test_killed_at_any_moment_it_continues_to_the_same_end(dcc: Cli, alone: Path, tmp_path: Path) -> None:
+def test_killed_at_any_moment_it_continues_to_the_same_end(
+    dcc: Cli, small_run: list[str], alone: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     command = [sys.executable, "-m", "cli", "train"]
-    arguments = [*SMALL_RUN, "--epochs=2", "--save-every=1", "-o", str(run)]
+    arguments = [*small_run, "--epochs=2", "--save-every=1", "-o", str(run)]
     chance = random.Random(time.time_ns())
     kills = 0
     while kills < 3:
@@ -239,8 +259,8 @@ def test_the_last_blocks_are_trained_and_the_others_are_not(pairs: list[Pair], t
     assert not any("running" in name for name in changed)
 
 
-def test_more_blocks_than_there_are(dcc: Cli, tmp_path: Path) -> None:
-    refused = dcc("train", *SMALL_RUN, "--finetune-blocks=9", "-o", tmp_path / "run")
+def test_more_blocks_than_there_are(dcc: Cli, small_run: list[str], tmp_path: Path) -> None:
+    refused = dcc("train", *small_run, "--finetune-blocks=9", "-o", tmp_path / "run")
     assert refused.returncode == 2 and "2 blocks" in refused.stderr
 
 

@@ -1,0 +1,83 @@
+"""Training throughput with the feature cache on disk against without, and whether reading keeps up.
+
+    python benchmarks/feature_cache.py LIST [--preset tiny] [--steps 4] [--rounds 3] [--recipe ...]
+
+Both ways take the same steps of one epoch, in turn, in one process: "without" sends every picture through
+the backbone every time, "with" maps what the first round kept. "waited" is the share of the time that a
+step spends waiting for a picture to be read and resized; threads do that while another is computed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from dccnet.conv4d import LOWERINGS
+from dccnet.model import DCCNet
+from dccnet.pretrained import load_backbone_weights
+from evaluation.pairs import read_pairs
+from training.allocator import keep_freed_memory
+from training.commands import network_config
+from training.fastest import usual_lowering
+from training.recipes import recipe
+from training.settings import RunFolder, TrainSettings
+from training.state import Progress
+from training.trainer import Trainer
+
+
+class Clock:
+    """Hears of every step."""
+
+    def __init__(self) -> None:
+        self.images_per_s: list[float] = []
+        self.waited: list[float] = []
+
+    def on_step(self, progress: Progress, steps: int, values: dict[str, float]) -> None:
+        self.images_per_s.append(values["images_per_s"])
+        self.waited.append(values["waited_s"])
+
+    def on_validation(self, progress: Progress, pck: float) -> None:
+        pass
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("list", type=Path)
+    parser.add_argument("--preset", default="tiny")
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--recipe", action="append", default=[], metavar="KEY=VALUE")
+    options = parser.parse_args()
+    keep_freed_memory()
+    changes = {key: json.loads(value) for key, value in (text.split("=", 1) for text in options.recipe)}
+    asked = {"data": str(options.list), "cache_gb": 0.0} | recipe(options.preset) | changes
+    model = DCCNet(network_config(options.preset, ()))
+    model.lower(LOWERINGS[usual_lowering(model)])
+    load_backbone_weights(model.backbone, model.config.backbone, "imagenet")
+    pairs = read_pairs(options.list)
+    clocks = {"without": Clock(), "with": Clock()}
+    with tempfile.TemporaryDirectory() as scratch:
+        for turn in range(options.rounds + 1):
+            for name, clock in clocks.items():
+                cache = f"{scratch}/cache" if name == "with" else None
+                settings = TrainSettings(**{**asked, "feature_cache": cache, "epochs": 1})
+                size = settings.batch_size * options.steps
+                trainer = Trainer(model, pairs[:size], [], settings, RunFolder(Path(scratch)))
+                trainer.run(clock if turn else Clock())  # the first round fills the cache
+    for name, clock in clocks.items():
+        seconds = 2 * settings.batch_size / np.array(clock.images_per_s)
+        waited = 100 * sum(clock.waited) / seconds.sum()
+        print(
+            f"{name:8} {np.median(clock.images_per_s):6.2f} images/s ({min(clock.images_per_s):.2f} to "
+            f"{max(clock.images_per_s):.2f}), waited {waited:.2f} % of the time"
+        )
+    ratio = np.median(clocks["with"].images_per_s) / np.median(clocks["without"].images_per_s)
+    print(f"with the cache {ratio:.2f} times as many")
+
+
+if __name__ == "__main__":
+    main()
