@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dccnet.config import ModelConfig
     from dccnet.model import DCCNet
 
-PRESETS = ("dccnet", "ncnet", "baseline-s", "baseline-sca", "baseline-saa", "baseline-sd", "tiny")
+PRESETS = ("dccnet", "ncnet", "baseline-s", "baseline-sca", "baseline-saa", "baseline-sd", "tiny", "small")
 
 preset_option = click.option(
     "--preset", type=click.Choice(PRESETS), default="dccnet", show_default=True, help="Network."

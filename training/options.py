@@ -112,7 +112,7 @@ _RECIPE = [
         "--finetune-blocks",
         type=click.IntRange(0),
         default=0,
-        show_default=True,
+        show_default=by_preset("finetune_blocks", 0),
         metavar="N",
         help="Train the last N blocks of the backbone, too.",
     ),
