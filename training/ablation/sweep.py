@@ -1,0 +1,167 @@
+"""Train and score every row with every seed; what is done stays done, what was interrupted goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gc
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evaluation.benchmark import Benchmark
+from evaluation.benchmarks import load_benchmark
+from evaluation.results import to_dict
+from evaluation.runner import evaluate
+from evaluation.subjects import open_subject
+from evaluation.summary import summarise
+from runtime.console import note, progress_bar, warn
+from runtime.errors import DccError
+from runtime.files import write_text
+from runtime.selection import Choice
+from training.ablation.output import write_results
+from training.ablation.plan import Plan, write_plan
+from training.ablation.results import Results, RunResult
+from training.ablation.rows import Row
+from training.run import check, resume_run, start_run
+from training.settings import RunFolder
+from training.state import Progress
+
+SCORE = "score.json"
+
+
+def sweep(plan: Plan, folder: Path) -> Results:
+    """Do what is missing of ``plan`` in ``folder``, and write the results after every run.
+
+    A run that fails is noted in its row and tried again by the next sweep. Raises :class:`DccError` for
+    what would fail every run: settings, lists, a folder that cannot be written or is in use.
+    """
+    check(plan.model, plan.training)
+    benchmark = test_benchmark(plan)
+    write_plan(folder, plan)
+    with alone_in(folder):
+        runs = plan.runs()
+        results = Results(plan, benchmark.protocol, len(benchmark.cases))
+        for row, seed in runs:
+            done = _read_score(run_folder(folder, row, seed), seed)
+            if done is not None:
+                results.runs[row.key, seed] = done
+        there = f", {len(results.runs)} of them are done" if results.runs else ""
+        note(f"{len(plan.rows())} networks, {len(plan.seeds)} seeds: {len(runs)} runs{there}")
+        note(f"each is scored on {benchmark.title}: {plan.why}")
+        for number, (row, seed) in enumerate(runs, start=1):
+            if (row.key, seed) not in results.runs:
+                note(f"[{number}/{len(runs)}] {row.label}, seed {seed}")
+                result = _attempt(plan, row, seed, run_folder(folder, row, seed), benchmark)
+                results.runs[row.key, seed] = result
+                write_results(folder, results)
+        write_results(folder, results)  # what was asked for may be more than before
+        return results
+
+
+def run_folder(folder: Path, row: Row, seed: int) -> Path:
+    return folder / row.key / f"seed{seed}"
+
+
+def test_benchmark(plan: Plan) -> Benchmark:
+    """The list that runs are scored on, read like the lists of training."""
+    test, training = Path(plan.test), plan.training
+    return load_benchmark(
+        "pairs",
+        test,
+        Path(training["root"] or test.parent),
+        protocol=training["protocol"],
+        one_based=training["one_based"],
+    )
+
+
+def train(path: Path, row: Row, training: dict[str, Any], seed: int) -> tuple[RunFolder, Progress]:
+    """Start, continue or find finished the run in ``path``."""
+    if RunFolder(path).state.exists():
+        return resume_run(str(path), None)
+    if path.exists():
+        shutil.rmtree(path)  # it was stopped before its first save: there is nothing to go on with
+    return start_run(str(path), row.model, training | {"seed": seed})
+
+
+def _attempt(plan: Plan, row: Row, seed: int, path: Path, benchmark: Benchmark) -> RunResult:
+    try:
+        run, progress = train(path, row, plan.training, seed)
+        checkpoint = run.best if plan.scored == "best" else run.last
+        scored = progress.epoch - (progress.stale_epochs if plan.scored == "best" else 0)
+        return _score(plan, checkpoint, RunResult(seed, None, progress.epoch, scored), path, benchmark)
+    except (
+        DccError,
+        RuntimeError,
+        MemoryError,
+    ) as error:  # PyTorch says with RuntimeError that memory ended
+        lines = str(error).strip().splitlines()
+        reason = lines[0] if lines else type(error).__name__
+    gc.collect()  # the failed network must not take memory from the next one
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    warn(f"{row.label}, seed {seed} failed: {reason}")
+    return RunResult(seed, error=reason)
+
+
+def _score(plan: Plan, checkpoint: Path, trained: RunResult, path: Path, benchmark: Benchmark) -> RunResult:
+    alphas = (plan.training["alpha"],)
+    subject = open_subject(checkpoint, Choice("pytorch", plan.training["device"]))
+    with progress_bar() as bar:
+        task = bar.add_task("scoring", total=len(benchmark.cases))
+        outcomes = evaluate(
+            subject, benchmark, alphas, folder=path, on_pair=lambda done: bar.update(task, completed=done)
+        ).outcomes
+    summary = summarise(
+        benchmark,
+        outcomes,
+        alphas,
+        model=str(checkpoint),
+        model_sha256=subject.digest,
+        backend=subject.backend,
+    )
+    epochs = {"epochs": trained.epochs, "scored_epoch": trained.scored_epoch}
+    content = epochs | {"checkpoint": plan.scored} | to_dict(summary)
+    write_text(path / SCORE, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    note(f"PCK@{alphas[0]:g} on {benchmark.title}: {summary.headline[0]:.2f}")
+    return dataclasses.replace(trained, pck=summary.headline[0], model_sha256=subject.digest)
+
+
+def _read_score(path: Path, seed: int) -> RunResult | None:
+    """What an earlier sweep scored; a damaged file counts for nothing."""
+    try:
+        content = json.loads((path / SCORE).read_text(encoding="utf-8"))
+        return RunResult(
+            seed,
+            pck=float(content["headline"][0]),
+            epochs=int(content["epochs"]),
+            scored_epoch=int(content["scored_epoch"]),
+            model_sha256=str(content["model_sha256"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return None
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold the folder; it falls free when the process ends, however it does.
+
+    Raises :class:`DccError` where another sweep holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows: two sweeps in one folder are the user's to avoid
+        yield
+        return
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise DccError(
+                f"another sweep is at work in {folder}: wait for it, or name another folder"
+            ) from None
+        yield
