@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 
+import cli
 from dccnet.checkpoint import load_checkpoint
 from dccnet.config import PRESETS, ModelConfig
 from evaluation.published import ABLATIONS
@@ -89,12 +90,10 @@ def arguments(data: Path, folder: Path, *more: str) -> list[str | Path]:
     return [*found, "-o", folder, *more]
 
 
-def one_sentence(result: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:
-    assert result.returncode == code, result.stderr
-    assert "Traceback" not in result.stderr
-    last = result.stderr.strip().splitlines()[-1]
-    for part in parts:
-        assert part in last, last
+def one_sentence(found: object, stderr: str, code: int, message: str) -> None:
+    assert found == code, stderr
+    assert "Traceback" not in stderr
+    assert message in stderr.strip().splitlines()[-1], stderr
 
 
 # Rows ------------------------------------------------------------------------------------------
@@ -346,21 +345,22 @@ def test_a_killed_sweep_ends_with_the_same_numbers(dcc: Cli, data: Path, tmp_pat
     assert [row["method"] for row in rows] == ["NC-Net", "Baseline+S", "Baseline+SDA"]
     means = [row["mean"] for row in expected["rows"]]
     assert [float(row["pck"]) for row in rows] == pytest.approx(means, abs=1e-4)
-    one_sentence(
-        dcc(*arguments(data, folder, "--seeds", "1", "--alpha", "0.2")), 2, "alpha is 0.1, not 0.2"
-    )
+    changed = dcc(*arguments(data, folder, "--seeds", "1", "--alpha", "0.2"))
+    one_sentence(changed.returncode, changed.stderr, 2, "alpha is 0.1, not 0.2")
 
 
-def test_every_run_failing_is_exit_code_1_and_a_table(dcc: Cli, data: Path, tmp_path: Path) -> None:
-    failed = dcc(*arguments(data, tmp_path / "out", "--seeds", "1", "--learning-rate", "1e38"))
-    one_sentence(failed, 1, "3 of 3 runs failed", "--resume")
-    assert (
-        failed.stdout.count("failed") == 3
-        and "Failed: NC-Net, seed 1: the loss is not finite" in failed.stdout
-    )
+def test_a_diverging_run_is_exit_code_1_after_the_table(dcc: Cli, data: Path, tmp_path: Path) -> None:
+    failed = dcc(*arguments(data, tmp_path / "out", "--seeds", "1", "--learning-rate", "1e30"))
+    one_sentence(failed.returncode, failed.stderr, 1, "of 3 runs failed")
+    assert "[3/3] Baseline+SDA, kernel 3, seed 1" in failed.stderr
+    assert "Failed: NC-Net, seed 1: the loss is not finite" in failed.stdout
+    assert "| NC-Net | - | failed | 0 of 1 | 78.9 |" in (tmp_path / "out" / TABLES).read_text()
 
 
-def test_bad_input(dcc: Cli, data: Path, tmp_path: Path) -> None:
+def test_bad_input(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # the command's handler is not the tests'
     out, other = tmp_path / "out", tmp_path / "other"
     other.mkdir()
     (other / "precious.txt").touch()
@@ -378,5 +378,7 @@ def test_bad_input(dcc: Cli, data: Path, tmp_path: Path) -> None:
         (["ablate", "--resume", out, "--seeds", "1"], 2, "nothing else"),
         (arguments(data, other), 2, "holds other files"),
     ):
-        one_sentence(dcc(*given), code, message)
+        with pytest.raises(SystemExit) as ended:
+            cli.main(list(map(str, given)))
+        one_sentence(ended.value.code, capsys.readouterr().err, code, message)
     assert not out.exists() and len(list(other.iterdir())) == 1

@@ -51,7 +51,8 @@ def sweep(plan: Plan, folder: Path) -> Results:
             if done is not None:
                 results.runs[row.key, seed] = done
         there = f", {len(results.runs)} of them are done" if results.runs else ""
-        note(f"{len(plan.rows())} networks, {len(plan.seeds)} seeds: {len(runs)} runs{there}")
+        seeds = ", ".join(map(str, plan.seeds))
+        note(f"{len(plan.rows())} networks, each with seed {seeds}: {len(runs)} runs{there}")
         note(f"each is scored on {benchmark.title}: {plan.why}")
         for number, (row, seed) in enumerate(runs, start=1):
             if (row.key, seed) not in results.runs:
