@@ -46,24 +46,24 @@ class Plan:
     @property
     def scored(self) -> str:
         """Which checkpoint of a run is scored: ``best`` or ``last``."""
-        if self._validates_on_test():
+        if self.validates_on_test:
             return "last"
         return "best" if self.training["validate"] or self.training["synthetic"] else "last"
 
     @property
     def why(self) -> str:
         """The same in a sentence, with the reason."""
-        if self._validates_on_test():
-            return (
-                "the last epoch, because the list is also the validation list, which would choose the best"
-            )
+        if self.validates_on_test:
+            return "the last epoch, as the list is also the validation list, which would choose the best"
         if self.training["validate"]:
             return f"the epoch that is best on {Path(self.training['validate']).name}"
         if self.training["synthetic"]:
             return "the epoch that is best on warped photographs that were held out"
-        return "the last epoch, because there is no validation list"
+        return "the last epoch, as there is no validation list"
 
-    def _validates_on_test(self) -> bool:
+    @property
+    def validates_on_test(self) -> bool:
+        """Whether the best epoch would be chosen by the list that is scored; a copy of it counts."""
         return self.list_sha256.get("validate") == self.list_sha256["test"]
 
 
@@ -99,7 +99,7 @@ def make_plan(
         base, model, tuple(tables), tuple(kernels), tuple(seeds), training, test,
         list_sha256=_digests(training, test),
     )  # fmt: skip
-    if training["patience"] is not None and plan._validates_on_test():
+    if training["patience"] is not None and plan.validates_on_test:
         raise UsageError("--patience would stop by the list that is scored: give --test a list of its own")
     return plan
 
@@ -126,7 +126,9 @@ def write_plan(folder: Path, plan: Plan) -> None:
 
 
 def _absolute(path: str) -> str:
-    return str(Path(path).resolve())
+    return str(
+        Path(path).absolute()
+    )  # not resolved: a list that is a link has its pictures beside the link
 
 
 def _check_same(folder: Path, kept: Plan, asked: Plan) -> None:

@@ -29,7 +29,7 @@ from training.ablation.results import Results, RunResult
 from training.ablation.rows import Row
 from training.run import check, resume_run, start_run
 from training.settings import RunFolder
-from training.state import Progress
+from training.state import Progress, clear_scratch
 
 SCORE = "score.json"
 
@@ -41,9 +41,10 @@ def sweep(plan: Plan, folder: Path) -> Results:
     what would fail every run: settings, lists, a folder that cannot be written or is in use.
     """
     check(plan.model, plan.training)
-    benchmark = test_benchmark(plan)
+    benchmark = scored_list(plan)
     write_plan(folder, plan)
     with alone_in(folder):
+        clear_scratch(RunFolder(folder))
         runs = plan.runs()
         results = Results(plan, benchmark.protocol, len(benchmark.cases))
         for row, seed in runs:
@@ -68,7 +69,7 @@ def run_folder(folder: Path, row: Row, seed: int) -> Path:
     return folder / row.key / f"seed{seed}"
 
 
-def test_benchmark(plan: Plan) -> Benchmark:
+def scored_list(plan: Plan) -> Benchmark:
     """The list that runs are scored on, read like the lists of training."""
     test, training = Path(plan.test), plan.training
     return load_benchmark(
@@ -95,11 +96,7 @@ def _attempt(plan: Plan, row: Row, seed: int, path: Path, benchmark: Benchmark) 
         checkpoint = run.best if plan.scored == "best" else run.last
         scored = progress.epoch - (progress.stale_epochs if plan.scored == "best" else 0)
         return _score(plan, checkpoint, RunResult(seed, None, progress.epoch, scored), path, benchmark)
-    except (
-        DccError,
-        RuntimeError,
-        MemoryError,
-    ) as error:  # PyTorch says with RuntimeError that memory ended
+    except (DccError, RuntimeError, MemoryError) as error:  # PyTorch's for memory is a RuntimeError
         lines = str(error).strip().splitlines()
         reason = lines[0] if lines else type(error).__name__
     gc.collect()  # the failed network must not take memory from the next one
