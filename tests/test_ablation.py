@@ -255,6 +255,14 @@ def test_a_list_that_changed_is_another_sweep(plan: MakePlan, data: Path, tmp_pa
         write_plan(tmp_path / "out", read_plan(tmp_path / "out"))
 
 
+def test_a_list_that_is_a_link_has_its_pictures_beside_the_link(
+    plan: MakePlan, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "link.csv").symlink_to(data / "test.csv")
+    monkeypatch.chdir(tmp_path)
+    assert plan("link.csv").test == str(tmp_path / "link.csv")
+
+
 def test_two_sweeps_do_not_share_a_folder(tmp_path: Path) -> None:
     with alone_in(tmp_path), pytest.raises(DccError, match="another sweep is at work"), alone_in(tmp_path):
         pass
