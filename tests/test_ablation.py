@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import signal
@@ -28,7 +29,7 @@ from training.ablation.output import RESULTS, RUNS, TABLES
 from training.ablation.plan import PLAN, Plan, make_plan, read_plan, write_plan
 from training.ablation.results import Results, RunResult, to_dict
 from training.ablation.rows import METHODS, Row, check_kernels, default_kernels, in_table, make_rows
-from training.ablation.sweep import SCORE, alone_in, run_folder, sweep
+from training.ablation.sweep import RESULT, alone_in, run_folder, sweep
 from training.ablation.tables import columns, lines, markdown
 from training.settings import RunFolder
 
@@ -208,6 +209,25 @@ def test_a_failing_row_loses_no_other_and_is_tried_again(
     assert started == ["baseline-s-k3"]
 
 
+def test_a_run_stopped_while_it_was_scored_is_only_scored(
+    plan: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(sweeping, "evaluate", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            sweep(plan(), tmp_path / "out")
+    weights = tmp_path / "out" / "nc-net" / "seed1" / "last.safetensors"
+    before = weights.stat().st_mtime_ns
+    monkeypatch.setattr(sweeping, "resume_run", interrupt)
+    results = sweep(plan(), tmp_path / "out")
+    assert weights.stat().st_mtime_ns == before
+    assert all(len(results.scores(row)) == 1 for row in results.plan.rows())
+
+
+def interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_seeds_and_kernels_can_be_added_and_nothing_else_changed(
     plan: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,9 +236,9 @@ def test_seeds_and_kernels_can_be_added_and_nothing_else_changed(
     def pretend(plan: Plan, row: Row, seed: int, path: Path, benchmark: Any) -> RunResult:
         trained.append(f"{row.key}/{seed}")
         path.mkdir(parents=True)
-        score = {"headline": [50.0 + seed], "epochs": 1, "scored_epoch": 1, "model_sha256": "0"}
-        (path / SCORE).write_text(json.dumps(score))
-        return RunResult(seed, 50.0 + seed, 1, 1, "0")
+        result = RunResult(seed, 50.0 + seed, 1, 1, "0")
+        (path / RESULT).write_text(json.dumps(dataclasses.asdict(result)))
+        return result
 
     monkeypatch.setattr(sweeping, "_attempt", pretend)
     folder = tmp_path / "out"
@@ -233,7 +253,7 @@ def test_seeds_and_kernels_can_be_added_and_nothing_else_changed(
     row = results.plan.rows()[0]
     assert results.scores(row) == [51.0, 52.0] and results.mean(row) == 51.5
     assert results.spread(row) == pytest.approx(0.5**0.5)
-    (folder / "nc-net" / "seed1" / SCORE).write_text("{")  # damaged: it counts for nothing
+    (folder / "nc-net" / "seed1" / RESULT).write_text("{")  # damaged: it counts for nothing
     trained.clear()
     for changed, message in (
         ({"epochs": 2}, "its epochs is 1, not 2"),
@@ -333,7 +353,7 @@ def test_a_killed_sweep_ends_with_the_same_numbers(dcc: Cli, data: Path, tmp_pat
     process.wait()
     first = folder / "nc-net" / "seed1"
     before = {path: path.stat().st_mtime_ns for path in first.rglob("*")}
-    assert (first / SCORE) in before and not (second.path / SCORE).exists()
+    assert (first / RESULT) in before and not (second.path / RESULT).exists()
 
     resumed = dcc("ablate", "--resume", folder)
     assert resumed.returncode == 0, resumed.stderr

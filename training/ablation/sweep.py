@@ -31,7 +31,8 @@ from training.run import check, resume_run, start_run
 from training.settings import RunFolder
 from training.state import Progress, clear_scratch
 
-SCORE = "score.json"
+RESULT = "result.json"
+"""Of a run, in its folder: how it was trained, then also how it scored."""
 
 
 def sweep(plan: Plan, folder: Path) -> Results:
@@ -48,8 +49,8 @@ def sweep(plan: Plan, folder: Path) -> Results:
         runs = plan.runs()
         results = Results(plan, benchmark.protocol, len(benchmark.cases))
         for row, seed in runs:
-            done = _read_score(run_folder(folder, row, seed), seed)
-            if done is not None:
+            done = _read(run_folder(folder, row, seed))
+            if done is not None and done.pck is not None:
                 results.runs[row.key, seed] = done
         there = f", {len(results.runs)} of them are done" if results.runs else ""
         seeds = ", ".join(map(str, plan.seeds))
@@ -81,21 +82,24 @@ def scored_list(plan: Plan) -> Benchmark:
     )
 
 
-def train(path: Path, row: Row, training: dict[str, Any], seed: int) -> tuple[RunFolder, Progress]:
-    """Start, continue or find finished the run in ``path``."""
+def train(path: Path, row: Row, training: dict[str, Any], seed: int) -> Progress:
+    """Start or continue the run in ``path``: all that a sweep asks of training."""
     if RunFolder(path).state.exists():
-        return resume_run(str(path), None)
+        return resume_run(str(path), None)[1]
     if path.exists():
         shutil.rmtree(path)  # it was stopped before its first save: there is nothing to go on with
-    return start_run(str(path), row.model, training | {"seed": seed})
+    return start_run(str(path), row.model, training | {"seed": seed})[1]
 
 
 def _attempt(plan: Plan, row: Row, seed: int, path: Path, benchmark: Benchmark) -> RunResult:
     try:
-        run, progress = train(path, row, plan.training, seed)
-        checkpoint = run.best if plan.scored == "best" else run.last
-        scored = progress.epoch - (progress.stale_epochs if plan.scored == "best" else 0)
-        return _score(plan, checkpoint, RunResult(seed, None, progress.epoch, scored), path, benchmark)
+        trained = _read(path)  # stopped while it was scored
+        if trained is None:
+            progress = train(path, row, plan.training, seed)
+            scored = progress.epoch - (progress.stale_epochs if plan.scored == "best" else 0)
+            trained = RunResult(seed, epochs=progress.epoch, scored_epoch=scored)
+            _write(path, trained)
+        return _score(plan, trained, path, benchmark)
     except (DccError, RuntimeError, MemoryError) as error:  # PyTorch's for memory is a RuntimeError
         lines = str(error).strip().splitlines()
         reason = lines[0] if lines else type(error).__name__
@@ -106,8 +110,10 @@ def _attempt(plan: Plan, row: Row, seed: int, path: Path, benchmark: Benchmark) 
     return RunResult(seed, error=reason)
 
 
-def _score(plan: Plan, checkpoint: Path, trained: RunResult, path: Path, benchmark: Benchmark) -> RunResult:
+def _score(plan: Plan, trained: RunResult, path: Path, benchmark: Benchmark) -> RunResult:
     alphas = (plan.training["alpha"],)
+    run = RunFolder(path)
+    checkpoint = run.best if plan.scored == "best" else run.last
     subject = open_subject(checkpoint, Choice("pytorch", plan.training["device"]))
     with progress_bar() as bar:
         task = bar.add_task("scoring", total=len(benchmark.cases))
@@ -122,25 +128,23 @@ def _score(plan: Plan, checkpoint: Path, trained: RunResult, path: Path, benchma
         model_sha256=subject.digest,
         backend=subject.backend,
     )
-    epochs = {"epochs": trained.epochs, "scored_epoch": trained.scored_epoch}
-    content = epochs | {"checkpoint": plan.scored} | to_dict(summary)
-    write_text(path / SCORE, json.dumps(content, indent=2, allow_nan=False) + "\n")
-    note(f"PCK@{alphas[0]:g} on {benchmark.title}: {summary.headline[0]:.2f}")
-    return dataclasses.replace(trained, pck=summary.headline[0], model_sha256=subject.digest)
+    result = dataclasses.replace(trained, pck=summary.headline[0], model_sha256=subject.digest)
+    _write(path, result, to_dict(summary))
+    note(f"PCK@{alphas[0]:g} on {benchmark.title}: {result.pck:.2f}")
+    return result
 
 
-def _read_score(path: Path, seed: int) -> RunResult | None:
-    """What an earlier sweep scored; a damaged file counts for nothing."""
+def _write(path: Path, result: RunResult, evaluation: dict[str, Any] | None = None) -> None:
+    content = dataclasses.asdict(result) | {"evaluation": evaluation}
+    write_text(path / RESULT, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def _read(path: Path) -> RunResult | None:
+    """What an earlier sweep left of a run that was trained; a damaged file counts for nothing."""
     try:
-        content = json.loads((path / SCORE).read_text(encoding="utf-8"))
-        return RunResult(
-            seed,
-            pck=float(content["headline"][0]),
-            epochs=int(content["epochs"]),
-            scored_epoch=int(content["scored_epoch"]),
-            model_sha256=str(content["model_sha256"]),
-        )
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        content = json.loads((path / RESULT).read_text(encoding="utf-8"))
+        return RunResult(**{field.name: content[field.name] for field in dataclasses.fields(RunResult)})
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
