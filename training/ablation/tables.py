@@ -47,7 +47,7 @@ def lines(results: Results, number: int) -> list[list[str]]:
     found = []
     for row in in_table(results.plan.rows(), number):
         kinds = modules(row) if number == 4 else ["-" if row.kernel is None else str(row.kernel)]
-        found.append([row.method, *kinds, *_numbers(results, row), _published(row)])
+        found.append([row.method, *kinds, *_numbers(results, row), _published(row, number)])
     return found
 
 
@@ -72,12 +72,12 @@ def _numbers(results: Results, row: Row) -> list[str]:
     return [f"{mean:.1f}" if spread is None else f"{mean:.1f} ± {spread:.1f}", count]
 
 
-def _published(row: Row) -> str:
+def _published(row: Row, number: int) -> str:
+    """With the kernel that it is of, in the table that is about kernels."""
     if row.published is None:
         return ""
-    if row.published_kernel == row.kernel:
-        return f"{row.published:.1f}"
-    return f"{row.published:.1f} (k = {row.published_kernel})"
+    other = number == 5 and row.published_kernel != row.kernel
+    return f"{row.published:.1f} (k = {row.published_kernel})" if other else f"{row.published:.1f}"
 
 
 def _pipes(cells: list[str]) -> str:
