@@ -27,8 +27,8 @@ from training.ablation.output import write_results
 from training.ablation.plan import Plan, write_plan
 from training.ablation.results import Results, RunResult
 from training.ablation.rows import Row
-from training.run import check, resume_run, start_run
-from training.settings import RunFolder
+from training.run import datasets, resume_run, start_run
+from training.settings import RunFolder, TrainSettings
 from training.state import Progress, clear_scratch
 
 RESULT = "result.json"
@@ -41,7 +41,7 @@ def sweep(plan: Plan, folder: Path) -> Results:
     A run that fails is noted in its row and tried again by the next sweep. Raises :class:`DccError` for
     what would fail every run: settings, lists, a folder that cannot be written or is in use.
     """
-    check(plan.model, plan.training)
+    datasets(plan.model, TrainSettings(**plan.training))
     benchmark = scored_list(plan)
     write_plan(folder, plan)
     with alone_in(folder):
