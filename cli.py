@@ -13,6 +13,11 @@ import click
 COMMANDS = {
     "demo": ("demo.commands", "demo", "Train, export and match on photographs that pip brings."),
     "train": ("training.commands", "train", "Train a network on a list of pairs or on photographs."),
+    "ablate": (
+        "training.ablation.command",
+        "ablate",
+        "Train and score the paper's ablations as one sweep.",
+    ),
     "init": ("training.commands", "init", "Write an untrained network, for timing and trials."),
     "import": ("training.commands", "import_", "Convert the authors' published checkpoint."),
     "export": ("export.commands", "export_command", "Turn a network into a bundle of ONNX graphs."),

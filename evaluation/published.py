@@ -84,3 +84,16 @@ PUBLISHED: dict[str, tuple[Row, ...]] = {
         _tss("DCCNet", 93.5, 82.6, 57.6, 77.9),
     ),
 }
+
+ABLATIONS: dict[tuple[str, int | None], float] = {
+    ("NC-Net", None): 78.9,
+    ("Baseline+S", 11): 78.9,
+    ("Baseline+S", 25): 80.9,
+    ("Baseline+S", 31): 77.1,
+    ("Baseline+SCA", 25): 79.9,
+    ("Baseline+SAA", 25): 80.2,
+    ("Baseline+SD", 25): 81.0,
+    ("Baseline+SDA", 25): 82.3,
+    ("Baseline+SDA", 31): 80.7,
+}
+"""Tables 4 and 5: method and context kernel -> PCK@0.1 on PF-PASCAL's test split."""

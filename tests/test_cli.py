@@ -47,7 +47,7 @@ def test_help_is_light_and_lists_every_command(dcc: Cli) -> None:
         assert f"  {command} " in result.stdout
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "init", "import", "export", "match"])
+@pytest.mark.parametrize("command", ["demo", "train", "ablate", "init", "import", "export", "match"])
 def test_help_of_a_command_loads_neither_torch_nor_an_engine(command: str) -> None:
     code = (
         f"import sys, cli\ntry: cli.main([{command!r}, '--help'])\n"

@@ -81,7 +81,7 @@ def train(
         raise UsageError(
             "--resume takes its settings from the run; only --epochs and --device may be changed"
         )
-    _require_torch()
+    require_torch()
     from training.allocator import keep_freed_memory
     from training.processes import is_first, joins_others
     from training.recipes import recipe
@@ -137,7 +137,7 @@ def init(preset: str, changes: tuple[str, ...], weights: str, seed: int, output:
     """
     from runtime.console import note
 
-    _require_torch()
+    require_torch()
     import torch
 
     from dccnet.checkpoint import save_checkpoint
@@ -163,7 +163,7 @@ def import_(official: Path, output: Path) -> None:
     """
     from runtime.console import note
 
-    _require_torch()
+    require_torch()
     from dccnet.checkpoint import save_checkpoint
     from dccnet.official import import_official
 
@@ -207,7 +207,7 @@ def network_config(preset: str, changes: tuple[str, ...]) -> ModelConfig:
         raise UsageError(str(error)) from error
 
 
-def _require_torch() -> None:
+def require_torch() -> None:
     from runtime.errors import DccError
 
     try:

@@ -1,0 +1,156 @@
+"""``dcc ablate``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from training.commands import require_torch, network_config, set_option
+from training.options import training_options
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+def numbers(least: int, most: int) -> Callable[[click.Context, click.Parameter, str | None], Any]:
+    """A callback for whole numbers between commas: each once, in the order given."""
+
+    def parse(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[int, ...] | None:
+        if text is None:
+            return None
+        try:
+            found = tuple(dict.fromkeys(int(part) for part in text.split(",")))
+            if not all(least <= number <= most for number in found):
+                raise ValueError
+        except ValueError:
+            message = f"'{text}' must be whole numbers from {least} to {most} between commas"
+            raise click.BadParameter(message, ctx, param) from None
+        return found
+
+    return parse
+
+
+@click.command()
+@click.option(
+    "--base",
+    type=click.Choice(["dccnet", "tiny", "small"]),
+    default="dccnet",
+    show_default=True,
+    help="Sizes of all networks, and the recipe they are trained with.",
+)
+@set_option
+@click.option(
+    "--tables",
+    callback=numbers(4, 5),
+    metavar="4,5",
+    default="4,5",
+    show_default=True,
+    help="Of the paper.",
+)
+@click.option(
+    "--kernels",
+    callback=numbers(1, 999),
+    metavar="K,K...",
+    help="Context kernels of Table 5.  [default: 11,25,31 of dccnet, 5,9,15 of tiny]",
+)
+@click.option(
+    "--seeds",
+    callback=numbers(0, 2**31 - 1),
+    metavar="S,S...",
+    default="1,2,3",
+    show_default=True,
+    help="Each network is trained with each.",
+)
+@click.option(
+    "--test", metavar="LIST", help="CSV list of pairs with keypoints to score on.  [default: --validate's]"
+)
+@training_options
+@click.option("-o", "--output", metavar="DIR", type=FOLDER, help="Folder of the sweep.")
+@click.option(
+    "--resume", metavar="DIR", type=FOLDER, help="Go on with the sweep in DIR as it was asked for."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+@click.pass_context
+def ablate(
+    ctx: click.Context,
+    /,
+    base: str,
+    changes: tuple[str, ...],
+    tables: tuple[int, ...],
+    kernels: tuple[int, ...] | None,
+    seeds: tuple[int, ...],
+    test: str | None,
+    output: Path | None,
+    resume: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Train and score the rows of the paper's Tables 4 and 5 as one sweep.
+
+    \b
+    dcc ablate --data train.csv --validate val.csv --test test.csv -o ablations
+    dcc ablate --base tiny --data train.csv --validate test.csv --seeds 1 -o ablations
+    dcc ablate --resume ablations
+
+    A sweep that was stopped, however it was, goes on when the same command is called again: finished
+    runs are kept, an interrupted one continues. Seeds, tables and kernels may be added later. DIR
+    receives results.json, runs.csv, tables.md and a folder for each run.
+    """
+    from runtime.console import note
+    from runtime.errors import DccError, UsageError
+
+    if (output is None) == (resume is None):
+        raise UsageError("name either the sweep's folder with -o, or a sweep to go on with after --resume")
+    given = {name for name in ctx.params if _was_given(ctx, name)}
+    if resume is not None and given - {"resume", "as_json"}:
+        raise UsageError("--resume takes its settings from the sweep: give it nothing else but --json")
+    require_torch()
+    from training.ablation.plan import make_plan, read_plan
+    from training.ablation.results import to_dict
+    from training.ablation.sweep import sweep
+    from training.ablation.tables import terminal
+    from training.allocator import keep_freed_memory
+    from training.processes import joins_others
+    from training.recipes import recipe
+
+    if joins_others():
+        raise UsageError("a sweep is one process: start dcc ablate without torchrun")
+    if resume is not None:
+        plan = read_plan(resume)
+    else:
+        training = options | recipe(base) | {name: options[name] for name in given & options.keys()}
+        model = network_config(base, changes)
+        plan = make_plan(base, model, training, test, tables=tables, kernels=kernels, seeds=seeds)
+    folder = output or resume
+    assert folder is not None
+    keep_freed_memory()
+    try:
+        results = sweep(plan, folder)
+    except KeyboardInterrupt:
+        note(f"stopped: dcc ablate --resume {folder} goes on from here")
+        raise
+    if as_json:
+        click.echo(json.dumps(to_dict(results), indent=2, allow_nan=False))
+    else:
+        from rich.console import Console
+
+        from evaluation.tables import WIDTH
+
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console.width = WIDTH
+        console.print(terminal(results))
+    note(f"tables, results and runs are in {folder}")
+    failures = results.failures()
+    if failures:
+        raise DccError(
+            f"{len(failures)} of {len(plan.runs())} runs failed, see the table: "
+            f"dcc ablate --resume {folder} tries them again"
+        )
+
+
+def _was_given(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
