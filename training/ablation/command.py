@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from training.commands import require_torch, network_config, set_option
+from training.commands import network_config, require_torch, set_option
 from training.options import training_options
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
