@@ -151,6 +151,6 @@ PRESETS: dict[str, ModelConfig] = {
     "baseline-saa": ModelConfig(fusion="average"),
     "baseline-sd": ModelConfig(auxiliary_loss=False),
     "tiny": _TINY,
-    # Wider 4D kernels: better matches for about three times the time.
+    # Wider 4D kernels: better matches, more slowly.
     "small": _TINY.replace(consensus_kernels=(5, 5)),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,6 +24,10 @@ from export.build import export_bundle
 from export.verify import PICTURES
 from runtime.bundle import Bundle
 from runtime.images import Image, read_image
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each, and for what it starts
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
 
 HERE = Path(__file__).parent
 SMALL = ModelConfig(

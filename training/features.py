@@ -33,7 +33,7 @@ class FeatureCache:
         self, model: DCCNet, budget: int, files: FeatureFiles | None = None, workers: int = 1
     ) -> None:
         self._model = model
-        self._device = next(model.parameters()).device
+        self.device = next(model.parameters()).device
         self._left = budget
         self._files = files
         self._kept: dict[str, tuple[Tensor, Size]] = {}
@@ -52,7 +52,7 @@ class FeatureCache:
 
     def batch(self, pictures: Sequence[Picture]) -> Tensor:
         """Frozen features ``(B, ·, h, w)`` on the network's device."""
-        return torch.cat([self._take(picture)[0] for picture in pictures]).to(self._device)
+        return torch.cat([self._take(picture)[0] for picture in pictures]).to(self.device)
 
     def match(self, pair: Pair) -> Correspondences:
         """The network's matches of source (A) and target (B)."""
@@ -65,7 +65,7 @@ class FeatureCache:
     def nearest_neighbour(self, pair: Pair) -> Correspondences:
         """What the backbone's features alone say of source (A) and target (B)."""
         (a, size_a), (b, size_b) = (self._features_and_size(p) for p in (pair.source, pair.target))
-        return nearest_neighbour(a, b, size_a, size_b)
+        return nearest_neighbour(a.cpu(), b.cpu(), size_a, size_b)
 
     def size(self, picture: Picture) -> Size:
         """(height, width) of the picture in pixels."""
@@ -75,7 +75,7 @@ class FeatureCache:
         """Z ``(1, d, h, w)``, and (height, width) in pixels."""
         x, size = self._take(picture)
         with torch.no_grad():
-            return self._model.finish(x.to(self._device)), size
+            return self._model.finish(x.to(self.device)), size
 
     def _take(self, picture: Picture) -> tuple[Tensor, Size]:
         found = self._found(picture)
@@ -87,7 +87,7 @@ class FeatureCache:
         self.waited_s += time.perf_counter() - started
         # One by one, because rounding may depend on a batch's size, and resumed runs continue exactly.
         with torch.no_grad():
-            x = self._model.begin(to_tensor(frame).to(self._device)).cpu()
+            x = self._model.begin(to_tensor(frame).to(self.device)).cpu()
         self.computed += 1
         if self._files is not None:
             self._files.put(picture, x, size)

@@ -19,7 +19,8 @@ def launch(count: int, arguments: Sequence[str]) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    for name in ("", ".agent.server.api", ".multiprocessing.api"):  # their loggers have levels of their own
+        logging.getLogger(f"torch.distributed.elastic{name}").setLevel(logging.CRITICAL)
     # Processes that each take all cores get in each other's way.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     config = LaunchConfig(
@@ -38,5 +39,5 @@ def launch(count: int, arguments: Sequence[str]) -> int:
         codes = [failure.exitcode for failure in error.failures.values() if failure.exitcode > 0]
         return codes[0] if codes else DccError.exit_code
     except SignalException as error:
-        raise KeyboardInterrupt from error
+        return 128 + int(error.sigval)
     return 0

@@ -71,9 +71,9 @@ def gather(samples: Sequence[Sample], features: FeatureCache, settings: TrainSet
     return Part(
         features.batch([*(sample.source for sample in samples), samples[-1].mismatched]),
         features.batch([sample.pair.target for sample in samples]),
-        _listed(samples, features, grid) if settings.supervised > 0 else None,
+        _keypoints(_listed(samples, features), features, grid) if settings.supervised > 0 else None,
         features.batch([view.picture for view in views]) if views else None,
-        _in_cells([(i, v.truth, v.points) for i, v in enumerate(views)], grid) if views else None,
+        _keypoints([(i, view.truth, view.points) for i, view in enumerate(views)], features, grid),
     )
 
 
@@ -81,7 +81,7 @@ _Places = tuple[int, NDArray[np.float64], NDArray[np.float64]]
 """A pair's place in the part, and normalised points (x, y) in A and in B, ``(N, 2)`` each."""
 
 
-def _listed(samples: Sequence[Sample], features: FeatureCache, grid: Size) -> Keypoints | None:
+def _listed(samples: Sequence[Sample], features: FeatureCache) -> list[_Places]:
     """Keypoints of the list, mirrored with their pictures."""
     places: list[_Places] = []
     for i, sample in enumerate(samples):
@@ -92,18 +92,25 @@ def _listed(samples: Sequence[Sample], features: FeatureCache, grid: Size) -> Ke
         if sample.mirrored:
             source = source * [-1, 1]
         places.append((i, source, _normalised(pair.target_points, features.size(pair.target))))
-    return _in_cells(places, grid) if places else None
+    return places
 
 
 def _normalised(points: NDArray[np.float64], size: Size) -> NDArray[np.float64]:
     return 2 * points / [size[1] - 1, size[0] - 1] - 1
 
 
-def _in_cells(places: Sequence[_Places], grid: Size) -> Keypoints:
+def _keypoints(places: Sequence[_Places], features: FeatureCache, grid: Size) -> Keypoints | None:
+    """In cells of the grid, on the device of the features; None for no places."""
+    if not places:
+        return None
+
     def cells(points: Sequence[NDArray[np.float64]]) -> Tensor:
-        return torch.from_numpy((np.concatenate(points) + 1) / 2 * [grid[1] - 1, grid[0] - 1]).float()
+        normalised = torch.from_numpy(np.concatenate(points)).float().to(features.device)
+        return (normalised + 1) / 2 * normalised.new_tensor([grid[1] - 1, grid[0] - 1])
 
     pair = np.repeat([i for i, _, _ in places], [len(points) for _, points, _ in places])
     return Keypoints(
-        torch.from_numpy(pair), cells([source for _, source, _ in places]), cells([b for _, _, b in places])
+        torch.from_numpy(pair).to(features.device),
+        cells([source for _, source, _ in places]),
+        cells([b for _, _, b in places]),
     )

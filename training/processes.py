@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -92,6 +93,10 @@ def processes(device: str = "auto") -> Iterator[Processes]:
         dist.init_process_group("cpu:gloo,cuda:nccl" if where.type == "cuda" else "gloo")
         yield Processes(rank, count, where)
         dist.destroy_process_group()
+    except KeyboardInterrupt:
+        if rank == 0:  # which tells the user, for all
+            raise
+        raise SystemExit(128 + signal.SIGINT) from None
     except RuntimeError as error:  # gloo has no exception of its own
         if not any(word in str(error) for word in ("gloo", "NCCL", "TCPStore", "onnection")):
             raise
