@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import cv2
 import numpy as np
 
 from runtime.backend import Array, Tensors
@@ -102,3 +106,36 @@ def stage_threads() -> list[threading.Thread]:
 
 def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+class NetworkCamera:
+    """Motion JPEG over HTTP: ``frames`` of rising grey level, ``period_s`` apart."""
+
+    def __init__(self, frames: int, period_s: float) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+                self.end_headers()
+                with contextlib.suppress(ConnectionError):
+                    for level in range(frames):
+                        picture = cv2.imencode(".jpg", grey(level))[1].tobytes()
+                        head = (
+                            f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+                        )
+                        self.wfile.write(head.encode() + picture + b"\r\n")
+                        time.sleep(period_s)
+
+            def log_message(self, *_: object) -> None: ...
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.address = f"http://127.0.0.1:{self._server.server_port}/stream.mjpg"
+
+    def __enter__(self) -> NetworkCamera:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import threading
+import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.streams import (
     BatchingIdentityBackend,
     IdentityBackend,
     LockstepCamera,
+    NetworkCamera,
     descriptors,
     grey,
     greys,
@@ -257,6 +259,25 @@ def test_something_else_than_a_picture_is_one_sentence() -> None:
     assert [next(stream).index for _ in range(2)] == [0, 1]
     with pytest.raises(ImageError, match="shape"):
         next(stream)
+    assert not stage_threads()
+
+
+def test_a_camera_of_the_network_is_live_and_its_end_is_an_end() -> None:
+    """Through a real socket and FFmpeg. A matcher slower than the camera skips frames, in order."""
+    with NetworkCamera(frames=60, period_s=0.01) as camera:
+        source = open_source(camera.address)
+        assert source.live and source.count == 0
+        every = [level(frame) for frame in source.frames if not isinstance(frame, Exception)]
+        assert every == sorted(every) and len(every) >= 50  # FFmpeg looks at some to learn the format
+
+        stream = matcher_of(IdentityBackend()).stream(camera.address, grey(0))
+        seen = []
+        for result in stream:
+            seen.append(level(result.image))
+            time.sleep(0.03)
+        assert seen == sorted(set(seen))
+        assert stream.stats.dropped > 0
+        assert 50 <= stream.stats.frames + stream.stats.dropped <= 60
     assert not stage_threads()
 
 
