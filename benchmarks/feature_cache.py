@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dccnet.conv4d import LOWERINGS
+from dccnet.conv4d import TRAINING_LOWERINGS
 from dccnet.model import DCCNet
 from dccnet.pretrained import load_backbone_weights
 from evaluation.pairs import read_pairs
@@ -56,7 +56,7 @@ def main() -> None:
     changes = {key: json.loads(value) for key, value in (text.split("=", 1) for text in options.recipe)}
     asked = {"data": str(options.list), "cache_gb": 0.0} | recipe(options.preset) | changes
     model = DCCNet(network_config(options.preset, ()))
-    model.lower(LOWERINGS[usual_lowering(model)])
+    model.lower(TRAINING_LOWERINGS[usual_lowering(model)])
     load_backbone_weights(model.backbone, model.config.backbone, "imagenet")
     pairs = read_pairs(options.list)
     clocks = {"without": Clock(), "with": Clock()}

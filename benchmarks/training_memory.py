@@ -20,7 +20,7 @@ def measure(checkpointing: str, preset: str, pairs: int, lowering: str) -> dict[
     from turns import peak_memory_mb
 
     from dccnet.config import PRESETS
-    from dccnet.conv4d import LOWERINGS
+    from dccnet.conv4d import TRAINING_LOWERINGS
     from dccnet.correlation import l2_normalise
     from dccnet.model import DCCNet
     from training.allocator import keep_freed_memory
@@ -30,7 +30,7 @@ def measure(checkpointing: str, preset: str, pairs: int, lowering: str) -> dict[
     keep_freed_memory()
     torch.manual_seed(0)
     model = DCCNet(PRESETS[preset])
-    model.lower(LOWERINGS[lowering])
+    model.lower(TRAINING_LOWERINGS[lowering])
     model.checkpoint_activations(checkpointing == "on")
     sources, targets = (
         l2_normalise(torch.rand(n, model.backbone.channels, *model.grid)) for n in (pairs + 1, pairs)

@@ -18,7 +18,7 @@ import time
 
 import numpy as np
 
-WAYS = ["slice loop", "stack", "spectral", "spectral3", "stack, default memory"]
+WAYS = ["slice loop", "stack", "paired", "spectral", "spectral3", "stack, default memory"]
 
 
 def measure(way: str, preset: str, batch: int, steps: int) -> tuple[float, float]:
@@ -29,7 +29,7 @@ def measure(way: str, preset: str, batch: int, steps: int) -> tuple[float, float
 
     import dccnet.consensus
     from dccnet.config import PRESETS
-    from dccnet.conv4d import LOWERINGS
+    from dccnet.conv4d import TRAINING_LOWERINGS
     from dccnet.correlation import l2_normalise
     from dccnet.loss import weak_loss
     from dccnet.model import DCCNet
@@ -43,7 +43,7 @@ def measure(way: str, preset: str, batch: int, steps: int) -> tuple[float, float
         model.lower(SliceLoop())
         dccnet.consensus.RECOMPUTE_FROM = sys.maxsize
     else:
-        model.lower(LOWERINGS[way.split(",", maxsplit=1)[0]])
+        model.lower(TRAINING_LOWERINGS[way.split(",", maxsplit=1)[0]])
     a, b = (l2_normalise(torch.rand(batch, model.backbone.channels, *model.grid)) for _ in range(2))
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=5e-4)
     before = peak_memory_mb()

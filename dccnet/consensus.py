@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from dccnet.conv4d import STACK, Conv4d, Lowering
+from dccnet.conv4d import STACK, Conv4d, Lowering, Paired
 from dccnet.precision import as_weights_of
 
 RECOMPUTE_FROM = 4_000_000
@@ -42,6 +42,8 @@ class NeighbourhoodConsensus(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Correlation maps that share these weights, ``(B, 1, hA, wA, hB, wB)`` each, in and out."""
         halved = [as_weights_of(self, c) for c in maps]
+        if isinstance(self.lowering, Paired):
+            return [self._kept_or_not(self._both_ways, c) for c in halved]
         volumes = [volume for c in halved for volume in (c, _swap_images(c))]
         grids = {tuple(volume.shape[2:]) for volume in volumes}
         convolutions = {grid: self._convolutions(grid) for grid in grids}
@@ -87,12 +89,20 @@ class NeighbourhoodConsensus(nn.Module):
         return [self.lowering.convolution(layer.weight, layer.bias, grid) for layer in layers]
 
     def _filter(self, c: Tensor, convolutions: Chain) -> Tensor:
+        return self._kept_or_not(self._chain, c, convolutions)
+
+    def _kept_or_not(self, function: Callable[..., Tensor], c: Tensor, *others: Any) -> Tensor:
+        """``function(c, *others)``; what it computes on the way is kept, or recomputed volume by volume."""
         if torch.is_grad_enabled() and self.recomputes(c.shape[2:4], c.shape[4:6]):
             volumes = c.split(1)
             return torch.cat(
-                [checkpoint(self._chain, volume, convolutions, use_reentrant=False) for volume in volumes]
+                [checkpoint(function, volume, *others, use_reentrant=False) for volume in volumes]
             )
-        return self._chain(c, convolutions)
+        return function(c, *others)
+
+    def _both_ways(self, c: Tensor) -> Tensor:
+        layers = cast("Sequence[Conv4d]", self.layers)
+        return cast("Paired", self.lowering).both_ways(c, [(layer.weight, layer.bias) for layer in layers])
 
     def _chain(self, c: Tensor, convolutions: Chain) -> Tensor:
         x = self.lowering.enter(c)

@@ -59,7 +59,7 @@ class DCCNet(nn.Module):
         return NeighbourhoodConsensus(self.config.consensus_kernels, self.config.consensus_channels)
 
     def lower(self, lowering: Lowering) -> None:
-        """Choose how 4D convolutions are computed: a value of :data:`dccnet.conv4d.LOWERINGS`.
+        """Choose how 4D convolutions are computed: a value of :data:`dccnet.conv4d.TRAINING_LOWERINGS`.
 
         Every choice gives the same results up to rounding; checkpoints do not know of it.
         """

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dccnet.consensus import NeighbourhoodConsensus
-from dccnet.conv4d import LOWERINGS, Conv4d, conv4d
+from dccnet.conv4d import LOWERINGS, TRAINING_LOWERINGS, Conv4d, conv4d
 
 
 def definition(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
@@ -85,7 +85,7 @@ def test_a_layer_is_one_convolution_call(
     assert len(calls) == 1
 
 
-@pytest.mark.parametrize("lowering", LOWERINGS)
+@pytest.mark.parametrize("lowering", TRAINING_LOWERINGS)
 @pytest.mark.parametrize("grids", [((3, 4, 3, 4), (3, 4, 3, 4)), ((3, 4, 5, 2), (3, 4, 5, 2))])
 def test_consensus_of_several_maps_is_that_of_each(
     lowering: str, grids: tuple[tuple[int, ...], ...]
@@ -101,16 +101,16 @@ def test_consensus_of_several_maps_is_that_of_each(
         return c
 
     expected = [plain(c) + swap(plain(swap(c))) for c in maps]
-    consensus.lowering = LOWERINGS[lowering]
+    consensus.lowering = TRAINING_LOWERINGS[lowering]
     for found, true in zip(consensus(maps), expected, strict=True):
         torch.testing.assert_close(found, true)
 
 
-@pytest.mark.parametrize("lowering", LOWERINGS)
+@pytest.mark.parametrize("lowering", TRAINING_LOWERINGS)
 def test_recomputed_gradients_are_the_kept_ones(lowering: str, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     consensus = NeighbourhoodConsensus((3, 3), (4, 1)).double()
-    consensus.lowering = LOWERINGS[lowering]
+    consensus.lowering = TRAINING_LOWERINGS[lowering]
     maps = [torch.randn(2, 1, 3, 4, 3, 4, dtype=torch.float64, requires_grad=True) for _ in range(2)]
     wanted = [*maps, *consensus.parameters()]
     gradients = []
@@ -120,6 +120,26 @@ def test_recomputed_gradients_are_the_kept_ones(lowering: str, monkeypatch: pyte
         gradients.append(torch.autograd.grad(loss, wanted))  # type: ignore[arg-type]
     for recomputed, kept in zip(*gradients, strict=True):
         torch.testing.assert_close(recomputed, kept)
+
+
+@given(
+    st.tuples(*[st.integers(1, 5)] * 4),
+    st.sampled_from([((3,), (1,)), ((3, 5), (4, 1)), ((5, 3, 3), (2, 3, 1)), ((3, 1, 3), (3, 3, 1))]),
+)
+@settings(max_examples=30, deadline=None)
+def test_both_ways_at_once_have_the_values_and_gradients_of_one_by_one(
+    grid: tuple[int, ...], sizes: tuple[tuple[int, ...], tuple[int, ...]]
+) -> None:
+    torch.manual_seed(sum(grid))
+    consensus = NeighbourhoodConsensus(*sizes).double()
+    c = torch.randn(2, 1, *grid, dtype=torch.float64, requires_grad=True)
+    found = []
+    for name in ("stack", "paired"):
+        consensus.lowering = TRAINING_LOWERINGS[name]
+        (y,) = consensus([c])
+        found.append([y, *torch.autograd.grad(y.square().sum(), [c, *consensus.parameters()])])
+    for one_by_one, at_once in zip(*found, strict=True):
+        torch.testing.assert_close(at_once, one_by_one)
 
 
 def swap(c: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from dccnet.config import ModelConfig
 from dccnet.consensus import NeighbourhoodConsensus
 from dccnet.context import SpatialContextEncoder, self_similarity
-from dccnet.conv4d import LOWERINGS, conv4d
+from dccnet.conv4d import LOWERINGS, TRAINING_LOWERINGS, conv4d
 from dccnet.correlation import mutual_matching
 from dccnet.loss import weak_loss
 from dccnet.matching import best_matches
@@ -49,10 +49,10 @@ def test_mutual_matching(golden: Golden) -> None:
     assert_close(mutual_matching(golden["mutual_x"]), golden["mutual_y"])
 
 
-@pytest.mark.parametrize("lowering", LOWERINGS)
+@pytest.mark.parametrize("lowering", TRAINING_LOWERINGS)
 def test_neighbourhood_consensus(golden: Golden, lowering: str) -> None:
     consensus = NeighbourhoodConsensus((5, 3, 5), (6, 5, 1))
-    consensus.lowering = LOWERINGS[lowering]
+    consensus.lowering = TRAINING_LOWERINGS[lowering]
     fill(consensus, golden, "consensus_w", "consensus_b")
     assert_close(consensus([golden["consensus_x"]])[0], golden["consensus_y"])
 

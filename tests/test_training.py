@@ -13,7 +13,7 @@ import torch
 
 from dccnet.checkpoint import load_checkpoint
 from dccnet.config import PRESETS, ModelConfig
-from dccnet.conv4d import LOWERINGS
+from dccnet.conv4d import TRAINING_LOWERINGS
 from dccnet.model import DCCNet
 from evaluation.pairs import Pair
 from evaluation.pck import pair_pck
@@ -314,7 +314,8 @@ def test_validation_pairs_come_from_held_out_photographs(tmp_path: Path, picture
 
 
 @pytest.mark.parametrize(
-    ("asked", "settled"), [("spectral", {"spectral"}), (None, {"stack"}), ("auto", set(LOWERINGS))]
+    ("asked", "settled"),
+    [("spectral", {"spectral"}), (None, {"paired"}), ("auto", set(TRAINING_LOWERINGS))],
 )
 def test_the_lowering_is_settled_when_a_run_starts(
     asked: str | None, settled: set[str], tmp_path: Path
@@ -334,17 +335,18 @@ def test_the_lowering_is_settled_when_a_run_starts(
 
 def test_lowerings_train_the_same_network(pairs: list[Pair], tmp_path: Path) -> None:
     losses = {}
-    for name in LOWERINGS:
+    for name in TRAINING_LOWERINGS:
         run, listener = trainer(build(CONFIG), pairs, tmp_path / name, conv4d=name)
-        run.model.lower(LOWERINGS[name])
+        run.model.lower(TRAINING_LOWERINGS[name])
         run.folder.path.mkdir()
         run.run(listener)
         losses[name] = listener.losses
     assert len(losses["stack"]) == 6
-    for name in LOWERINGS:
+    for name in TRAINING_LOWERINGS:
         np.testing.assert_allclose(losses[name], losses["stack"], atol=1e-4)
 
 
 def test_large_volumes_train_in_frequencies() -> None:
     assert usual_lowering(DCCNet(PRESETS["dccnet"])) == "spectral"
-    assert usual_lowering(DCCNet(PRESETS["tiny"])) == "stack"
+    assert usual_lowering(DCCNet(PRESETS["small"])) == "spectral3"
+    assert usual_lowering(DCCNet(PRESETS["tiny"])) == "paired"

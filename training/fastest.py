@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from dccnet.config import ModelConfig
-from dccnet.conv4d import LOWERINGS
+from dccnet.conv4d import TRAINING_LOWERINGS
 from dccnet.model import DCCNet
 from runtime.console import note
 
@@ -20,7 +20,7 @@ def usual_lowering(model: DCCNet) -> str:
     """Without trying: what has been fastest for such kernels and volumes (benchmarks/training_step.py)."""
     if model.consensus.recomputes(model.grid, model.grid):
         return "spectral"
-    return "stack" if max(model.config.consensus_kernels) < 5 else "spectral3"
+    return "paired" if max(model.config.consensus_kernels) < 5 else "spectral3"
 
 
 def fastest_lowering(config: ModelConfig) -> str:
@@ -28,9 +28,9 @@ def fastest_lowering(config: ModelConfig) -> str:
     with torch.random.fork_rng():  # what a run draws does not depend on what was tried before it
         model = DCCNet(config)
         correlation = torch.rand(1, 1, *model.grid, *model.grid)
-    seconds: dict[str, list[float]] = {name: [] for name in LOWERINGS}
+    seconds: dict[str, list[float]] = {name: [] for name in TRAINING_LOWERINGS}
     for _ in range(ROUNDS + 1):
-        for name, lowering in LOWERINGS.items():
+        for name, lowering in TRAINING_LOWERINGS.items():
             model.lower(lowering)
             started = time.perf_counter()
             model.consensus([correlation])[0].sum().backward()

@@ -143,7 +143,7 @@ _MACHINE = [
     ),
     click.option(
         "--conv4d",
-        type=click.Choice(["stack", "spectral", "spectral3", "auto"]),
+        type=click.Choice(["stack", "paired", "spectral", "spectral3", "auto"]),
         help="How the 4D convolutions are computed (docs/conv4d.md); auto tries all, keeps the fastest.  "
         "[default: what has been fastest for kernels and volumes of such sizes]",
     ),

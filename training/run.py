@@ -11,7 +11,7 @@ import torch
 
 from dccnet.checkpoint import load_checkpoint, save_checkpoint
 from dccnet.config import ModelConfig
-from dccnet.conv4d import LOWERINGS
+from dccnet.conv4d import TRAINING_LOWERINGS
 from dccnet.model import DCCNet
 from dccnet.pretrained import load_backbone_weights
 from evaluation.pairs import Pair, read_pairs
@@ -134,7 +134,7 @@ def _train(
             f"{len(training)} training pairs, {len(validation)} validation pairs; "
             f"PCK@{settings.alpha:g} {settings.protocol}: {DESCRIPTIONS[settings.protocol]}"
         )
-    model.lower(LOWERINGS[settings.conv4d or usual_lowering(model)])
+    model.lower(TRAINING_LOWERINGS[settings.conv4d or usual_lowering(model)])
     _unfreeze(model, settings.finetune_blocks)
     trainer = Trainer(model, training, validation, settings, folder, among)
     if resume:

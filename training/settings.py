@@ -43,8 +43,8 @@ class TrainSettings:
     patience: int | None = None
     """Stop after this many epochs without a better validation PCK; None to run all."""
     conv4d: str | None = None
-    """How 4D convolutions are computed: a name of :data:`dccnet.conv4d.LOWERINGS`. A run's start settles
-    None and ``auto``, so that a resumed run rounds as it began."""
+    """How 4D convolutions are computed: a name of :data:`dccnet.conv4d.TRAINING_LOWERINGS`. A run's start
+    settles None and ``auto``, so that a resumed run rounds as it began."""
     cache_gb: float = 4.0
     """Memory for features of the frozen backbone."""
     feature_cache: str | None = None

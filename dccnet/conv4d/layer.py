@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from dccnet.conv4d.paired import Paired
 from dccnet.conv4d.spectral import Spectral
 from dccnet.conv4d.stack import Stack
 
@@ -46,6 +47,8 @@ LOWERINGS: dict[str, Lowering] = {
     "spectral3": Spectral(axes=3),
 }
 """By the name that ``--conv4d`` takes."""
+TRAINING_LOWERINGS: dict[str, Lowering] = LOWERINGS | {"paired": Paired()}
+"""With one that is for training alone: no exporter knows its functions."""
 
 
 def conv4d(x: Tensor, weight: Tensor, bias: Tensor | None = None, lowering: Lowering = STACK) -> Tensor:
