@@ -1,0 +1,51 @@
+"""Weights in INT8: a scale for each output channel, and which way each weight is rounded."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Weights = NDArray[np.float64]
+
+LARGEST = 127
+LARGEST_IN_PAIRS = 63
+"""On AVX2, ONNX Runtime adds two products of unsigned and signed bytes in 16 bits, which saturate unless the
+weights have 7 bits. Depthwise convolutions are computed otherwise, and do not."""
+_LARGEST_BIAS = 2.0**30
+"""In steps of the accumulator: what stores biases as INT32 overflows at twice that."""
+_SMALLEST_SCALE = float(np.finfo(np.float16).tiny)
+
+
+def channel_scales(
+    weight: Weights, bias: Weights | None, input_step: float, largest: int = LARGEST
+) -> NDArray[np.float64]:
+    """Step of each output channel of ``weight (out, in, ...)``, symmetric: ``(out,)``.
+
+    Channels that training left with next to no weights keep a step at which their ``bias (out,)``, in steps
+    of input times weight, fits into the INT32 that ONNX Runtime stores it in: it overflows without a word.
+    """
+    scale = np.abs(weight).reshape(len(weight), -1).max(axis=1) / largest
+    if bias is not None:
+        scale = np.maximum(scale, np.abs(bias) / (input_step * _LARGEST_BIAS))
+    # In the graph's own precision, so that what is stored is what was meant.
+    return np.maximum(scale, _SMALLEST_SCALE).astype(np.float32).astype(np.float64)
+
+
+def round_kernels(steps: Weights, largest: int = LARGEST) -> NDArray[np.int8]:
+    """Weights in steps ``(out, in, ...)`` -> integers, such that each kernel keeps its sum.
+
+    Neighbouring pixels are alike. So what rounding does to a kernel's response is first of all what it does
+    to the sum of its taps, and rounding each to its nearest lets these errors add up, the same way in every
+    pixel. Taps that were nearly rounded the other way are, until the sum is the nearest that there is. A
+    kernel of one tap is rounded to its nearest.
+    """
+    flat = steps.reshape(steps.shape[0] * steps.shape[1], -1)
+    rounded = np.clip(np.round(flat), -largest, largest)
+    missing = np.round(flat.sum(axis=1) - rounded.sum(axis=1)).astype(np.int64)
+    if flat.shape[1] > 1:
+        for kernel in np.flatnonzero(missing):
+            sign = np.sign(missing[kernel])
+            nearest_first = np.argsort(sign * (rounded[kernel] - flat[kernel]), kind="stable")
+            free = [tap for tap in nearest_first if abs(rounded[kernel, tap] + sign) <= largest]
+            rounded[kernel, free[: abs(missing[kernel])]] += sign
+    return rounded.reshape(steps.shape).astype(np.int8)
