@@ -16,6 +16,11 @@ COMMANDS = {
     "init": ("training.commands", "init", "Write an untrained network, for timing and trials."),
     "import": ("training.commands", "import_", "Convert the authors' published checkpoint."),
     "export": ("export.commands", "export_command", "Turn a network into a bundle of ONNX graphs."),
+    "calibrate": (
+        "calibration.commands",
+        "calibrate_command",
+        "Make a bundle INT8, and say what it costs.",
+    ),
     "build": ("runtime.commands.build", "build", "Compile a bundle to TensorRT engines."),
     "doctor": ("diagnostics.commands", "doctor", "Say whether dcc works on this machine."),
     "info": ("diagnostics.commands", "info", "Say what a bundle, engine, graph or checkpoint is."),

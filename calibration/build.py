@@ -6,18 +6,16 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
 
-from calibration.frames import Frame
 from calibration.layers import Layer, find_layers, graphs_of
-from calibration.loss import Answer, Question, ask, compare
-from calibration.observe import observe
+from calibration.loss import Exam
 from calibration.quantise import Target, quantise
-from calibration.table import CalibrationTable, make_table, write_table
+from calibration.table import CalibrationTable, write_table
 from export.folder import check_replaceable, tool_versions
 from export.readback import describe
 from runtime.bundle import ENCODER, MATCHER, Bundle, Calibration, Graph, write_manifest
@@ -55,7 +53,7 @@ class Quantiser:
         )
 
     @contextmanager
-    def matcher(self, chosen: Collection[str], threads: int = 0) -> Iterator[Matcher]:
+    def matcher(self, chosen: Collection[str]) -> Iterator[Matcher]:
         """The network in ONNX Runtime, with the layers of these names in INT8."""
         runners = {}
         with tempfile.TemporaryDirectory() as scratch:
@@ -64,25 +62,25 @@ class Quantiser:
                 if name in self.models:
                     path = Path(scratch) / path.name
                     onnx.save(self.graph(name, chosen), str(path))
-                runners[name] = OnnxRuntimeGraph(path, threads=threads)
+                runners[name] = OnnxRuntimeGraph(path)
             backend = OnnxRuntimeBackend(runners[ENCODER], runners[MATCHER], "ONNX Runtime (CPU)")
             yield Matcher(self.bundle.manifest, backend)
 
 
-def open_layers(bundle: Bundle, parts: Collection[str]) -> tuple[dict[str, onnx.ModelProto], tuple[Layer, ...]]:
+def open_layers(
+    bundle: Bundle, parts: Collection[str]
+) -> tuple[dict[str, onnx.ModelProto], tuple[Layer, ...]]:
     """The graphs that ``parts`` are in, and their convolutions.
 
     Raises :class:`BundleError` for a bundle that is INT8 already, and :class:`UsageError` for parts that it
     does not have.
     """
     if bundle.manifest.calibration is not None:
-        raise BundleError(
-            f"{bundle.path} is INT8 already: calibrate the bundle that it was made from, as dcc export wrote it"
-        )
+        raise BundleError(f"{bundle.path} is INT8 already: calibrate the bundle that it was made from")
     if "consensus" in parts and bundle.manifest.conv4d.lowering != "stack":
         raise UsageError(
-            f"the 4D convolutions of {bundle.path} are computed in frequencies, which INT8 cannot hold: export it "
-            "with --conv4d stack, or leave --include consensus away"
+            f"the 4D convolutions of {bundle.path} are computed in frequencies, which INT8 cannot hold: "
+            "export it with --conv4d stack, or leave --include consensus away"
         )
     models = {name: onnx.load(str(bundle.graph_path(name))) for name in graphs_of(parts)}
     layers = tuple(layer for name, model in models.items() for layer in find_layers(model, name, parts))
@@ -92,24 +90,16 @@ def open_layers(bundle: Bundle, parts: Collection[str]) -> tuple[dict[str, onnx.
     return models, layers
 
 
-def calibrate(
-    bundle: Bundle, layers: Sequence[Layer], frames: Sequence[Frame], on_frame: Callable[[], None]
-) -> CalibrationTable:
-    """Ranges of all that ``layers`` read and give, on the bundle's own graphs."""
-    return make_table(bundle, frames, observe(bundle, layers, frames, on_frame))
-
-
 def write_quantised(
     quantiser: Quantiser,
     chosen: Collection[str],
     path: Path,
-    questions: Sequence[Question],
-    reference: Sequence[Answer],
+    exam: Exam,
 ) -> Bundle:
     """Write the bundle with the layers of these names in INT8, read back, and compared with what it was.
 
-    It appears whole or not at all; a bundle at ``path`` is replaced. Raises :class:`UsageError` for anything
-    else there, and :class:`NotVerifiedError` where the written graphs are not what was asked for.
+    It appears whole or not at all; a bundle at ``path`` is replaced. Raises :class:`UsageError` for
+    anything else there, and :class:`NotVerifiedError` where the written graphs are not what was asked for.
     """
     check_replaceable(path)
     source, manifest = quantiser.bundle, quantiser.bundle.manifest
@@ -128,7 +118,7 @@ def write_quantised(
                 graphs[name] = graph
         write_table(temporary / TABLE, quantiser.table)
         opened = Bundle(temporary, dataclasses.replace(manifest, graphs=graphs))
-        answers = ask(Matcher.open(opened, backend="onnxruntime", device="cpu"), questions)
+        matcher = Matcher.open(opened, backend="onnxruntime", device="cpu")
         calibration = Calibration(
             method=quantiser.method,
             target=quantiser.target,
@@ -137,7 +127,7 @@ def write_quantised(
             table_sha256=sha256(temporary / TABLE),
             made_from={name: manifest.graphs[name].sha256 for name in quantiser.models},
             layers=tuple(layer.name for layer in quantiser.layers if layer.name in chosen),
-            agreement=compare(answers, reference, manifest.image_size),
+            agreement=exam.mark(matcher),
         )
         manifest = dataclasses.replace(
             manifest,
@@ -160,6 +150,6 @@ def _check(name: str, found: Graph, before: Graph, wanted: int) -> None:
         expected[dtype] -= wanted  # a bundle's convolutions share one type
     if counts.get("int8", 0) != wanted or floats != {k: v for k, v in expected.items() if v}:
         raise NotVerifiedError(
-            f"{wanted} convolutions of the {name} were to be int8 and the graph has {counts}: nothing was written; "
-            "please report this"
+            f"{wanted} convolutions of the {name} were to be int8 and the graph has {counts}: nothing was "
+            "written; please report this"
         )

@@ -91,12 +91,16 @@ def sample_frames(data: str | os.PathLike[str], count: int, size: Size) -> Sampl
 
 def _check(data: object, kept: Sequence[Frame], duplicates: int, unreadable: Sequence[str]) -> None:
     if not kept:
-        reason = f"none of its {len(unreadable)} frames can be read: {unreadable[0]}" if unreadable else "it is empty"
+        reason = (
+            f"none of its {len(unreadable)} frames can be read: {unreadable[0]}"
+            if unreadable
+            else "it is empty"
+        )
         raise DataError(f"{data} holds no frame to calibrate with, {reason}")
     if len(kept) == 1 and duplicates:
         raise DataError(
-            f"all {duplicates + 1} frames of {data} show the same: calibration needs pictures as different as "
-            "those that will be matched"
+            f"all {duplicates + 1} frames of {data} show the same: calibration needs pictures as different "
+            "as those that will be matched"
         )
 
 

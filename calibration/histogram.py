@@ -23,7 +23,7 @@ class Histogram:
         self.reach = 0.0
         self.counts: NDArray[np.int64] = np.zeros(BINS, np.int64)
 
-    def add(self, values: NDArray[np.floating]) -> None:
+    def add(self, values: NDArray[np.float32]) -> None:
         """Raises :class:`ValueError` for values that are not finite."""
         lowest, highest = float(values.min()), float(values.max())
         if not (math.isfinite(lowest) and math.isfinite(highest)):
@@ -33,7 +33,7 @@ class Histogram:
         if not self.reach:  # nothing but zeros so far
             self.counts[BINS // 2] += values.size
             return
-        place = values.ravel() * np.float32(BINS / (2 * self.reach))
+        place = values.ravel().astype(np.float32) * np.float32(BINS / (2 * self.reach))
         place += BINS // 2
         index = np.minimum(place.astype(np.int32), BINS - 1)
         self.counts += np.bincount(index, minlength=BINS)
@@ -41,8 +41,7 @@ class Histogram:
     @property
     def centres(self) -> NDArray[np.float64]:
         """The value that each bin stands for, ``(BINS,)``."""
-        centres: NDArray[np.float64] = (np.arange(BINS) + 0.5 - BINS // 2) * (2 * self.reach / BINS)
-        return centres
+        return (np.arange(BINS, dtype=np.float64) + 0.5 - BINS // 2) * (2 * self.reach / BINS)
 
     def _reach_for(self, magnitude: float) -> None:
         if not self.reach:

@@ -42,15 +42,29 @@ class Answer:
     """In [0, 1]."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Exam:
+    """Pairs, and what the network says of them before anything is quantised."""
+
+    questions: Sequence[Question]
+    answers: Sequence[Answer]
+
+    @classmethod
+    def of(cls, matcher: Matcher, questions: Sequence[Question]) -> Exam:
+        return cls(questions, ask(matcher, questions))
+
+    def mark(self, matcher: Matcher) -> Agreement:
+        """How far another network's answers agree with these."""
+        return compare(ask(matcher, self.questions), self.answers, matcher.manifest.image_size)
+
+
 def ask(matcher: Matcher, questions: Sequence[Question]) -> list[Answer]:
     """The network's answers; a picture in several pairs is encoded once."""
     results = matcher.match_many((question.a, question.b) for question in questions)
     return [_answer(question, result) for question, result in zip(questions, results, strict=True)]
 
 
-def compare(
-    found: Sequence[Answer], reference: Sequence[Answer], size: Size
-) -> Agreement:
+def compare(found: Sequence[Answer], reference: Sequence[Answer], size: Size) -> Agreement:
     """``size`` is (height, width) of the network's frames, in whose pixels displacement is measured."""
     changed, moved = [], []
     for answer, true in zip(found, reference, strict=True):

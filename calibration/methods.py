@@ -49,7 +49,7 @@ def percentile(histogram: Histogram, levels: Levels) -> Range:
     total = np.cumsum(histogram.counts) / max(histogram.counts.sum(), 1)
     width = 2 * histogram.reach / len(histogram.counts)
     low = histogram.centres[np.searchsorted(total, 1 - KEPT)] - width / 2
-    high = histogram.centres[min(np.searchsorted(total, KEPT), len(total) - 1)] + width / 2
+    high = histogram.centres[min(int(np.searchsorted(total, KEPT)), len(total) - 1)] + width / 2
     whole = minmax(histogram, levels)
     return Range(max(min(float(low), 0.0), whole.low), min(max(float(high), 0.0), whole.high))
 

@@ -64,8 +64,8 @@ def _add(histograms: Mapping[str, Histogram], outputs: Mapping[str, Array], fram
             histogram.add(outputs[tensor].astype(np.float32, copy=False))
         except ValueError:
             raise DataError(
-                f"the network computes values that are not finite on {frame} ({tensor}): its weights are damaged, "
-                "or its training diverged; there is nothing to calibrate"
+                f"the network computes values that are not finite on {frame} ({tensor}): its weights are "
+                "damaged, or its training diverged, and there is nothing to calibrate"
             ) from None
 
 

@@ -131,7 +131,7 @@ def _in_opset_with_half(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _fold_weights(model: onnx.ModelProto, layers: Sequence[Layer]) -> onnx.ModelProto:
-    """A copy in which each layer's weight is an initializer: 4D kernels reach their convolutions reshaped."""
+    """A copy in which each layer's weight is an initializer: 4D kernels are reshaped in the graph."""
     from onnx.reference import ReferenceEvaluator
 
     model = onnx.ModelProto.FromString(model.SerializeToString())

@@ -47,8 +47,8 @@ class CalibrationTable:
             found = bundle.manifest.graphs.get(graph)
             if found is None or found.sha256 != digest:
                 raise DataError(
-                    f"{name} is the table of another network: the {graph} of {bundle.path} is not the one that "
-                    "it was made of; calibrate with --data"
+                    f"{name} is the table of another network: the {graph} of {bundle.path} is not the one "
+                    "that it was made of; calibrate with --data"
                 )
 
 
@@ -106,7 +106,9 @@ def read_table(path: Path) -> CalibrationTable:
     except OSError as error:
         raise DataError(f"the calibration table {path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is no calibration table, or was edited ({error}): make one with --data") from error
+        raise DataError(
+            f"{path} is no calibration table, or was edited ({error}): make one with --data"
+        ) from error
 
 
 def _from_values(values: dict[str, Any]) -> CalibrationTable:

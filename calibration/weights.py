@@ -9,8 +9,8 @@ Weights = NDArray[np.float64]
 
 LARGEST = 127
 LARGEST_IN_PAIRS = 63
-"""On AVX2, ONNX Runtime adds two products of unsigned and signed bytes in 16 bits, which saturate unless the
-weights have 7 bits. Depthwise convolutions are computed otherwise, and do not."""
+"""On AVX2, ONNX Runtime adds two products of unsigned and signed bytes in 16 bits, which saturate unless
+the weights have 7 bits. Depthwise convolutions are computed otherwise, and do not."""
 _LARGEST_BIAS = 2.0**30
 """In steps of the accumulator: what stores biases as INT32 overflows at twice that."""
 _SMALLEST_SCALE = float(np.finfo(np.float16).tiny)
@@ -28,7 +28,8 @@ def channel_scales(
     if bias is not None:
         scale = np.maximum(scale, np.abs(bias) / (input_step * _LARGEST_BIAS))
     # In the graph's own precision, so that what is stored is what was meant.
-    return np.maximum(scale, _SMALLEST_SCALE).astype(np.float32).astype(np.float64)
+    stored: NDArray[np.float64] = np.maximum(scale, _SMALLEST_SCALE).astype(np.float32).astype(np.float64)
+    return stored
 
 
 def round_kernels(steps: Weights, largest: int = LARGEST) -> NDArray[np.int8]:

@@ -20,7 +20,6 @@ from export.verify import MAX_PAIRS, verify
 from runtime.backend import Array
 from runtime.bundle import (
     ENCODER,
-    MANIFEST,
     MATCHER,
     Bundle,
     Conv4dChoice,
