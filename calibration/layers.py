@@ -12,7 +12,6 @@ from runtime.bundle import ENCODER, MATCHER
 
 BACKBONE, CONTEXT, CONSENSUS = "backbone", "context", "consensus"
 PARTS = (BACKBONE, CONTEXT, CONSENSUS)
-LEVELS = ("stage", "block", "layer")
 ACTIVATIONS = ("Relu", "Clip")
 
 _PREFIXES = {
@@ -49,7 +48,7 @@ class Layer:
     """What the convolution itself gives."""
 
     def group(self, level: str) -> str:
-        """The stage, block or layer that it is in, as :data:`LEVELS` names them."""
+        """The ``stage``, ``block`` or ``layer`` that it is in, whichever ``level`` says."""
         if level == "layer" or self.part != BACKBONE:
             return self.name
         head, *rest = self.name.removeprefix("backbone.").split(".")

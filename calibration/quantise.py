@@ -56,6 +56,8 @@ def quantise(
         data = spans | {layer.raw_result: spans[layer.result] for layer in layers}
     else:
         data = spans
+    types = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
+    dtypes = {name: np.float16 if types.get(name) == TensorProto.FLOAT16 else np.float32 for name in data}
     scales = _round_weights(model, layers, spans, target)
     quantiser = QDQQuantizer(
         model,
@@ -66,7 +68,7 @@ def quantise(
         tensors_range=TensorsData(
             CalibrationMethod.MinMax,
             {
-                name: TensorData(lowest=np.float32(span.low), highest=np.float32(span.high))
+                name: TensorData(lowest=dtypes[name](span.low), highest=dtypes[name](span.high))
                 for name, span in data.items()
             },
         ),
@@ -81,7 +83,7 @@ def quantise(
             "TensorQuantOverrides": {
                 name: [
                     {"quant_type": QuantType.QInt8, "axis": 0, "scale": scale, "zero_point": np.int8(0)}
-                    for scale in channels.astype(np.float32)
+                    for scale in channels
                 ]
                 for name, channels in scales.items()
             },
@@ -117,7 +119,7 @@ def _round_weights(
         in_pairs = target == "cpu" or layer.result == layer.raw_result in sources
         largest = LARGEST_IN_PAIRS if in_pairs and not layer.depthwise else LARGEST
         step = levels.steps(spans[layer.source])
-        scale = channel_scales(values.astype(np.float64), bias, step, largest)
+        scale = channel_scales(values, bias, step, largest)
         column = scale.reshape(-1, *[1] * (values.ndim - 1))
         whole = round_kernels(values / column, largest) * column
         stored.CopyFrom(numpy_helper.from_array(whole.astype(values.dtype), stored.name))

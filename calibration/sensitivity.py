@@ -42,7 +42,7 @@ class Sensitivity:
 
 
 def find_groups(quantiser: Quantiser, level: str) -> list[Group]:
-    """The candidates, in the order in which they run; ``level`` is of :data:`~calibration.layers.LEVELS`."""
+    """The candidates, in the order in which they run; a ``stage``, ``block`` or ``layer`` each."""
     costs = {name: _costs(model) for name, model in quantiser.models.items()}
     groups: dict[str, list[Layer]] = {}
     for layer in quantiser.layers:

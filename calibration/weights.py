@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
-
-Weights = NDArray[np.float64]
 
 LARGEST = 127
 LARGEST_IN_PAIRS = 63
@@ -13,26 +13,26 @@ LARGEST_IN_PAIRS = 63
 the weights have 7 bits. Depthwise convolutions are computed otherwise, and do not."""
 _LARGEST_BIAS = 2.0**30
 """In steps of the accumulator: what stores biases as INT32 overflows at twice that."""
-_SMALLEST_SCALE = float(np.finfo(np.float16).tiny)
 
 
 def channel_scales(
-    weight: Weights, bias: Weights | None, input_step: float, largest: int = LARGEST
+    weight: NDArray[Any], bias: NDArray[Any] | None, input_step: float, largest: int = LARGEST
 ) -> NDArray[np.float64]:
-    """Step of each output channel of ``weight (out, in, ...)``, symmetric: ``(out,)``.
+    """Step of each output channel of ``weight (out, in, ...)``, symmetric, exact in the weight's own type:
+    ``(out,)``.
 
     Channels that training left with next to no weights keep a step at which their ``bias (out,)``, in steps
     of input times weight, fits into the INT32 that ONNX Runtime stores it in: it overflows without a word.
     """
-    scale = np.abs(weight).reshape(len(weight), -1).max(axis=1) / largest
+    scale = np.abs(weight).reshape(len(weight), -1).max(axis=1).astype(np.float64) / largest
     if bias is not None:
-        scale = np.maximum(scale, np.abs(bias) / (input_step * _LARGEST_BIAS))
-    # In the graph's own precision, so that what is stored is what was meant.
-    stored: NDArray[np.float64] = np.maximum(scale, _SMALLEST_SCALE).astype(np.float32).astype(np.float64)
+        scale = np.maximum(scale, np.abs(bias).astype(np.float64) / (input_step * _LARGEST_BIAS))
+    smallest = float(np.finfo(weight.dtype).tiny)
+    stored: NDArray[np.float64] = np.maximum(scale, smallest).astype(weight.dtype).astype(np.float64)
     return stored
 
 
-def round_kernels(steps: Weights, largest: int = LARGEST) -> NDArray[np.int8]:
+def round_kernels(steps: NDArray[np.float64], largest: int = LARGEST) -> NDArray[np.int8]:
     """Weights in steps ``(out, in, ...)`` -> integers, such that each kernel keeps its sum.
 
     Neighbouring pixels are alike. So what rounding does to a kernel's response is first of all what it does
