@@ -16,7 +16,7 @@ from evaluation.pairs import read_list, read_pairs
 from runtime.errors import DataError, DccError
 from runtime.files import sha256_of
 from runtime.geometry import Size, resize_uint8
-from runtime.images import Image, read_image
+from runtime.images import SUFFIXES, Image, find_images, read_image
 from runtime.streaming.sources import open_source
 
 CANDIDATES = 4
@@ -56,7 +56,7 @@ def sample_frames(data: str | os.PathLike[str], count: int, size: Size) -> Sampl
 
     A list is a ``.txt`` with a path in each line or a ``.csv`` of pairs, both relative to the list. Frames
     are resized to ``size`` (height, width), as for matching. Raises :class:`DataError` where none can be
-    read or all show the same, and what :func:`~runtime.streaming.sources.open_source` raises.
+    read or all show the same, and other kinds of :class:`DccError` for what is not there.
     """
     loads, total = _source(data)
     wanted = set(_spread(total, CANDIDATES * count)) if total else None
@@ -125,6 +125,9 @@ def _source(data: str | os.PathLike[str]) -> tuple[Iterator[tuple[str, _Load]], 
     if path.suffix.lower() in _LISTS:
         pictures = _listed(path)
         return iter(pictures), len(pictures)
+    if not path.is_file() or path.suffix.lower() in SUFFIXES:
+        found = find_images(data)
+        return ((str(picture), _reader(picture)) for picture in found), len(found)
     source = open_source(str(data), live=False)
     frames = ((f"{source.name}:{i}", _given(frame)) for i, frame in enumerate(source.frames))
     return frames, source.count

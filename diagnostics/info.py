@@ -115,8 +115,8 @@ def _bundle_facts(manifest: Manifest) -> Row:
             f"{made.frames} frames"
         )
         facts["against no INT8"] = (
-            f"{1 - common.changed_cells:.2%} of the cells identical, matches {common.displacement:.2f} pixels "
-            f"of the network's frames away on average, on {common.pairs} pairs"
+            f"{1 - common.changed_cells:.2%} of the cells identical, matches {common.displacement:.2f} "
+            f"pixels of the network's frames away on average, on {common.pairs} pairs"
         )
         if common.pck is not None and common.reference_pck is not None:
             facts["against no INT8"] += f"; PCK {common.pck:.2f}, before {common.reference_pck:.2f}"
