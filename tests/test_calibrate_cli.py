@@ -72,7 +72,7 @@ def test_the_table_is_readable_and_serves_again(
 ) -> None:
     values = json.loads((int8 / "calibration.json").read_text())
     assert values["graphs"] == {"encoder": bundle.manifest.graphs["encoder"].sha256}
-    assert [frame["name"].rpartition("/")[2] for frame in values["frames"]][0] == "00.png"
+    assert values["frames"][0]["name"].endswith("00.png")
     assert set(values["ranges"]["encoder"]["relu"]["signed"]) == {"minmax", "entropy", "percentile", "mse"}
     arguments = ("--table", int8 / "calibration.json", "--check", crops, "-o", tmp_path / "again", "--json")
     result = dcc("calibrate", bundle.path, *arguments)
