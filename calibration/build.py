@@ -126,7 +126,7 @@ def write_quantised(
             table=TABLE,
             table_sha256=sha256(temporary / TABLE),
             made_from={name: manifest.graphs[name].sha256 for name in quantiser.models},
-            layers=tuple(layer.name for layer in quantiser.layers if layer.name in chosen),
+            layers=tuple(dict.fromkeys(layer.name for layer in quantiser.layers if layer.name in chosen)),
             agreement=exam.mark(matcher),
         )
         manifest = dataclasses.replace(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass
 
 import onnx
@@ -74,21 +74,21 @@ def _convolutions(model: onnx.ModelProto, graph: str) -> Iterator[Layer]:
         for name in node.input:
             users.setdefault(name, []).append(node)
     shapes = {weight.name: tuple(weight.dims) for weight in model.graph.initializer}
+    places: dict[str, tuple[str, str]] = {}
     for node in model.graph.node:
         if node.op_type != "Conv":
             continue
-        origin = _origin(node.input[1], makers, shapes)
-        found = next(((p, origin.removeprefix(p)) for p in _PREFIXES if origin.startswith(p)), None)
-        if found is None:
+        place = _place(node, makers, shapes, places)
+        if place is None:
             continue
-        part, called = _PREFIXES[found[0]]
+        places[node.output[0]] = place
         followers = users.get(node.output[0], [])
         activated = len(followers) == 1 and followers[0].op_type in ACTIVATIONS
         yield Layer(
             graph=graph,
             node=node.name,
-            part=part,
-            name=f"{called}.{found[1].removesuffix('.weight')}",
+            part=place[0],
+            name=place[1],
             weight=node.input[1],
             bias=node.input[2] if len(node.input) > 2 else "",
             depthwise=shapes.get(node.input[1], (0, 0))[1] == 1 and _groups(node) > 1,
@@ -98,7 +98,49 @@ def _convolutions(model: onnx.ModelProto, graph: str) -> Iterator[Layer]:
         )
 
 
-def _origin(name: str, makers: dict[str, onnx.NodeProto], weights: Container[str]) -> str:
+def _place(
+    node: onnx.NodeProto,
+    makers: Mapping[str, onnx.NodeProto],
+    weights: Container[str],
+    places: Mapping[str, tuple[str, str]],
+) -> tuple[str, str] | None:
+    """The part and the place in the network of a convolution, by the names of its weight and bias.
+
+    Where the exporter has folded both (4D kernels of small networks, reshaped), it is the layer after the
+    one whose result it reads; ``places`` are those of the convolutions before. None: none of ours.
+    """
+    for name in node.input[1:]:
+        origin = _origin(name, makers, weights)
+        for prefix, (part, called) in _PREFIXES.items():
+            if origin.startswith(prefix):
+                return part, f"{called}.{origin.removeprefix(prefix).rpartition('.')[0]}"
+        if origin.startswith("model."):
+            return None
+    before = _convolution_before(node, makers)
+    if before in places:
+        part, name = places[before]
+        network, _, number = name.rpartition(".")
+        return (part, f"{network}.{int(number) + 1}") if part == CONSENSUS else None
+    return None
+
+
+def _convolution_before(node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]) -> str:
+    """What the nearest convolution gives on the way to this one's input; empty where there is none."""
+    pending: list[str] = [node.input[0]]
+    seen: set[str] = set()
+    while pending:
+        name = pending.pop()
+        maker = makers.get(name)
+        if maker is None or name in seen:
+            continue
+        if maker.op_type == "Conv":
+            return name
+        seen.add(name)
+        pending += maker.input
+    return ""
+
+
+def _origin(name: str, makers: Mapping[str, onnx.NodeProto], weights: Container[str]) -> str:
     """The network's weight that a tensor is a padded or reshaped form of; empty where it is none."""
     while name not in weights:
         if name not in makers or not makers[name].input:

@@ -98,7 +98,7 @@ def quantise(
 
 def _wide_enough(span: Range) -> Range:
     """A tensor that was zero on all frames has no range, and a scale must not be zero."""
-    return span if span.high - span.low > 1e-12 else Range(0.0, 1e-6)
+    return span if span.high - span.low > 1e-12 else Range(0.0, 1.0)
 
 
 def _round_weights(
