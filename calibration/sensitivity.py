@@ -16,7 +16,7 @@ from calibration.loss import Exam, Question
 from runtime.bundle import Agreement
 from runtime.matcher import Matcher
 
-ROUNDS = 7
+ROUNDS = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,11 +53,11 @@ class CalibrationTable:
 
 
 def make_table(bundle: Bundle, frames: Sequence[Frame], histograms: Histograms) -> CalibrationTable:
-    """Every method's range of every tensor."""
+    """Every method's range of every tensor, to the digits that its file will have."""
     ranges = {
         graph: {
             tensor: {
-                kind: {name: method(histogram, levels) for name, method in METHODS.items()}
+                kind: {name: _rounded(method(histogram, levels)) for name, method in METHODS.items()}
                 for kind, levels in _LEVELS.items()
             }
             for tensor, histogram in tensors.items()
@@ -83,12 +83,12 @@ def table_json(table: CalibrationTable) -> str:
     return "".join(lines) + "\n  }\n}\n"
 
 
+def _rounded(span: Range) -> Range:
+    return Range(float(f"{span.low:.6g}"), float(f"{span.high:.6g}"))
+
+
 def _row(kinds: Mapping[str, Mapping[str, Range]]) -> str:
-    rounded = {
-        kind: {name: [float(f"{side:.6g}") for side in span] for name, span in methods.items()}
-        for kind, methods in kinds.items()
-    }
-    parts = [f'\n        "{kind}": {json.dumps(methods)}' for kind, methods in rounded.items()]
+    parts = [f'\n        "{kind}": {json.dumps(methods)}' for kind, methods in kinds.items()]
     return "{" + ",".join(parts) + "\n      }"
 
 
