@@ -68,9 +68,9 @@ class Quantiser:
 
 
 def open_layers(
-    bundle: Bundle, parts: Collection[str]
+    bundle: Bundle, parts: Collection[str], *, depthwise: bool = True
 ) -> tuple[dict[str, onnx.ModelProto], tuple[Layer, ...]]:
-    """The graphs that ``parts`` are in, and their convolutions.
+    """The graphs that ``parts`` are in, and their convolutions, the ``depthwise`` ones or not.
 
     Raises :class:`BundleError` for a bundle that is INT8 already, and :class:`UsageError` for parts that it
     does not have.
@@ -87,7 +87,7 @@ def open_layers(
     for part in parts:
         if not any(layer.part == part for layer in layers):
             raise UsageError(f"{bundle.path} has no {part} to quantise: leave --include {part} away")
-    return models, layers
+    return models, tuple(layer for layer in layers if depthwise or not layer.depthwise)
 
 
 def write_quantised(

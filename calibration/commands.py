@@ -52,6 +52,16 @@ if TYPE_CHECKING:
     help="Beside the backbone: the context encoder's convolution; the 4D convolutions (of --conv4d stack).",
 )
 @click.option(
+    "--no-depthwise",
+    is_flag=True,
+    help="Leave depthwise convolutions floating: TensorRT-RTX stores INT8 ones many times as large.",
+)
+@click.option(
+    "--no-depthwise",
+    is_flag=True,
+    help="Leave depthwise convolutions floating: TensorRT-RTX makes INT8 ones several times as large.",
+)
+@click.option(
     "--fp16", "--half", "half", is_flag=True, help="Insist on half precision for the rest: BUNDLE has it."
 )
 @click.option(
@@ -102,6 +112,7 @@ def calibrate_command(
     frames: int,
     target: Any,
     include: tuple[str, ...],
+    no_depthwise: bool,
     half: bool,
     table: Path | None,
     plan: Path | None,
@@ -155,7 +166,7 @@ def calibrate_command(
             "export --fp16"
         )
     check_replaceable(output)
-    models, layers = open_layers(opened, ("backbone", *include))
+    models, layers = open_layers(opened, ("backbone", *include), depthwise=not no_depthwise)
     known = {layer.name for layer in layers}
     chosen = known if plan is None else set(read_plan_layers(plan, known))
     sources: dict[str, Any] = {"data": data, "table": table, "check": check, "frames": frames}
