@@ -49,6 +49,7 @@ def draw(
     axes.set_xlabel("share of the multiply-accumulates that may be INT8, %")
     axes.set_ylabel(f"cost of INT8 in this group alone, {unit(sensitivities[0].agreement)}")
     axes.legend(frameon=False, fontsize=8)
+    axes.margins(x=0.12)
     axes.spines[["top", "right"]].set_visible(False)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")

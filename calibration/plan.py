@@ -92,7 +92,11 @@ def write_plan(
         "method": quantiser.method,
         "target": quantiser.target,
         "level": level,
-        "budget": {"at_most": budget, "unit": unit(plan.agreement), "protocol": PROTOCOL},
+        "budget": {
+            "at_most": budget,
+            "unit": unit(plan.agreement),
+            "protocol": None if plan.agreement.pck is None else PROTOCOL,
+        },
         "layers": plan.layers,
         "groups": plan.groups,
         "agreement": dataclasses.asdict(plan.agreement),
