@@ -54,11 +54,6 @@ if TYPE_CHECKING:
 @click.option(
     "--no-depthwise",
     is_flag=True,
-    help="Leave depthwise convolutions floating: TensorRT-RTX stores INT8 ones many times as large.",
-)
-@click.option(
-    "--no-depthwise",
-    is_flag=True,
     help="Leave depthwise convolutions floating: TensorRT-RTX makes INT8 ones several times as large.",
 )
 @click.option(

@@ -6,7 +6,7 @@ decided here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -93,7 +93,27 @@ def quantise(
     quantiser.model.topological_sort()
     quantised: onnx.ModelProto = quantiser.model.model
     del quantised.graph.value_info[:]
+    kept = {layer.result for layer in layers} if target == "cpu" else set()
+    _leave_alone(quantised, {layer.node for layer in layers}, kept)
     return quantised
+
+
+def _leave_alone(model: onnx.ModelProto, chosen: Collection[str], kept: Collection[str]) -> None:
+    """Let all nodes but the ``chosen`` read what they did before: the quantiser rounds a tensor for
+    everybody who reads it, residual sums among them. Tensors of ``kept`` are there as bytes alone."""
+    rounded = {
+        node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"
+    }
+    before = {
+        node.output[0]: rounded[node.input[0]]
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in rounded
+    }
+    for node in model.graph.node:
+        if node.name not in chosen:
+            for place, name in enumerate(node.input):
+                if before.get(name, name) not in kept:
+                    node.input[place] = before.get(name, name)
 
 
 def _wide_enough(span: Range) -> Range:

