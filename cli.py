@@ -21,7 +21,13 @@ COMMANDS = {
     "init": ("training.commands", "init", "Write an untrained network, for timing and trials."),
     "import": ("training.commands", "import_", "Convert the authors' published checkpoint."),
     "export": ("export.commands", "export_command", "Turn a network into a bundle of ONNX graphs."),
+    "calibrate": (
+        "calibration.commands",
+        "calibrate_command",
+        "Make a bundle INT8, and say what it costs.",
+    ),
     "build": ("runtime.commands.build", "build", "Compile a bundle to TensorRT engines."),
+    "bench": ("calibration.bench.commands", "bench_command", "Measure bundles and backends side by side."),
     "doctor": ("diagnostics.commands", "doctor", "Say whether dcc works on this machine."),
     "info": ("diagnostics.commands", "info", "Say what a bundle, engine, graph or checkpoint is."),
     "eval": ("evaluation.commands", "eval_command", "Score a network on a benchmark, in any backend."),

@@ -1,1 +1,1 @@
-"""INT8 calibration of a bundle. Empty so far: nothing in the toolkit quantises yet."""
+"""INT8 that is measured: ranges of real frames, quantised graphs, what they cost, plans within a budget."""

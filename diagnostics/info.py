@@ -108,6 +108,18 @@ def _bundle_facts(manifest: Manifest) -> Row:
             facts["float16 headroom"] = (
                 f"{report.ranges.headroom:.3g} times, at least {report.ranges.required_headroom:g} required"
             )
+    if manifest.calibration is not None:
+        made, common = manifest.calibration, manifest.calibration.agreement
+        facts["INT8"] = (
+            f"{len(made.layers)} layers, laid out for {made.target}; ranges by {made.method} on "
+            f"{made.frames} frames"
+        )
+        facts["against no INT8"] = (
+            f"{1 - common.changed_cells:.2%} of the cells identical, matches {common.displacement:.2f} "
+            f"pixels of the network's frames away on average, on {common.pairs} pairs"
+        )
+        if common.pck is not None and common.reference_pck is not None:
+            facts["against no INT8"] += f"; PCK {common.pck:.2f}, before {common.reference_pck:.2f}"
     facts["made with"] = ", ".join(f"{name} {version}" for name, version in manifest.tools.items())
     return facts
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import platform
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +13,25 @@ from dccnet.backbone import BACKBONES
 from dccnet.conv4d import LOWERINGS, STACK
 from dccnet.model import DCCNet
 from export.fastest import time_lowerings
+from export.folder import check_replaceable, tool_versions
 from export.graphs import EncoderGraph, MatcherGraph
 from export.onnx_file import write_onnx
 from export.verify import MAX_PAIRS, verify
 from runtime.backend import Array
 from runtime.bundle import (
     ENCODER,
-    MANIFEST,
     MATCHER,
     Bundle,
     Conv4dChoice,
     Graph,
     Manifest,
-    read_manifest,
     write_manifest,
 )
-from runtime.errors import BundleError, NotVerifiedError, UsageError
+from runtime.errors import NotVerifiedError, UsageError
 from runtime.files import atomic_path
 from runtime.geometry import resize_uint8
 from runtime.images import read_image
 from runtime.onnx_runtime import OnnxRuntimeGraph
-from runtime.tensorrt.plan import sidecar_path
 
 AUTO = "auto"
 STEPS = 2 + MAX_PAIRS
@@ -65,8 +61,7 @@ def export_bundle(
     to :data:`STEPS` times (and :data:`AUTO_STEPS` more), what comes next.
     """
     path = Path(path)
-    if path.exists() and not _is_only_a_bundle(path):
-        raise UsageError(f"{path} exists and is not a bundle, or holds more than one: choose another name")
+    check_replaceable(path)
     if maps and len(model.config.branches) == 1:
         raise UsageError(
             "this network has one branch, whose scores --heatmaps gives: --maps needs a network with two"
@@ -143,28 +138,6 @@ def _choose(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     engine = f"onnxruntime {_onnxruntime_version()}, CPU, {cores} cores"
     return Conv4dChoice(next(iter(seconds)), seconds, engine)
-
-
-def _is_only_a_bundle(path: Path) -> bool:
-    """Whether replacing the folder loses nothing but a bundle."""
-    try:
-        manifest = read_manifest(path)
-    except BundleError:
-        return False
-    plans = [path / record.file for record in manifest.engines]
-    known = {MANIFEST, *(graph.file for graph in manifest.graphs.values())}
-    known |= {plan.name for plan in plans} | {sidecar_path(plan).name for plan in plans}
-    return {entry.name for entry in path.iterdir()} <= known
-
-
-def tool_versions() -> dict[str, str]:
-    tools = {"python": platform.python_version()}
-    for package in ("dccnet", "torch", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu"):
-        try:
-            tools[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return tools
 
 
 def _onnxruntime_version() -> str:

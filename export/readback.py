@@ -28,6 +28,7 @@ LAYER_CLASSES = {
     **dict.fromkeys(("MaxPool", "AveragePool"), "pooling"),
 }
 """By ONNX operator. What only moves numbers has no precision of its own and is left out."""
+_BYTES = (TensorProto.INT8, TensorProto.UINT8)
 FLOATS: dict[int, str] = {
     TensorProto.FLOAT: "float32",
     TensorProto.FLOAT16: "float16",
@@ -58,13 +59,15 @@ def describe(path: Path) -> Graph:
 
 
 def layer_precisions(model: onnx.ModelProto) -> dict[str, dict[str, int]]:
-    """How many layers of each class compute in which float type; ``model`` has inferred shapes.
+    """How many layers of each class compute in which type; ``model`` has inferred shapes.
 
+    A convolution or matrix product is ``int8`` where both of its factors are dequantised bytes.
     What depends on weights alone (kernels brought to frequencies) is a class of its own: engines may do it
     once, and its precision is not that of the pictures.
     """
     types = tensor_types(model)
     from_inputs = depends_on_inputs(model)
+    from_bytes = _dequantised(model, types)
     counts: dict[str, Counter[str]] = {}
     for node in model.graph.node:
         if node.op_type not in LAYER_CLASSES:
@@ -73,12 +76,14 @@ def layer_precisions(model: onnx.ModelProto) -> dict[str, dict[str, int]]:
         if floats:
             on_weights = node.output[0] not in from_inputs
             name = ON_WEIGHTS if on_weights else LAYER_CLASSES[node.op_type]
-            counts.setdefault(name, Counter())[floats[0]] += 1
+            in_bytes = name in (CONVOLUTION, MATRIX_PRODUCT) and from_bytes.issuperset(node.input[:2])
+            counts.setdefault(name, Counter())["int8" if in_bytes else floats[0]] += 1
     return {name: dict(sorted(counts[name].items())) for name in sorted(counts)}
 
 
 def precision(layers: dict[str, dict[str, int]]) -> str:
-    """``float16``, ``float32`` or, mixed, ``float16+float32``: of the convolutions and matrix products."""
+    """``float16``, ``float32``, ``int8`` or, mixed, ``float32+int8``: of the convolutions and matrix
+    products."""
     used = {dtype for name in (CONVOLUTION, MATRIX_PRODUCT) for dtype in layers.get(name, {})}
     return "+".join(sorted(used))
 
@@ -90,6 +95,14 @@ def tensor_types(model: onnx.ModelProto) -> dict[str, int]:
     for value in (*graph.value_info, *graph.input, *graph.output):
         types[value.name] = value.type.tensor_type.elem_type
     return types
+
+
+def _dequantised(model: onnx.ModelProto, types: dict[str, int]) -> set[str]:
+    return {
+        node.output[0]
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear" and types.get(node.input[0]) in _BYTES
+    }
 
 
 def depends_on_inputs(model: onnx.ModelProto) -> set[str]:

@@ -36,8 +36,8 @@ class Graph:
     sha256: str
     opset: int
     precision: str
-    """Of its convolutions and matrix products, read from the graph itself: ``float32``, ``float16``, or
-    both joined by ``+``."""
+    """Of its convolutions and matrix products, read from the graph itself: ``float32``, ``float16``,
+    ``int8``, or several joined by ``+``."""
     layers: dict[str, dict[str, int]]
     """How many layers of each class compute in which precision, likewise."""
     inputs: tuple[TensorSpec, ...]
@@ -142,6 +142,41 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True)
+class Agreement:
+    """What a bundle's matches have in common with those of the bundle that it was made from."""
+
+    pairs: int
+    """Of pictures that were not calibrated with."""
+    changed_cells: float
+    """Share, over both directions, of cells whose best match is another."""
+    displacement: float
+    """Mean distance between the best matches of all cells, in pixels of the network's frames."""
+    pck: float | None = None
+    """In percent, α 0.1 of the keypoints' box; None: there are no keypoints."""
+    reference_pck: float | None = None
+    """Of the bundle that it was made from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How layers of a bundle came to be INT8."""
+
+    method: str
+    """How ranges were chosen: ``minmax``, ``entropy``, ``percentile``, ``mse``."""
+    target: str
+    """What its graphs are laid out for: ``tensorrt`` or ``cpu``."""
+    frames: int
+    table: str
+    """File in the bundle: the calibration table."""
+    table_sha256: str
+    made_from: dict[str, str]
+    """SHA-256 of the graphs before."""
+    layers: tuple[str, ...]
+    """Those in INT8, by their place in the network."""
+    agreement: Agreement
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """Everything that somebody needs to run the graphs; see docs/formats.md."""
 
@@ -156,7 +191,8 @@ class Manifest:
     heatmaps: bool
     conv4d: Conv4dChoice
     precision: str
-    """``float32`` or ``float16``: what both graphs have, but for the float32 islands in ``layers``."""
+    """What the graphs have, but for the float32 islands in ``layers``: ``float32`` or ``float16``, and
+    ``+int8`` behind it where convolutions are quantised."""
     graphs: dict[str, Graph]
     tools: dict[str, str]
     maps: bool = False
@@ -164,6 +200,9 @@ class Manifest:
     engines: tuple[EngineRecord, ...] = ()
     """Compiled graphs that lie in the bundle."""
     verification: Verification | None = None
+    """With ``calibration``, of the graphs that were quantised."""
+    calibration: Calibration | None = None
+    """Of a bundle with INT8 layers."""
     resize: str = "bilinear, corners aligned, aspect ratio not kept, no antialiasing"
     frame: str = "uint8, (batch, height, width, 3), BGR"
     schema: int = SCHEMA
@@ -253,6 +292,11 @@ def _manifest(values: dict[str, Any]) -> Manifest:
             ranges["tightest"] = tuple(TensorRange(**tensor) for tensor in ranges["tightest"])
             verification["ranges"] = RangeReport(**ranges)
         values["verification"] = Verification(**verification)
+    if values.get("calibration") is not None:
+        calibration = dict(values["calibration"])
+        calibration["agreement"] = Agreement(**calibration["agreement"])
+        calibration["layers"] = tuple(calibration["layers"])
+        values["calibration"] = Calibration(**calibration)
     values["engines"] = tuple(map(engine_record, values["engines"]))
     for name in ("image_size", "grid"):
         height, width = values[name]

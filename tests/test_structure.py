@@ -16,7 +16,7 @@ ROOMS = {
     "evaluation": {"dccnet", "runtime"},
     "training": {"dccnet", "evaluation", "runtime"},
     "export": {"dccnet", "runtime"},
-    "calibration": {"export", "dccnet", "runtime"},
+    "calibration": {"export", "evaluation", "runtime"},
     "diagnostics": {"export", "runtime"},
     "viewer": {"runtime"},
     "demo": {"dccnet", "evaluation", "export", "runtime", "training", "viewer"},
@@ -26,6 +26,7 @@ FORBIDDEN = {
     "dccnet": {"onnx", "onnxruntime", "click", "rich", "cv2"},
     "evaluation": {"onnx", "onnxruntime"},
     "training": {"onnx", "onnxruntime"},
+    "calibration": {"torch"},
 }
 
 

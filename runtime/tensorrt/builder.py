@@ -18,7 +18,7 @@ from runtime.bundle import EngineRecord, Graph
 from runtime.errors import EngineError, NotVerifiedError, UsageError
 from runtime.files import atomic_path, sha256_of
 from runtime.tensorrt import layers
-from runtime.tensorrt.layers import EngineLayer
+from runtime.tensorrt.layers import CONVOLUTION, MATRIX_PRODUCT, EngineLayer
 from runtime.tensorrt.library import RTX_TARGETS, Library, Messages
 
 UNKNOWN = "unknown"
@@ -142,7 +142,18 @@ def build_engine(
             f"the {name} is {graph.precision} and the engine that {library.title} built of it computes in "
             f"{record.precision} ({record.layers}): nothing was written; please report this"
         )
+    wanted, found = (_in_int8(counts) for counts in (graph.layers, record.layers))
+    if record.layers and found < wanted:
+        raise NotVerifiedError(
+            f"the {name} has {wanted} convolutions in int8 and the engine that {library.title} built of it "
+            f"{found} ({record.layers}): nothing was written; please report this"
+        )
     return BuiltEngine(plan, record, table)
+
+
+def _in_int8(layers: dict[str, dict[str, int]]) -> int:
+    """Convolutions, which an engine may compute as matrix products, and matrix products."""
+    return sum(layers.get(kind, {}).get("int8", 0) for kind in (CONVOLUTION, MATRIX_PRODUCT))
 
 
 def _build(

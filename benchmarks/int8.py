@@ -1,0 +1,95 @@
+"""What INT8 costs in accuracy: every method and layout, and a plan on pairs that it was not made with.
+
+    python benchmarks/int8.py TRAIN.csv TEST.csv BUNDLE [--budget 0.5] [--json FILE]
+
+BUNDLE is calibrated with pictures of TRAIN.csv and never with those of TEST.csv, whose keypoints (0-based)
+score it. The plan is searched on every second pair of TEST.csv and scored on the others. Speed and size:
+dcc calibrate, then dcc bench BUNDLE INT8... --threads 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from calibration.build import Quantiser, open_layers
+from calibration.frames import sample_frames
+from calibration.loss import Exam, cost, questions_from_list
+from calibration.methods import METHODS
+from calibration.observe import observe
+from calibration.plan import search
+from calibration.quantise import TARGETS
+from calibration.sensitivity import find_groups, measure
+from calibration.table import make_table
+from runtime.bundle import Agreement, Bundle
+from runtime.matcher import Matcher
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("train", type=Path)
+    parser.add_argument("test", type=Path)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--frames", type=int, default=64)
+    parser.add_argument("--every", type=int, default=1, help="use every n-th pair of TEST.csv")
+    parser.add_argument("--budget", type=float, help="search a plan, in points of PCK")
+    parser.add_argument("--level", default="block")
+    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--targets", default=",".join(TARGETS))
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    bundle = Bundle.open(options.bundle)
+    models, layers = open_layers(bundle, ("backbone",))
+    frames = sample_frames(options.train, options.frames, bundle.manifest.image_size).chosen
+    table = make_table(bundle, frames, observe(bundle, layers, frames))
+    questions = questions_from_list(options.test, 1 << 30)[:: options.every]
+    before = Matcher.open(bundle, backend="onnxruntime", device="cpu")
+    print(f"{len(frames)} frames, {len(questions)} pairs, PCK@0.1 of the box")
+    print(f"{'':34}{'PCK':>8}{'before':>8}{'changed':>9}{'moved px':>10}")
+    results: list[dict[str, Any]] = []
+
+    def show(name: str, found: Agreement) -> None:
+        print(
+            f"{name:34}{found.pck:8.2f}{found.reference_pck:8.2f}{found.changed_cells:9.2%}"
+            f"{found.displacement:10.2f}",
+            flush=True,
+        )
+        results.append({"name": name, **dataclasses.asdict(found)})
+
+    def marks(quantiser: Quantiser, chosen: Collection[str], exam: Exam) -> Agreement:
+        with quantiser.matcher(chosen) as matcher:
+            return exam.mark(matcher)
+
+    for target in options.targets.split(","):
+        if options.budget is None:
+            exam = Exam.of(before, questions)
+            for method in options.methods.split(","):
+                quantiser = Quantiser(bundle, layers, table, method, target, models)
+                show(f"{target}, {method}", marks(quantiser, {layer.name for layer in layers}, exam))
+            continue
+        seen, unseen = Exam.of(before, questions[::2]), Exam.of(before, questions[1::2])
+        for method in options.methods.split(","):
+            quantiser = Quantiser(bundle, layers, table, method, target, models)
+            groups = find_groups(quantiser, options.level)
+            sensitivities = [measure(quantiser, group, seen) for group in groups]
+            for s in sensitivities:
+                print(
+                    f"  {s.group.name:32}{cost(s.agreement):+8.2f} points, {s.group.macs / 1e6:7.1f} MMAC"
+                )
+            plan = search(quantiser, sensitivities, options.budget, seen)
+            name = f"{target}, {method}, plan"
+            print(f"{name}: {len(plan.groups)} of {len(groups)} groups within {options.budget:g} points")
+            show(f"{name}, searched on", plan.agreement)
+            show(f"{name}, others", marks(quantiser, plan.layers, unseen))
+            everything = {layer.name for layer in layers}
+            show(f"{target}, {method}, all, others", marks(quantiser, everything, unseen))
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""``dcc bench``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+_ENDS = (".md", ".json")
+
+
+@click.command("bench")
+@click.argument("bundles", nargs=-1, required=True, metavar="BUNDLE...", type=click.Path(path_type=Path))
+@click.option(
+    "--data",
+    metavar="DIR|LIST|VIDEO",
+    help="Pictures to match: a .csv of pairs, with keypoints or without, a folder, a video.  [default: "
+    "photographs that come with dcc]",
+)
+@click.option(
+    "--pairs", type=click.IntRange(1), default=16, show_default=True, help="How many pairs to compare on."
+)
+@click.option(
+    "--rounds", type=click.IntRange(3), default=20, show_default=True, help="Turns that each row takes."
+)
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    type=click.Choice(["onnxruntime", "tensorrt"]),
+    default=("onnxruntime", "tensorrt"),
+    show_default=True,
+    help="A row each.",
+)
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda or cuda:N.")
+@click.option(
+    "--threads", type=click.IntRange(0, 256), default=0, help="CPU threads.  [default: all cores]"
+)
+@click.option("--trust-engine", is_flag=True, help="Load engines in the bundle that have no sidecar.")
+@click.option(
+    "-o",
+    "--output",
+    "outputs",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the table, too: .md or .json. May be given twice.",
+)
+@click.option("--json", "to_json", is_flag=True, help="Print JSON.")
+def bench_command(
+    bundles: tuple[Path, ...],
+    data: str | None,
+    pairs: int,
+    rounds: int,
+    backends: tuple[str, ...],
+    device: str,
+    threads: int,
+    trust_engine: bool,
+    outputs: tuple[Path, ...],
+    to_json: bool,
+) -> None:
+    """Measure BUNDLEs side by side: size, speed, memory, and matches against the first row.
+
+    \b
+    dcc bench bundle bundle-int8 --data test_pairs.csv -o bench.md
+    dcc bench bundle half half-int8 --backend tensorrt --json
+
+    Name the bundle in float32 first. Every row runs once to warm up, and then all take turns in one
+    process; load time and memory are those of a process of its own. Rows that cannot run say why.
+    """
+    from rich.console import Console
+
+    import export
+    from calibration.bench.measure import bench, environment
+    from calibration.bench.tables import as_json, markdown, problems, terminal_table
+    from calibration.loss import PROTOCOL, find_questions
+    from runtime.bundle import Bundle
+    from runtime.console import note, steps, warn
+    from runtime.errors import DccError, UsageError
+    from runtime.files import write_text
+    from runtime.images import find_images
+    from runtime.selection import Choice
+
+    for output in outputs:
+        if output.suffix not in _ENDS:
+            raise UsageError(f"cannot write '{output}': the table is written as .md or .json")
+    photographs = Path(export.__file__).parent / "pictures"
+    questions = find_questions(data or str(photographs), pairs, Bundle.open(bundles[0]).manifest.image_size)
+    if not questions:
+        raise UsageError(f"--data {data} has no two different pictures to match")
+    choices = [
+        Choice(backend, _device(backend, device), None, threads, trust_engine)
+        for backend in dict.fromkeys(backends)
+    ]
+    first, second = sorted(find_images(photographs))[:2]
+    with steps("measuring", len(bundles) * len(choices) + rounds) as step:
+        rows = bench(bundles, choices, questions, (str(first), str(second)), rounds, step)
+    how = f"{rounds} turns each after one to warm up; compared with the first row on {len(questions)} pairs"
+    if any(row.agreement is not None and row.agreement.pck is not None for row in rows):
+        how += f"; {PROTOCOL}"
+    facts = environment(choices)
+    if to_json:
+        click.echo(as_json(rows, facts, how), nl=False)
+    else:
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console.width = 200
+        console.print(terminal_table(rows))
+    for problem in problems(rows):
+        warn(problem)
+    note(how)
+    for output in outputs:
+        write_text(output, (as_json if output.suffix == ".json" else markdown)(rows, facts, how))
+        note(f"wrote {output}")
+    if all(row.problem for row in rows):
+        raise DccError("no row could run: dcc doctor says what this machine can do")
+
+
+def _device(backend: str, device: str) -> str:
+    """ONNX Runtime runs on the CPU unless a device is named: that is what engines are compared with."""
+    return "cpu" if device == "auto" and backend == "onnxruntime" else device

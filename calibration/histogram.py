@@ -1,0 +1,53 @@
+"""Histograms that grow with what they meet, so that each frame is seen once and forgotten."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+BINS = 4096
+"""Over both signs: half of them at least lie within the largest magnitude, 8 for each step of INT8."""
+
+
+class Histogram:
+    """How often a tensor had which value, over any number of frames.
+
+    The bins cover ``(-reach, reach)``. Where a value lies beyond, the reach doubles and each two bins
+    become one, which loses nothing but resolution.
+    """
+
+    def __init__(self) -> None:
+        self.lowest, self.highest = math.inf, -math.inf
+        self.reach = 0.0
+        self.counts: NDArray[np.int64] = np.zeros(BINS, np.int64)
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        """Raises :class:`ValueError` for values that are not finite."""
+        lowest, highest = float(values.min()), float(values.max())
+        if not (math.isfinite(lowest) and math.isfinite(highest)):
+            raise ValueError("not finite")
+        self.lowest, self.highest = min(self.lowest, lowest), max(self.highest, highest)
+        self._reach_for(max(abs(lowest), abs(highest)))
+        if not self.reach:  # nothing but zeros so far
+            self.counts[BINS // 2] += values.size
+            return
+        place = values.ravel().astype(np.float32) * np.float32(BINS / (2 * self.reach))
+        place += BINS // 2
+        index = np.minimum(place.astype(np.int32), BINS - 1)
+        self.counts += np.bincount(index, minlength=BINS)
+
+    @property
+    def centres(self) -> NDArray[np.float64]:
+        """The value that each bin stands for, ``(BINS,)``."""
+        return (np.arange(BINS, dtype=np.float64) + 0.5 - BINS // 2) * (2 * self.reach / BINS)
+
+    def _reach_for(self, magnitude: float) -> None:
+        if not self.reach:
+            self.reach = 2.0 ** math.ceil(math.log2(magnitude)) if magnitude else 0.0
+        while self.reach < magnitude:
+            inner = self.counts.reshape(-1, 2).sum(axis=1)
+            self.counts = np.zeros(BINS, np.int64)
+            self.counts[BINS // 4 : -BINS // 4] = inner
+            self.reach *= 2

@@ -1,0 +1,159 @@
+"""Which convolutions of a bundle may be quantised, and how they are grouped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Container, Iterator, Mapping
+from dataclasses import dataclass
+
+import onnx
+
+from runtime.bundle import ENCODER, MATCHER
+
+BACKBONE, CONTEXT, CONSENSUS = "backbone", "context", "consensus"
+PARTS = (BACKBONE, CONTEXT, CONSENSUS)
+ACTIVATIONS = ("Relu", "Clip")
+
+_PREFIXES = {
+    "model.backbone.trunk.": (BACKBONE, "backbone"),
+    "model.context_encoder.": (CONTEXT, "context"),
+    "model.consensus.layers.": (CONSENSUS, "consensus"),
+    "model.fusion.embedding.layers.": (CONSENSUS, "embedding"),
+}
+"""Of weights in the checkpoint: the part that they belong to, and what its groups are called."""
+# The attention's convolution is not among them: it ends in a softmax over two channels.
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A convolution of a graph."""
+
+    graph: str
+    node: str
+    """Its name in the graph."""
+    part: str
+    name: str
+    """Its place in the network: ``backbone.block2.expand.conv``."""
+    weight: str
+    """The tensor that it multiplies with: an initializer, or computed from initializers alone."""
+    bias: str
+    """Empty: it has none."""
+    depthwise: bool
+    """Whether each channel is convolved with a kernel of its own."""
+    source: str
+    """The input that it convolves."""
+    result: str
+    """What it gives, after the activation that follows it, if one does."""
+    raw_result: str
+    """What the convolution itself gives."""
+
+    def group(self, level: str) -> str:
+        """The ``stage``, ``block`` or ``layer`` that it is in, whichever ``level`` says."""
+        if level == "layer" or self.part != BACKBONE:
+            return self.name
+        head, *rest = self.name.removeprefix("backbone.").split(".")
+        if re.fullmatch(r"layer\d+", head) and level == "block":  # torchvision's ResNets
+            return f"backbone.{head}.{rest[0]}"
+        return f"backbone.{head}" if head != "features" else self.name  # VGG has no blocks
+
+
+def find_layers(model: onnx.ModelProto, graph: str, parts: Collection[str]) -> list[Layer]:
+    """The convolutions of ``parts`` in one graph of a bundle, in the order in which they run."""
+    return [layer for layer in _convolutions(model, graph) if layer.part in parts]
+
+
+def graphs_of(parts: Collection[str]) -> tuple[str, ...]:
+    """The graphs that these parts are in."""
+    return (ENCODER, MATCHER) if CONSENSUS in parts else (ENCODER,)
+
+
+def _convolutions(model: onnx.ModelProto, graph: str) -> Iterator[Layer]:
+    makers = {name: node for node in model.graph.node for name in node.output}
+    users: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            users.setdefault(name, []).append(node)
+    shapes = {weight.name: tuple(weight.dims) for weight in model.graph.initializer}
+    places: dict[str, tuple[str, str]] = {}
+    for node in model.graph.node:
+        if node.op_type != "Conv":
+            continue
+        place = _place(node, makers, shapes, places)
+        if (
+            place is None
+            and graph == MATCHER
+            and not _origin(node.input[1], makers, shapes).startswith("model.")
+        ):
+            place = CONSENSUS, "consensus.0"  # the exporter has folded even its bias: it was zero
+        if place is None:
+            continue
+        places[node.output[0]] = place
+        followers = users.get(node.output[0], [])
+        activated = len(followers) == 1 and followers[0].op_type in ACTIVATIONS
+        yield Layer(
+            graph=graph,
+            node=node.name,
+            part=place[0],
+            name=place[1],
+            weight=node.input[1],
+            bias=node.input[2] if len(node.input) > 2 else "",
+            depthwise=shapes.get(node.input[1], (0, 0))[1] == 1 and _groups(node) > 1,
+            source=node.input[0],
+            result=followers[0].output[0] if activated else node.output[0],
+            raw_result=node.output[0],
+        )
+
+
+def _place(
+    node: onnx.NodeProto,
+    makers: Mapping[str, onnx.NodeProto],
+    weights: Container[str],
+    places: Mapping[str, tuple[str, str]],
+) -> tuple[str, str] | None:
+    """The part and the place in the network of a convolution, by the names of its weight and bias.
+
+    Where the exporter has folded both (4D kernels of small networks, reshaped), it is the layer after the
+    one whose result it reads; ``places`` are those of the convolutions before. None: none of ours.
+    """
+    for name in node.input[1:]:
+        origin = _origin(name, makers, weights)
+        for prefix, (part, called) in _PREFIXES.items():
+            if origin.startswith(prefix):
+                return part, f"{called}.{origin.removeprefix(prefix).rpartition('.')[0]}"
+        if origin.startswith("model."):
+            return None
+    before = _convolution_before(node, makers)
+    if before in places:
+        part, name = places[before]
+        network, _, number = name.rpartition(".")
+        return (part, f"{network}.{int(number) + 1}") if part == CONSENSUS else None
+    return None
+
+
+def _convolution_before(node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]) -> str:
+    """What the nearest convolution gives on the way to this one's input; empty where there is none."""
+    pending: list[str] = [node.input[0]]
+    seen: set[str] = set()
+    while pending:
+        name = pending.pop()
+        maker = makers.get(name)
+        if maker is None or name in seen:
+            continue
+        if maker.op_type == "Conv":
+            return name
+        seen.add(name)
+        pending += maker.input
+    return ""
+
+
+def _origin(name: str, makers: Mapping[str, onnx.NodeProto], weights: Container[str]) -> str:
+    """The network's weight that a tensor is a padded or reshaped form of; empty where it is none."""
+    while name not in weights:
+        if name not in makers or not makers[name].input:
+            return ""
+        name = makers[name].input[0]
+    return name
+
+
+def _groups(node: onnx.NodeProto) -> int:
+    return next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)

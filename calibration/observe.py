@@ -1,0 +1,84 @@
+"""Runs frames through a bundle's own graphs and keeps a histogram of everything that may be quantised."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from calibration.frames import Frame
+from calibration.histogram import Histogram
+from calibration.layers import Layer
+from runtime.backend import Array
+from runtime.bundle import ENCODER, MATCHER, Bundle
+from runtime.errors import DataError
+from runtime.onnx_runtime import OnnxRuntimeGraph
+
+Histograms = dict[str, dict[str, Histogram]]
+"""By graph and tensor."""
+
+
+def observe(
+    bundle: Bundle,
+    layers: Sequence[Layer],
+    frames: Sequence[Frame],
+    on_frame: Callable[[], None] = lambda: None,
+) -> Histograms:
+    """Histograms of what ``layers`` read and give, over all ``frames``.
+
+    Layers of the matcher are seen on neighbouring frames as pairs, the last with the first. Raises
+    :class:`DataError` where a tensor is not finite.
+    """
+    watched = {
+        name: sorted({t for layer in layers if layer.graph == name for t in (layer.source, layer.result)})
+        for name in (ENCODER, MATCHER)
+    }
+    histograms: Histograms = {
+        name: {tensor: Histogram() for tensor in tensors} for name, tensors in watched.items() if tensors
+    }
+    encoder = _watching(bundle.graph_path(ENCODER), watched[ENCODER])
+    matcher = _watching(bundle.graph_path(MATCHER), watched[MATCHER]) if watched[MATCHER] else None
+    features: list[dict[str, Array]] = []
+    branches = [spec.name for spec in bundle.manifest.graphs[ENCODER].outputs]
+    for frame in frames:
+        outputs = encoder.run({"frame": frame.pixels[None]})
+        _add(histograms.get(ENCODER, {}), outputs, frame.name)
+        if matcher is not None:
+            features.append({branch: outputs[branch] for branch in branches})
+        on_frame()
+    if matcher is not None:
+        for frame, a, b in zip(frames, features, [*features[1:], features[0]], strict=True):
+            inputs = {f"{branch}_a": a[branch] for branch in branches}
+            inputs |= {f"{branch}_b": b[branch] for branch in branches}
+            _add(histograms[MATCHER], matcher.run(inputs), frame.name)
+    return histograms
+
+
+def _add(histograms: Mapping[str, Histogram], outputs: Mapping[str, Array], frame: str) -> None:
+    for tensor, histogram in histograms.items():
+        try:
+            histogram.add(outputs[tensor].astype(np.float32, copy=False))
+        except ValueError:
+            raise DataError(
+                f"the network computes values that are not finite on {frame} ({tensor}): its weights are "
+                "damaged, or its training diverged, and there is nothing to calibrate"
+            ) from None
+
+
+def _watching(path: Path, tensors: Sequence[str]) -> OnnxRuntimeGraph:
+    """The graph, with ``tensors`` among its outputs."""
+    model = onnx.shape_inference.infer_shapes(onnx.load(str(path)))
+    types = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
+    given = {output.name for output in model.graph.output}
+    for tensor in tensors:
+        if tensor not in given:
+            dtype = types.get(tensor, TensorProto.FLOAT)
+            model.graph.output.append(helper.make_tensor_value_info(tensor, dtype, None))
+    with tempfile.TemporaryDirectory() as scratch:
+        watched = Path(scratch) / path.name
+        onnx.save(model, str(watched))
+        return OnnxRuntimeGraph(watched)

@@ -1,0 +1,46 @@
+"""Sensitivities in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from calibration.loss import cost, unit
+from calibration.plan import Plan
+from calibration.sensitivity import Sensitivity
+
+
+def sensitivity_table(sensitivities: Sequence[Sensitivity], plan: Plan) -> Table:
+    """A row for each group, in the order of the network, and one for all that the plan has in INT8."""
+    first = sensitivities[0].agreement
+    table = Table(title="INT8 in each group alone", title_justify="left")
+    table.add_column("group", no_wrap=True)
+    for column in (f"cost, {unit(first)}", "changed", "moved px", "MMAC", "kB saved", "ms saved"):
+        table.add_column(column, justify="right")
+    table.add_column("plan")
+    for s in sensitivities:
+        table.add_row(
+            s.group.name,
+            f"{cost(s.agreement):.2f}",
+            f"{s.agreement.changed_cells:.2%}",
+            f"{s.agreement.displacement:.2f}",
+            f"{s.group.macs / 1e6:.1f}",
+            f"{s.group.bytes_saved / 1e3:.0f}",
+            f"{1e3 * s.seconds_saved:+.2f}",
+            "INT8" if s.group.name in plan.groups else "",
+        )
+    kept = [s for s in sensitivities if s.group.name in plan.groups]
+    table.add_section()
+    table.add_row(
+        "the plan, together",
+        f"{cost(plan.agreement):.2f}",
+        f"{plan.agreement.changed_cells:.2%}",
+        f"{plan.agreement.displacement:.2f}",
+        f"{sum(s.group.macs for s in kept) / 1e6:.1f}",
+        f"{sum(s.group.bytes_saved for s in kept) / 1e3:.0f}",
+        "",
+        f"{len(kept)} of {len(sensitivities)}",
+        style="bold",
+    )
+    return table
