@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from evaluation.scoring import Outcome
 from runtime.errors import DccError, UsageError
+from runtime.files import lock
 
 JOURNAL = "progress.jsonl"
 SCHEMA = 1
@@ -36,7 +37,11 @@ class Journal:
         except OSError as error:
             raise DccError(f"cannot write {self._path}: {error.strerror or error}") from error
         try:
-            _lock(self._file, self._path)
+            folder = self._path.parent
+            lock(
+                self._file,
+                f"another evaluation is writing to {folder}: wait for it, or name another folder",
+            )
             self._begin()
         except BaseException:
             self._file.close()
@@ -97,16 +102,3 @@ def _outcome(values: dict[str, Any]) -> Outcome:
     values["hits"], values["distances"] = tuple(values["hits"]), tuple(values["distances"])
     values["carried"] = tuple((x, y) for x, y in values["carried"])
     return Outcome(**values)
-
-
-def _lock(file: IO[bytes], path: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows: two evaluations in one folder are the user's to avoid
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise DccError(
-            f"another evaluation is writing to {path.parent}: wait for it, or name another folder"
-        ) from None

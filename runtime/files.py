@@ -9,8 +9,11 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 from runtime.errors import DccError
+
+_SCRATCH = ".dcc-"
 
 
 @contextlib.contextmanager
@@ -24,7 +27,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".dcc-", dir=path.parent))
+        scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=path.parent))
     except (FileExistsError, NotADirectoryError):
         raise DccError(f"cannot write {path}: {path.parent} is not a folder; name another place") from None
     except OSError as error:
@@ -49,6 +52,28 @@ def _move_into_place(temporary: Path, path: Path, aside: Path) -> None:
     except OSError:
         aside.replace(path)
         raise
+
+
+def clear_scratch(folder: Path) -> None:
+    """Remove what a process that was killed while it wrote files of ``folder`` left behind there."""
+    for scratch in folder.glob(f"{_SCRATCH}*"):
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def lock(file: IO[Any], in_use: str) -> None:
+    """Hold an open file for this process; it falls free when it is closed or the process ends.
+
+    Raises :class:`DccError` with the sentence ``in_use`` where another process holds it. On Windows nothing
+    is held: two processes in one folder are the user's to avoid.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise DccError(in_use) from None
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

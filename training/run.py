@@ -18,11 +18,12 @@ from evaluation.pairs import Pair, read_pairs
 from evaluation.pck import DESCRIPTIONS
 from runtime.console import note
 from runtime.errors import DataError, UsageError
+from runtime.files import clear_scratch
 from training.fastest import AUTO, fastest_lowering, usual_lowering
 from training.processes import Processes, processes
 from training.reporting import RunReport, Silence
 from training.settings import RunFolder, TrainSettings, new_run_folder
-from training.state import Progress, clear_scratch
+from training.state import Progress
 from training.synthetic import split_photographs, synthetic_pairs
 from training.trainer import Trainer
 
@@ -63,7 +64,7 @@ def resume_run(path: str, epochs: int | None, device: str | None = None) -> tupl
         training, validation = datasets(config, settings)
         model = load_checkpoint(folder.start)  # the backbone; the trained rest comes from the state
         if among.first:
-            clear_scratch(folder)
+            clear_scratch(folder.path)
             folder.write_config(config, settings)
         return folder, _train(model, training, validation, settings, folder, among, resume=True)
 

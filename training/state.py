@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,9 +72,3 @@ def load_state(
         raise CheckpointError(f"{path} does not exist: the run stopped before its first save") from None
     except Exception as error:  # torch raises whatever damaged bytes provoke
         raise CheckpointError(f"{path} is damaged or of another run: start a new run") from error
-
-
-def clear_scratch(folder: RunFolder) -> None:
-    """Remove what a process that was killed while it wrote left behind."""
-    for scratch in folder.path.glob(".dcc-*"):
-        shutil.rmtree(scratch, ignore_errors=True)

@@ -21,7 +21,7 @@ from evaluation.subjects import open_subject
 from evaluation.summary import summarise
 from runtime.console import note, progress_bar, warn
 from runtime.errors import DccError
-from runtime.files import write_text
+from runtime.files import clear_scratch, lock, write_text
 from runtime.selection import Choice
 from training.ablation.output import write_results
 from training.ablation.plan import Plan, write_plan
@@ -29,7 +29,7 @@ from training.ablation.results import Results, RunResult
 from training.ablation.rows import Row
 from training.run import datasets, resume_run, start_run
 from training.settings import RunFolder, TrainSettings
-from training.state import Progress, clear_scratch
+from training.state import Progress
 
 RESULT = "result.json"
 """Of a run, in its folder: how it was trained, then also how it scored."""
@@ -45,7 +45,7 @@ def sweep(plan: Plan, folder: Path) -> Results:
     benchmark = scored_list(plan)
     write_plan(folder, plan)
     with alone_in(folder):
-        clear_scratch(RunFolder(folder))
+        clear_scratch(folder)
         runs = plan.runs()
         results = Results(plan, benchmark.protocol, len(benchmark.cases))
         for row, seed in runs:
@@ -150,20 +150,7 @@ def _read(path: Path) -> RunResult | None:
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Hold the folder; it falls free when the process ends, however it does.
-
-    Raises :class:`DccError` where another sweep holds it.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows: two sweeps in one folder are the user's to avoid
-        yield
-        return
+    """Hold the folder. Raises :class:`DccError` where another sweep does."""
     with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise DccError(
-                f"another sweep is at work in {folder}: wait for it, or name another folder"
-            ) from None
+        lock(file, f"another sweep is at work in {folder}: wait for it, or name another folder")
         yield
