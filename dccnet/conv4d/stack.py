@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+Offsets = Sequence[tuple[int, ...]]
+"""Along the two slice axes, in cells."""
 BLOCK = 16
 """Channels that fast kernels take at once; ONNX Runtime falls back to slower ones for anything else."""
 
@@ -34,24 +36,38 @@ class Stack:
     def convolution(
         self, weight: Tensor, bias: Tensor | None, grid: Sequence[int]
     ) -> Callable[[Tensor], Tensor]:
-        out_channels, in_channels = weight.shape[:2]
-        if in_channels < out_channels:
-            axes_in = 2  # shifted copies are made where the channels are few
-        elif out_channels == 1:
-            axes_in = 0
-        else:
-            axes_in = 1  # k copies on either side; of both axes on one side they would be k²
-        return partial(_convolve, weight=weight, bias=bias, axes_in=axes_in)
+        return partial(_convolve, weight=weight, bias=bias, axes_in=axes_into_inputs(weight))
+
+
+def axes_into_inputs(weight: Tensor) -> int:
+    """Of how many slice axes the taps of a kernel become input channels; of the others, output channels."""
+    out_channels, in_channels = weight.shape[:2]
+    if in_channels < out_channels:
+        return 2  # shifted copies are made where the channels are few
+    # Else k copies on either side; of both axes on one side they would be k².
+    return 0 if out_channels == 1 else 1
+
+
+def flat_kernel(weight: Tensor, axes_in: int) -> Tensor:
+    """That of the Conv2d: ``(Tout·Cout, Tin·Cin, k3, k4)``."""
+    taps_in, taps_out = range(2, 2 + axes_in), range(2 + axes_in, 4)
+    kernel = weight.permute(*taps_out, 0, *taps_in, 1, 4, 5)
+    return kernel.flatten(0, len(taps_out)).flatten(1, len(taps_in) + 1)
+
+
+def tap_offsets(weight: Tensor, axes_in: int) -> tuple[Offsets, Offsets]:
+    """How far the taps among the input channels, and those among the output channels, reach."""
+    sides = weight.shape[2:4]
+    return (
+        _offsets(*(k if axis < axes_in else 1 for axis, k in enumerate(sides))),
+        _offsets(*(1 if axis < axes_in else k for axis, k in enumerate(sides))),
+    )
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, axes_in: int) -> Tensor:
-    """The taps of the first ``axes_in`` slice axes become input channels, of the others output channels."""
-    taps_in, taps_out = range(2, 2 + axes_in), range(2 + axes_in, 4)
-    kernel = weight.permute(*taps_out, 0, *taps_in, 1, 4, 5)
-    flat = kernel.flatten(0, len(taps_out)).flatten(1, len(taps_in) + 1)
-    sides = weight.shape[2:4]
-    offsets_in = _offsets(*(k if axis < axes_in else 1 for axis, k in enumerate(sides)))
-    offsets_out = _offsets(*(1 if axis < axes_in else k for axis, k in enumerate(sides)))
+    flat = flat_kernel(weight, axes_in)
+    offsets_in, offsets_out = tap_offsets(weight, axes_in)
+    taps_out = axes_in < 2
     shifted = [_shift(x, offset) for offset in offsets_in]
     if axes_in == 2 and (missing := -flat.shape[1] % BLOCK):
         shifted.append(torch.zeros_like(x[:, :, :, :1]).expand(-1, -1, -1, missing, -1, -1))
@@ -73,7 +89,7 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, axes_in: int) -> T
     return total
 
 
-def _offsets(*taps: int) -> list[tuple[int, ...]]:
+def _offsets(*taps: int) -> Offsets:
     """How far each tap reaches from the centre, along every slice axis."""
     return list(product(*(range(-(k // 2), k // 2 + 1) for k in taps)))
 
