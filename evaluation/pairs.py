@@ -36,6 +36,8 @@ class Picture:
     load: Callable[[], Image]
     file: Path | None = None
     """Where its pixels come from; the key names it."""
+    mirror_of: Picture | None = None
+    """The picture whose mirror image this is."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,15 +148,9 @@ def file_picture(path: Path, flip: bool = False) -> Picture:
 
 def mirrored(picture: Picture) -> Picture:
     """The picture seen in a mirror, left and right exchanged; twice is the picture itself."""
-    plain = picture.key.removesuffix(_MIRRORED)
-    if plain != picture.key:
-        assert isinstance(picture.load, partial)
-        (load,) = picture.load.args
-        return Picture(plain, load, picture.file)
-    return Picture(picture.key + _MIRRORED, partial(_load_mirrored, picture.load), picture.file)
-
-
-_MIRRORED = " mirrored"
+    if picture.mirror_of is not None:
+        return picture.mirror_of
+    return Picture(f"{picture.key} mirrored", partial(_load_mirrored, picture.load), picture.file, picture)
 
 
 def _load_mirrored(load: Callable[[], Image]) -> Image:

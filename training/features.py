@@ -37,6 +37,7 @@ class FeatureCache:
         self._left = budget
         self._files = files
         self._kept: dict[str, tuple[Tensor, Size]] = {}
+        self._sizes: dict[str, Size] = {}
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="pictures")
         self._coming: dict[str, Future[Frame]] = {}
         self.computed = 0
@@ -68,8 +69,8 @@ class FeatureCache:
         return nearest_neighbour(a.cpu(), b.cpu(), size_a, size_b)
 
     def size(self, picture: Picture) -> Size:
-        """(height, width) of the picture in pixels."""
-        return self._take(picture)[1]
+        """(height, width) in pixels of a picture, known of those whose features were taken."""
+        return self._sizes[picture.key] if picture.key in self._sizes else self._take(picture)[1]
 
     def _features_and_size(self, picture: Picture) -> tuple[Tensor, Size]:
         """Z ``(1, d, h, w)``, and (height, width) in pixels."""
@@ -78,9 +79,11 @@ class FeatureCache:
             return self._model.finish(x.to(self.device)), size
 
     def _take(self, picture: Picture) -> tuple[Tensor, Size]:
-        found = self._found(picture)
-        if found is not None:
-            return found
+        found = self._found(picture) or self._compute(picture)
+        self._sizes[picture.key] = found[1]
+        return found
+
+    def _compute(self, picture: Picture) -> tuple[Tensor, Size]:
         started = time.perf_counter()
         coming = self._coming.pop(picture.key, None)
         frame, size = self._frame(picture) if coming is None else coming.result()

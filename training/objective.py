@@ -88,7 +88,7 @@ def _listed(samples: Sequence[Sample], features: FeatureCache) -> list[_Places]:
         pair = sample.pair
         if pair.source_points is None or pair.target_points is None:
             continue
-        source = _normalised(pair.source_points, features.size(pair.source))
+        source = _normalised(pair.source_points, features.size(sample.source))
         if sample.mirrored:
             source = source * [-1, 1]
         places.append((i, source, _normalised(pair.target_points, features.size(pair.target))))

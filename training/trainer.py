@@ -163,7 +163,7 @@ class Trainer:
                 (share * self.processes.count * loss).backward()
             sums += share * torch.cat([loss.detach()[None], scores]).cpu().double()
         values = self.processes.total(sums.tolist())
-        if not all(map(_finite, values)):
+        if not all(map(math.isfinite, values)):
             if not self.processes.first:  # all know, and the first one says it
                 raise SystemExit(DccError.exit_code)
             raise DccError(
@@ -223,10 +223,6 @@ class Trainer:
         if self.processes.any(self.interrupts.noted):
             self.interrupts.noted = False
             raise KeyboardInterrupt
-
-
-def _finite(value: float) -> bool:
-    return abs(value) < float("inf")
 
 
 def _files(model: DCCNet, settings: TrainSettings) -> FeatureFiles | None:
