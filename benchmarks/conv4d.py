@@ -24,8 +24,9 @@ import numpy as np
 import torch
 from slice_loop import SliceLoop
 from torch import Tensor, nn
-from turns import peak_memory_mb, save, table, take_turns
+from turns import save, table, take_turns
 
+from calibration.bench.alone import peak_mb
 from dccnet.consensus import NeighbourhoodConsensus
 from dccnet.conv4d import LOWERINGS
 
@@ -129,11 +130,11 @@ def child(*arguments: str) -> Any:
 
 def memory(name: str, n: int) -> float:
     way("ONNX Runtime, stack", 3)()  # imports, and what the exporter itself takes
-    before = peak_memory_mb()
+    before = peak_mb()
     run = way(name, n)
     run()
     run()
-    return peak_memory_mb() - before
+    return peak_mb() - before
 
 
 def draw(results: dict[int, dict[str, dict[str, object]]], path: Path) -> None:

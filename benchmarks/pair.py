@@ -18,8 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from slice_loop import SliceLoop
-from turns import peak_memory_mb, save, table, take_turns
+from turns import save, table, take_turns
 
+from calibration.bench.alone import peak_mb
 from runtime import Matcher, read_image
 
 SLICE_LOOP = "PyTorch, slice loop"
@@ -34,17 +35,17 @@ def pictures() -> list[Path]:
 def loading(bundle: str) -> dict[str, float]:
     """Of this process: seconds to load, and MB before, after, and after a pair was matched."""
     paths = sys.argv[3:]
-    before = peak_memory_mb()
+    before = peak_mb()
     started = time.perf_counter()
     matcher = Matcher.open(bundle)
-    seconds, loaded = time.perf_counter() - started, peak_memory_mb()
+    seconds, loaded = time.perf_counter() - started, peak_mb()
     matcher.match(*map(read_image, paths))
     size = sum(file.stat().st_size for file in Path(bundle).iterdir()) / 1e6
     return {
         "size_mb": size,
         "load_s": seconds,
         "loaded_mb": loaded - before,
-        "matched_mb": peak_memory_mb() - before,
+        "matched_mb": peak_mb() - before,
     }
 
 

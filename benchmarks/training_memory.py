@@ -17,8 +17,8 @@ import time
 
 def measure(checkpointing: str, preset: str, pairs: int, lowering: str) -> dict[str, float]:
     import torch
-    from turns import peak_memory_mb
 
+    from calibration.bench.alone import peak_mb
     from dccnet.config import PRESETS
     from dccnet.conv4d import TRAINING_LOWERINGS
     from dccnet.correlation import l2_normalise
@@ -36,11 +36,11 @@ def measure(checkpointing: str, preset: str, pairs: int, lowering: str) -> dict[
         l2_normalise(torch.rand(n, model.backbone.channels, *model.grid)) for n in (pairs + 1, pairs)
     )
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=5e-4)
-    before, started = peak_memory_mb(), time.perf_counter()
+    before, started = peak_mb(), time.perf_counter()
     loss, _ = Objective(model, TrainSettings(data="-"))(Part(sources, targets, None, None, None))
     loss.backward()
     optimizer.step()
-    return {"seconds": time.perf_counter() - started, "peak_mb": peak_memory_mb(), "before_mb": before}
+    return {"seconds": time.perf_counter() - started, "peak_mb": peak_mb(), "before_mb": before}
 
 
 def main() -> None:

@@ -25,9 +25,9 @@ def measure(way: str, preset: str, batch: int, steps: int) -> tuple[float, float
     """Median seconds of a step, after one to warm up, and MB."""
     import torch
     from slice_loop import SliceLoop
-    from turns import peak_memory_mb
 
     import dccnet.consensus
+    from calibration.bench.alone import peak_mb
     from dccnet.config import PRESETS
     from dccnet.conv4d import TRAINING_LOWERINGS
     from dccnet.correlation import l2_normalise
@@ -46,7 +46,7 @@ def measure(way: str, preset: str, batch: int, steps: int) -> tuple[float, float
         model.lower(TRAINING_LOWERINGS[way.split(",", maxsplit=1)[0]])
     a, b = (l2_normalise(torch.rand(batch, model.backbone.channels, *model.grid)) for _ in range(2))
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=5e-4)
-    before = peak_memory_mb()
+    before = peak_mb()
     seconds = []
     for _ in range(steps + 1):
         started = time.perf_counter()
@@ -54,7 +54,7 @@ def measure(way: str, preset: str, batch: int, steps: int) -> tuple[float, float
         weak_loss(model, model.describe(a), model.describe(b)).loss.backward()
         optimizer.step()
         seconds.append(time.perf_counter() - started)
-    return float(np.median(seconds[1:])), peak_memory_mb() - before
+    return float(np.median(seconds[1:])), peak_mb() - before
 
 
 def main(ways: list[str], preset: str, batch: int, steps: int, rounds: int) -> None:

@@ -50,9 +50,3 @@ def save(path: str | None, **results: object) -> None:
         **{package: version(package) for package in ("torch", "onnxruntime", "numpy")},
     }
     Path(path).write_text(json.dumps({"machine": machine, **results}, indent=2) + "\n", encoding="utf-8")
-
-
-def peak_memory_mb() -> float:
-    """Of this process so far, on Linux; ``getrusage`` would count what its parent held at the start."""
-    (line,) = (x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024

@@ -59,7 +59,7 @@ def sample_frames(data: str | os.PathLike[str], count: int, size: Size) -> Sampl
     read or all show the same, and other kinds of :class:`DccError` for what is not there.
     """
     loads, total = _source(data)
-    wanted = set(_spread(total, CANDIDATES * count)) if total else None
+    wanted = set(spread(total, CANDIDATES * count)) if total else None
     kept: list[Frame] = []
     thumbnails: list[NDArray[np.float32]] = []
     unreadable: list[str] = []
@@ -80,7 +80,7 @@ def sample_frames(data: str | os.PathLike[str], count: int, size: Size) -> Sampl
         thumbnails.append(thumbnail)
         kept.append(Frame(name, sha256_of(pixels.tobytes()), pixels))
     _check(data, kept, duplicates, unreadable)
-    chosen = set(_spread(len(kept), count))
+    chosen = set(spread(len(kept), count))
     return Sample(
         tuple(frame for i, frame in enumerate(kept) if i in chosen),
         tuple(frame for i, frame in enumerate(kept) if i not in chosen),
@@ -104,7 +104,7 @@ def _check(data: object, kept: Sequence[Frame], duplicates: int, unreadable: Seq
         )
 
 
-def _spread(total: int, count: int) -> list[int]:
+def spread(total: int, count: int) -> list[int]:
     """Up to ``count`` of ``total`` places, evenly, first and last among them."""
     if total <= count:
         return list(range(total))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.frames import Frame, sample_frames
+from calibration.frames import Frame, sample_frames, spread
 from evaluation.pairs import Pair, Points, read_pairs
 from evaluation.pck import DESCRIPTIONS, carry_keypoints, pair_pck
 from runtime.bundle import Agreement
@@ -96,8 +96,7 @@ def unit(agreement: Agreement) -> str:
 def questions_from_list(path: Path, limit: int) -> list[Question]:
     """Up to ``limit`` pairs of a list, evenly spread over it."""
     pairs = read_pairs(path)
-    places = sorted({round(place) for place in np.linspace(0, len(pairs) - 1, min(limit, len(pairs)))})
-    chosen = [pairs[place] for place in places]
+    chosen = [pairs[place] for place in spread(len(pairs), limit)]
     images = {p.key: p for pair in chosen for p in (pair.source, pair.target)}
     loaded = {key: picture.load() for key, picture in images.items()}
     return [_question(pair, loaded) for pair in chosen]

@@ -115,7 +115,7 @@ def eval_command(
     from evaluation.benchmarks import load_benchmark
     from evaluation.results import to_dict
     from evaluation.subjects import open_subject
-    from runtime.console import note
+    from runtime.console import note, print_wide
     from runtime.errors import UsageError
     from runtime.selection import Choice
 
@@ -138,14 +138,9 @@ def eval_command(
         results = [to_dict(summary) for summary in summaries]
         click.echo(json.dumps(results[0] if len(results) == 1 else results, indent=2, allow_nan=False))
         return
-    from rich.console import Console
-
     from evaluation.tables import WIDTH, tables
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = WIDTH
-    console.print(tables(summaries))
+    print_wide(tables(summaries), WIDTH)
 
 
 def _evaluate(

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -23,6 +23,14 @@ def note(message: str) -> None:
 
 def warn(message: str) -> None:
     console.print(f"warning: {message}", style="yellow", markup=False)
+
+
+def print_wide(content: RenderableType, width: int) -> None:
+    """Print to stdout, ``width`` characters wide where that is no terminal: a file has no edge."""
+    out = Console(highlight=False)
+    if not out.is_terminal:
+        out.width = width
+    out.print(content)
 
 
 def progress_bar(*columns: str) -> Progress:

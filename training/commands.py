@@ -76,8 +76,8 @@ def train(
 
     if (output is None) == (resume is None):
         raise UsageError("name either the run's folder with -o, or a run to continue with --resume")
-    given = {name: value for name, value in options.items() if _was_given(ctx, name)}
-    if resume is not None and (given.keys() - {"epochs", "device"} or _was_given(ctx, "preset", "changes")):
+    given = {name: value for name, value in options.items() if was_given(ctx, name)}
+    if resume is not None and (given.keys() - {"epochs", "device"} or was_given(ctx, "preset", "changes")):
         raise UsageError(
             "--resume takes its settings from the run; only --epochs and --device may be changed"
         )
@@ -114,7 +114,8 @@ def train(
     return 0
 
 
-def _was_given(ctx: click.Context, *names: str) -> bool:
+def was_given(ctx: click.Context, *names: str) -> bool:
+    """Whether any of these parameters stood on the command line."""
     return any(ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE for name in names)
 
 

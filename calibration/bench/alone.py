@@ -39,15 +39,15 @@ def _main(bundle: str, choice: str, *pictures: str) -> None:
         pass
     values = Choice(*json.loads(choice))
     images = [read_image(path) for path in pictures]
-    before = _peak_mb()
+    before = peak_mb()
     started = time.perf_counter()
     matcher = Matcher.open(bundle, **values._asdict())
     seconds = time.perf_counter() - started
     matcher.match(images[0], images[1])
-    print(json.dumps({"load_s": seconds, "peak_mb": _peak_mb() - before}))
+    print(json.dumps({"load_s": seconds, "peak_mb": peak_mb() - before}))
 
 
-def _peak_mb() -> float:
+def peak_mb() -> float:
     """Of this process so far. On Linux from the kernel: getrusage counts what its parent held, too."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()

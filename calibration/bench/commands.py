@@ -67,14 +67,12 @@ def bench_command(
     Name the bundle in float32 first. Every row runs once to warm up, and then all take turns in one
     process; load time and memory are those of a process of its own. Rows that cannot run say why.
     """
-    from rich.console import Console
-
     import export
     from calibration.bench.measure import bench, environment
     from calibration.bench.tables import as_json, markdown, problems, terminal_table
     from calibration.loss import PROTOCOL, find_questions
     from runtime.bundle import Bundle
-    from runtime.console import note, steps, warn
+    from runtime.console import note, print_wide, steps, warn
     from runtime.errors import DccError, UsageError
     from runtime.files import write_text
     from runtime.images import find_images
@@ -101,10 +99,7 @@ def bench_command(
     if to_json:
         click.echo(as_json(rows, facts, how), nl=False)
     else:
-        console = Console(highlight=False)
-        if not console.is_terminal:
-            console.width = 200
-        console.print(terminal_table(rows))
+        print_wide(terminal_table(rows), 200)
     for problem in problems(rows):
         warn(problem)
     note(how)

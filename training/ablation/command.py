@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from training.commands import network_config, require_torch, set_option
+from training.commands import network_config, require_torch, set_option, was_given
 from training.options import training_options
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -54,7 +54,7 @@ def numbers(least: int, most: int) -> Callable[[click.Context, click.Parameter, 
     "--kernels",
     callback=numbers(1, 999),
     metavar="K,K...",
-    help="Context kernels of Table 5.  [default: 11,25,31 of dccnet, 5,9,15 of tiny]",
+    help="Context kernels of Table 5.  [default: 11,25,31 of dccnet, 5,9,15 of tiny and small]",
 )
 @click.option(
     "--seeds",
@@ -99,12 +99,12 @@ def ablate(
     runs are kept, an interrupted one continues. Seeds, tables and kernels may be added later. DIR
     receives results.json, runs.csv, tables.md and a folder for each run.
     """
-    from runtime.console import note
+    from runtime.console import note, print_wide
     from runtime.errors import DccError, UsageError
 
     if (output is None) == (resume is None):
         raise UsageError("name either the sweep's folder with -o, or a sweep to go on with after --resume")
-    given = {name for name in ctx.params if _was_given(ctx, name)}
+    given = {name for name in ctx.params if was_given(ctx, name)}
     if resume is not None and given - {"resume", "as_json"}:
         raise UsageError("--resume takes its settings from the sweep: give it nothing else but --json")
     require_torch()
@@ -135,14 +135,9 @@ def ablate(
     if as_json:
         click.echo(json.dumps(to_dict(results), indent=2, allow_nan=False))
     else:
-        from rich.console import Console
-
         from evaluation.tables import WIDTH
 
-        console = Console(highlight=False)
-        if not console.is_terminal:
-            console.width = WIDTH
-        console.print(terminal(results))
+        print_wide(terminal(results), WIDTH)
     note(f"tables, results and runs are in {folder}")
     failures = results.failures()
     if failures:
@@ -150,7 +145,3 @@ def ablate(
             f"{len(failures)} of {len(plan.runs())} runs failed, see the table: "
             f"dcc ablate --resume {folder} tries them again"
         )
-
-
-def _was_given(ctx: click.Context, name: str) -> bool:
-    return ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
