@@ -262,6 +262,7 @@ def test_the_last_blocks_are_trained_and_the_others_are_not(pairs: list[Pair], t
 def test_more_blocks_than_there_are(dcc: Cli, small_run: list[str], tmp_path: Path) -> None:
     refused = dcc("train", *small_run, "--finetune-blocks=9", "-o", tmp_path / "run")
     assert refused.returncode == 2 and "2 blocks" in refused.stderr
+    assert not (tmp_path / "run").exists()
 
 
 # Features on disk ------------------------------------------------------------------------------

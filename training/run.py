@@ -42,6 +42,7 @@ def start_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> tup
         model = DCCNet(config)
         settings = _settle(settings, model, among)
         load_backbone_weights(model.backbone, config.backbone, settings.weights)
+        _unfreeze(model, settings.finetune_blocks)
         if settings.opposite > 0:
             model.start_both_ways()
         if among.first:
@@ -63,6 +64,7 @@ def resume_run(path: str, epochs: int | None, device: str | None = None) -> tupl
     with processes(settings.device) as among:
         training, validation = datasets(config, settings)
         model = load_checkpoint(folder.start)  # the backbone; the trained rest comes from the state
+        _unfreeze(model, settings.finetune_blocks)
         if among.first:
             clear_scratch(folder.path)
             folder.write_config(config, settings)
@@ -136,7 +138,6 @@ def _train(
             f"PCK@{settings.alpha:g} {settings.protocol}: {DESCRIPTIONS[settings.protocol]}"
         )
     model.lower(TRAINING_LOWERINGS[settings.conv4d or usual_lowering(model)])
-    _unfreeze(model, settings.finetune_blocks)
     trainer = Trainer(model, training, validation, settings, folder, among)
     if resume:
         trainer.restore()
