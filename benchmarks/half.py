@@ -2,10 +2,10 @@
 
     python benchmarks/half.py PAIRS.csv WHOLE HALF... [--network NETWORK.safetensors] [--json FILE]
 
-PAIRS.csv has keypoints in PF-PASCAL's columns (0-based). Bundles run in ONNX Runtime, which stores float16
-between operators and computes in float32. With --network, what is a float32 island of a half-precision
-network is also put into float16, one step at a time, in a network that is float32 otherwise: in PyTorch,
-whose float16 convolutions are very slow on a CPU.
+PAIRS.csv has keypoints in PF-PASCAL's columns (0-based). Bundles run in ONNX Runtime in float32,
+rounded wherever float16 stores a number (bundles/half.py). With --network, what is a float32 island of a
+half-precision network is also put into float16, one step at a time, in a network that is float32 otherwise:
+in PyTorch, whose float16 convolutions are very slow on a CPU.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from torch import Tensor
 import dccnet.context
 import dccnet.fusion
 import dccnet.model
+from bundles.half import open_as_stored
 from dccnet.checkpoint import load_checkpoint
 from dccnet.conv4d import LOWERINGS
 from dccnet.inference import match_features, to_tensor
 from evaluation.pairs import Pair, Picture, read_pairs
 from evaluation.pck import DESCRIPTIONS, pair_pck
 from export.verify import lead
-from runtime import Matcher
+from runtime.bundle import Bundle
 from runtime.correspondences import Correspondences
 from runtime.geometry import resize_uint8
 
@@ -92,7 +93,7 @@ def compare(name: str, match: Match, pairs: list[Pair], truth: list[Corresponden
 
 
 def bundle_matcher(path: Path) -> Match:
-    matcher = Matcher.open(path, backend="onnxruntime", device="cpu")
+    matcher = open_as_stored(Bundle.open(path))
 
     @functools.cache
     def encode(picture: Picture) -> Any:

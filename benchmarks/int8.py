@@ -16,15 +16,15 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from calibration.build import Quantiser, open_layers
 from calibration.frames import sample_frames
+from calibration.int8.build import Quantiser, open_layers
+from calibration.int8.methods import METHODS
+from calibration.int8.observe import observe
+from calibration.int8.quantise import TARGETS
+from calibration.int8.table import make_table
 from calibration.loss import Exam, cost, questions_from_list
-from calibration.methods import METHODS
-from calibration.observe import observe
 from calibration.plan import search
-from calibration.quantise import TARGETS
-from calibration.sensitivity import find_groups, measure
-from calibration.table import make_table
+from calibration.sensitivity import measure
 from runtime.bundle import Agreement, Bundle
 from runtime.matcher import Matcher
 
@@ -74,7 +74,7 @@ def main() -> None:
         seen, unseen = Exam.of(before, questions[::2]), Exam.of(before, questions[1::2])
         for method in options.methods.split(","):
             quantiser = Quantiser(bundle, layers, table, method, target, models)
-            groups = find_groups(quantiser, options.level)
+            groups = quantiser.groups(options.level)
             sensitivities = [measure(quantiser, group, seen) for group in groups]
             for s in sensitivities:
                 print(

@@ -14,17 +14,24 @@ _NAMED = 12
 
 
 def draw(
-    path: Path, sensitivities: Sequence[Sensitivity], chosen: Collection[str], budget: float | None
+    path: Path,
+    sensitivities: Sequence[Sensitivity],
+    chosen: Collection[str],
+    budget: float,
+    name: str,
 ) -> None:
-    """Write a PNG: share of the arithmetic to the right, cost of INT8 upwards; ``chosen`` are filled."""
+    """Write a PNG: share of the arithmetic to the right, cost upwards; ``chosen`` are filled.
+
+    ``name`` is what groups become: ``INT8`` or ``float16``.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    total = sum(s.group.macs for s in sensitivities)
+    total = max(sum(s.group.macs for s in sensitivities), 1)
     figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for inside, colour, label in ((True, "#1b6ca8", "INT8"), (False, "#c44536", "stays floating")):
+    for inside, colour, label in ((True, "#1b6ca8", name), (False, "#c44536", "stays as it was")):
         group = [s for s in sensitivities if (s.group.name in chosen) == inside]
         if group:
             gains = [100 * s.group.macs / total for s in group]
@@ -41,13 +48,12 @@ def draw(
             textcoords="offset points",
             fontsize=8,
         )
-    if budget is not None:
-        axes.axhline(
-            budget, color="grey", linewidth=1, linestyle="--", label=f"budget of all together: {budget:g}"
-        )
+    axes.axhline(
+        budget, color="grey", linewidth=1, linestyle="--", label=f"budget of all together: {budget:g}"
+    )
     axes.axhline(0, color="grey", linewidth=0.5)
-    axes.set_xlabel("share of the multiply-accumulates that may be INT8, %")
-    axes.set_ylabel(f"cost of INT8 in this group alone, {unit(sensitivities[0].agreement)}")
+    axes.set_xlabel(f"share of the multiply-accumulates that may be {name}, %")
+    axes.set_ylabel(f"cost of {name} in this group alone, {unit(sensitivities[0].agreement)}")
     axes.legend(frameon=False, fontsize=8)
     axes.margins(x=0.12)
     axes.spines[["top", "right"]].set_visible(False)

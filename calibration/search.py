@@ -2,48 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from calibration.build import Quantiser
+from calibration.groups import Level
 from calibration.loss import Exam
-from calibration.plan import search, write_plan
-from calibration.sensitivity import find_groups, measure
+from calibration.plan import Plan, search, write_plan
+from calibration.sensitivity import measure
 from calibration.tables import sensitivity_table
+from calibration.variants import Variants
 from runtime.console import console, note, progress_bar
+
+_NOTHING: Mapping[str, float] = {}
 
 
 def search_and_report(
-    quantiser: Quantiser, exam: Exam, level: str, budget: float, report: Path | None, *, as_json: bool
-) -> set[str]:
-    """Measure each group alone, search, print the table, write plan and picture; returns the layers.
+    variants: Variants,
+    exam: Exam,
+    level: Level,
+    budget: float,
+    report: Path | None,
+    details: Callable[[Sequence[str]], dict[str, Any]],
+    *,
+    barred: Mapping[str, float] = _NOTHING,
+    as_json: bool,
+) -> Plan:
+    """Measure each group alone, search, print the table, write plan and picture.
 
-    The table goes to stdout, or to stderr where stdout is for machines. Raises what
+    ``barred`` groups, each with its headroom, are not to be changed. ``details`` of the layers that are go
+    into the plan's file. The table goes to stdout, or to stderr where stdout is for machines. Raises what
     :func:`~calibration.plan.search` raises.
     """
-    groups = find_groups(quantiser, level)
+    groups = [group for group in variants.groups(level) if group.name not in barred]
     with progress_bar() as progress:
         task = progress.add_task("", total=len(groups))
         sensitivities = []
         for group in groups:
             progress.update(task, description=f"{group.name} alone")
-            sensitivities.append(measure(quantiser, group, exam))
+            sensitivities.append(measure(variants, group, exam))
             progress.advance(task)
         plan = search(
-            quantiser,
+            variants,
             sensitivities,
             budget,
             exam,
             lambda count: progress.update(task, description=f"{count} of {len(groups)} groups together"),
         )
     out = console if as_json else Console(highlight=False, soft_wrap=True)
-    out.print(sensitivity_table(sensitivities, plan))
+    out.print(sensitivity_table(sensitivities, plan, variants.name, barred))
     if report is not None:
         from calibration.picture import draw
 
         plan_file, picture = report / "plan.json", report / "sensitivity.png"
-        write_plan(plan_file, quantiser, plan, sensitivities, budget, level)
-        draw(picture, sensitivities, plan.groups, budget)
+        write_plan(plan_file, plan, sensitivities, budget, level, details(plan.layers))
+        draw(picture, sensitivities, plan.groups, budget, variants.name)
         note(f"wrote {plan_file} and {picture}")
-    return set(plan.layers)
+    return plan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
@@ -11,10 +11,15 @@ from calibration.plan import Plan
 from calibration.sensitivity import Sensitivity
 
 
-def sensitivity_table(sensitivities: Sequence[Sensitivity], plan: Plan) -> Table:
-    """A row for each group, in the order of the network, and one for all that the plan has in INT8."""
+def sensitivity_table(
+    sensitivities: Sequence[Sensitivity], plan: Plan, name: str, barred: Mapping[str, float]
+) -> Table:
+    """A row for each group, in the order of the network, and one for all that the plan changes.
+
+    ``name`` is what groups become; those of ``barred`` were not measured, for want of headroom.
+    """
     first = sensitivities[0].agreement
-    table = Table(title="INT8 in each group alone", title_justify="left")
+    table = Table(title=f"{name} in each group alone", title_justify="left")
     table.add_column("group", no_wrap=True)
     for column in (f"cost, {unit(first)}", "changed", "moved px", "MMAC", "kB saved", "ms saved"):
         table.add_column(column, justify="right")
@@ -28,8 +33,10 @@ def sensitivity_table(sensitivities: Sequence[Sensitivity], plan: Plan) -> Table
             f"{s.group.macs / 1e6:.1f}",
             f"{s.group.bytes_saved / 1e3:.0f}",
             f"{1e3 * s.seconds_saved:+.2f}",
-            "INT8" if s.group.name in plan.groups else "",
+            name if s.group.name in plan.groups else "",
         )
+    for group, headroom in barred.items():
+        table.add_row(group, "overflows", *[""] * 5, f"headroom {headroom:.2g}")
     kept = [s for s in sensitivities if s.group.name in plan.groups]
     table.add_section()
     table.add_row(

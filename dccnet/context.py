@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dccnet.correlation import l2_normalise
 from dccnet.precision import as_weights_of
+from dccnet.step import Step
 
 
 def self_similarity(z: Tensor, kernel: int) -> Tensor:
@@ -53,10 +54,12 @@ class SpatialContextEncoder(nn.Module):
     def __init__(self, feature_channels: int, kernel: int, out_channels: int) -> None:
         super().__init__()
         self.kernel = kernel
+        self.similarity = Step(self_similarity)
+        self.l2_norm = Step(l2_normalise)
         self.embed = nn.Conv2d(feature_channels + kernel * kernel, out_channels, kernel_size=1)
 
     def forward(self, z: Tensor) -> Tensor:
         """``z (B, d, h, w)`` -> ``G (B, l, h, w)``."""
         z = as_weights_of(self.embed, z)
-        s = l2_normalise(self_similarity(z, self.kernel)).to(z)
+        s = self.l2_norm(self.similarity(z, self.kernel)).to(z)
         return F.relu(self.embed(torch.cat([z, s], dim=1)))

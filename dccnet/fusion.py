@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dccnet.consensus import NeighbourhoodConsensus
 from dccnet.precision import as_weights_of, float32_island, widened
+from dccnet.step import Step
 
 
 class Scores(NamedTuple):
@@ -55,6 +56,7 @@ class DynamicFusion(nn.Module):
     def __init__(self, grid: tuple[int, int], embedding: NeighbourhoodConsensus | None) -> None:
         super().__init__()
         self.embedding = embedding
+        self.softmax = Step(softmax_scores)
         self.cells = grid[0] * grid[1]
         self.attend = nn.Conv2d(2 * self.cells, 2, kernel_size=1)
 
@@ -65,7 +67,7 @@ class DynamicFusion(nn.Module):
             on_a=self._attention([c.movedim((4, 5), (2, 3)) for c in embedded]),
             on_b=self._attention(embedded),
         )
-        local, context = map(softmax_scores, maps)
+        local, context = map(self.softmax, maps)
         # (B, 2, hA·wA, 1) and (B, 2, 1, hB·wB): a weight for every row, for every column
         weight_a, weight_b = attention.on_a.flatten(2)[..., None], attention.on_b.flatten(2)[:, :, None]
         scores = Scores(
@@ -91,10 +93,11 @@ class AverageFusion(nn.Module):
     def __init__(self, embedding: NeighbourhoodConsensus | None) -> None:
         super().__init__()
         self.embedding = embedding
+        self.softmax = Step(softmax_scores)
 
     def forward(self, maps: Sequence[Tensor]) -> FusedScores:
         embedded = maps if self.embedding is None else self.embedding(maps)
-        local, context = map(softmax_scores, embedded)
+        local, context = map(self.softmax, embedded)
         return FusedScores(
             Scores(
                 on_a=0.5 * (local.on_a + context.on_a),

@@ -15,6 +15,7 @@ from dccnet.context import SpatialContextEncoder
 from dccnet.conv4d import Lowering
 from dccnet.correlation import correlate, l2_normalise, mutual_matching
 from dccnet.fusion import Attention, AverageFusion, DynamicFusion, Scores, softmax_scores
+from dccnet.step import Step
 
 Features = dict[str, Tensor]
 """One feature map ``(B, channels, h, w)`` for each branch: ``local`` (Z), ``context`` (G)."""
@@ -47,6 +48,10 @@ class DCCNet(nn.Module):
             if "context" in config.branches
             else None
         )
+        self.l2_norm = Step(l2_normalise)
+        self.correlation = Step(correlate)
+        self.mutual_matching = Step(mutual_matching)
+        self.softmax = Step(softmax_scores)
         self.consensus = self._consensus()
         embedding = self._consensus() if config.embedding else None
         self.fusion: DynamicFusion | AverageFusion | None = None
@@ -121,8 +126,9 @@ class DCCNet(nn.Module):
 
     def finish(self, x: Tensor) -> Tensor:
         """The rest of :meth:`extract`: blocks of the backbone that are trained, if any, and the L2 norm."""
-        features = self.backbone.trained_part(x)
-        return l2_normalise(features).to(features)
+        features: Tensor = self.backbone.trained_part(x)
+        normalised: Tensor = self.l2_norm(features)
+        return normalised.to(features)
 
     def describe(self, z: Tensor) -> Features:
         """Normalised backbone features ``Z (B, d, h, w)`` -> features of every branch."""
@@ -136,13 +142,14 @@ class DCCNet(nn.Module):
         if self.config.welded_to_grid:
             for features in (a, b):
                 self._check_grid(tuple(features["local"].shape[-2:]))
-        correlations = [mutual_matching(correlate(a[branch], b[branch])) for branch in a]
+        correlations = [self.mutual_matching(self.correlation(a[branch], b[branch])) for branch in a]
         maps = {
-            branch: mutual_matching(c) for branch, c in zip(a, self.consensus(correlations), strict=True)
+            branch: self.mutual_matching(c)
+            for branch, c in zip(a, self.consensus(correlations), strict=True)
         }
         if self.fusion is None:
             (only,) = maps.values()
-            return Matching(softmax_scores(only), maps, None)
+            return Matching(self.softmax(only), maps, None)
         scores, attention = self.fusion([maps["local"], maps["context"]])
         return Matching(scores, maps, attention)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runtime.bundle import Bundle, EngineRecord, Graph, Manifest, TensorSpec
+from runtime.bundle import Agreement, Bundle, EngineRecord, Graph, Manifest, TensorSpec
 from runtime.errors import DccError, EngineError
 from runtime.files import sha256
 from runtime.tensorrt.layers import EngineLayer
@@ -109,19 +109,30 @@ def _bundle_facts(manifest: Manifest) -> Row:
                 f"{report.ranges.headroom:.3g} times, at least {report.ranges.required_headroom:g} required"
             )
     if manifest.calibration is not None:
-        made, common = manifest.calibration, manifest.calibration.agreement
+        made = manifest.calibration
         facts["INT8"] = (
             f"{len(made.layers)} layers, laid out for {made.target}; ranges by {made.method} on "
             f"{made.frames} frames"
         )
-        facts["against no INT8"] = (
-            f"{1 - common.changed_cells:.2%} of the cells identical, matches {common.displacement:.2f} "
-            f"pixels of the network's frames away on average, on {common.pairs} pairs"
-        )
-        if common.pck is not None and common.reference_pck is not None:
-            facts["against no INT8"] += f"; PCK {common.pck:.2f}, before {common.reference_pck:.2f}"
+        facts["against no INT8"] = _agreement(made.agreement)
+    if manifest.islands is not None:
+        islands = manifest.islands
+        facts["float16 steps"] = f"{len(islands.half)}, by what {islands.frames} frames need"
+        facts["float32 islands"] = ", ".join(islands.whole) or "none"
+        facts["headroom there"] = f"{islands.ranges.headroom:.3g} times"
+        facts["against float32"] = _agreement(islands.agreement)
     facts["made with"] = ", ".join(f"{name} {version}" for name, version in manifest.tools.items())
     return facts
+
+
+def _agreement(common: Agreement) -> str:
+    text = (
+        f"{1 - common.changed_cells:.2%} of the cells identical, matches {common.displacement:.2f} "
+        f"pixels of the network's frames away on average, on {common.pairs} pairs"
+    )
+    if common.pck is not None and common.reference_pck is not None:
+        text += f"; PCK {common.pck:.2f}, before {common.reference_pck:.2f}"
+    return text
 
 
 def _engine(path: Path) -> Description:
@@ -186,7 +197,7 @@ def _kernel_rows(layers: tuple[EngineLayer, ...]) -> list[Row]:
 
 def _onnx(path: Path) -> Description:
     try:
-        from export.readback import describe as describe_onnx
+        from bundles.readback import describe as describe_onnx
     except ImportError as error:
         raise DccError(f"reading an ONNX file needs {error.name}: pip install 'dccnet[export]'") from error
     try:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bundles.folder import check_replaceable, tool_versions
 from dccnet.backbone import BACKBONES
 from dccnet.conv4d import LOWERINGS, STACK
 from dccnet.model import DCCNet
 from export.fastest import time_lowerings
-from export.folder import check_replaceable, tool_versions
 from export.graphs import EncoderGraph, MatcherGraph
 from export.onnx_file import write_onnx
 from export.verify import MAX_PAIRS, verify

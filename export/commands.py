@@ -43,6 +43,11 @@ if TYPE_CHECKING:
     "two or three axes; auto times all in ONNX Runtime on this machine and keeps the fastest.",
 )
 @click.option(
+    "--plan",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="plan.json of dcc calibrate --report: its layers in INT8, or its steps in half precision.",
+)
+@click.option(
     "--image-size",
     metavar="HxW",
     help="Height x width in pixels to export for.  [default: the network's own]",
@@ -70,6 +75,7 @@ def export_command(
     maps: bool,
     half: bool,
     conv4d: str,
+    plan: Path | None,
     image_size: str | None,
     verify_data: str | None,
     format_: str,
@@ -88,9 +94,11 @@ def export_command(
     from runtime.images import find_images
 
     _require_exporter()
+    from calibration.plan import read_plan
     from dccnet.checkpoint import load_checkpoint
     from export.build import AUTO, AUTO_STEPS, STEPS, export_bundle
     from export.outcome import failure, summary
+    from export.planned import export_planned
     from export.verify import PICTURES
     from runtime.tensorrt.bundled import add_engines, build_engines
     from runtime.tensorrt.bundled import summary as engine_summary
@@ -98,22 +106,18 @@ def export_command(
     pictures = find_images(verify_data or PICTURES)
     if len(pictures) < 2:
         raise UsageError(f"--verify-data needs at least two pictures, {verify_data} has one")
+    planned = None if plan is None else read_plan(plan)
     engines = library_and_settings(**options) if format_ == "engine" else None  # before the slow part
     network = load_checkpoint(model)
     if image_size is not None:
         network = at_image_size(network, parse_size(image_size))
-    total = STEPS + (AUTO_STEPS if conv4d == AUTO else 0) + (2 if engines else 0)
+    total = STEPS + (planned is not None) + (AUTO_STEPS if conv4d == AUTO else 0) + (2 if engines else 0)
     with steps("exporting", total) as step:
-        bundle = export_bundle(
-            network,
-            output,
-            pictures,
-            heatmaps=heatmaps,
-            maps=maps,
-            conv4d=conv4d,
-            half=half,
-            on_step=step,
-        )
+        wanted: dict[str, Any] = {"heatmaps": heatmaps, "maps": maps, "conv4d": conv4d, "half": half}
+        if planned is None:
+            bundle = export_bundle(network, output, pictures, on_step=step, **wanted)
+        else:
+            bundle = export_planned(network, output, pictures, planned, on_step=step, **wanted)
         if engines is not None:
             bundle = add_engines(bundle, build_engines(bundle, *engines, step, step.detail))
     if bundle.manifest.conv4d.seconds is not None:
@@ -126,7 +130,8 @@ def export_command(
         raise NotVerifiedError(f"{output} was written and is marked as not verified: {problem}")
     for record in bundle.manifest.engines:
         note(engine_summary(record))
-    note(f"{output} agrees with PyTorch: {summary(report)}")
+    changed = "" if bundle.manifest.calibration is None else ", before layers became INT8"
+    note(f"{output} agrees with PyTorch{changed}: {summary(report)}")
     if not as_json:
         click.echo(output)
     note(f"next: dcc match {output} A.jpg B.jpg -o matches.jpg")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import logging
@@ -16,8 +17,9 @@ import torch
 from onnx_ir.passes import common as passes
 from torch.utils._pytree import tree_map
 
+from bundles.readback import BATCH, describe
+from bundles.steps import OUTSIDE, STEP
 from export.graphs import EncoderGraph, MatcherGraph
-from export.readback import BATCH, describe
 from runtime.bundle import Graph
 
 OPSET = 18
@@ -51,15 +53,31 @@ def write_onnx(graph: EncoderGraph | MatcherGraph, path: Path) -> Graph:
 
 
 def tidy(model: onnx_ir.Model) -> None:
-    """Say everything once: what depends on weights alone is shared among all that uses it."""
+    """Say everything once: what depends on weights alone is shared among all that uses it.
+
+    Nodes are marked with the step of the network that they belong to (:mod:`bundles.steps`).
+    """
     onnx_ir.passes.Sequential(
         passes.LiftConstantsToInitializersPass(),
         passes.DeduplicateInitializersPass(size_limit=1 << 20),
         passes.CommonSubexpressionEliminationPass(),
         passes.RemoveUnusedNodesPass(),
-        # The exporter notes the stack trace of every node: paths of this machine, and half of the file.
-        passes.ClearMetadataAndDocStringPass(),
     )(model)
+    steps = {node: _step(node) for node in model.graph}
+    # The exporter notes the stack trace of every node: paths of this machine, and half of the file.
+    passes.ClearMetadataAndDocStringPass()(model)
+    for node, step in steps.items():
+        if step:
+            node.metadata_props[STEP] = step
+
+
+def _step(node: onnx_ir.Node) -> str:
+    """The module that called it, such as ``backbone.trunk.stem.conv``; empty: the exporter added it."""
+    scopes = node.metadata_props.get("pkg.torch.onnx.name_scopes")
+    if scopes is None:
+        return ""
+    *modules, _ = ast.literal_eval(scopes)
+    return str(modules[-1]).removeprefix("model.") or OUTSIDE
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from export.ranges import LARGEST_FLOAT16
+from bundles.ranges import LARGEST_FLOAT16
 from runtime.bundle import RangeReport, Verification
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,13 +10,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bundles.half import open_as_stored
+from bundles.ranges import report, watch
 from dccnet.inference import TorchMatcher
 from dccnet.model import DCCNet
-from export.ranges import WidenedGraph, report
 from runtime.bundle import ENCODER, MATCHER, Bundle, RangeReport, Verification
 from runtime.correspondences import Correspondences
 from runtime.geometry import resize_uint8
-from runtime.images import read_image
+from runtime.images import Image, read_image
 from runtime.matcher import Matcher
 from runtime.score_maps import ScoreMaps
 
@@ -56,7 +56,8 @@ def verify(
     ranges = None if bundle.manifest.precision == "float32" else _measure_ranges(bundle, pairs)
     agreement = _Agreement(criterion.margin)
     if ranges is None or ranges.headroom > 1:  # what overflows has no matches to compare
-        exported, reference = Matcher.open(bundle), TorchMatcher(model)
+        exported = Matcher.open(bundle) if ranges is None else open_as_stored(bundle)
+        reference = TorchMatcher(model)
         for paths in pairs:
             a, b = map(read_image, paths)
             agreement.add(exported.match(a, b), reference.match(a, b, heatmaps=True))
@@ -128,20 +129,8 @@ def lead(heatmap: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _measure_ranges(bundle: Bundle, pairs: Sequence[tuple[Path, Path]]) -> RangeReport:
-    with tempfile.TemporaryDirectory() as scratch:
-        encoder, matcher = (
-            WidenedGraph(bundle.graph_path(name), Path(scratch)) for name in (ENCODER, MATCHER)
-        )
-    for paths in pairs:
-        features = [
-            encoder.run({"frame": resize_uint8(read_image(path), bundle.manifest.image_size)[None]})
-            for path in paths
-        ]
-        matcher.run(
-            {
-                f"{branch}_{side}": values
-                for side, branches in zip("ab", features, strict=True)
-                for branch, values in branches.items()
-            }
-        )
-    return report({ENCODER: encoder, MATCHER: matcher})
+    def frame(path: Path) -> Image:
+        return resize_uint8(read_image(path), bundle.manifest.image_size)
+
+    paths = {name: bundle.graph_path(name) for name in (ENCODER, MATCHER)}
+    return report(watch(paths, ((frame(a), frame(b)) for a, b in pairs)))

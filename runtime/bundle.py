@@ -177,6 +177,22 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
+class Islands:
+    """How steps of a bundle came to be float16, and others stayed float32, on given frames."""
+
+    half: tuple[str, ...]
+    """Groups of steps in float16."""
+    whole: tuple[str, ...]
+    """Those that stayed float32, frames coming in and best matches going out apart."""
+    frames: int
+    made_from: dict[str, str]
+    """SHA-256 of the float32 graphs."""
+    ranges: RangeReport
+    """On these frames."""
+    agreement: Agreement
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """Everything that somebody needs to run the graphs; see docs/formats.md."""
 
@@ -200,9 +216,11 @@ class Manifest:
     engines: tuple[EngineRecord, ...] = ()
     """Compiled graphs that lie in the bundle."""
     verification: Verification | None = None
-    """With ``calibration``, of the graphs that were quantised."""
+    """With ``calibration`` or ``islands``, of the graphs that these were made from."""
     calibration: Calibration | None = None
     """Of a bundle with INT8 layers."""
+    islands: Islands | None = None
+    """Of a bundle whose float32 islands were measured, and are not those of :mod:`dccnet.precision`."""
     resize: str = "bilinear, corners aligned, aspect ratio not kept, no antialiasing"
     frame: str = "uint8, (batch, height, width, 3), BGR"
     schema: int = SCHEMA
@@ -288,20 +306,29 @@ def _manifest(values: dict[str, Any]) -> Manifest:
         verification = dict(values["verification"])
         verification["pictures"] = tuple(verification["pictures"])
         if verification["ranges"] is not None:
-            ranges = dict(verification["ranges"])
-            ranges["tightest"] = tuple(TensorRange(**tensor) for tensor in ranges["tightest"])
-            verification["ranges"] = RangeReport(**ranges)
+            verification["ranges"] = _ranges(verification["ranges"])
         values["verification"] = Verification(**verification)
     if values.get("calibration") is not None:
         calibration = dict(values["calibration"])
         calibration["agreement"] = Agreement(**calibration["agreement"])
         calibration["layers"] = tuple(calibration["layers"])
         values["calibration"] = Calibration(**calibration)
+    if values.get("islands") is not None:
+        islands = dict(values["islands"])
+        islands["agreement"] = Agreement(**islands["agreement"])
+        islands["ranges"] = _ranges(islands["ranges"])
+        values["islands"] = Islands(**islands | {k: tuple(islands[k]) for k in ("half", "whole")})
     values["engines"] = tuple(map(engine_record, values["engines"]))
     for name in ("image_size", "grid"):
         height, width = values[name]
         values[name] = (int(height), int(width))
     return Manifest(**values)
+
+
+def _ranges(values: dict[str, Any]) -> RangeReport:
+    return RangeReport(
+        **values | {"tightest": tuple(TensorRange(**tensor) for tensor in values["tightest"])}
+    )
 
 
 def _graph(values: dict[str, Any]) -> Graph:

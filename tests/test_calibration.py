@@ -18,16 +18,16 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from calibration.build import open_layers
+from bundles.readback import layer_precisions, precision
 from calibration.frames import sample_frames
-from calibration.histogram import BINS, Histogram
-from calibration.layers import Layer, find_layers
-from calibration.methods import METHODS, SIGNED, UNSIGNED, Levels, Range
-from calibration.observe import observe
-from calibration.quantise import Target, quantise
-from calibration.table import CalibrationTable, make_table, read_table, write_table
-from calibration.weights import LARGEST, channel_scales, round_kernels
-from export.readback import layer_precisions, precision
+from calibration.int8.build import open_layers
+from calibration.int8.histogram import BINS, Histogram
+from calibration.int8.layers import Layer, find_layers
+from calibration.int8.methods import METHODS, SIGNED, UNSIGNED, Levels, Range
+from calibration.int8.observe import observe
+from calibration.int8.quantise import Target, quantise
+from calibration.int8.table import CalibrationTable, make_table, read_table, write_table
+from calibration.int8.weights import LARGEST, channel_scales, round_kernels
 from runtime.bundle import Bundle
 from runtime.errors import BundleError, DataError, UsageError
 from runtime.images import Image, write_image
@@ -327,6 +327,6 @@ def test_int8_of_int8_is_refused(bundle: Bundle) -> None:
 
 
 def test_calibrating_needs_no_torch() -> None:
-    code = "import sys, calibration.prepare, calibration.search, calibration.bench.measure; "
+    code = "import sys, calibration.int8.prepare, calibration.search, calibration.bench.measure; "
     code += "assert not {'torch', 'matplotlib'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

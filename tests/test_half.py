@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from torch import nn
 
+from bundles.ranges import LARGEST_FLOAT16, REQUIRED_HEADROOM, WidenedGraph, report
+from bundles.readback import layer_precisions, precision
 from dccnet.backbone import BACKBONES, build_backbone
 from dccnet.checkpoint import save_checkpoint
 from dccnet.context import SpatialContextEncoder
@@ -26,8 +28,6 @@ from dccnet.pretrained import load_backbone_weights
 from export.build import export_bundle
 from export.onnx_file import write_onnx
 from export.outcome import failure, summary
-from export.ranges import LARGEST_FLOAT16, REQUIRED_HEADROOM, WidenedGraph, report
-from export.readback import layer_precisions, precision
 from export.verify import CRITERIA, lead
 from runtime.bundle import Bundle
 from runtime.images import Image

@@ -15,9 +15,10 @@ ROOMS = {
     "dccnet": {"runtime"},
     "evaluation": {"dccnet", "runtime"},
     "training": {"dccnet", "evaluation", "runtime"},
-    "export": {"dccnet", "runtime"},
-    "calibration": {"export", "evaluation", "runtime"},
-    "diagnostics": {"export", "runtime"},
+    "bundles": {"runtime"},
+    "calibration": {"bundles", "evaluation", "runtime"},
+    "export": {"bundles", "calibration", "dccnet", "runtime"},
+    "diagnostics": {"bundles", "runtime"},
     "viewer": {"runtime"},
     "demo": {"dccnet", "evaluation", "export", "runtime", "training", "viewer"},
 }
@@ -26,6 +27,7 @@ FORBIDDEN = {
     "dccnet": {"onnx", "onnxruntime", "click", "rich", "cv2"},
     "evaluation": {"onnx", "onnxruntime"},
     "training": {"onnx", "onnxruntime"},
+    "bundles": {"torch"},
     "calibration": {"torch"},
 }
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from bundles.folder import tool_versions
 from calibration.bench.alone import load_alone
 from calibration.bench.rows import Latency, Row
 from calibration.loss import Exam, Question
-from export.folder import tool_versions
 from runtime.bundle import Bundle
 from runtime.errors import DccError
 from runtime.matcher import Matcher

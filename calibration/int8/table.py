@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from calibration.frames import Frame
-from calibration.layers import Layer
-from calibration.methods import METHODS, SIGNED, UNSIGNED, Range
-from calibration.observe import Histograms
+from calibration.int8.layers import Layer
+from calibration.int8.methods import METHODS, SIGNED, UNSIGNED, Range
+from calibration.int8.observe import Histograms
 from runtime.bundle import Bundle
 from runtime.errors import DataError
 from runtime.files import write_text
@@ -41,6 +41,14 @@ class CalibrationTable:
                 f"the calibration table knows nothing of {layer.name}: make one with the same --include"
             ) from None
 
+    def of(self, tensors: Collection[tuple[str, str]]) -> CalibrationTable:
+        """Of these (graph, tensor) alone."""
+        ranges = {
+            graph: {tensor: kinds for tensor, kinds in known.items() if (graph, tensor) in tensors}
+            for graph, known in self.ranges.items()
+        }
+        return CalibrationTable(self.graphs, self.frames, ranges)
+
     def check(self, bundle: Bundle, name: str) -> None:
         """Raises :class:`DataError` where it was not made of this bundle's graphs."""
         for graph, digest in self.graphs.items():
@@ -68,13 +76,22 @@ def make_table(bundle: Bundle, frames: Sequence[Frame], histograms: Histograms) 
     return CalibrationTable(digests, [(frame.name, frame.sha256) for frame in frames], ranges)
 
 
-def table_json(table: CalibrationTable) -> str:
-    """A line for each tensor and way to store it."""
-    values = {
+def table_values(table: CalibrationTable) -> dict[str, Any]:
+    """As JSON has it."""
+    return {**_head(table), "ranges": table.ranges}
+
+
+def _head(table: CalibrationTable) -> dict[str, Any]:
+    return {
         "schema": SCHEMA,
         "graphs": dict(table.graphs),
         "frames": [{"name": name, "sha256": digest} for name, digest in table.frames],
     }
+
+
+def table_json(table: CalibrationTable) -> str:
+    """A line for each tensor and way to store it."""
+    values = _head(table)
     lines = [json.dumps(values, indent=2)[:-2] + ',\n  "ranges": {']
     for g, (graph, tensors) in enumerate(table.ranges.items()):
         lines.append(f"{',' if g else ''}\n    {json.dumps(graph)}: {{")
@@ -99,10 +116,7 @@ def write_table(path: Path, table: CalibrationTable) -> None:
 def read_table(path: Path) -> CalibrationTable:
     """Raises :class:`DataError` for what is missing, no table, or of another schema."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if values["schema"] != SCHEMA:
-            raise ValueError(f"its schema is {values['schema']}, and this dcc reads {SCHEMA}")
-        return _from_values(values)
+        return table_from(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise DataError(f"the calibration table {path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -111,7 +125,11 @@ def read_table(path: Path) -> CalibrationTable:
         ) from error
 
 
-def _from_values(values: dict[str, Any]) -> CalibrationTable:
+def table_from(values: dict[str, Any]) -> CalibrationTable:
+    """Inverse of :func:`table_values`. Raises :class:`ValueError`, :class:`KeyError`, :class:`TypeError` or
+    :class:`AttributeError` for anything else."""
+    if values["schema"] != SCHEMA:
+        raise ValueError(f"its schema is {values['schema']}, and this dcc reads {SCHEMA}")
     ranges = {
         str(graph): {
             str(tensor): {

@@ -11,8 +11,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from calibration.frames import Frame
-from calibration.histogram import Histogram
-from calibration.layers import Layer
+from calibration.int8.histogram import Histogram
+from calibration.int8.layers import Layer
 from runtime.backend import Array
 from runtime.bundle import ENCODER, MATCHER, Bundle
 from runtime.errors import DataError

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from export.readback import LAYER_CLASSES, tensor_types
+from bundles.half import HalfTensor, half_tensors, widen
 from runtime.backend import Array
-from runtime.bundle import RangeReport, TensorRange
+from runtime.bundle import ENCODER, MATCHER, RangeReport, TensorRange
+from runtime.images import Image
 from runtime.onnx_runtime import OnnxRuntimeGraph
 
 LARGEST_FLOAT16 = 65504.0
@@ -22,21 +23,15 @@ LISTED = 10
 _PREFIX = "largest/"
 
 
-class Tensor(NamedTuple):
-    name: str
-    operator: str
-    """Of the node that makes it, or ``weight``."""
-
-
 class WidenedGraph:
     """A half-precision graph computed in float32, with the largest magnitude of what float16 would hold."""
 
     def __init__(self, path: Path, scratch: Path) -> None:
         """``scratch`` is a folder for the widened graph, which is removed again."""
         model = onnx.shape_inference.infer_shapes(onnx.load(str(path)))
-        self.tensors = _half_tensors(model)
+        self.tensors = half_tensors(model)
         self._weights = _largest_weights(model)
-        _widen(model)
+        widen(model)
         _watch(model, [tensor.name for tensor in self.tensors])
         widened = scratch / f"widened-{path.name}"
         onnx.save(model, str(widened))
@@ -57,6 +52,22 @@ class WidenedGraph:
         return outputs
 
 
+def watch(paths: Mapping[str, Path], pairs: Iterable[tuple[Image, Image]]) -> dict[str, WidenedGraph]:
+    """Encoder and matcher, files of half precision, having seen pairs of frames of the network's size."""
+    with tempfile.TemporaryDirectory() as scratch:
+        graphs = {name: WidenedGraph(paths[name], Path(scratch)) for name in (ENCODER, MATCHER)}
+    for frames in pairs:
+        features = [graphs[ENCODER].run({"frame": frame[None]}) for frame in frames]
+        graphs[MATCHER].run(
+            {
+                f"{branch}_{side}": values
+                for side, branches in zip("ab", features, strict=True)
+                for branch, values in branches.items()
+            }
+        )
+    return graphs
+
+
 def report(graphs: Mapping[str, WidenedGraph]) -> RangeReport:
     """The tightest tensors of all graphs, by name of the graph."""
     ranges = [
@@ -73,52 +84,18 @@ def report(graphs: Mapping[str, WidenedGraph]) -> RangeReport:
     )
 
 
-def _half_tensors(model: onnx.ModelProto) -> list[Tensor]:
-    """All but those that only hold another's numbers elsewhere."""
-    types = tensor_types(model)
-    makers = {name: node.op_type for node in model.graph.node for name in node.output}
-    return [
-        Tensor(name, makers[name])
-        for name, dtype in types.items()
-        if dtype == TensorProto.FLOAT16 and makers.get(name) in {*LAYER_CLASSES, "Cast"}
-    ]
-
-
-def _largest_weights(model: onnx.ModelProto) -> dict[Tensor, float]:
+def _largest_weights(model: onnx.ModelProto) -> dict[HalfTensor, float]:
     largest = {}
     for weight in model.graph.initializer:
         if weight.data_type == TensorProto.FLOAT16:
             values = np.abs(numpy_helper.to_array(weight))
-            largest[Tensor(weight.name, "weight")] = _finite(float(values.max(initial=0)))
+            largest[HalfTensor(weight.name, "weight")] = _finite(float(values.max(initial=0)))
     return largest
 
 
 def _finite(largest: float) -> float:
     """Infinity and NaN as the largest float32, which a manifest can hold and float16 cannot."""
     return largest if np.isfinite(largest) else float(np.finfo(np.float32).max)
-
-
-def _widen(model: onnx.ModelProto) -> None:
-    """Every float16 of the graph becomes float32."""
-    graph = model.graph
-    for weight in graph.initializer:
-        _widen_tensor(weight)
-    for value in (*graph.input, *graph.output):
-        if value.type.tensor_type.elem_type == TensorProto.FLOAT16:
-            value.type.tensor_type.elem_type = TensorProto.FLOAT
-    for node in graph.node:
-        for attribute in node.attribute:
-            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT16:
-                attribute.i = TensorProto.FLOAT
-            if attribute.type == onnx.AttributeProto.TENSOR:
-                _widen_tensor(attribute.t)
-    del graph.value_info[:]
-
-
-def _widen_tensor(tensor: TensorProto) -> None:
-    if tensor.data_type == TensorProto.FLOAT16:
-        values = numpy_helper.to_array(tensor).astype(np.float32)
-        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
 
 
 def _watch(model: onnx.ModelProto, names: Sequence[str]) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass
 
 import onnx
 
+from calibration.groups import Level, backbone_group
 from runtime.bundle import ENCODER, MATCHER
 
 BACKBONE, CONTEXT, CONSENSUS = "backbone", "context", "consensus"
@@ -47,19 +47,22 @@ class Layer:
     raw_result: str
     """What the convolution itself gives."""
 
-    def group(self, level: str) -> str:
+    def group(self, level: Level) -> str:
         """The ``stage``, ``block`` or ``layer`` that it is in, whichever ``level`` says."""
-        if level == "layer" or self.part != BACKBONE:
+        if self.part != BACKBONE:
             return self.name
-        head, *rest = self.name.removeprefix("backbone.").split(".")
-        if re.fullmatch(r"layer\d+", head) and level == "block":  # torchvision's ResNets
-            return f"backbone.{head}.{rest[0]}"
-        return f"backbone.{head}" if head != "features" else self.name  # VGG has no blocks
+        return backbone_group(self.name.removeprefix("backbone."), level)
 
 
 def find_layers(model: onnx.ModelProto, graph: str, parts: Collection[str]) -> list[Layer]:
     """The convolutions of ``parts`` in one graph of a bundle, in the order in which they run."""
     return [layer for layer in _convolutions(model, graph) if layer.part in parts]
+
+
+def parts_of(names: Collection[str]) -> tuple[str, ...]:
+    """The parts that layers of these names are in."""
+    heads = {called: part for part, called in _PREFIXES.values()}
+    return tuple(dict.fromkeys(heads[head] for name in names if (head := name.split(".")[0]) in heads))
 
 
 def graphs_of(parts: Collection[str]) -> tuple[str, ...]:

@@ -5,24 +5,25 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import onnx
 
-from calibration.layers import Layer, find_layers, graphs_of
+from bundles.folder import check_replaceable, tool_versions
+from bundles.readback import describe
+from calibration.groups import Group, Level, multiply_accumulates, weight_widths
+from calibration.int8.layers import Layer, find_layers, graphs_of
+from calibration.int8.quantise import Target, quantise
+from calibration.int8.table import CalibrationTable, table_values, write_table
 from calibration.loss import Exam
-from calibration.quantise import Target, quantise
-from calibration.table import CalibrationTable, write_table
-from export.folder import check_replaceable, tool_versions
-from export.readback import describe
-from runtime.bundle import ENCODER, MATCHER, Bundle, Calibration, Graph, write_manifest
+from calibration.variants import open_changed
+from runtime.bundle import Bundle, Calibration, Graph, write_manifest
 from runtime.errors import BundleError, NotVerifiedError, UsageError
 from runtime.files import atomic_path, sha256
 from runtime.matcher import Matcher
-from runtime.onnx_runtime import OnnxRuntimeBackend, OnnxRuntimeGraph
 
 TABLE = "calibration.json"
 
@@ -39,6 +40,7 @@ class Quantiser:
     target: Target
     models: dict[str, onnx.ModelProto]
     """The graphs that hold any of them, by name."""
+    name: str = "INT8"
 
     def graph(self, name: str, chosen: Collection[str]) -> onnx.ModelProto:
         """One graph with the layers of these names in INT8. Raises :class:`~runtime.errors.DataError`."""
@@ -52,19 +54,45 @@ class Quantiser:
             self.target,
         )
 
+    def groups(self, level: Level) -> list[Group]:
+        macs = {name: multiply_accumulates(model) for name, model in self.models.items()}
+        widths = {name: weight_widths(model) for name, model in self.models.items()}
+        groups: dict[str, list[Layer]] = {}
+        for layer in self.layers:
+            groups.setdefault(layer.group(level), []).append(layer)
+        return [
+            Group(
+                name,
+                tuple(dict.fromkeys(layer.name for layer in layers)),
+                sum(macs[layer.graph].get(layer.node, 0) for layer in layers),
+                # a 4D kernel is used several times, and stored once
+                sum({layer.weight: _saved(widths[layer.graph], layer.weight) for layer in layers}.values()),
+            )
+            for name, layers in groups.items()
+        ]
+
+    def plan_details(self, chosen: Collection[str]) -> dict[str, Any]:
+        """What a plan's file says of INT8 in the layers of these names: enough to quantise them again."""
+        layers = [layer for layer in self.layers if layer.name in chosen]
+        tensors = {(layer.graph, tensor) for layer in layers for tensor in (layer.source, layer.result)}
+        return {
+            "precision": "int8",
+            "method": self.method,
+            "target": self.target,
+            "made_from": {name: self.bundle.manifest.graphs[name].sha256 for name in self.models},
+            "table": table_values(self.table.of(tensors)),
+        }
+
     @contextmanager
     def matcher(self, chosen: Collection[str]) -> Iterator[Matcher]:
-        """The network in ONNX Runtime, with the layers of these names in INT8."""
-        runners = {}
-        with tempfile.TemporaryDirectory() as scratch:
-            for name in (ENCODER, MATCHER):
-                path = self.bundle.graph_path(name)
-                if name in self.models:
-                    path = Path(scratch) / path.name
-                    onnx.save(self.graph(name, chosen), str(path))
-                runners[name] = OnnxRuntimeGraph(path)
-            backend = OnnxRuntimeBackend(runners[ENCODER], runners[MATCHER], "ONNX Runtime (CPU)")
-            yield Matcher(self.bundle.manifest, backend)
+        with open_changed(self.bundle, {name: self.graph(name, chosen) for name in self.models}) as matcher:
+            yield matcher
+
+
+def _saved(widths: Mapping[str, tuple[int, int]], weight: str) -> int:
+    """Bytes; of a weight that the graph computes from others, none that are in the file."""
+    elements, width = widths.get(weight, (0, 1))
+    return elements * (width - 1)
 
 
 def open_layers(
@@ -143,12 +171,9 @@ def write_quantised(
 
 def _check(name: str, found: Graph, before: Graph, wanted: int) -> None:
     """That just the layers that were chosen are in bytes, and nothing else has changed its type."""
-    counts = found.layers.get("convolution", {})
-    floats = {dtype: count for dtype, count in counts.items() if dtype != "int8"}
-    expected = dict(before.layers["convolution"])
-    for dtype in expected:
-        expected[dtype] -= wanted  # a bundle's convolutions share one type
-    if counts.get("int8", 0) != wanted or floats != {k: v for k, v in expected.items() if v}:
+    counts, were = found.layers.get("convolution", {}), before.layers["convolution"]
+    kept = all(count <= were.get(dtype, 0) for dtype, count in counts.items() if dtype != "int8")
+    if not kept or counts.get("int8", 0) != wanted or sum(counts.values()) != sum(were.values()):
         raise NotVerifiedError(
             f"{wanted} convolutions of the {name} were to be int8 and the graph has {counts}: nothing was "
             "written; please report this"
