@@ -193,7 +193,7 @@ def test_what_could_overflow_stays_float32(
     graphs = bundle.manifest.graphs | {"encoder": graph}
     write_manifest(hot, dataclasses.replace(bundle.manifest, graphs=graphs))
     barred = without_headroom(Halver.open(Bundle.open(hot)), "block", frames)
-    assert {"context.embed", "correlation"} <= set(barred)
+    assert "correlation" in barred  # its products are squares of what the encoder gives
     assert not any(name.startswith("backbone") for name in barred)
     result = dcc(
         "calibrate", hot, "--precision", "fp16", "--data", crops, "--level", "stage", "--budget", "50",
@@ -202,7 +202,7 @@ def test_what_could_overflow_stays_float32(
     assert result.returncode == 0, result.stderr
     assert "overflows" in result.stdout
     islands = Bundle.open(tmp_path / "o").manifest.islands
-    assert islands is not None and {"context.embed", "correlation"} <= set(islands.whole)
+    assert islands is not None and "correlation" in islands.whole
     Matcher.open(tmp_path / "o").match(*frames[:2])  # finite
 
 
