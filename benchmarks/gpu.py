@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from bundles.samples import PICTURES
 from diagnostics.doctor import examine
-from export.verify import PICTURES
 from runtime import Matcher, read_image
 from runtime.correspondences import Correspondences
 from runtime.cuda import Device, cuda_problem, open_device

@@ -27,7 +27,7 @@ SLICE_LOOP = "PyTorch, slice loop"
 
 
 def pictures() -> list[Path]:
-    from export.verify import PICTURES
+    from bundles.samples import PICTURES
 
     return sorted(PICTURES.glob("*.jpg"))[:2]
 

@@ -6,16 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from calibration.groups import Level
 from calibration.loss import Exam
 from calibration.plan import Plan, search, write_plan
 from calibration.sensitivity import measure
 from calibration.tables import sensitivity_table
 from calibration.variants import Variants
-from runtime.console import console, note, progress_bar
+from runtime.console import console, note, print_wide, progress_bar
 
+WIDTH = 110
 _NOTHING: Mapping[str, float] = {}
 
 
@@ -51,8 +50,11 @@ def search_and_report(
             exam,
             lambda count: progress.update(task, description=f"{count} of {len(groups)} groups together"),
         )
-    out = console if as_json else Console(highlight=False, soft_wrap=True)
-    out.print(sensitivity_table(sensitivities, plan, variants.name, barred))
+    table = sensitivity_table(sensitivities, plan, variants.name, barred)
+    if as_json:
+        console.print(table)
+    else:
+        print_wide(table, WIDTH)
     if report is not None:
         from calibration.picture import draw
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from bundles.samples import PICTURES
 from dccnet.model import DCCNet
 from export.build import STEPS, export_bundle
 from export.outcome import failure, summary
-from export.verify import PICTURES
 from runtime.bundle import Bundle, EngineRecord
 from runtime.console import note, steps
 from runtime.errors import EngineError, NotVerifiedError

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from bundles.samples import PICTURES
 from dccnet.checkpoint import load_checkpoint
 from demo.browser import chromium
 from demo.photographs import HELD_OUT, write_photographs
 from evaluation.pairs import Pair
 from export.build import export_bundle
-from export.verify import PICTURES
 from runtime.errors import NotVerifiedError
 from runtime.files import atomic_path, write_text
 from runtime.images import find_images, write_image

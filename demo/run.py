@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bundles.samples import PICTURES
 from dccnet.checkpoint import load_checkpoint
 from dccnet.config import PRESETS
 from demo.half import HalfReport, half_road
@@ -30,7 +31,6 @@ from demo.photographs import (
 from evaluation.pairs import Pair, file_picture
 from evaluation.pck import mean_pck
 from export.build import AUTO, AUTO_STEPS, STEPS, export_bundle
-from export.verify import PICTURES
 from runtime.commands.video import write_stream
 from runtime.console import note, steps
 from runtime.correspondences import Correspondences

@@ -94,12 +94,12 @@ def export_command(
     from runtime.images import find_images
 
     _require_exporter()
+    from bundles.samples import PICTURES
     from calibration.plan import read_plan
     from dccnet.checkpoint import load_checkpoint
     from export.build import AUTO, AUTO_STEPS, STEPS, export_bundle
     from export.outcome import failure, summary
     from export.planned import export_planned
-    from export.verify import PICTURES
     from runtime.tensorrt.bundled import add_engines, build_engines
     from runtime.tensorrt.bundled import summary as engine_summary
 

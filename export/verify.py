@@ -21,8 +21,6 @@ from runtime.images import Image, read_image
 from runtime.matcher import Matcher
 from runtime.score_maps import ScoreMaps
 
-PICTURES = Path(__file__).parent / "pictures"
-"""Three small photographs in the public domain, for exports without ``--verify-data``."""
 MAX_PAIRS = 4
 
 

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 import torch
 
+from bundles.samples import PICTURES
 from dccnet.checkpoint import save_checkpoint
 from dccnet.config import ModelConfig
 from dccnet.model import DCCNet
 from dccnet.pretrained import load_backbone_weights
 from export.build import export_bundle
-from export.verify import PICTURES
 from runtime.bundle import Bundle
 from runtime.images import Image, read_image
 

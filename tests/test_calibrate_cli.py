@@ -206,7 +206,9 @@ def test_tables_and_plans_of_something_else(
     other = bundles("float16", "spectral").path
     table = int8 / "calibration.json"
     assert "another network" in refused(dcc, tmp_path / "o", other, "--table", table, "--check", crops)
-    (tmp_path / "plan.json").write_text('{"schema": 1, "layers": ["backbone.block0.expand.conv"]}')
+    (tmp_path / "plan.json").write_text(
+        '{"schema": 2, "precision": "int8", "layers": ["backbone.block0.expand.conv"]}'
+    )
     line = refused(dcc, tmp_path / "o", other, "--data", crops, "--plan", tmp_path / "plan.json")
     assert "plan of another network" in line and "backbone.block0.expand.conv" in line
     assert "INT8 already" in refused(dcc, tmp_path / "o", int8, "--data", crops)

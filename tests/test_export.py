@@ -393,6 +393,6 @@ def test_export_command_marks_a_disagreeing_bundle_and_exits_3(
 
 
 def _two_pictures() -> list[Path]:
-    from export.verify import PICTURES
+    from bundles.samples import PICTURES
 
     return sorted(PICTURES.glob("*.jpg"))[:2]

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import torch
 
+from bundles.samples import PICTURES
 from dccnet.checkpoint import load_checkpoint
 from dccnet.loss import weak_loss
 from evaluation.pairs import Pair, Picture
-from export.verify import PICTURES
 from runtime.errors import UsageError
 from tests.conftest import SMALL, Cli, build, decisive
 from training.batches import Batches

@@ -20,7 +20,7 @@ ROOMS = {
     "export": {"bundles", "calibration", "dccnet", "runtime"},
     "diagnostics": {"bundles", "runtime"},
     "viewer": {"runtime"},
-    "demo": {"dccnet", "evaluation", "export", "runtime", "training", "viewer"},
+    "demo": {"bundles", "dccnet", "evaluation", "export", "runtime", "training", "viewer"},
 }
 FORBIDDEN = {
     "runtime": {"torch", "torchvision", "onnx", "safetensors"},

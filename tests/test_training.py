@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from bundles.samples import PICTURES
 from dccnet.checkpoint import load_checkpoint
 from dccnet.config import PRESETS, ModelConfig
 from dccnet.conv4d import TRAINING_LOWERINGS
 from dccnet.model import DCCNet
 from evaluation.pairs import Pair
 from evaluation.pck import pair_pck
-from export.verify import PICTURES
 from runtime.correspondences import Correspondences
 from runtime.errors import CheckpointError, DataError, DccError, UsageError
 from tests.conftest import ONE_BRANCH, SMALL, build

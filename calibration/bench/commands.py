@@ -67,7 +67,7 @@ def bench_command(
     Name the bundle in float32 first. Every row runs once to warm up, and then all take turns in one
     process; load time and memory are those of a process of its own. Rows that cannot run say why.
     """
-    import export
+    from bundles.samples import PICTURES
     from calibration.bench.measure import bench, environment
     from calibration.bench.tables import as_json, markdown, problems, terminal_table
     from calibration.loss import PROTOCOL, find_questions
@@ -81,15 +81,14 @@ def bench_command(
     for output in outputs:
         if output.suffix not in _ENDS:
             raise UsageError(f"cannot write '{output}': the table is written as .md or .json")
-    photographs = Path(export.__file__).parent / "pictures"
-    questions = find_questions(data or str(photographs), pairs, Bundle.open(bundles[0]).manifest.image_size)
+    questions = find_questions(data or str(PICTURES), pairs, Bundle.open(bundles[0]).manifest.image_size)
     if not questions:
         raise UsageError(f"--data {data} has no two different pictures to match")
     choices = [
         Choice(backend, _device(backend, device), None, threads, trust_engine)
         for backend in dict.fromkeys(backends)
     ]
-    first, second = sorted(find_images(photographs))[:2]
+    first, second = sorted(find_images(PICTURES))[:2]
     with steps("measuring", len(bundles) * len(choices) + rounds) as step:
         rows = bench(bundles, choices, questions, (str(first), str(second)), rounds, step)
     how = f"{rounds} turns each after one to warm up; compared with the first row on {len(questions)} pairs"
