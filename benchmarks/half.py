@@ -2,15 +2,18 @@
 
     python benchmarks/half.py PAIRS.csv WHOLE HALF... [--network NETWORK.safetensors] [--json FILE]
 
-PAIRS.csv has keypoints in PF-PASCAL's columns (0-based). Bundles run in ONNX Runtime in float32,
-rounded wherever float16 stores a number (bundles/half.py). With --network, what is a float32 island of a
-half-precision network is also put into float16, one step at a time, in a network that is float32 otherwise:
-in PyTorch, whose float16 convolutions are very slow on a CPU.
+PAIRS.csv has keypoints in PF-PASCAL's columns (0-based). HALF are bundles of dcc export --fp16, of dcc
+export --plan, or of dcc calibrate --precision fp16: islands by hand and by search side by side, with the
+operators that each leaves in float32 and its headroom to 65504 on the pictures of the list. Bundles run in
+ONNX Runtime in float32, rounded wherever float16 stores a number (bundles/half.py). With --network, what is
+a float32 island of a half-precision network is also put into float16, one step at a time, in a network that
+is float32 otherwise: in PyTorch, whose float16 convolutions are very slow on a CPU.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import json
 from collections.abc import Callable, Iterator
@@ -26,6 +29,7 @@ import dccnet.context
 import dccnet.fusion
 import dccnet.model
 from bundles.half import open_as_stored
+from bundles.ranges import report, watch
 from dccnet.checkpoint import load_checkpoint
 from dccnet.conv4d import LOWERINGS
 from dccnet.inference import match_features, to_tensor
@@ -53,16 +57,20 @@ def main() -> None:
     ways: dict[str, Match] = {str(path): bundle_matcher(path) for path in (options.whole, *options.half)}
     truth = [ways[str(options.whole)](pair) for pair in pairs]
     rows = [compare(name, match, pairs, truth) for name, match in ways.items()]
+    for row, path in zip(rows[1:], options.half, strict=True):
+        row.update(storage(Bundle.open(path), pairs))
     if options.network is not None:
         rows += [compare(name, match, pairs, truth) for name, match in island_matchers(options.network)]
     print(f"protocol: {DESCRIPTIONS['bbox']}; {len(pairs)} pairs; decided cells lead by {MARGIN:.0%}")
     print(
         f"{'':44}{'decided':>9}{'of them the same':>18}{'all the same':>14}{'PCK@0.1':>9}{'not finite':>12}"
+        f"{'in float32':>12}{'headroom':>10}"
     )
     for row in rows:
+        room = f"{row['headroom']:.3g}" if "headroom" in row else ""
         print(
             f"{row['name'][-43:]:44}{row['decided']:9.2%}{row['same_decided']:18.3%}{row['same']:14.3%}"
-            f"{row['pck']:9.2f}{row['not_finite']:12}"
+            f"{row['pck']:9.2f}{row['not_finite']:12}{row.get('whole', ''):>12}{room:>10}"
         )
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")
@@ -90,6 +98,16 @@ def compare(name: str, match: Match, pairs: list[Pair], truth: list[Corresponden
         "pck": 100 * float(np.mean(scores)),
         "not_finite": broken,
     }
+
+
+def storage(bundle: Bundle, pairs: list[Pair]) -> dict[str, Any]:
+    """What float16 leaves: operators in float32, and headroom on the pictures that are scored."""
+    graphs = bundle.manifest.graphs
+    whole = sum(types.get("float32", 0) for graph in graphs.values() for types in graph.layers.values())
+    size = bundle.manifest.image_size
+    frames = ((resize_uint8(p.source.load(), size), resize_uint8(p.target.load(), size)) for p in pairs)
+    found = report(watch({name: bundle.graph_path(name) for name in graphs}, frames))
+    return {"whole": whole, "headroom": found.headroom, "tightest": dataclasses.asdict(found.tightest[0])}
 
 
 def bundle_matcher(path: Path) -> Match:

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from dccnet.efficientnet_lite import efficientnet_lite0_trunk
-from dccnet.precision import as_weights_of
+from dccnet.correlation import l2_normalise
+from dccnet.efficientnet_lite import efficientnet_lite0, efficientnet_lite0_trunk
+from dccnet.precision import as_weights_of, float32_island
+from dccnet.step import Step
 
 STRIDE = 16
 
@@ -35,6 +38,8 @@ class BackboneSpec:
     build: Callable[[], nn.Sequential]
     rounds_up: bool
     """Whether a side that 16 does not divide yields one more cell (padded strides) or not (VGG)."""
+    levels: tuple[str, ...] = ()
+    """Parts of the trunk whose results make a hypercolumn, the first at stride 16; empty: the last part."""
 
 
 def _resnet(name: str) -> Callable[[], nn.Sequential]:
@@ -65,7 +70,28 @@ BACKBONES: dict[str, BackboneSpec] = {
     "resnet18": BackboneSpec(256, IMAGENET, _resnet("resnet18"), rounds_up=True),
     "vgg16": BackboneSpec(512, IMAGENET, _vgg16, rounds_up=False),
     "efficientnet-lite0": BackboneSpec(112, CENTRED, efficientnet_lite0_trunk, rounds_up=True),
+    # What is at stride 32 knows things by their kind, whichever way they face.
+    "efficientnet-lite0-hypercolumn": BackboneSpec(
+        112 + 192 + 320,
+        CENTRED,
+        efficientnet_lite0,
+        rounds_up=True,
+        levels=("block10", "block14", "block15"),
+    ),
 }
+
+
+@float32_island
+def hypercolumn(finest: Tensor, *coarser: Tensor) -> Tensor:
+    """Features of several levels side by side (Hariharan et al. 2015), each of equal say.
+
+    Each level is brought to the grid of the first (bilinear, corners aligned), loses its mean over the
+    picture, which says what is alike everywhere, and gets unit length in each cell. ``(B, d_i, h_i, w_i)``
+    each; returns ``(B, sum of d_i, h_0, w_0)``.
+    """
+    grid = finest.shape[-2:]
+    levels = [finest, *(F.interpolate(x, size=grid, mode="bilinear", align_corners=True) for x in coarser)]
+    return torch.cat([l2_normalise(x - x.mean(dim=(2, 3), keepdim=True)) for x in levels], dim=1)
 
 
 class Backbone(nn.Module):
@@ -82,6 +108,8 @@ class Backbone(nn.Module):
         self.channels = spec.channels
         self._rounds_up = spec.rounds_up
         self.trunk = spec.build()
+        self._levels = spec.levels
+        self.hypercolumn = Step(hypercolumn)
         self.register_buffer("mean", torch.tensor(spec.normalisation.mean).view(3, 1, 1), False)
         self.register_buffer("std", torch.tensor(spec.normalisation.std).view(3, 1, 1), False)
         self._trained = 0
@@ -104,9 +132,13 @@ class Backbone(nn.Module):
         """
         x = as_weights_of(self.trunk, (image - self.mean) / self.std)
         before, blocks = self._split()
+        parts = [self.trunk.get_submodule(name) for name in self._levels]
+        levels = []
         for block in (*before, *blocks[: len(blocks) - self._trained]):
             x = block(x)
-        return x
+            if block in parts:
+                levels.append(x)
+        return as_weights_of(self.trunk, self.hypercolumn(*levels)) if levels else x
 
     def trained_part(self, x: Tensor) -> Tensor:
         """The rest: nothing, unless blocks were unfrozen."""
@@ -118,9 +150,11 @@ class Backbone(nn.Module):
     def unfreeze(self, blocks: int) -> None:
         """Let the last ``blocks`` blocks be trained, as the authors' code can: a ResNet's of ``layer3``.
 
-        Raises ``ValueError`` where there are not so many.
+        Raises ``ValueError`` where there are not so many, and for hypercolumns, whose levels are kept.
         """
         _, last = self._split()
+        if self._levels and blocks:
+            raise ValueError("this backbone's features are of several levels, and none of them is trained")
         if not 0 <= blocks <= len(last):
             raise ValueError(f"this backbone has {len(last)} blocks that can be trained, not {blocks}")
         self._trained = blocks

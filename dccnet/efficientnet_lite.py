@@ -1,12 +1,13 @@
-"""EfficientNet-lite0 to stride 16 (Tan and Le 2019; the "lite" variant of 2020: ReLU6, no squeeze).
+"""EfficientNet-lite0, whole or to stride 16 (Tan and Le 2019).
 
-The weights were trained in TensorFlow, so strided layers pad as TensorFlow does: unevenly, the
-larger half at the bottom and right.
+The "lite" variant of 2020: ReLU6, no squeeze. The weights were trained in TensorFlow, so strided layers
+pad as TensorFlow does: unevenly, the larger half at the bottom and right.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch.nn.functional as F
@@ -24,22 +25,32 @@ class _Stage(NamedTuple):
 
 
 _STEM_CHANNELS = 32
-# The first five of the seven stages: the sixth would go to stride 32.
 _STAGES = (
     _Stage(3, 1, 1, 16, 1),
     _Stage(3, 2, 6, 24, 2),
     _Stage(5, 2, 6, 40, 2),
     _Stage(3, 2, 6, 80, 3),
     _Stage(5, 1, 6, 112, 3),
+    _Stage(5, 2, 6, 192, 4),
+    _Stage(3, 1, 6, 320, 1),
 )
 
 
+def efficientnet_lite0() -> nn.Sequential:
+    """All blocks, without the classifier: ``(B, 3, H, W)`` -> ``(B, 320, ceil(H/32), ceil(W/32))``."""
+    return _blocks_of(_STAGES)
+
+
 def efficientnet_lite0_trunk() -> nn.Sequential:
-    """``(B, 3, H, W)`` -> ``(B, 112, ceil(H/16), ceil(W/16))``."""
+    """The first five of seven stages: ``(B, 3, H, W)`` -> ``(B, 112, ceil(H/16), ceil(W/16))``."""
+    return _blocks_of(_STAGES[:5])
+
+
+def _blocks_of(stages: Sequence[_Stage]) -> nn.Sequential:
     trunk = nn.Sequential()
     trunk.add_module("stem", _ConvNormAct(3, _STEM_CHANNELS, kernel=3, stride=2))
     channels, index = _STEM_CHANNELS, 0
-    for stage in _STAGES:
+    for stage in stages:
         for repeat in range(stage.repeats):
             stride = stage.stride if repeat == 0 else 1
             block = _InvertedResidual(channels, stage.channels, stage.kernel, stride, stage.expansion)

@@ -34,7 +34,7 @@ def load_backbone_weights(backbone: Backbone, name: str, weights: str) -> None:
         return
     if weights != IMAGENET:
         source, state = Path(weights), _read_state(Path(weights))
-    elif name == "efficientnet-lite0":
+    elif name.startswith("efficientnet-lite0"):
         source, state = _efficientnet_lite0_file()
     else:
         source, state = Path(f"torchvision's {name}"), _torchvision_state(name)
