@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dccnet.correlation import l2_normalise
@@ -24,24 +20,21 @@ def self_similarity(z: Tensor, kernel: int) -> Tensor:
     _, _, h, w = z.shape
     flat = z.flatten(2)  # (B, d, h·w)
     gram = flat.transpose(1, 2) @ flat  # (B, h·w, h·w), every pair of cells once
-    gram = F.pad(gram, (0, 1)).flatten(1)  # one zero a row, for neighbours outside
-    index = torch.from_numpy(_neighbour_index(h, w, kernel)).to(z.device)
-    return gram.index_select(1, index).view(-1, kernel * kernel, h, w)
+    along_x = _band(gram.view(-1, h, w, h, w).transpose(2, 3), kernel)  # (B, y, y', x, dx)
+    along_y = _band(along_x.permute(0, 3, 4, 1, 2), kernel)  # (B, x, dx, y, dy)
+    return along_y.permute(0, 4, 2, 3, 1).reshape(-1, kernel * kernel, h, w)
 
 
-@lru_cache(maxsize=8)
-def _neighbour_index(h: int, w: int, kernel: int) -> NDArray[np.int64]:
-    """Where S lies in the zero-extended, flattened Gram matrix ``(h·w, h·w + 1)``.
+def _band(x: Tensor, kernel: int) -> Tensor:
+    """The ``kernel`` numbers around the diagonal of matrices ``(..., n, n)``: ``(..., n, kernel)``.
 
-    In NumPy, because a cached tensor would belong to whatever traced it first.
+    Read with rows that are longer by one, every row begins one further to the right. Numbers are moved, not
+    gathered: a table of where they lie would be a tenth of a quantised encoder's file.
     """
-    offset = np.arange(kernel) - kernel // 2
-    y = np.arange(h).reshape(1, 1, h, 1) + offset.reshape(kernel, 1, 1, 1)
-    x = np.arange(w).reshape(1, 1, 1, w) + offset.reshape(1, kernel, 1, 1)
-    inside = (y >= 0) & (y < h) & (x >= 0) & (x < w)  # (k, k, h, w)
-    neighbour = np.where(inside, y * w + x, h * w)
-    cell = np.arange(h * w).reshape(h, w)
-    return (cell * (h * w + 1) + neighbour).ravel().astype(np.int64)
+    n = x.shape[-1]
+    row = n + 2 * (kernel // 2)
+    x = F.pad(x, (kernel // 2, kernel // 2)).flatten(-2)
+    return F.pad(x, (0, n)).unflatten(-1, (n, row + 1))[..., :kernel]
 
 
 class SpatialContextEncoder(nn.Module):
