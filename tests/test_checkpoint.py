@@ -120,6 +120,11 @@ def test_imagenet_weights_of_efficientnet_lite0_come_from_their_package() -> Non
     state = backbone.trunk.state_dict()
     assert torch.equal(state["stem.conv.weight"], raw["_conv_stem.weight"])
     assert torch.equal(state["block10.project.norm.bias"], raw["_blocks.10._bn2.bias"])
+    whole = build_backbone("efficientnet-lite0-hypercolumn")
+    load_backbone_weights(whole, "efficientnet-lite0-hypercolumn", "imagenet")
+    assert torch.equal(
+        whole.trunk.state_dict()["block15.project.conv.weight"], raw["_blocks.15._project_conv.weight"]
+    )
 
 
 def test_offline_download_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
