@@ -20,8 +20,8 @@ from dccnet.conv4d import TRAINING_LOWERINGS
 from dccnet.model import DCCNet
 from dccnet.pretrained import load_backbone_weights
 from evaluation.pairs import read_pairs
-from training.allocator import keep_freed_memory
 from training.commands import network_config
+from training.cpu import settle
 from training.fastest import usual_lowering
 from training.recipes import recipe
 from training.settings import RunFolder, TrainSettings
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--recipe", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
-    keep_freed_memory()
+    settle()
     changes = {key: json.loads(value) for key, value in (text.split("=", 1) for text in options.recipe)}
     asked = {"data": str(options.list), "cache_gb": 0.0} | recipe(options.preset) | changes
     model = DCCNet(network_config(options.preset, ()))

@@ -23,11 +23,11 @@ def measure(checkpointing: str, preset: str, pairs: int, lowering: str) -> dict[
     from dccnet.conv4d import TRAINING_LOWERINGS
     from dccnet.correlation import l2_normalise
     from dccnet.model import DCCNet
-    from training.allocator import keep_freed_memory
+    from training.cpu import settle
     from training.objective import Objective, Part
     from training.settings import TrainSettings
 
-    keep_freed_memory()
+    settle()
     torch.manual_seed(0)
     model = DCCNet(PRESETS[preset])
     model.lower(TRAINING_LOWERINGS[lowering])

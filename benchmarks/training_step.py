@@ -5,7 +5,7 @@
 Every measurement is a process of its own, the ways in turn; prints median seconds and peak memory beyond
 what the process held before the first step. The slice loop (benchmarks/slice_loop.py) keeps what it needs
 for the backward pass, as the authors' code does. "default memory" is the stack without
-training/allocator.py; all other ways keep freed memory.
+training/cpu.py; all other ways keep freed memory.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def measure(way: str, preset: str, batch: int, steps: int) -> tuple[float, float
     from dccnet.correlation import l2_normalise
     from dccnet.loss import weak_loss
     from dccnet.model import DCCNet
-    from training.allocator import keep_freed_memory
+    from training.cpu import keep_freed_memory
 
     if not way.endswith("default memory") and not keep_freed_memory():
         raise SystemExit("this system's allocator cannot be asked")

@@ -34,7 +34,8 @@ def _band(x: Tensor, kernel: int) -> Tensor:
     n = x.shape[-1]
     row = n + 2 * (kernel // 2)
     x = F.pad(x, (kernel // 2, kernel // 2)).flatten(-2)
-    return F.pad(x, (0, n)).unflatten(-1, (n, row + 1))[..., :kernel]
+    rows: Tensor = F.pad(x, (0, n)).unflatten(-1, (n, row + 1))
+    return rows[..., :kernel]
 
 
 class SpatialContextEncoder(nn.Module):

@@ -38,9 +38,9 @@ def demo(output: Path, seed: int, as_json: bool) -> None:
         from demo.run import ALPHA, run_demo
     except ImportError as error:
         raise DccError(f"the demo needs {error.name}: pip install 'dccnet[demo]'") from error
-    from training.allocator import keep_freed_memory
+    from training.cpu import settle
 
-    keep_freed_memory()
+    settle()
     report = run_demo(output, seed)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(report)))

@@ -82,7 +82,7 @@ def train(
             "--resume takes its settings from the run; only --epochs and --device may be changed"
         )
     require_torch()
-    from training.allocator import keep_freed_memory
+    from training.cpu import settle
     from training.processes import is_first, joins_others
     from training.recipes import recipe
     from training.run import check, resume_run, start_run
@@ -95,7 +95,7 @@ def train(
         if output is not None:  # what is wrong with it is better said once
             check(output, config, settings)
         return launch(nproc, sys.argv[1:])
-    keep_freed_memory()
+    settle()
     if resume is not None:
         folder, progress = resume_run(resume, given.get("epochs"), given.get("device"))
     else:

@@ -1,13 +1,31 @@
-"""Memory that stays with the process between training steps."""
+"""What training asks of the process that it runs in; both concern CPUs, and neither the results."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
 
+import torch
+
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
+
+
+def settle() -> None:
+    """Both of the below. They affect the whole process, so commands call this and libraries do not."""
+    keep_freed_memory()
+    flush_denormals()
+
+
+def flush_denormals() -> bool:
+    """Take numbers too small for float32's usual format (below 1e-38) as zero; says whether the CPU can.
+
+    Mutual matching takes third powers and ReLUs leave little of some cells: once a network has learned
+    something, such numbers are everywhere in its gradients, and each costs a CPU a hundred times an
+    ordinary one (benchmarks/denormals.py). Before threads are started: they take it over from this one.
+    """
+    return torch.set_flush_denormal(True)
 
 
 def keep_freed_memory() -> bool:
@@ -15,7 +33,6 @@ def keep_freed_memory() -> bool:
 
     PyTorch on a CPU frees and allocates hundreds of MB at every operation, and a page that comes
     back from the system must be zeroed first: see benchmarks/training_step.py for what it costs.
-    Affects the whole process, so commands call it and libraries do not.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -1,0 +1,73 @@
+"""What numbers too small for float32 cost training on a CPU: steps of a trained network, with and without.
+
+    python benchmarks/denormals.py MODEL.safetensors PAIRS.csv [--batch 8] [--rounds 3]
+
+Untrained networks have few such numbers, trained ones many. In turns, in one process, on one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from turns import table, take_turns
+
+from dccnet.checkpoint import load_checkpoint
+from dccnet.conv4d import TRAINING_LOWERINGS
+from dccnet.inference import to_tensor
+from dccnet.loss import weak_loss
+from dccnet.model import DCCNet
+from evaluation.pairs import Picture, read_pairs
+from runtime.geometry import resize_uint8
+from training.cpu import flush_denormals, keep_freed_memory
+from training.fastest import usual_lowering
+
+KEPT = "as they are"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("pairs", type=Path)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    model = load_checkpoint(options.model).train()
+    model.lower(TRAINING_LOWERINGS[usual_lowering(model)])
+    pairs = read_pairs(options.pairs)
+    pairs = pairs[:: max(1, len(pairs) // (options.batch + 1))][: options.batch + 1]
+    sources = features(model, [pair.source for pair in pairs])
+    targets = features(model, [pair.target for pair in pairs[:-1]])
+
+    def step() -> None:
+        a, b = model.describe(sources), model.describe(targets)
+        true = {branch: x[:-1] for branch, x in a.items()}
+        mismatched = {branch: x[1:] for branch, x in a.items()}
+        model.zero_grad()
+        weak_loss(model, true, b, mismatched).loss.backward()
+
+    def kept() -> None:
+        torch.set_flush_denormal(False)
+        step()
+
+    def flushed() -> None:
+        if not flush_denormals():
+            raise SystemExit("this CPU cannot flush denormal numbers")
+        step()
+
+    seconds = take_turns({KEPT: kept, "flushed to zero": flushed}, options.rounds)
+    print(table(seconds, {"times as they are": KEPT}))
+
+
+@torch.no_grad()
+def features(model: DCCNet, pictures: list[Picture]) -> Tensor:
+    frames = (resize_uint8(picture.load(), model.config.image_size) for picture in pictures)
+    return torch.cat([model.extract(to_tensor(frame)) for frame in frames])
+
+
+if __name__ == "__main__":
+    main()
