@@ -8,13 +8,12 @@ RECIPES: dict[str, dict[str, Any]] = {
     # docs/tiny.md has the measurements.
     "tiny": {"epochs": 4, "learning_rate": 1e-3},
     "small": {
-        "epochs": 4,
+        "epochs": 2,
         "learning_rate": 1e-3,
         "schedule": "cosine",
         "negatives": "apart",
-        "opposite": 0.3,
+        "opposite": 0.2,
         "warps": 0.05,
-        "finetune_blocks": 2,
         "average": 0.95,
     },
 }

@@ -30,10 +30,10 @@ PAPERS_OWN = PRESETS["dccnet"].context_kernel
 
 STAND_FOR: dict[str, dict[int, int]] = {
     # base -> {kernel: the kernel of the paper that it stands for}: a smaller one, the base's own, a larger.
-    # On 16×16 cells the paper's sizes would mostly see padding: half of tiny's own, and nearly the grid.
+    # On smaller grids the paper's sizes would mostly see padding: half of their own, and nearly the grid.
     "dccnet": {11: 11, 25: 25, 31: 31},
     "tiny": {5: 11, 9: 25, 15: 31},
-    "small": {5: 11, 9: 25, 15: 31},
+    "small": {7: 11, 15: 25, 19: 31},
 }
 
 

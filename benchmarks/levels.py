@@ -1,0 +1,122 @@
+"""What features say before anything is trained: levels of the backbone, and context of several sizes.
+
+    python benchmarks/levels.py PAIRS.csv [--sizes 256 320] [--kernels 9 15 21] [--every 4]
+
+PAIRS.csv has keypoints in PF-PASCAL's columns (0-based). Nearest neighbour by PCK@0.1 of the box, with the
+benchmarks' transfer; then with mutual matching and, beside the correlation of hypercolumns, half of that of
+their self-similarity. Each for the pairs as they are and with the source mirrored.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dccnet.backbone import BACKBONES, CENTRED, Backbone, BackboneSpec
+from dccnet.context import self_similarity
+from dccnet.correlation import correlate, l2_normalise, mutual_matching
+from dccnet.efficientnet_lite import efficientnet_lite0
+from dccnet.inference import to_tensor
+from dccnet.pretrained import load_backbone_weights
+from evaluation.pairs import Pair, Picture, facing_opposite, read_pairs
+from evaluation.pck import pair_pck
+from runtime.correspondences import Correspondences
+from runtime.geometry import Size, resize_uint8
+
+NAME = "efficientnet-lite0-hypercolumn"
+CHANNELS = {"block10": 112, "block14": 192, "block15": 320}
+SETS = [("block10",), ("block14",), ("block15",), ("block10", "block14"), tuple(CHANNELS)]
+Features = Callable[[Picture], tuple[Tensor, Size]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("pairs", type=Path)
+    parser.add_argument("--sizes", type=int, nargs="*", default=[256, 320])
+    parser.add_argument("--kernels", type=int, nargs="*", default=[9, 15, 21])
+    parser.add_argument("--every", type=int, default=1, help="use every n-th pair")
+    options = parser.parse_args()
+    same = read_pairs(options.pairs)[:: options.every]
+    lists = [same, [facing_opposite(pair) for pair in same]]
+    for size in options.sizes:
+        for names in SETS:
+            found = features(names, size)
+            print(f"{size} {' '.join(names):24} {_text(score(lists, found, correlate))}", flush=True)
+        found = features(tuple(CHANNELS), size)
+        print(f"{size} {'with mutual matching':24} {_text(score(lists, found, mutual))}", flush=True)
+        for kernel in options.kernels:
+            scores = score(lists, found, with_context(kernel))
+            print(f"{size} {f'and context of {kernel}':24} {_text(scores)}", flush=True)
+
+
+def features(names: tuple[str, ...], size: int) -> Features:
+    """Centred levels of unit length on the grid of stride 16, as the hypercolumn has them."""
+    finest = ("block10",) if names[0] != "block10" else ()  # for its grid
+    channels = sum(CHANNELS[name] for name in (*finest, *names))
+    backbone = Backbone(
+        BackboneSpec(channels, CENTRED, efficientnet_lite0, BACKBONES[NAME].rounds_up, (*finest, *names))
+    )
+    load_backbone_weights(backbone, NAME, "imagenet")
+    kept: dict[str, tuple[Tensor, Size]] = {}
+
+    @torch.no_grad()
+    def of(picture: Picture) -> tuple[Tensor, Size]:
+        if picture.key not in kept:
+            image = picture.load()
+            z = backbone(to_tensor(resize_uint8(image, (size, size))))[
+                :, sum(CHANNELS[name] for name in finest) :
+            ]
+            kept[picture.key] = l2_normalise(z), (image.shape[0], image.shape[1])
+        return kept[picture.key]
+
+    return of
+
+
+def mutual(a: Tensor, b: Tensor) -> Tensor:
+    return mutual_matching(correlate(a, b))
+
+
+def with_context(kernel: int) -> Callable[[Tensor, Tensor], Tensor]:
+    def matched(a: Tensor, b: Tensor) -> Tensor:
+        context = correlate(*(l2_normalise(self_similarity(z, kernel)) for z in (a, b)))
+        return mutual_matching(correlate(a, b) + context / 2)
+
+    return matched
+
+
+@torch.no_grad()
+def score(
+    lists: list[list[Pair]], found: Features, volume: Callable[[Tensor, Tensor], Tensor]
+) -> list[float]:
+    scores: list[list[float]] = [[] for _ in lists]
+    for kept, pairs in zip(scores, lists, strict=True):
+        for pair in pairs:
+            (a, size_a), (b, size_b) = found(pair.source), found(pair.target)
+            (h, w) = a.shape[-2:]
+            flat = volume(a, b).view(h * w, h * w)
+            ones = np.ones((h, w), np.float32)
+            result = Correspondences(
+                index_a=flat.argmax(1).view(h, w).numpy(),
+                score_a=ones,
+                index_b=flat.argmax(0).view(h, w).numpy(),
+                score_b=ones,
+                size_a=size_a,
+                size_b=size_b,
+            )
+            assert pair.source_points is not None and pair.target_points is not None
+            moved = result.transfer(pair.target_points, from_="b")
+            kept.append(pair_pck(moved, pair.source_points, size_a, 0.1, "bbox"))
+    return [100 * float(np.mean(kept)) for kept in scores]
+
+
+def _text(scores: list[float]) -> str:
+    return f"same {scores[0]:5.1f}, opposite {scores[1]:5.1f}"
+
+
+if __name__ == "__main__":
+    main()
