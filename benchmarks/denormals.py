@@ -51,11 +51,11 @@ def main() -> None:
         weak_loss(model, true, b, mismatched).loss.backward()
 
     def kept() -> None:
-        torch.set_flush_denormal(False)
+        flush_denormals(False)
         step()
 
     def flushed() -> None:
-        if not flush_denormals():
+        if not flush_denormals(True):
             raise SystemExit("this CPU cannot flush denormal numbers")
         step()
 

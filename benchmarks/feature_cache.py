@@ -21,7 +21,7 @@ from dccnet.model import DCCNet
 from dccnet.pretrained import load_backbone_weights
 from evaluation.pairs import read_pairs
 from training.commands import network_config
-from training.cpu import settle
+from training.cpu import flush_denormals, keep_freed_memory
 from training.fastest import usual_lowering
 from training.recipes import recipe
 from training.settings import RunFolder, TrainSettings
@@ -52,7 +52,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--recipe", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
-    settle()
+    keep_freed_memory()
+    flush_denormals(True)
     changes = {key: json.loads(value) for key, value in (text.split("=", 1) for text in options.recipe)}
     asked = {"data": str(options.list), "cache_gb": 0.0} | recipe(options.preset) | changes
     model = DCCNet(network_config(options.preset, ()))

@@ -24,7 +24,7 @@ from evaluation.pairs import Pair, facing_opposite, read_pairs
 from evaluation.pck import DESCRIPTIONS, pair_pck, pair_scores
 from runtime import geometry
 from training.commands import network_config
-from training.cpu import settle
+from training.cpu import flush_denormals, keep_freed_memory
 from training.features import FeatureCache
 from training.recipes import recipe
 from training.run import start_run
@@ -43,7 +43,8 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder for the runs")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    settle()
+    keep_freed_memory()
+    flush_denormals(True)
     same = read_pairs(options.data / "test_pairs.csv")
     lists = {"same": same, "opposite": [facing_opposite(pair) for pair in same]}
     changes = {key: json.loads(value) for key, value in (text.split("=", 1) for text in options.recipe)}

@@ -23,11 +23,12 @@ def measure(checkpointing: str, preset: str, pairs: int, lowering: str) -> dict[
     from dccnet.conv4d import TRAINING_LOWERINGS
     from dccnet.correlation import l2_normalise
     from dccnet.model import DCCNet
-    from training.cpu import settle
+    from training.cpu import flush_denormals, keep_freed_memory
     from training.objective import Objective, Part
     from training.settings import TrainSettings
 
-    settle()
+    keep_freed_memory()
+    flush_denormals(True)
     torch.manual_seed(0)
     model = DCCNet(PRESETS[preset])
     model.lower(TRAINING_LOWERINGS[lowering])

@@ -151,8 +151,6 @@ PRESETS: dict[str, ModelConfig] = {
     "baseline-saa": ModelConfig(fusion="average"),
     "baseline-sd": ModelConfig(auxiliary_loss=False),
     "tiny": _TINY,
-    # Features of several levels, a finer grid, a context that sees most of it: better matches, more slowly.
-    "small": _TINY.replace(
-        backbone="efficientnet-lite0-hypercolumn", image_size=(320, 320), context_kernel=15
-    ),
+    # Features of several levels and a finer grid: better matches, more slowly.
+    "small": _TINY.replace(backbone="efficientnet-lite0-hypercolumn", image_size=(320, 320)),
 }

@@ -38,10 +38,10 @@ def demo(output: Path, seed: int, as_json: bool) -> None:
         from demo.run import ALPHA, run_demo
     except ImportError as error:
         raise DccError(f"the demo needs {error.name}: pip install 'dccnet[demo]'") from error
-    from training.cpu import settle
+    from training.cpu import settled
 
-    settle()
-    report = run_demo(output, seed)
+    with settled():
+        report = run_demo(output, seed)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(report)))
         return

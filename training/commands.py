@@ -82,8 +82,8 @@ def train(
             "--resume takes its settings from the run; only --epochs and --device may be changed"
         )
     require_torch()
-    from training.cpu import settle
-    from training.processes import is_first, joins_others
+    from training.cpu import settled
+    from training.processes import is_first, joins_others, leave
     from training.recipes import recipe
     from training.run import check, resume_run, start_run
 
@@ -95,13 +95,14 @@ def train(
         if output is not None:  # what is wrong with it is better said once
             check(output, config, settings)
         return launch(nproc, sys.argv[1:])
-    settle()
-    if resume is not None:
-        folder, progress = resume_run(resume, given.get("epochs"), given.get("device"))
-    else:
-        assert output is not None
-        folder, progress = start_run(output, config, settings)
+    with settled():
+        if resume is not None:
+            folder, progress = resume_run(resume, given.get("epochs"), given.get("device"))
+        else:
+            assert output is not None
+            folder, progress = start_run(output, config, settings)
     if not is_first():
+        leave()
         return 0
     result = {"best": str(folder.best), "last": str(folder.last), **dataclasses.asdict(progress)}
     if progress.best_pck == float("-inf"):  # JSON has no infinity
@@ -111,6 +112,7 @@ def train(
     else:
         click.echo(folder.best)
     note(f"next: dcc export {folder.best} -o BUNDLE")
+    leave()
     return 0
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -12,20 +14,25 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
 
 
-def settle() -> None:
-    """Both of the below. They affect the whole process, so commands call this and libraries do not."""
+@contextmanager
+def settled() -> Iterator[None]:
+    """Both of the below. They affect the whole process, so commands do this and libraries do not."""
     keep_freed_memory()
-    flush_denormals()
+    flush_denormals(True)
+    try:
+        yield
+    finally:
+        flush_denormals(False)
 
 
-def flush_denormals() -> bool:
+def flush_denormals(on: bool) -> bool:
     """Take numbers too small for float32's usual format (below 1e-38) as zero; says whether the CPU can.
 
     Mutual matching takes third powers and ReLUs leave little of some cells: once a network has learned
-    something, such numbers are everywhere in its gradients, and each costs a CPU a hundred times an
+    something, such numbers are everywhere in its gradients, and each costs a CPU many times an
     ordinary one (benchmarks/denormals.py). Before threads are started: they take it over from this one.
     """
-    return torch.set_flush_denormal(True)
+    return torch.set_flush_denormal(on)
 
 
 def keep_freed_memory() -> bool:

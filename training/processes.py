@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -73,6 +74,18 @@ def joins_others() -> bool:
 def is_first() -> bool:
     """Whether this is the process that speaks to the user."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def leave() -> None:
+    """End here a process that torchrun started, whose work is done and written; one that is alone goes on.
+
+    Python's own ending waits for nobody: a thread of the process group that still wants the interpreter then
+    aborts the process, and torchrun takes a finished run for a failed one. Seen once in some dozens.
+    """
+    if joins_others():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 @contextlib.contextmanager

@@ -112,7 +112,7 @@ def ablate(
     from training.ablation.results import to_dict
     from training.ablation.sweep import sweep
     from training.ablation.tables import terminal
-    from training.cpu import settle
+    from training.cpu import settled
     from training.processes import joins_others
     from training.recipes import recipe
 
@@ -126,9 +126,9 @@ def ablate(
         plan = make_plan(base, model, training, test, tables=tables, kernels=kernels, seeds=seeds)
     folder = output or resume
     assert folder is not None
-    settle()
     try:
-        results = sweep(plan, folder)
+        with settled():
+            results = sweep(plan, folder)
     except KeyboardInterrupt:
         note(f"stopped: dcc ablate --resume {folder} goes on from here")
         raise
