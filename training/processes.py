@@ -79,8 +79,8 @@ def is_first() -> bool:
 def leave() -> None:
     """End here a process that torchrun started, whose work is done and written; one that is alone goes on.
 
-    Python's own ending waits for nobody: a thread of the process group that still wants the interpreter then
-    aborts the process, and torchrun takes a finished run for a failed one. Seen once in some dozens.
+    In Python's own ending one of a dozen was seen to abort ("terminate called without an active exception",
+    a thread of PyTorch's that is not joined), and torchrun takes a finished run for a failed one then.
     """
     if joins_others():
         sys.stdout.flush()

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 BINS = 4096
 """Over both signs: half of them at least lie within the largest magnitude, 8 for each step of INT8."""
 
+SMALLEST_REACH = 2.0**-100
+"""Of less, float32 could not hold how many bins there are to one."""
+
 
 class Histogram:
     """How often a tensor had which value, over any number of frames.
@@ -44,8 +47,8 @@ class Histogram:
         return (np.arange(BINS, dtype=np.float64) + 0.5 - BINS // 2) * (2 * self.reach / BINS)
 
     def _reach_for(self, magnitude: float) -> None:
-        if not self.reach:
-            self.reach = 2.0 ** math.ceil(math.log2(magnitude)) if magnitude else 0.0
+        if magnitude and not self.reach:
+            self.reach = max(SMALLEST_REACH, 2.0 ** math.ceil(math.log2(magnitude)))
         while self.reach < magnitude:
             inner = self.counts.reshape(-1, 2).sum(axis=1)
             self.counts = np.zeros(BINS, np.int64)
