@@ -8,11 +8,11 @@ RECIPES: dict[str, dict[str, Any]] = {
     # docs/tiny.md has the measurements.
     "tiny": {"epochs": 4, "learning_rate": 1e-3},
     "small": {
-        "epochs": 2,
+        "epochs": 3,
         "learning_rate": 1e-3,
         "schedule": "cosine",
         "negatives": "apart",
-        "opposite": 0.2,
+        "opposite": 0.1,
         "warps": 0.05,
         "average": 0.95,
     },
