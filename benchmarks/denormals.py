@@ -11,18 +11,16 @@ import argparse
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from turns import table, take_turns
 
 from dccnet.checkpoint import load_checkpoint
 from dccnet.conv4d import TRAINING_LOWERINGS
-from dccnet.inference import to_tensor
-from dccnet.loss import weak_loss
-from dccnet.model import DCCNet
-from evaluation.pairs import Picture, read_pairs
-from runtime.geometry import resize_uint8
+from evaluation.pairs import read_pairs
 from training.cpu import flush_denormals, keep_freed_memory
 from training.fastest import usual_lowering
+from training.features import FeatureCache
+from training.objective import Objective, Part
+from training.settings import TrainSettings
 
 KEPT = "as they are"
 
@@ -40,15 +38,13 @@ def main() -> None:
     model.lower(TRAINING_LOWERINGS[usual_lowering(model)])
     pairs = read_pairs(options.pairs)
     pairs = pairs[:: max(1, len(pairs) // (options.batch + 1))][: options.batch + 1]
-    sources = features(model, [pair.source for pair in pairs])
-    targets = features(model, [pair.target for pair in pairs[:-1]])
+    features, objective = FeatureCache(model, 10**9), Objective(model, TrainSettings(data="-"))
+    sources = features.batch([pair.source for pair in pairs])
+    part = Part(sources, features.batch([pair.target for pair in pairs[:-1]]), None, None, None)
 
     def step() -> None:
-        a, b = model.describe(sources), model.describe(targets)
-        true = {branch: x[:-1] for branch, x in a.items()}
-        mismatched = {branch: x[1:] for branch, x in a.items()}
         model.zero_grad()
-        weak_loss(model, true, b, mismatched).loss.backward()
+        objective(part)[0].backward()
 
     def kept() -> None:
         flush_denormals(False)
@@ -61,12 +57,6 @@ def main() -> None:
 
     seconds = take_turns({KEPT: kept, "flushed to zero": flushed}, options.rounds)
     print(table(seconds, {"times as they are": KEPT}))
-
-
-@torch.no_grad()
-def features(model: DCCNet, pictures: list[Picture]) -> Tensor:
-    frames = (resize_uint8(picture.load(), model.config.image_size) for picture in pictures)
-    return torch.cat([model.extract(to_tensor(frame)) for frame in frames])
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ their self-similarity. Each for the pairs as they are and with the source mirror
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,10 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dccnet.backbone import BACKBONES, CENTRED, Backbone, BackboneSpec
+from dccnet.backbone import build_backbone
 from dccnet.context import self_similarity
 from dccnet.correlation import correlate, l2_normalise, mutual_matching
-from dccnet.efficientnet_lite import efficientnet_lite0
 from dccnet.inference import to_tensor
 from dccnet.pretrained import load_backbone_weights
 from evaluation.pairs import Pair, Picture, facing_opposite, read_pairs
@@ -44,35 +44,37 @@ def main() -> None:
     same = read_pairs(options.pairs)[:: options.every]
     lists = [same, [facing_opposite(pair) for pair in same]]
     for size in options.sizes:
+        levels = features(size)
         for names in SETS:
-            found = features(names, size)
-            print(f"{size} {' '.join(names):24} {_text(score(lists, found, correlate))}", flush=True)
-        found = features(tuple(CHANNELS), size)
+            print(
+                f"{size} {' '.join(names):24} {_text(score(lists, levels(names), correlate))}", flush=True
+            )
+        found = levels(tuple(CHANNELS))
         print(f"{size} {'with mutual matching':24} {_text(score(lists, found, mutual))}", flush=True)
         for kernel in options.kernels:
             scores = score(lists, found, with_context(kernel))
             print(f"{size} {f'and context of {kernel}':24} {_text(scores)}", flush=True)
 
 
-def features(names: tuple[str, ...], size: int) -> Features:
-    """Centred levels of unit length on the grid of stride 16, as the hypercolumn has them."""
-    finest = ("block10",) if names[0] != "block10" else ()  # for its grid
-    channels = sum(CHANNELS[name] for name in (*finest, *names))
-    backbone = Backbone(
-        BackboneSpec(channels, CENTRED, efficientnet_lite0, BACKBONES[NAME].rounds_up, (*finest, *names))
-    )
+def features(size: int) -> Callable[[tuple[str, ...]], Features]:
+    """Of some levels of the hypercolumn, which holds them side by side; pictures go through it once."""
+    backbone = build_backbone(NAME)
     load_backbone_weights(backbone, NAME, "imagenet")
-    kept: dict[str, tuple[Tensor, Size]] = {}
 
+    @functools.cache
     @torch.no_grad()
-    def of(picture: Picture) -> tuple[Tensor, Size]:
-        if picture.key not in kept:
-            image = picture.load()
-            z = backbone(to_tensor(resize_uint8(image, (size, size))))[
-                :, sum(CHANNELS[name] for name in finest) :
-            ]
-            kept[picture.key] = l2_normalise(z), (image.shape[0], image.shape[1])
-        return kept[picture.key]
+    def column(picture: Picture) -> tuple[dict[str, Tensor], Size]:
+        image = picture.load()
+        whole = backbone(to_tensor(resize_uint8(image, (size, size))))
+        levels = whole.split(list(CHANNELS.values()), dim=1)
+        return dict(zip(CHANNELS, levels, strict=True)), (image.shape[0], image.shape[1])
+
+    def of(names: tuple[str, ...]) -> Features:
+        def some(picture: Picture) -> tuple[Tensor, Size]:
+            levels, picture_size = column(picture)
+            return l2_normalise(torch.cat([levels[name] for name in names], dim=1)), picture_size
+
+        return some
 
     return of
 

@@ -15,6 +15,8 @@ from training.options import training_options
 if TYPE_CHECKING:
     from dccnet.config import ModelConfig
     from dccnet.model import DCCNet
+    from training.settings import RunFolder
+    from training.state import Progress
 
 PRESETS = ("dccnet", "ncnet", "baseline-s", "baseline-sca", "baseline-saa", "baseline-sd", "tiny", "small")
 
@@ -71,7 +73,6 @@ def train(
     The run's folder receives best.safetensors, last.safetensors, the state to resume from, the
     configuration, a log and TensorBoard events.
     """
-    from runtime.console import note
     from runtime.errors import UsageError
 
     if (output is None) == (resume is None):
@@ -101,9 +102,15 @@ def train(
         else:
             assert output is not None
             folder, progress = start_run(output, config, settings)
-    if not is_first():
-        leave()
-        return 0
+    if is_first():
+        _report(folder, progress, as_json=as_json)
+    leave()
+    return 0
+
+
+def _report(folder: RunFolder, progress: Progress, *, as_json: bool) -> None:
+    from runtime.console import note
+
     result = {"best": str(folder.best), "last": str(folder.last), **dataclasses.asdict(progress)}
     if progress.best_pck == float("-inf"):  # JSON has no infinity
         result["best_pck"] = None
@@ -112,8 +119,6 @@ def train(
     else:
         click.echo(folder.best)
     note(f"next: dcc export {folder.best} -o BUNDLE")
-    leave()
-    return 0
 
 
 def was_given(ctx: click.Context, *names: str) -> bool:
