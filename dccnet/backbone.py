@@ -154,7 +154,9 @@ class Backbone(nn.Module):
         """
         _, last = self._split()
         if self._levels and blocks:
-            raise ValueError("this backbone's features are of several levels, and none of them is trained")
+            raise ValueError(
+                "this backbone's features are of several levels, and none of them is trained: leave it at 0"
+            )
         if not 0 <= blocks <= len(last):
             raise ValueError(f"this backbone has {len(last)} blocks that can be trained, not {blocks}")
         self._trained = blocks
