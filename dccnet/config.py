@@ -151,6 +151,13 @@ PRESETS: dict[str, ModelConfig] = {
     "baseline-saa": ModelConfig(fusion="average"),
     "baseline-sd": ModelConfig(auxiliary_loss=False),
     "tiny": _TINY,
-    # Features of several levels and a finer grid: better matches, more slowly.
-    "small": _TINY.replace(backbone="efficientnet-lite0-hypercolumn", image_size=(320, 320)),
+    # Features of several levels, a finer grid, and room to begin with what works untrained: better
+    # matches, more slowly.
+    "small": _TINY.replace(
+        backbone="efficientnet-lite0-hypercolumn",
+        image_size=(320, 320),
+        context_channels=1368,
+        consensus_kernels=(5, 3),
+        consensus_channels=(4, 1),
+    ),
 }

@@ -19,6 +19,13 @@ RECOMPUTE_FROM = 4_000_000
 instead of keeping them: at the paper's size a pair of images would keep some 900 MB."""
 
 
+VOTE_WIDTHS = (0.4, 0.8)
+"""Between which, in cells, two neighbours count as lying on the same side: a standard deviation."""
+VOTE_REACH = 0.4
+"""Of the kernel: the standard deviation of how far a neighbour may be."""
+VOTE_GAIN = 20.0
+"""So that scores, which no temperature sharpens, tell matches apart from the first step on."""
+
 Chain = Sequence[Callable[[Tensor], Tensor]]
 
 
@@ -56,6 +63,35 @@ class NeighbourhoodConsensus(nn.Module):
             plain + _swap_images(swapped)
             for plain, swapped in zip(filtered[::2], filtered[1::2], strict=True)
         ]
+
+    @torch.no_grad()
+    def start_voting(self, both_ways: bool) -> None:
+        """Begin with kernels that count votes: the first layer's, of several widths; the others pass on.
+
+        Neighbours of A vote for a match if they match neighbours of B on the same side. With ``both_ways``
+        those on the other side, left and right, count too, whichever are more: one channel has the votes a
+        of the one way, the next what the other way has more, ``relu(b - a)``, and the sum of the two is
+        ``max(a, b)``. Plain sums of both ways favour the middles of things with an axis of symmetry.
+        """
+        first, *others = cast("Sequence[Conv4d]", self.layers)
+        channels, kernel = len(first.weight), first.weight.shape[-1]
+        kinds = -(-channels // 4) if both_ways else channels
+        widths = VOTE_WIDTHS[0] + (torch.arange(kinds) + 0.5) / kinds * (VOTE_WIDTHS[1] - VOTE_WIDTHS[0])
+        votes = torch.stack([_votes(kernel, float(width)) for width in widths])
+        if both_ways:
+            votes = torch.stack([votes, votes.flip(4) - votes], dim=1).flatten(0, 1).repeat(2, 1, 1, 1, 1)
+        first.weight.copy_(VOTE_GAIN * votes[:channels, None])
+        for layer in others:
+            layer.weight.zero_()
+            out_channels, in_channels, *_, kernel = layer.weight.shape
+            most = max(in_channels, out_channels)
+            for c in range(most):
+                place = (c % out_channels, c % in_channels, *(kernel // 2,) * 4)
+                layer.weight[place] = out_channels / most
+        for layer in (first, *others):
+            layer.bias.zero_()
+        if both_ways:
+            self.start_both_ways()
 
     @torch.no_grad()
     def start_both_ways(self) -> None:
@@ -109,6 +145,15 @@ class NeighbourhoodConsensus(nn.Module):
         for convolution in convolutions:
             x = F.relu(convolution(x))
         return self.lowering.leave(x)
+
+
+def _votes(kernel: int, width: float) -> Tensor:
+    """``kernel⁴`` weights, sum 1: neighbours of A and of B at like distance count, near ones more."""
+    offset = torch.arange(kernel) - kernel // 2
+    ya, xa, yb, xb = torch.meshgrid(offset, offset, offset, offset, indexing="ij")
+    apart = ((ya - yb) ** 2 + (xa - xb) ** 2) / (2 * width**2)
+    away = (ya**2 + xa**2 + yb**2 + xb**2) / (4 * (VOTE_REACH * kernel) ** 2)
+    return torch.exp(-apart - away) / torch.exp(-apart - away).sum()
 
 
 def _swap_images(c: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,6 +11,9 @@ from torch import Tensor, nn
 from dccnet.correlation import l2_normalise
 from dccnet.precision import as_weights_of
 from dccnet.step import Step
+
+SIMILARITY_SHARE = 0.5
+"""Of the correlation of S beside that of Z, where training begins with both as they are."""
 
 
 def self_similarity(z: Tensor, kernel: int) -> Tensor:
@@ -51,6 +56,31 @@ class SpatialContextEncoder(nn.Module):
         self.similarity = Step(self_similarity)
         self.l2_norm = Step(l2_normalise)
         self.embed = nn.Conv2d(feature_channels + kernel * kernel, out_channels, kernel_size=1)
+
+    @torch.no_grad()
+    def start_plain(self, both_ways: bool) -> None:
+        """Begin with Z and S as they are, side by side, instead of a random mixture of both.
+
+        Few channels of a random mixture, cut at zero, lose much of what Z tells apart. Z passes once as it
+        is and once negated, so that the ReLU loses nothing. S passes as it is or, as it has a left and a
+        right, with ``both_ways`` as sums of its two sides. Channels left over stay as they were.
+        Raises ``ValueError`` where there are fewer than that takes.
+        """
+        k, (channels, width) = self.kernel, self.embed.weight.shape[:2]
+        d = width - k * k
+        s = torch.eye(k * k).view(k, k, k, k)
+        if both_ways:
+            s = (s + s.flip(3))[:, : k // 2 + 1] / math.sqrt(2)
+            s[:, k // 2] /= math.sqrt(2)  # its own mirror image
+        s = math.sqrt(SIMILARITY_SHARE) * s.flatten(0, 1).flatten(1)
+        taken = 2 * d + len(s)
+        if channels < taken:
+            raise ValueError(f"a plain start takes context_channels of at least {taken}, not {channels}")
+        for part in self.embed.parameters():  # weight and bias
+            part[:taken] = 0
+        self.embed.weight[:d, :d, 0, 0] = torch.eye(d)
+        self.embed.weight[d : 2 * d, :d, 0, 0] = -torch.eye(d)
+        self.embed.weight[2 * d : taken, d:, 0, 0] = s
 
     def forward(self, z: Tensor) -> Tensor:
         """``z (B, d, h, w)`` -> ``G (B, l, h, w)``."""

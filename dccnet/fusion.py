@@ -60,6 +60,12 @@ class DynamicFusion(nn.Module):
         self.cells = grid[0] * grid[1]
         self.attend = nn.Conv2d(2 * self.cells, 2, kernel_size=1)
 
+    @torch.no_grad()
+    def start_even(self) -> None:
+        """Begin with both branches trusted alike."""
+        for part in self.attend.parameters():
+            part.zero_()
+
     def forward(self, maps: Sequence[Tensor]) -> FusedScores:
         """``maps``: Cl and Cs, each ``(B, 1, hA, wA, hB, wB)`` with hA·wA = hB·wB as trained."""
         embedded = maps if self.embedding is None else self.embedding(maps)

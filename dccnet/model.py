@@ -78,6 +78,20 @@ class DCCNet(nn.Module):
             if isinstance(module, NeighbourhoodConsensus):
                 module.start_both_ways()
 
+    def start_plain(self, both_ways: bool) -> None:
+        """Before training: begin with what needs none, where there is such a thing.
+
+        Context features are Z and S side by side (:meth:`SpatialContextEncoder.start_plain`), consensus
+        counts votes (:meth:`NeighbourhoodConsensus.start_voting`), with ``both_ways`` also of things that
+        face opposite ways, and the fusion trusts both maps alike.
+        Raises ``ValueError`` for too few channels.
+        """
+        if self.context_encoder is not None:
+            self.context_encoder.start_plain(both_ways)
+        self.consensus.start_voting(both_ways)
+        if isinstance(self.fusion, DynamicFusion):
+            self.fusion.start_even()
+
     def checkpoint_activations(self, on: bool | None) -> None:
         """Whether training recomputes the 4D layers instead of keeping what they gave: less memory for a
         third more time. None decides by the size of the volumes."""

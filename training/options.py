@@ -64,6 +64,20 @@ _RECIPE = [
         help="Of Adam.",
     ),
     click.option(
+        "--start",
+        type=click.Choice(["random", "plain"]),
+        default="random",
+        show_default=by_preset("start", "random"),
+        help="Weights begin at random, as the authors', or as what works untrained (docs/training.md).",
+    ),
+    click.option(
+        "--context-rate",
+        type=click.FloatRange(0),
+        default=1.0,
+        show_default=by_preset("context_rate", 1.0),
+        help="Share of the learning rate for the context encoder.",
+    ),
+    click.option(
         "--schedule",
         type=click.Choice(["constant", "cosine"]),
         default="constant",

@@ -8,11 +8,13 @@ RECIPES: dict[str, dict[str, Any]] = {
     # docs/tiny.md has the measurements.
     "tiny": {"epochs": 4, "learning_rate": 1e-3},
     "small": {
-        "epochs": 3,
+        "epochs": 2,
         "learning_rate": 1e-3,
+        "start": "plain",
+        "context_rate": 0.05,
         "schedule": "cosine",
         "negatives": "apart",
-        "opposite": 0.1,
+        "opposite": 0.2,
         "warps": 0.05,
         "average": 0.95,
     },

@@ -43,8 +43,7 @@ def start_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> tup
         settings = _settle(settings, model, among)
         load_backbone_weights(model.backbone, config.backbone, settings.weights)
         _unfreeze(model, settings.finetune_blocks)
-        if settings.opposite > 0:
-            model.start_both_ways()
+        _start(model, settings)
         if among.first:
             folder.write_config(config, settings)
             save_checkpoint(model, folder.start)
@@ -76,7 +75,19 @@ def check(path: str, config: ModelConfig, options: Mapping[str, Any]) -> None:
     settings = TrainSettings(**options)
     datasets(config, settings)
     new_run_folder(path)
-    _unfreeze(DCCNet(config), settings.finetune_blocks)
+    model = DCCNet(config)
+    _unfreeze(model, settings.finetune_blocks)
+    _start(model, settings)
+
+
+def _start(model: DCCNet, settings: TrainSettings) -> None:
+    if settings.opposite > 0:
+        model.start_both_ways()
+    if settings.start == "plain":
+        try:
+            model.start_plain(both_ways=settings.opposite > 0)
+        except ValueError as error:
+            raise UsageError(f"--start plain: {error}") from error
 
 
 def _unfreeze(model: DCCNet, blocks: int) -> None:

@@ -70,6 +70,11 @@ class TrainSettings:
     opposite: float = 0.0
     """Share of pairs whose source is mirrored, so that the two face opposite ways; of warped views, too.
     More than 0 also starts the 4D kernels both ways (:meth:`dccnet.DCCNet.start_both_ways`)."""
+    start: str = "random"
+    """Of the trained weights: ``random``, as the authors have it, or ``plain``, which works untrained
+    (:meth:`dccnet.DCCNet.start_plain`), both ways if there are opposite pairs."""
+    context_rate: float = 1.0
+    """Share of the learning rate for the context encoder: a plain start is lost at the whole of it."""
     schedule: str = "constant"
     """Of the learning rate: ``constant``, or ``cosine``, down to nothing at the last epoch's end."""
     negatives: str = "random"

@@ -1,0 +1,109 @@
+"""What a network that starts plainly computes before it is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from dccnet.config import PRESETS
+from dccnet.consensus import NeighbourhoodConsensus
+from dccnet.context import SpatialContextEncoder, self_similarity
+from dccnet.correlation import l2_normalise
+from dccnet.fusion import DynamicFusion
+from dccnet.model import DCCNet
+from tests.conftest import Cli
+
+
+def voted(c: Tensor, kernel: int, both_ways: bool) -> Tensor:
+    network = NeighbourhoodConsensus((kernel, 3), (4, 1)).double()
+    network.start_voting(both_ways)
+    (result,) = network([c])
+    return result
+
+
+def volume(*matches: tuple[int, int, int, int]) -> Tensor:
+    c = torch.zeros(1, 1, 7, 7, 7, 7, dtype=torch.float64)
+    for match in matches:
+        c[(0, 0, *match)] = 1
+    return c
+
+
+def test_neighbours_on_the_same_side_vote() -> None:
+    alone = voted(volume((3, 3, 3, 3)), 5, False)[0, 0, 3, 3, 3, 3]
+    same = voted(volume((3, 3, 3, 3), (3, 4, 3, 4)), 5, False)[0, 0, 3, 3, 3, 3]
+    other = voted(volume((3, 3, 3, 3), (3, 4, 3, 2)), 5, False)[0, 0, 3, 3, 3, 3]
+    above = voted(volume((3, 3, 3, 3), (2, 3, 4, 3)), 5, False)[0, 0, 3, 3, 3, 3]
+    assert same > 1.5 * alone and other < 1.1 * alone and above < 1.1 * alone
+
+
+def test_of_votes_of_both_ways_the_more_count() -> None:
+    """Not the sum of both: the one way's and the mirrored volume's, whichever is larger at each match."""
+    torch.manual_seed(0)
+    c = torch.rand(1, 1, 4, 5, 4, 5, dtype=torch.float64)
+    network = NeighbourhoodConsensus((5,), (1,)).double()
+    network.start_voting(False)
+    (one_way,) = network([c])
+    other_way = network([c.flip(5)])[0].flip(5)
+    both = voted(c, 5, True)
+    # A chain of kernels is symmetric in the two images here, so that its two passes give the same.
+    ratio = both / torch.maximum(one_way, other_way)
+    widths = voted(volume((3, 3, 3, 3)), 5, True).amax() / network([volume((3, 3, 3, 3))])[0].amax()
+    torch.testing.assert_close(ratio, widths.expand_as(ratio))
+
+
+@pytest.mark.parametrize("channels", [(1,), (2, 1), (3, 1), (8, 1), (16, 16, 1), (6, 4, 1)])
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_any_number_of_channels_votes(channels: tuple[int, ...], both_ways: bool) -> None:
+    network = NeighbourhoodConsensus((3,) * len(channels), channels)
+    network.start_voting(both_ways)
+    with torch.no_grad():
+        (result,) = network([volume((3, 3, 3, 3)).float()])
+    assert int(result.argmax()) == int(volume((3, 3, 3, 3)).argmax()) and result.amax() > 0
+    assert float(result.amin()) >= 0
+
+
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_plain_context_is_the_features_and_their_similarity(both_ways: bool) -> None:
+    torch.manual_seed(0)
+    z = l2_normalise(torch.randn(2, 6, 5, 7))
+    encoder = SpatialContextEncoder(6, 3, 2 * 6 + 9 + 4)
+    encoder.start_plain(both_ways)
+    g = encoder(z)
+    torch.testing.assert_close(g[:, :6] - g[:, 6:12], z)
+    s = l2_normalise(self_similarity(z, 3))
+    if both_ways:  # a picture's mirror image has the same features, mirrored
+        taken = 2 * 6 + 6
+        torch.testing.assert_close(encoder(z.flip(3))[:, :taken], g[:, :taken].flip(3))
+        s = s.view(2, 3, 3, 5, 7)
+        s = ((s + s.flip(2)) / 2).flatten(1, 2)
+    else:
+        taken = 2 * 6 + 9
+    s = s.clamp(min=0)
+    mine = g[0, 12:taken].flatten(1).T @ g[1, 12:taken].flatten(1)
+    torch.testing.assert_close(mine, 0.5 * s[0].flatten(1).T @ s[1].flatten(1))
+
+
+def test_both_maps_begin_with_the_same_trust() -> None:
+    fusion = DynamicFusion((3, 4), None)
+    fusion.start_even()
+    attention = fusion([torch.rand(1, 1, 3, 4, 3, 4) for _ in range(2)]).attention
+    assert attention is not None and bool((attention.on_a == 0.5).all())
+
+
+def test_small_has_the_room() -> None:
+    model = DCCNet(PRESETS["small"])
+    model.start_plain(both_ways=True)
+    model.start_plain(both_ways=False)
+
+
+def test_too_few_channels_for_a_plain_start(dcc: Cli, pictures: list[Path], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    refused = dcc(
+        "train", "--preset=tiny", "--start=plain", "--weights=random",
+        "--synthetic", pictures[0].parent, "-o", run,
+    )  # fmt: skip
+    assert refused.returncode == 2 and "context_channels of at least" in refused.stderr
+    assert not run.exists()
