@@ -4,7 +4,8 @@
 
 DATA holds train_pairs.csv, and test_pairs.csv with keypoints, 0-based. Reported are the pairs of the test
 list, which face the same way, and the same pairs with the source mirrored (these keypoints have no left and
-right). The network is that of the last epoch, not the best on the test list.
+right). The network is that of the last epoch, not the best on the test list; that of the first seed is also
+scored before it is trained.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from typing import Any
 import numpy as np
 
 from dccnet.checkpoint import load_checkpoint
+from dccnet.conv4d import TRAINING_LOWERINGS
 from dccnet.model import DCCNet
 from evaluation.pairs import Pair, facing_opposite, read_pairs
 from evaluation.pck import DESCRIPTIONS, pair_pck, pair_scores
 from runtime import geometry
 from training.commands import network_config
 from training.cpu import flush_denormals, keep_freed_memory
+from training.fastest import usual_lowering
 from training.features import FeatureCache
 from training.recipes import recipe
 from training.run import start_run
@@ -48,7 +51,12 @@ def main() -> None:
     same = read_pairs(options.data / "test_pairs.csv")
     lists = {"same": same, "opposite": [facing_opposite(pair) for pair in same]}
     changes = {key: json.loads(value) for key, value in (text.split("=", 1) for text in options.recipe)}
-    results: dict[str, Any] = {"protocol": DESCRIPTIONS["bbox"], "pairs": len(same), "runs": []}
+    results: dict[str, Any] = {
+        "protocol": DESCRIPTIONS["bbox"],
+        "pairs": len(same),
+        "runs": [],
+        "before": {},
+    }
     print(f"PCK@{ALPHA}, {DESCRIPTIONS['bbox']}; {len(same)} pairs")
     with tempfile.TemporaryDirectory() as scratch:
         for preset in options.presets:
@@ -61,6 +69,10 @@ def main() -> None:
                 folder = (options.keep or Path(scratch)) / f"{preset}-seed{seed}"
                 run, _ = start_run(str(folder), network_config(name, fields), {**settings, "seed": seed})
                 cpu = time.process_time() - cpu
+                if seed == options.seeds[0]:
+                    before = pck(load_checkpoint(run.start), lists)
+                    results["before"][preset] = before
+                    print(f"{preset} seed {seed}, before training: {_text(before)}", flush=True)
                 model = load_checkpoint(run.last)
                 row = pck(model, lists)
                 scores.append(list(row.values()))
@@ -78,6 +90,7 @@ def main() -> None:
 
 
 def pck(model: DCCNet, lists: dict[str, list[Pair]]) -> dict[str, float]:
+    model.lower(TRAINING_LOWERINGS[usual_lowering(model)])
     features = FeatureCache(model, 10**9)
     return {
         title: 100 * float(np.mean(pair_scores(pairs, features.match, ALPHA, "bbox")))

@@ -8,8 +8,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     # docs/tiny.md has the measurements.
     "tiny": {"epochs": 4, "learning_rate": 1e-3},
     "small": {
-        "epochs": 2,
-        "learning_rate": 1e-3,
+        "epochs": 1,
+        "learning_rate": 5e-4,
         "start": "plain",
         "context_rate": 0.05,
         "schedule": "cosine",
