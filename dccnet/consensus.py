@@ -18,7 +18,6 @@ RECOMPUTE_FROM = 4_000_000
 """Numbers in a volume's widest layer from which training computes layers again in the backward pass
 instead of keeping them: at the paper's size a pair of images would keep some 900 MB."""
 
-
 VOTE_WIDTHS = (0.4, 0.8)
 """Between which, in cells, two neighbours count as lying on the same side: a standard deviation."""
 VOTE_REACH = 0.4
@@ -78,7 +77,7 @@ class NeighbourhoodConsensus(nn.Module):
         kinds = -(-channels // 4) if both_ways else channels
         widths = VOTE_WIDTHS[0] + (torch.arange(kinds) + 0.5) / kinds * (VOTE_WIDTHS[1] - VOTE_WIDTHS[0])
         votes = torch.stack([_votes(kernel, float(width)) for width in widths])
-        if both_ways:
+        if both_ways:  # repeated for the second half, which start_both_ways turns round
             votes = torch.stack([votes, votes.flip(4) - votes], dim=1).flatten(0, 1).repeat(2, 1, 1, 1, 1)
         first.weight.copy_(VOTE_GAIN * votes[:channels, None])
         for layer in others:
@@ -153,7 +152,8 @@ def _votes(kernel: int, width: float) -> Tensor:
     ya, xa, yb, xb = torch.meshgrid(offset, offset, offset, offset, indexing="ij")
     apart = ((ya - yb) ** 2 + (xa - xb) ** 2) / (2 * width**2)
     away = (ya**2 + xa**2 + yb**2 + xb**2) / (4 * (VOTE_REACH * kernel) ** 2)
-    return torch.exp(-apart - away) / torch.exp(-apart - away).sum()
+    weights = torch.exp(-apart - away)
+    return weights / weights.sum()
 
 
 def _swap_images(c: Tensor) -> Tensor:

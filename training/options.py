@@ -16,10 +16,12 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 POSITIVE = click.FloatRange(0, min_open=True)
 
 
-def by_preset(name: str, usual: object) -> str | bool:
-    """What ``--help`` says of an option that presets may have their own value for."""
+def by_preset(flag: str, default: object, **attributes: Any) -> Callable[[Function], Function]:
+    """An option that presets may have their own value for, and whose ``--help`` says so."""
+    name = flag.removeprefix("--").replace("-", "_")
     own = [f"{preset} {recipe[name]}" for preset, recipe in RECIPES.items() if name in recipe]
-    return "; ".join([str(usual), *own]) if own else True
+    shown = "; ".join([str(default), *own]) if own else True
+    return click.option(flag, default=default, show_default=shown, **attributes)
 
 
 _DATA = [
@@ -52,60 +54,48 @@ _DATA = [
     ),
 ]
 _RECIPE = [
-    click.option("--epochs", type=click.IntRange(1), default=5, show_default=by_preset("epochs", 5)),
+    by_preset("--epochs", 5, type=click.IntRange(1)),
     click.option(
         "--batch-size", type=click.IntRange(2), default=16, show_default=True, help="Pairs of a step."
     ),
-    click.option(
-        "--learning-rate",
-        type=POSITIVE,
-        default=5e-4,
-        show_default=by_preset("learning_rate", 5e-4),
-        help="Of Adam.",
-    ),
-    click.option(
+    by_preset("--learning-rate", 5e-4, type=POSITIVE, help="Of Adam."),
+    by_preset(
         "--start",
+        "random",
         type=click.Choice(["random", "plain"]),
-        default="random",
-        show_default=by_preset("start", "random"),
         help="Weights begin at random, as the authors', or as what works untrained (docs/training.md).",
     ),
-    click.option(
+    by_preset(
         "--context-rate",
+        1.0,
         type=click.FloatRange(0),
-        default=1.0,
-        show_default=by_preset("context_rate", 1.0),
         help="Share of the learning rate for the context encoder.",
     ),
-    click.option(
+    by_preset(
         "--schedule",
+        "constant",
         type=click.Choice(["constant", "cosine"]),
-        default="constant",
-        show_default=by_preset("schedule", "constant"),
         help="Of the learning rate; cosine goes down to nothing.",
     ),
     click.option(
         "--patience", type=click.IntRange(1), help="Stop after so many epochs without a better PCK."
     ),
-    click.option(
+    by_preset(
         "--negatives",
+        "random",
         type=click.Choice(["random", "apart"]),
-        default="random",
-        show_default=by_preset("negatives", "random"),
         help="Negatives are neighbours in a batch: random ones as in the paper, or of other categories.",
     ),
-    click.option(
+    by_preset(
         "--opposite",
+        0.0,
         type=click.FloatRange(0, 1),
-        default=0.0,
-        show_default=by_preset("opposite", 0.0),
         help="Share of pairs, and of warped views, with one side mirrored: things that face opposite ways.",
     ),
-    click.option(
+    by_preset(
         "--warps",
+        0.0,
         type=click.FloatRange(0),
-        default=0.0,
-        show_default=by_preset("warps", 0.0),
         help="Weight of a supervised loss between pictures and warped views of them.",
     ),
     click.option(
@@ -115,18 +105,16 @@ _RECIPE = [
         show_default=True,
         help="Weight of a supervised loss on the list's keypoints.",
     ),
-    click.option(
+    by_preset(
         "--average",
+        0.0,
         type=click.FloatRange(0, 1, max_open=True),
-        default=0.0,
-        show_default=by_preset("average", 0.0),
         help="Validate and save a running mean of the weights, with this weight on the past.",
     ),
-    click.option(
+    by_preset(
         "--finetune-blocks",
+        0,
         type=click.IntRange(0),
-        default=0,
-        show_default=by_preset("finetune_blocks", 0),
         metavar="N",
         help="Train the last N blocks of the backbone, too.",
     ),

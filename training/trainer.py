@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
+from torch.nn import Parameter
 from torch.nn.parallel import DistributedDataParallel
 
 from dccnet.checkpoint import save_checkpoint
@@ -76,7 +77,7 @@ class Trainer:
             model, int(settings.cache_gb * 1e9), _files(model, settings), settings.workers
         )
         trainable = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.Adam(_groups(model, settings), lr=settings.learning_rate)
+        self.optimizer = torch.optim.Adam(_groups(trainable, model, settings), lr=settings.learning_rate)
         self.mean = RunningMean(trainable, settings.average)
         self.objective: Objective | DistributedDataParallel = Objective(model, settings)
         if processes.count > 1:
@@ -171,6 +172,7 @@ class Trainer:
                 "lower --learning-rate"
             )
         for group in self.optimizer.param_groups:
+            # Groups of a run that an earlier version began have no share.
             group["lr"] = group.get("share", 1.0) * self.settings.learning_rate * self._rate(steps)
         self.optimizer.step()
         self.mean.update(self.progress.total_steps + 1)
@@ -225,15 +227,15 @@ class Trainer:
             raise KeyboardInterrupt
 
 
-def _groups(model: DCCNet, settings: TrainSettings) -> list[dict[str, Any]]:
-    """Weights by their share of the learning rate; one group where all have the whole."""
-    trainable = [p for p in model.parameters() if p.requires_grad]
+def _groups(trainable: Sequence[Parameter], model: DCCNet, settings: TrainSettings) -> list[dict[str, Any]]:
+    """Weights by their share of the learning rate; one group where all have the whole, as older runs do."""
     if model.context_encoder is None or settings.context_rate == 1:
         return [{"params": trainable, "share": 1.0}]
-    slow = list(model.context_encoder.parameters())
-    slow_ids = set(map(id, slow))
-    fast = [p for p in trainable if id(p) not in slow_ids]
-    return [{"params": fast, "share": 1.0}, {"params": slow, "share": settings.context_rate}]
+    slow = set(model.context_encoder.parameters())
+    return [
+        {"params": [p for p in trainable if p not in slow], "share": 1.0},
+        {"params": [p for p in trainable if p in slow], "share": settings.context_rate},
+    ]
 
 
 def _files(model: DCCNet, settings: TrainSettings) -> FeatureFiles | None:
