@@ -74,7 +74,7 @@ class TrainSettings:
     """Of the trained weights: ``random``, as the authors have it, or ``plain``, which works untrained
     (:meth:`dccnet.DCCNet.start_plain`), both ways if there are opposite pairs."""
     context_rate: float = 1.0
-    """Share of the learning rate for the context encoder: a plain start is lost at the whole of it."""
+    """Share of the learning rate for the context encoder: less than 1 keeps it near a plain start."""
     schedule: str = "constant"
     """Of the learning rate: ``constant``, or ``cosine``, down to nothing at the last epoch's end."""
     negatives: str = "random"
@@ -86,10 +86,11 @@ class TrainSettings:
     def __post_init__(self) -> None:
         if (self.data is None) == (self.synthetic is None):
             raise UsageError("train either on a list of pairs (--data) or on photographs (--synthetic)")
-        numbers = (self.learning_rate, self.alpha, self.cache_gb, self.supervised, self.warps)
-        if not all(map(math.isfinite, numbers)):
+        rates = (self.learning_rate, self.context_rate)
+        if not all(map(math.isfinite, (*rates, self.alpha, self.cache_gb, self.supervised, self.warps))):
             raise UsageError(
-                "--learning-rate, --alpha, --cache-gb, --supervised and --warps must be finite numbers"
+                "--learning-rate, --context-rate, --alpha, --cache-gb, --supervised and --warps must be "
+                "finite numbers"
             )
         if self.batch_size < 2:
             raise UsageError("--batch-size must be at least 2: negatives come from within the batch")
