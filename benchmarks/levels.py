@@ -4,7 +4,8 @@
 
 PAIRS.csv has keypoints in PF-PASCAL's columns (0-based). Nearest neighbour by PCK@0.1 of the box, with the
 benchmarks' transfer; then with mutual matching and, beside the correlation of hypercolumns, half of that of
-their self-similarity. Each for the pairs as they are and with the source mirrored.
+their self-similarity. Then what networks begin with: context features G from random and from plain weights,
+and votes of neighbours. Each for the pairs as they are and with the source mirrored.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ import torch
 from torch import Tensor
 
 from dccnet.backbone import build_backbone
-from dccnet.context import self_similarity
+from dccnet.consensus import NeighbourhoodConsensus
+from dccnet.context import SIMILARITY_SHARE, SpatialContextEncoder, self_similarity
+from dccnet.conv4d import TRAINING_LOWERINGS
 from dccnet.correlation import correlate, l2_normalise, mutual_matching
 from dccnet.inference import to_tensor
 from dccnet.pretrained import load_backbone_weights
@@ -54,6 +57,8 @@ def main() -> None:
         for kernel in options.kernels:
             scores = score(lists, found, with_context(kernel))
             print(f"{size} {f'and context of {kernel}':24} {_text(scores)}", flush=True)
+        for title, volume in UNTRAINED.items():
+            print(f"{size} {title:24} {_text(score(lists, found, volume))}", flush=True)
 
 
 def features(size: int) -> Callable[[tuple[str, ...]], Features]:
@@ -86,9 +91,35 @@ def mutual(a: Tensor, b: Tensor) -> Tensor:
 def with_context(kernel: int) -> Callable[[Tensor, Tensor], Tensor]:
     def matched(a: Tensor, b: Tensor) -> Tensor:
         context = correlate(*(l2_normalise(self_similarity(z, kernel)) for z in (a, b)))
-        return mutual_matching(correlate(a, b) + context / 2)
+        return mutual_matching(correlate(a, b) + SIMILARITY_SHARE * context)
 
     return matched
+
+
+def encoded(channels: int, plain: bool) -> Callable[[Tensor, Tensor], Tensor]:
+    """By context features of an untrained encoder alone, kernel 9."""
+    torch.manual_seed(0)
+    encoder = SpatialContextEncoder(sum(CHANNELS.values()), 9, channels)
+    if plain:
+        encoder.start_plain(both_ways=True)
+    return lambda a, b: mutual(encoder(a), encoder(b))
+
+
+def voted(channels: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """By votes of neighbours of both ways: added up on 2 channels, the more of them on 4."""
+    network = NeighbourhoodConsensus((5, 3), (channels, 1))
+    network.start_voting(both_ways=True)
+    network.lowering = TRAINING_LOWERINGS["spectral3"]
+    return lambda a, b: mutual_matching(network([mutual(a, b)])[0])
+
+
+UNTRAINED = {
+    "random G, 128 channels": encoded(128, plain=False),
+    "random G, 1368 channels": encoded(1368, plain=False),
+    "plain G": encoded(1368, plain=True),
+    "votes of both ways added": voted(2),
+    "the more of both ways": voted(4),
+}
 
 
 @torch.no_grad()
