@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from dccnet.backbone import build_backbone
+from dccnet.config import PRESETS
 from dccnet.consensus import NeighbourhoodConsensus
-from dccnet.context import SIMILARITY_SHARE, SpatialContextEncoder, self_similarity
+from dccnet.context import SpatialContextEncoder, self_similarity
 from dccnet.conv4d import TRAINING_LOWERINGS
 from dccnet.correlation import correlate, l2_normalise, mutual_matching
 from dccnet.inference import to_tensor
@@ -34,7 +35,10 @@ from runtime.geometry import Size, resize_uint8
 NAME = "efficientnet-lite0-hypercolumn"
 CHANNELS = {"block10": 112, "block14": 192, "block15": 320}
 SETS = [("block10",), ("block14",), ("block15",), ("block10", "block14"), tuple(CHANNELS)]
+SMALL = PRESETS["small"]
 Features = Callable[[Picture], tuple[Tensor, Size]]
+Volume = Callable[[Tensor, Tensor], Tensor]
+"""Features of two pictures to scores of all their matches."""
 
 
 def main() -> None:
@@ -88,44 +92,49 @@ def mutual(a: Tensor, b: Tensor) -> Tensor:
     return mutual_matching(correlate(a, b))
 
 
-def with_context(kernel: int) -> Callable[[Tensor, Tensor], Tensor]:
+def with_context(kernel: int) -> Volume:
     def matched(a: Tensor, b: Tensor) -> Tensor:
         context = correlate(*(l2_normalise(self_similarity(z, kernel)) for z in (a, b)))
-        return mutual_matching(correlate(a, b) + SIMILARITY_SHARE * context)
+        return mutual_matching(correlate(a, b) + 0.5 * context)
 
     return matched
 
 
-def encoded(channels: int, plain: bool) -> Callable[[Tensor, Tensor], Tensor]:
-    """By context features of an untrained encoder alone, kernel 9."""
+def encoder(channels: int, plain: bool) -> SpatialContextEncoder:
+    """Untrained, with `small`'s kernel."""
     torch.manual_seed(0)
-    encoder = SpatialContextEncoder(sum(CHANNELS.values()), 9, channels)
+    new = SpatialContextEncoder(sum(CHANNELS.values()), SMALL.context_kernel, channels)
     if plain:
-        encoder.start_plain(both_ways=True)
-    return lambda a, b: mutual(encoder(a), encoder(b))
+        new.start_plain(both_ways=True)
+    return new
 
 
-def voted(channels: int) -> Callable[[Tensor, Tensor], Tensor]:
+def encoded(by: SpatialContextEncoder) -> Volume:
+    """Of context features alone."""
+    return lambda a, b: mutual(by(a), by(b))
+
+
+def voted(volume: Volume, channels: int) -> Volume:
     """By votes of neighbours of both ways: added up on 2 channels, the more of them on 4."""
-    network = NeighbourhoodConsensus((5, 3), (channels, 1))
+    network = NeighbourhoodConsensus(SMALL.consensus_kernels, (channels, 1))
     network.start_voting(both_ways=True)
     network.lowering = TRAINING_LOWERINGS["spectral3"]
-    return lambda a, b: mutual_matching(network([mutual(a, b)])[0])
+    return lambda a, b: mutual_matching(network([volume(a, b)])[0])
 
 
+PLAIN = encoded(encoder(SMALL.context_channels, plain=True))
 UNTRAINED = {
-    "random G, 128 channels": encoded(128, plain=False),
-    "random G, 1368 channels": encoded(1368, plain=False),
-    "plain G": encoded(1368, plain=True),
-    "votes of both ways added": voted(2),
-    "the more of both ways": voted(4),
+    "random G, 128 channels": encoded(encoder(128, plain=False)),
+    f"random G, {SMALL.context_channels} channels": encoded(encoder(SMALL.context_channels, plain=False)),
+    "plain G": PLAIN,
+    "votes of both ways added": voted(mutual, 2),
+    "the more of both ways": voted(mutual, 4),
+    "the more of both, on G": voted(PLAIN, 4),
 }
 
 
 @torch.no_grad()
-def score(
-    lists: list[list[Pair]], found: Features, volume: Callable[[Tensor, Tensor], Tensor]
-) -> list[float]:
+def score(lists: list[list[Pair]], found: Features, volume: Volume) -> list[float]:
     scores: list[list[float]] = [[] for _ in lists]
     for kept, pairs in zip(scores, lists, strict=True):
         for pair in pairs:

@@ -11,6 +11,7 @@ from dccnet.backbone import BACKBONES
 
 BRANCHES = ("local", "context")
 FUSIONS = ("dynamic", "average")
+BLENDS = ("scores", "maps")
 
 
 def _require(condition: bool, message: str) -> None:
@@ -43,6 +44,9 @@ class ModelConfig:
 
     fusion: str | None = "dynamic"
     """How two branches become one map: ``dynamic`` (Eq. 12-16), ``average``, or None for one branch."""
+    blend: str = "scores"
+    """What the fusion blends: each branch's ``scores``, after softmax, as the released code does, or its
+    ``maps``, before it (Eq. 15)."""
     embedding: bool = True
     """Whether the correlation embedding network (Eq. 12) precedes the fusion."""
     auxiliary_loss: bool = True
@@ -91,6 +95,7 @@ class ModelConfig:
             self.context_channels > 0,
             f"context_channels must be positive, got {self.context_channels}",
         )
+        _require(self.blend in BLENDS, f"blend must be one of {', '.join(BLENDS)}, got {self.blend}")
         if len(self.branches) == 2:
             _require(
                 self.fusion in FUSIONS,
@@ -156,8 +161,10 @@ PRESETS: dict[str, ModelConfig] = {
     "small": _TINY.replace(
         backbone="efficientnet-lite0-hypercolumn",
         image_size=(320, 320),
-        context_channels=1368,
+        context_kernel=11,
+        context_channels=1392,
         consensus_kernels=(5, 3),
         consensus_channels=(4, 1),
+        blend="maps",
     ),
 }

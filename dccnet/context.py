@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +13,8 @@ from dccnet.correlation import l2_normalise
 from dccnet.precision import as_weights_of
 from dccnet.step import Step
 
-SIMILARITY_SHARE = 0.5
-"""Of the correlation of S beside that of Z, where training begins with both as they are."""
+SIMILARITY_SHARE = 2.0
+"""Weight of the correlation of S, cut at its mean, beside that of Z, where training begins with both."""
 
 
 def self_similarity(z: Tensor, kernel: int) -> Tensor:
@@ -63,7 +64,8 @@ class SpatialContextEncoder(nn.Module):
 
         Few channels of a random mixture, cut at zero, lose much of what Z tells apart. Z passes once as it
         is and once negated, so that the ReLU loses nothing. S passes as it is or, as it has a left and a
-        right, with ``both_ways`` as sums of its two sides. Channels left over stay as they were.
+        right, with ``both_ways`` as sums of its two sides; the ReLU cuts it at 1/kernel, its mean if all
+        neighbours were alike, as only what is more says something. Channels left over stay as they were.
         Raises ``ValueError`` where there are fewer than that takes.
         """
         k, (channels, width) = self.kernel, self.embed.weight.shape[:2]
@@ -72,15 +74,17 @@ class SpatialContextEncoder(nn.Module):
         if both_ways:
             s = (s + s.flip(3))[:, : k // 2 + 1] / math.sqrt(2)
             s[:, k // 2] /= math.sqrt(2)  # its own mirror image
-        s = math.sqrt(SIMILARITY_SHARE) * s.flatten(0, 1).flatten(1)
+        s = s.flatten(0, 1).flatten(1)
         taken = 2 * d + len(s)
         if channels < taken:
             raise ValueError(f"a plain start takes context_channels of at least {taken}, not {channels}")
-        for part in self.embed.parameters():  # weight and bias
+        bias = cast("Tensor", self.embed.bias)
+        for part in (self.embed.weight, bias):
             part[:taken] = 0
         self.embed.weight[:d, :d, 0, 0] = torch.eye(d)
         self.embed.weight[d : 2 * d, :d, 0, 0] = -torch.eye(d)
-        self.embed.weight[2 * d : taken, d:, 0, 0] = s
+        self.embed.weight[2 * d : taken, d:, 0, 0] = math.sqrt(SIMILARITY_SHARE) * s
+        bias[2 * d : taken] = -math.sqrt(SIMILARITY_SHARE) / k
 
     def forward(self, z: Tensor) -> Tensor:
         """``z (B, d, h, w)`` -> ``G (B, l, h, w)``."""

@@ -31,7 +31,13 @@ def as_matrix(c: Tensor) -> Tensor:
 def softmax_scores(c: Tensor) -> Scores:
     """Softmax, without temperature, over the cells matched to. ``c`` is ``(B, 1, hA, wA, hB, wB)``."""
     matrix = as_matrix(c)
-    return Scores(on_a=matrix.softmax(dim=2), on_b=matrix.softmax(dim=1))
+    return softmax_directions(matrix, matrix)
+
+
+@float32_island
+def softmax_directions(on_a: Tensor, on_b: Tensor) -> Scores:
+    """Softmax of ``(B, hA·wA, hB·wB)`` over the cells of B, and of another over those of A."""
+    return Scores(on_a=on_a.softmax(dim=2), on_b=on_b.softmax(dim=1))
 
 
 class Attention(NamedTuple):
@@ -46,17 +52,47 @@ class FusedScores(NamedTuple):
     attention: Attention | None
 
 
-class DynamicFusion(nn.Module):
-    """Per-cell attention over the local and the context map (Eq. 12-16).
+class Fusion(nn.Module):
+    """What both kinds of fusion share. ``blend`` is that of :class:`dccnet.config.ModelConfig`."""
 
-    The released code blends the softmaxed maps; Eq. 15 of the paper blends the raw ones. Its 1×1
-    convolution reads all ``2·h·w`` scores of a cell, which welds the weights to the grid ``(h, w)``.
-    """
-
-    def __init__(self, grid: tuple[int, int], embedding: NeighbourhoodConsensus | None) -> None:
+    def __init__(self, embedding: NeighbourhoodConsensus | None, blend: str) -> None:
         super().__init__()
         self.embedding = embedding
-        self.softmax = Step(softmax_scores)
+        self.softmax = Step(softmax_directions if blend == "maps" else softmax_scores)
+        self._of_maps = blend == "maps"
+
+    def blended(self, maps: Sequence[Tensor], weights: Scores) -> Scores:
+        """Scores of both maps together.
+
+        ``weights`` are ``(B, 2, ·, ·)``, broadcast to matrices: how much each row, for ``on_a``, or each
+        column, for ``on_b``, trusts either branch. In Eq. 15, too, they differ by direction, and so do the
+        maps that they give.
+        """
+        if self._of_maps:
+            both = [widened(as_matrix(c)) for c in maps]
+            scores: Scores = self.softmax(_weighted(both, weights.on_a), _weighted(both, weights.on_b))
+            return scores
+        local, context = map(self.softmax, maps)
+        return Scores(
+            on_a=_weighted((local.on_a, context.on_a), weights.on_a),
+            on_b=_weighted((local.on_b, context.on_b), weights.on_b),
+        )
+
+
+def _weighted(both: Sequence[Tensor], weights: Tensor) -> Tensor:
+    return weights[:, 0] * both[0] + weights[:, 1] * both[1]
+
+
+class DynamicFusion(Fusion):
+    """Per-cell attention over the local and the context map (Eq. 12-16).
+
+    Its 1×1 convolution reads all ``2·h·w`` scores of a cell, which welds the weights to the grid.
+    """
+
+    def __init__(
+        self, grid: tuple[int, int], embedding: NeighbourhoodConsensus | None, blend: str = "scores"
+    ) -> None:
+        super().__init__(embedding, blend)
         self.cells = grid[0] * grid[1]
         self.attend = nn.Conv2d(2 * self.cells, 2, kernel_size=1)
 
@@ -73,14 +109,9 @@ class DynamicFusion(nn.Module):
             on_a=self._attention([c.movedim((4, 5), (2, 3)) for c in embedded]),
             on_b=self._attention(embedded),
         )
-        local, context = map(self.softmax, maps)
         # (B, 2, hA·wA, 1) and (B, 2, 1, hB·wB): a weight for every row, for every column
-        weight_a, weight_b = attention.on_a.flatten(2)[..., None], attention.on_b.flatten(2)[:, :, None]
-        scores = Scores(
-            on_a=weight_a[:, 0] * local.on_a + weight_a[:, 1] * context.on_a,
-            on_b=weight_b[:, 0] * local.on_b + weight_b[:, 1] * context.on_b,
-        )
-        return FusedScores(scores, attention)
+        weights = Scores(attention.on_a.flatten(2)[..., None], attention.on_b.flatten(2)[:, :, None])
+        return FusedScores(self.blended(maps, weights), attention)
 
     def _attention(self, maps: Sequence[Tensor]) -> Tensor:
         """Maps ``(B, 1, h', w', h, w)`` seen from the cells (h, w) -> ``(B, 2, h, w)`` (Eq. 13, 14)."""
@@ -89,25 +120,17 @@ class DynamicFusion(nn.Module):
         return widened(logits).softmax(dim=1)
 
 
-class AverageFusion(nn.Module):
+class AverageFusion(Fusion):
     """Both maps with equal weight: "Baseline+SAA" of Table 4.
 
     With an embedding the embedded maps are averaged: the attention that they otherwise steer is
     absent, and averaging the raw maps would leave the embedding without effect.
     """
 
-    def __init__(self, embedding: NeighbourhoodConsensus | None) -> None:
-        super().__init__()
-        self.embedding = embedding
-        self.softmax = Step(softmax_scores)
+    def __init__(self, embedding: NeighbourhoodConsensus | None, blend: str = "scores") -> None:
+        super().__init__(embedding, blend)
 
     def forward(self, maps: Sequence[Tensor]) -> FusedScores:
         embedded = maps if self.embedding is None else self.embedding(maps)
-        local, context = map(self.softmax, embedded)
-        return FusedScores(
-            Scores(
-                on_a=0.5 * (local.on_a + context.on_a),
-                on_b=0.5 * (local.on_b + context.on_b),
-            ),
-            None,
-        )
+        half = torch.full((1, 2, 1, 1), 0.5, device=maps[0].device)
+        return FusedScores(self.blended(embedded, Scores(half, half)), None)

@@ -56,9 +56,9 @@ class DCCNet(nn.Module):
         embedding = self._consensus() if config.embedding else None
         self.fusion: DynamicFusion | AverageFusion | None = None
         if config.fusion == "dynamic":
-            self.fusion = DynamicFusion(self.grid, embedding)
+            self.fusion = DynamicFusion(self.grid, embedding, config.blend)
         elif config.fusion == "average":
-            self.fusion = AverageFusion(embedding)
+            self.fusion = AverageFusion(embedding, config.blend)
 
     def _consensus(self) -> NeighbourhoodConsensus:
         return NeighbourhoodConsensus(self.config.consensus_kernels, self.config.consensus_channels)

@@ -181,6 +181,7 @@ def test_matching_score_of_certainty_is_one_and_of_ignorance_one_over_cells() ->
         ({"embedding": "no"}, "true or false"),
         ({"auxiliary_loss": 1}, "true or false"),
         ({"image_size": (16, 400)}, "at least 32"),
+        ({"blend": "colours"}, "blend must be one of scores, maps"),
     ],
 )
 def test_impossible_configurations_are_refused(change: dict[str, object], message: str) -> None:

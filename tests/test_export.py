@@ -56,6 +56,17 @@ def test_every_ablation_exports(
     same(Matcher.open(bundle.path).match(*photos[:2]), TorchMatcher(model).match(*photos[:2]))
 
 
+@pytest.mark.parametrize(("fusion", "half"), [("dynamic", False), ("dynamic", True), ("average", False)])
+def test_fusion_of_maps_exports(
+    fusion: str, half: bool, tmp_path: Path, pictures: list[Path], photos: list[Image]
+) -> None:
+    model = build(SMALL.replace(fusion=fusion, blend="maps"))
+    bundle = export_bundle(model, tmp_path / "maps", pictures[:2], conv4d="spectral", half=half)
+    assert bundle.manifest.verified
+    if not half:
+        same(Matcher.open(bundle.path).match(*photos[:2]), TorchMatcher(model).match(*photos[:2]))
+
+
 @pytest.mark.parametrize("lowering", ["spectral", "spectral3"])
 def test_every_lowering_exports_and_runs_any_batch(
     lowering: str, bundle: Bundle, bundles: Bundles, photos: list[Image]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -78,12 +79,14 @@ def test_plain_context_is_the_features_and_their_similarity(both_ways: bool) -> 
         taken = 2 * 6 + 6
         torch.testing.assert_close(encoder(z.flip(3))[:, :taken], g[:, :taken].flip(3))
         s = s.view(2, 3, 3, 5, 7)
-        s = ((s + s.flip(2)) / 2).flatten(1, 2)
+        sides = (s[:, :, 0] + s[:, :, 2]) / math.sqrt(2)
+        s = torch.stack([sides, s[:, :, 1]], dim=2).flatten(1, 2)
     else:
         taken = 2 * 6 + 9
-    s = s.clamp(min=0)
+    assert float(s.amin()) < 1 / 3 < float(s.amax())
     mine = g[0, 12:taken].flatten(1).T @ g[1, 12:taken].flatten(1)
-    torch.testing.assert_close(mine, 0.5 * s[0].flatten(1).T @ s[1].flatten(1))
+    more = (s - 1 / 3).clamp(min=0)
+    torch.testing.assert_close(mine, 2 * more[0].flatten(1).T @ more[1].flatten(1))
 
 
 def test_both_maps_begin_with_the_same_trust() -> None:
