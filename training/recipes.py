@@ -14,7 +14,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "context_rate": 0.05,
         "schedule": "cosine",
         "negatives": "apart",
-        "opposite": 0.2,
+        "opposite": 0.05,
         "warps": 0.05,
         "average": 0.95,
     },
