@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +13,7 @@ from dccnet.precision import as_weights_of
 from dccnet.step import Step
 
 SIMILARITY_SHARE = 2.0
-"""Weight of the correlation of S, cut at its mean, beside that of Z, where training begins with both."""
+"""Weight, beside the correlation of Z, of that of what S has above 1/kernel, in a plain start."""
 
 
 def self_similarity(z: Tensor, kernel: int) -> Tensor:
@@ -64,8 +63,8 @@ class SpatialContextEncoder(nn.Module):
 
         Few channels of a random mixture, cut at zero, lose much of what Z tells apart. Z passes once as it
         is and once negated, so that the ReLU loses nothing. S passes as it is or, as it has a left and a
-        right, with ``both_ways`` as sums of its two sides; the ReLU cuts it at 1/kernel, its mean if all
-        neighbours were alike, as only what is more says something. Channels left over stay as they were.
+        right, with ``both_ways`` as sums of its two sides. Either way 1/kernel is taken off, what S would
+        be were all neighbours alike, and the ReLU drops what is less. Channels left over stay as they were.
         Raises ``ValueError`` where there are fewer than that takes.
         """
         k, (channels, width) = self.kernel, self.embed.weight.shape[:2]
@@ -78,13 +77,14 @@ class SpatialContextEncoder(nn.Module):
         taken = 2 * d + len(s)
         if channels < taken:
             raise ValueError(f"a plain start takes context_channels of at least {taken}, not {channels}")
-        bias = cast("Tensor", self.embed.bias)
-        for part in (self.embed.weight, bias):
+        weight, bias = self.embed.parameters()
+        for part in (weight, bias):
             part[:taken] = 0
-        self.embed.weight[:d, :d, 0, 0] = torch.eye(d)
-        self.embed.weight[d : 2 * d, :d, 0, 0] = -torch.eye(d)
-        self.embed.weight[2 * d : taken, d:, 0, 0] = math.sqrt(SIMILARITY_SHARE) * s
-        bias[2 * d : taken] = -math.sqrt(SIMILARITY_SHARE) / k
+        weight[:d, :d, 0, 0] = torch.eye(d)
+        weight[d : 2 * d, :d, 0, 0] = -torch.eye(d)
+        share = math.sqrt(SIMILARITY_SHARE)
+        weight[2 * d : taken, d:, 0, 0] = share * s
+        bias[2 * d : taken] = -share / k
 
     def forward(self, z: Tensor) -> Tensor:
         """``z (B, d, h, w)`` -> ``G (B, l, h, w)``."""

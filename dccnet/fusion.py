@@ -55,11 +55,15 @@ class FusedScores(NamedTuple):
 class Fusion(nn.Module):
     """What both kinds of fusion share. ``blend`` is that of :class:`dccnet.config.ModelConfig`."""
 
-    def __init__(self, embedding: NeighbourhoodConsensus | None, blend: str) -> None:
+    def __init__(self, embedding: NeighbourhoodConsensus | None, blend: str = "scores") -> None:
         super().__init__()
         self.embedding = embedding
-        self.softmax = Step(softmax_directions if blend == "maps" else softmax_scores)
         self._of_maps = blend == "maps"
+        self.softmax = Step(softmax_directions if self._of_maps else softmax_scores)
+
+    def embedded(self, maps: Sequence[Tensor]) -> Sequence[Tensor]:
+        """``maps`` after the correlation embedding network (Eq. 12), if there is one."""
+        return maps if self.embedding is None else self.embedding(maps)
 
     def blended(self, maps: Sequence[Tensor], weights: Scores) -> Scores:
         """Scores of both maps together.
@@ -104,7 +108,7 @@ class DynamicFusion(Fusion):
 
     def forward(self, maps: Sequence[Tensor]) -> FusedScores:
         """``maps``: Cl and Cs, each ``(B, 1, hA, wA, hB, wB)`` with hA·wA = hB·wB as trained."""
-        embedded = maps if self.embedding is None else self.embedding(maps)
+        embedded = self.embedded(maps)
         attention = Attention(
             on_a=self._attention([c.movedim((4, 5), (2, 3)) for c in embedded]),
             on_b=self._attention(embedded),
@@ -127,10 +131,6 @@ class AverageFusion(Fusion):
     absent, and averaging the raw maps would leave the embedding without effect.
     """
 
-    def __init__(self, embedding: NeighbourhoodConsensus | None, blend: str = "scores") -> None:
-        super().__init__(embedding, blend)
-
     def forward(self, maps: Sequence[Tensor]) -> FusedScores:
-        embedded = maps if self.embedding is None else self.embedding(maps)
         half = torch.full((1, 2, 1, 1), 0.5, device=maps[0].device)
-        return FusedScores(self.blended(embedded, Scores(half, half)), None)
+        return FusedScores(self.blended(self.embedded(maps), Scores(half, half)), None)
