@@ -9,10 +9,12 @@ from typing import Any
 
 import click
 
+from training.ablation.kernels import STAND_FOR
 from training.commands import network_config, require_torch, set_option, was_given
 from training.options import training_options
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
+_KERNELS = "; ".join(f"{base} {','.join(map(str, kernels))}" for base, kernels in STAND_FOR.items())
 
 
 def numbers(least: int, most: int) -> Callable[[click.Context, click.Parameter, str | None], Any]:
@@ -36,7 +38,7 @@ def numbers(least: int, most: int) -> Callable[[click.Context, click.Parameter, 
 @click.command()
 @click.option(
     "--base",
-    type=click.Choice(["dccnet", "tiny", "small"]),
+    type=click.Choice(list(STAND_FOR)),
     default="dccnet",
     show_default=True,
     help="Sizes of all networks, and the recipe they are trained with.",
@@ -54,7 +56,7 @@ def numbers(least: int, most: int) -> Callable[[click.Context, click.Parameter, 
     "--kernels",
     callback=numbers(1, 999),
     metavar="K,K...",
-    help="Context kernels of Table 5.  [default: 11,25,31 of dccnet, 5,9,15 of tiny and small]",
+    help=f"Context kernels of Table 5.  [default: {_KERNELS}]",
 )
 @click.option(
     "--seeds",

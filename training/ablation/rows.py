@@ -11,6 +11,7 @@ from dccnet.backbone import build_backbone
 from dccnet.config import PRESETS, ModelConfig
 from evaluation.published import ABLATIONS
 from runtime.errors import UsageError
+from training.ablation.kernels import STAND_FOR
 
 # As the paper calls them, in the order of Table 4 -> the preset whose structure they are.
 METHODS = {
@@ -27,14 +28,6 @@ TABLES = (4, 5)
 KERNEL_METHODS = ("Baseline+S", "Baseline+SDA")
 """Whose context kernel Table 5 varies."""
 PAPERS_OWN = PRESETS["dccnet"].context_kernel
-
-STAND_FOR: dict[str, dict[int, int]] = {
-    # base -> {kernel: the kernel of the paper that it stands for}: a smaller one, the base's own, a larger.
-    # On smaller grids the paper's sizes would mostly see padding: half of their own, and nearly the grid.
-    "dccnet": {11: 11, 25: 25, 31: 31},
-    "tiny": {5: 11, 9: 25, 15: 31},
-    "small": {5: 11, 11: 25, 17: 31},
-}
 
 
 @dataclass(frozen=True, slots=True)
