@@ -2,23 +2,23 @@
 
 Consensus is ``f(C) + f(Cᵀ)ᵀ``, and a convolution of Cᵀ, swapped back, is a convolution of C with its kernel
 swapped. So the two ways are two groups of channels of one volume: half as many slices with twice the
-channels, and no transposed copies. What slices need of each other is moved once, forward and backward,
-where autograd would pad, stack and reorder; channels come last all the way.
+channels, and no transposed copies. What slices need of their neighbours is fetched, and what they give to
+them is added up, by convolutions along one axis whose kernels hold ones and zeros: they multiply for
+nothing, and are several times as fast as copies and additions of so few channels. Channels come last all
+the way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dccnet.conv4d.stack import Offsets, Stack, axes_into_inputs, flat_kernel, tap_offsets
-from dccnet.precision import widened
-
-_Move = Callable[[Tensor, Offsets], Tensor]
+from dccnet.conv4d.stack import Stack, axes_into_inputs, flat_kernel
+from dccnet.precision import float32_island
 
 
 class Paired(Stack):
@@ -40,68 +40,65 @@ class Paired(Stack):
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor, groups: int) -> Tensor:
     """``(B, D1, D2, D3, D4, groups·Cin)`` -> ``(.., 2·Cout)``: the kernel's way, then its swapped one's."""
-    out_channels, in_channels, k = weight.shape[:3]
+    out_channels, _, k = weight.shape[:3]
     axes_in = axes_into_inputs(weight)
-    offsets_in, offsets_out = tap_offsets(weight, axes_in)
+    # Channels are in the order (groups, taps of D1, taps of D2, Cin or Cout), with those taps in use.
+    for axis in _SLICE_AXES[:axes_in][::-1]:
+        x = _along(x, axis, _fetching(k, groups, x.shape[-1] // groups))
     swapped = weight.permute(0, 1, 4, 5, 2, 3)
-    spread: Tensor = _Moved.apply(x.unflatten(-1, (groups, 1, in_channels)), offsets_in, _spread, _sum)
+    centre = torch.arange(k ** (2 - axes_in)) == k ** (2 - axes_in) // 2  # inside everywhere
     y = F.conv2d(
-        spread.flatten(5).flatten(0, 2).permute(0, 3, 1, 2),
-        torch.cat([flat_kernel(kernel, axes_in) for kernel in (weight, swapped)]),
+        x.flatten(0, 2).permute(0, 3, 1, 2),
+        torch.cat([flat_kernel(way, axes_in) for way in (weight, swapped)]),
+        (centre.to(bias)[:, None] * bias).flatten().repeat(2),
         padding=k // 2,
         groups=groups,
     )
-    y = widened(y).permute(0, 2, 3, 1).unflatten(0, x.shape[:3])
-    y = y.unflatten(-1, (2, len(offsets_out), out_channels))
-    summed: Tensor = _Moved.apply(y, offsets_out, _sum, _spread)
-    return summed.flatten(5) + bias.repeat(2)
+    y = y.permute(0, 2, 3, 1).unflatten(0, x.shape[:3])
+    for axis in _SLICE_AXES[axes_in:][::-1]:
+        adding = _fetching(k, y.shape[-1] // (k * out_channels), out_channels).transpose(0, 1)
+        y = _added_along(y, axis, adding)
+    return y
 
 
-class _Moved(torch.autograd.Function):
-    """:func:`_spread` or :func:`_sum`; each is the other's gradient, the offsets reversed."""
+_SLICE_AXES = (1, 2)
+
+
+def _fetching(k: int, outer: int, inner: int) -> Tensor:
+    """Kernel that puts k neighbours side by side: ``(outer, inner)`` channels to ``(outer, k, inner)``."""
+    same = torch.eye(outer * inner).view(outer, 1, inner, outer * inner, 1)
+    return (same * torch.eye(k).view(k, 1, 1, k)).flatten(0, 2)
+
+
+class _Along(torch.autograd.Function):
+    """One axis of ``(B, D1, D2, D3, D4, Cin)`` convolved by a fixed kernel ``(Cout, Cin, k)``.
+
+    The gradient is convolved by the kernel transposed, in the same layout; autograd's own way takes longer.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, offsets: Offsets, move: _Move, back: _Move) -> Tensor:
-        ctx.offsets, ctx.back = offsets, back
-        return move(x, offsets)
+    def forward(ctx: Any, x: Tensor, axis: int, kernel: Tensor) -> Tensor:
+        ctx.axis, ctx.kernel = axis, kernel
+        return _convolve_along(axis, x, kernel)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        reverse = [(-o1, -o2) for o1, o2 in ctx.offsets]
-        return ctx.back(gradients[0], reverse), None, None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return _convolve_along(ctx.axis, gradients[0], ctx.kernel.transpose(0, 1).flip(2)), None, None
 
 
-def _spread(x: Tensor, offsets: Offsets) -> Tensor:
-    """Each slice beside its shifted neighbours: ``(B, D1, D2, D3, D4, G, 1, C)`` -> ``(.., G, taps, C)``.
-
-    ``out[:, i, j, .., t, :] = x[:, i + o1, j + o2, .., 0, :]``, zero where that is outside.
-    """
-    if len(offsets) == 1:
-        return x
-    out = x.new_zeros(*x.shape[:6], len(offsets), x.shape[7])
-    for tap, offset in enumerate(offsets):
-        here, there = _overlap(x.shape[1:3], offset)
-        out[:, here[0], here[1], ..., tap, :] = x[:, there[0], there[1], ..., 0, :]
-    return out
+def _convolve_along(axis: int, x: Tensor, kernel: Tensor) -> Tensor:
+    rows = x.contiguous().flatten(0, axis - 1).flatten(2, -2)  # (·, D, ·, Cin)
+    y = F.conv2d(
+        rows.permute(0, 3, 1, 2),
+        kernel[..., None].to(x).contiguous(memory_format=torch.channels_last),
+        padding=(kernel.shape[-1] // 2, 0),
+    )
+    return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
 
 
-def _sum(y: Tensor, offsets: Offsets) -> Tensor:
-    """Shifted slices added up: ``(B, D1, D2, D3, D4, G, taps, C)`` -> ``(.., G, 1, C)``.
-
-    ``out[:, i, j, .., 0, :]`` is the sum over t of ``y[:, i + o1, j + o2, .., t, :]``.
-    """
-    if len(offsets) == 1:
-        return y
-    out = y.new_zeros(*y.shape[:6], 1, y.shape[7])
-    for tap, offset in enumerate(offsets):
-        here, there = _overlap(y.shape[1:3], offset)
-        out[:, here[0], here[1], ..., 0, :] += y[:, there[0], there[1], ..., tap, :]
-    return out
+def _along(x: Tensor, axis: int, kernel: Tensor) -> Tensor:
+    convolved: Tensor = _Along.apply(x, axis, kernel)
+    return convolved
 
 
-def _overlap(sides: Sequence[int], offset: tuple[int, ...]) -> tuple[list[slice], list[slice]]:
-    """Where slices lie whose neighbour at ``offset`` exists, and where those neighbours lie."""
-    places = [(max(side - abs(o), 0), max(0, -o), max(0, o)) for side, o in zip(sides, offset, strict=True)]
-    here = [slice(start, start + length) for length, start, _ in places]
-    there = [slice(start, start + length) for length, _, start in places]
-    return here, there
+_added_along = float32_island(_along)  # sums, where fetching is exact
