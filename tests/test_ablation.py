@@ -20,17 +20,20 @@ import torch
 import cli
 from dccnet.checkpoint import load_checkpoint
 from dccnet.config import PRESETS, ModelConfig
+from dccnet.model import DCCNet
 from evaluation.published import ABLATIONS
 from runtime.errors import CheckpointError, DccError, UsageError
 from tests import tiny_benchmarks as tiny
 from tests.conftest import Cli
 from training.ablation import sweep as sweeping
+from training.ablation.kernels import STAND_FOR
 from training.ablation.output import RESULTS, RUNS, TABLES
 from training.ablation.plan import PLAN, Plan, make_plan, read_plan, write_plan
 from training.ablation.results import Results, RunResult, to_dict
 from training.ablation.rows import METHODS, Row, check_kernels, default_kernels, in_table, make_rows
 from training.ablation.sweep import RESULT, alone_in, run_folder, sweep
 from training.ablation.tables import columns, lines, markdown
+from training.recipes import recipe
 from training.settings import RunFolder
 
 SMALL = PRESETS["tiny"].replace(
@@ -133,6 +136,13 @@ def test_another_base_keeps_its_sizes_and_kernels_stand_for_the_papers() -> None
         assert row.model.branches == preset.branches and row.model.embedding == preset.embedding
         assert row.model.backbone == base.backbone and row.model.image_size == base.image_size
     assert next(row for row in rows if row.key == "baseline-sda-k9").model == base
+
+
+@pytest.mark.parametrize("base", [name for name in STAND_FOR if recipe(name).get("start") == "plain"])
+def test_what_starts_plainly_has_room_for_its_kernels(base: str) -> None:
+    kernels = default_kernels(base, PRESETS[base])
+    for row in make_rows(base, PRESETS[base], (4, 5), kernels):
+        DCCNet(row.model).start_plain(both_ways=recipe(base)["opposite"] > 0)
 
 
 def test_kernels_of_ones_own_stand_for_nothing() -> None:
