@@ -161,8 +161,8 @@ PRESETS: dict[str, ModelConfig] = {
     "small": _TINY.replace(
         backbone="efficientnet-lite0-hypercolumn",
         image_size=(320, 320),
-        context_kernel=11,
-        context_channels=1392,
+        context_kernel=15,
+        context_channels=1376,
         consensus_kernels=(5, 3),
         consensus_channels=(4, 1),
         blend="maps",

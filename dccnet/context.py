@@ -12,8 +12,11 @@ from dccnet.correlation import l2_normalise
 from dccnet.precision import as_weights_of
 from dccnet.step import Step
 
-SIMILARITY_SHARE = 2.0
-"""Weight, beside the correlation of Z, of that of what S has above 1/kernel, in a plain start."""
+Z_SHARE = 0.449
+"""What a plain start makes of the correlation of G: the weight in it of the correlation of Z."""
+SIMILARITY_SHARE = 0.898
+"""Of the correlation of what S has above 1/kernel. With more of both the context map outweighs the local
+one where maps are blended: better of things that face opposite ways, worse of others (docs/tiny.md)."""
 
 
 def self_similarity(z: Tensor, kernel: int) -> Tensor:
@@ -63,28 +66,25 @@ class SpatialContextEncoder(nn.Module):
 
         Few channels of a random mixture, cut at zero, lose much of what Z tells apart. Z passes once as it
         is and once negated, so that the ReLU loses nothing. S passes as it is or, as it has a left and a
-        right, with ``both_ways`` as sums of its two sides. Either way 1/kernel is taken off, what S would
-        be were all neighbours alike, and the ReLU drops what is less. Channels left over stay as they were.
+        right, with ``both_ways`` as sums of its two sides. What S would be were all neighbours alike,
+        1/kernel, is taken off, and the ReLU drops what is less. Channels left over stay as they were.
         Raises ``ValueError`` where there are fewer than that takes.
         """
         k, (channels, width) = self.kernel, self.embed.weight.shape[:2]
-        d = width - k * k
-        s = torch.eye(k * k).view(k, k, k, k)
+        z, s = torch.eye(width).split([width - k * k, k * k])
         if both_ways:
-            s = (s + s.flip(3))[:, : k // 2 + 1] / math.sqrt(2)
-            s[:, k // 2] /= math.sqrt(2)  # its own mirror image
-        s = s.flatten(0, 1).flatten(1)
-        taken = 2 * d + len(s)
+            columns = s.view(k, k, -1)  # (dy, dx, ·)
+            left, middle, right = columns[:, : k // 2], columns[:, k // 2], columns.flip(1)[:, : k // 2]
+            s = torch.cat([(left + right).flatten(0, 1) / math.sqrt(2), middle])
+        shares = torch.tensor([Z_SHARE, Z_SHARE, SIMILARITY_SHARE]).sqrt()
+        shares = shares.repeat_interleave(torch.tensor([len(z), len(z), len(s)]))
+        taken = len(shares)
         if channels < taken:
             raise ValueError(f"a plain start takes context_channels of at least {taken}, not {channels}")
         weight, bias = self.embed.parameters()
-        for part in (weight, bias):
-            part[:taken] = 0
-        weight[:d, :d, 0, 0] = torch.eye(d)
-        weight[d : 2 * d, :d, 0, 0] = -torch.eye(d)
-        share = math.sqrt(SIMILARITY_SHARE)
-        weight[2 * d : taken, d:, 0, 0] = share * s
-        bias[2 * d : taken] = -share / k
+        weight[:taken, :, 0, 0] = shares[:, None] * torch.cat([z, -z, s])
+        bias[:taken] = 0
+        bias[taken - len(s) : taken] = -shares[-1] / k
 
     def forward(self, z: Tensor) -> Tensor:
         """``z (B, d, h, w)`` -> ``G (B, l, h, w)``."""

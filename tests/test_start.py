@@ -11,11 +11,17 @@ from torch import Tensor
 
 from dccnet.config import PRESETS
 from dccnet.consensus import NeighbourhoodConsensus
-from dccnet.context import SpatialContextEncoder, self_similarity
+from dccnet.context import (
+    SIMILARITY_SHARE,
+    Z_SHARE,
+    SpatialContextEncoder,
+    self_similarity,
+)
 from dccnet.correlation import l2_normalise
 from dccnet.fusion import DynamicFusion
 from dccnet.model import DCCNet
 from tests.conftest import Cli
+from training.recipes import recipe
 
 
 def voted(c: Tensor, kernel: int, both_ways: bool) -> Tensor:
@@ -66,27 +72,33 @@ def test_any_number_of_channels_votes(channels: tuple[int, ...], both_ways: bool
     assert float(result.amin()) >= 0
 
 
-@pytest.mark.parametrize("both_ways", [False, True])
-def test_plain_context_is_the_features_and_their_similarity(both_ways: bool) -> None:
+def product(*features: Tensor) -> Tensor:
+    """Of all cells of the first picture with all of the second; ``(2, ·, h, w)``, cut at zero."""
+    products = [a.T @ b for a, b in (f.clamp(min=0).flatten(2) for f in features)]
+    return torch.stack(products).sum(dim=0)
+
+
+def test_plain_context_is_the_features_and_their_similarity() -> None:
     torch.manual_seed(0)
     z = l2_normalise(torch.randn(2, 6, 5, 7))
-    encoder = SpatialContextEncoder(6, 3, 2 * 6 + 9 + 4)
-    encoder.start_plain(both_ways)
-    g = encoder(z)
-    torch.testing.assert_close(g[:, :6] - g[:, 6:12], z)
+    encoder = SpatialContextEncoder(6, 3, 2 * 6 + 9)
+    encoder.start_plain(both_ways=False)
     s = l2_normalise(self_similarity(z, 3))
-    if both_ways:  # a picture's mirror image has the same features, mirrored
-        taken = 2 * 6 + 6
-        torch.testing.assert_close(encoder(z.flip(3))[:, :taken], g[:, :taken].flip(3))
-        s = s.view(2, 3, 3, 5, 7)
-        sides = (s[:, :, 0] + s[:, :, 2]) / math.sqrt(2)
-        s = torch.stack([sides, s[:, :, 1]], dim=2).flatten(1, 2)
-    else:
-        taken = 2 * 6 + 9
     assert float(s.amin()) < 1 / 3 < float(s.amax())
-    mine = g[0, 12:taken].flatten(1).T @ g[1, 12:taken].flatten(1)
-    more = (s - 1 / 3).clamp(min=0)
-    torch.testing.assert_close(mine, 2 * more[0].flatten(1).T @ more[1].flatten(1))
+    expected = Z_SHARE * product(z, -z) + SIMILARITY_SHARE * product(s - 1 / 3)
+    torch.testing.assert_close(product(encoder(z)), expected)
+
+
+def test_plain_context_of_both_ways_has_sums_of_the_two_sides() -> None:
+    torch.manual_seed(0)
+    z = l2_normalise(torch.randn(2, 6, 5, 7))
+    encoder = SpatialContextEncoder(6, 3, 2 * 6 + 6)
+    encoder.start_plain(both_ways=True)
+    s = l2_normalise(self_similarity(z, 3)).view(2, 3, 3, 5, 7)
+    left, middle, right = s.unbind(2)
+    sums = (left + right) / math.sqrt(2)
+    expected = Z_SHARE * product(z, -z) + SIMILARITY_SHARE * product(sums - 1 / 3, middle - 1 / 3)
+    torch.testing.assert_close(product(encoder(z)), expected)
 
 
 def test_both_maps_begin_with_the_same_trust() -> None:
@@ -96,10 +108,8 @@ def test_both_maps_begin_with_the_same_trust() -> None:
     assert attention is not None and bool((attention.on_a == 0.5).all())
 
 
-def test_small_has_the_room() -> None:
-    model = DCCNet(PRESETS["small"])
-    model.start_plain(both_ways=True)
-    model.start_plain(both_ways=False)
+def test_small_has_the_room_that_its_recipe_asks_for() -> None:
+    DCCNet(PRESETS["small"]).start_plain(both_ways=recipe("small")["opposite"] > 0)
 
 
 def test_too_few_channels_for_a_plain_start(dcc: Cli, pictures: list[Path], tmp_path: Path) -> None:
@@ -108,5 +118,5 @@ def test_too_few_channels_for_a_plain_start(dcc: Cli, pictures: list[Path], tmp_
         "train", "--preset=tiny", "--start=plain", "--weights=random",
         "--synthetic", pictures[0].parent, "-o", run,
     )  # fmt: skip
-    assert refused.returncode == 2 and "context_channels of at least" in refused.stderr
+    assert refused.returncode == 2 and "--set context_channels=" in refused.stderr
     assert not run.exists()

@@ -9,7 +9,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "tiny": {"epochs": 4, "learning_rate": 1e-3},
     "small": {
         "epochs": 1,
-        "learning_rate": 5e-4,
+        "learning_rate": 1e-4,
         "start": "plain",
         "context_rate": 0.05,
         "schedule": "cosine",

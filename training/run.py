@@ -87,7 +87,7 @@ def _start(model: DCCNet, settings: TrainSettings) -> None:
         try:
             model.start_plain(both_ways=settings.opposite > 0)
         except ValueError as error:
-            raise UsageError(f"--start plain: {error}") from error
+            raise UsageError(f"--start plain: {error}: give --set context_channels=NUMBER") from error
 
 
 def _unfreeze(model: DCCNet, blocks: int) -> None:

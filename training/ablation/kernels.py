@@ -7,5 +7,5 @@ STAND_FOR: dict[str, dict[int, int]] = {
     # On smaller grids the paper's sizes would mostly see padding: half of their own, and nearly the grid.
     "dccnet": {11: 11, 25: 25, 31: 31},
     "tiny": {5: 11, 9: 25, 15: 31},
-    "small": {5: 11, 11: 25},  # no larger one: a plain start would have no room in its context channels
+    "small": {7: 11, 15: 25},  # no larger one: a plain start would have no room in its context channels
 }
