@@ -11,12 +11,7 @@ from torch import Tensor
 
 from dccnet.config import PRESETS
 from dccnet.consensus import NeighbourhoodConsensus
-from dccnet.context import (
-    SIMILARITY_SHARE,
-    Z_SHARE,
-    SpatialContextEncoder,
-    self_similarity,
-)
+from dccnet.context import SIMILARITY_SHARE, Z_SHARE, SpatialContextEncoder, self_similarity
 from dccnet.correlation import l2_normalise
 from dccnet.fusion import DynamicFusion
 from dccnet.model import DCCNet
@@ -73,32 +68,30 @@ def test_any_number_of_channels_votes(channels: tuple[int, ...], both_ways: bool
 
 
 def product(*features: Tensor) -> Tensor:
-    """Of all cells of the first picture with all of the second; ``(2, ·, h, w)``, cut at zero."""
+    """Of ``(2, ·, h, w)``, cut at zero: all cells of the first picture with all of the second, added up."""
     products = [a.T @ b for a, b in (f.clamp(min=0).flatten(2) for f in features)]
     return torch.stack(products).sum(dim=0)
 
 
-def test_plain_context_is_the_features_and_their_similarity() -> None:
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_plain_context_is_the_features_and_their_similarity(both_ways: bool) -> None:
     torch.manual_seed(0)
     z = l2_normalise(torch.randn(2, 6, 5, 7))
-    encoder = SpatialContextEncoder(6, 3, 2 * 6 + 9)
-    encoder.start_plain(both_ways=False)
+    encoder = SpatialContextEncoder(6, 3, 2 * 6 + 9 + 4)
+    encoder.start_plain(both_ways)
+    g = encoder(z)
+    torch.testing.assert_close(g[:, :6] - g[:, 6:12], math.sqrt(Z_SHARE) * z)
     s = l2_normalise(self_similarity(z, 3))
+    if both_ways:  # a picture's mirror image has the same features, mirrored
+        taken = 2 * 6 + 6
+        torch.testing.assert_close(encoder(z.flip(3))[:, :taken], g[:, :taken].flip(3))
+        left, middle, right = s.view(2, 3, 3, 5, 7).unbind(2)
+        s = torch.cat([(left + right) / math.sqrt(2), middle], dim=1)
+    else:
+        taken = 2 * 6 + 9
     assert float(s.amin()) < 1 / 3 < float(s.amax())
     expected = Z_SHARE * product(z, -z) + SIMILARITY_SHARE * product(s - 1 / 3)
-    torch.testing.assert_close(product(encoder(z)), expected)
-
-
-def test_plain_context_of_both_ways_has_sums_of_the_two_sides() -> None:
-    torch.manual_seed(0)
-    z = l2_normalise(torch.randn(2, 6, 5, 7))
-    encoder = SpatialContextEncoder(6, 3, 2 * 6 + 6)
-    encoder.start_plain(both_ways=True)
-    s = l2_normalise(self_similarity(z, 3)).view(2, 3, 3, 5, 7)
-    left, middle, right = s.unbind(2)
-    sums = (left + right) / math.sqrt(2)
-    expected = Z_SHARE * product(z, -z) + SIMILARITY_SHARE * product(sums - 1 / 3, middle - 1 / 3)
-    torch.testing.assert_close(product(encoder(z)), expected)
+    torch.testing.assert_close(product(g[:, :taken]), expected)
 
 
 def test_both_maps_begin_with_the_same_trust() -> None:
@@ -118,5 +111,6 @@ def test_too_few_channels_for_a_plain_start(dcc: Cli, pictures: list[Path], tmp_
         "train", "--preset=tiny", "--start=plain", "--weights=random",
         "--synthetic", pictures[0].parent, "-o", run,
     )  # fmt: skip
-    assert refused.returncode == 2 and "--set context_channels=" in refused.stderr
+    assert refused.returncode == 2 and "context_channels of at least" in refused.stderr
+    assert "--set context_channels=" in refused.stderr
     assert not run.exists()

@@ -42,11 +42,12 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor, groups: int) -> Tensor:
     """``(B, D1, D2, D3, D4, groups·Cin)`` -> ``(.., 2·Cout)``: the kernel's way, then its swapped one's."""
     out_channels, _, k = weight.shape[:3]
     axes_in = axes_into_inputs(weight)
-    # Channels are in the order (groups, taps of D1, taps of D2, Cin or Cout), with those taps in use.
+    # Channels are in the order (groups, taps of D1, taps of D2, Cin or Cout), of taps those in use.
     for axis in _SLICE_AXES[:axes_in][::-1]:
         x = _along(x, axis, _fetching(k, groups, x.shape[-1] // groups))
     swapped = weight.permute(0, 1, 4, 5, 2, 3)
-    centre = torch.arange(k ** (2 - axes_in)) == k ** (2 - axes_in) // 2  # inside everywhere
+    taps_out = k ** (2 - axes_in)
+    centre = torch.arange(taps_out) == taps_out // 2  # inside everywhere, so it brings the bias
     y = F.conv2d(
         x.flatten(0, 2).permute(0, 3, 1, 2),
         torch.cat([flat_kernel(way, axes_in) for way in (weight, swapped)]),
@@ -79,14 +80,14 @@ class _Along(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, axis: int, kernel: Tensor) -> Tensor:
         ctx.axis, ctx.kernel = axis, kernel
-        return _convolve_along(axis, x, kernel)
+        return _convolve_along(x, axis, kernel)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return _convolve_along(ctx.axis, gradients[0], ctx.kernel.transpose(0, 1).flip(2)), None, None
+        return _convolve_along(gradients[0], ctx.axis, ctx.kernel.transpose(0, 1).flip(2)), None, None
 
 
-def _convolve_along(axis: int, x: Tensor, kernel: Tensor) -> Tensor:
+def _convolve_along(x: Tensor, axis: int, kernel: Tensor) -> Tensor:
     rows = x.contiguous().flatten(0, axis - 1).flatten(2, -2)  # (·, D, ·, Cin)
     y = F.conv2d(
         rows.permute(0, 3, 1, 2),
