@@ -142,6 +142,37 @@ def test_both_ways_at_once_have_the_values_and_gradients_of_one_by_one(
         torch.testing.assert_close(at_once, one_by_one)
 
 
+def test_both_ways_at_once_need_no_gradient_of_what_they_read() -> None:
+    torch.manual_seed(0)
+    consensus = NeighbourhoodConsensus((3, 3), (4, 1)).double()
+    consensus.lowering = TRAINING_LOWERINGS["paired"]
+    c = torch.randn(2, 1, 3, 4, 2, 5, dtype=torch.float64)
+    gradients = []
+    for wanted in (True, False):
+        (y,) = consensus([c.clone().requires_grad_(wanted)])
+        gradients.append(torch.autograd.grad(y.square().sum(), list(consensus.parameters())))
+    for with_it, without in zip(*gradients, strict=True):
+        torch.testing.assert_close(without, with_it, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("channels", [(4, 1), (2, 6, 1), (6, 2, 1)])
+def test_both_ways_at_once_in_bfloat16_are_near(channels: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    consensus = NeighbourhoodConsensus((3,) * len(channels), channels)
+    consensus.lowering = TRAINING_LOWERINGS["paired"]
+    c = torch.rand(2, 1, 4, 5, 4, 5, requires_grad=True)
+    found = []
+    for half in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            (y,) = consensus([c])
+        found.append([y, *torch.autograd.grad(y.square().sum(), [c, *consensus.parameters()])])
+    for place, (exact, near) in enumerate(zip(*found, strict=True)):
+        assert near.dtype == torch.float32
+        # ReLUs that rounding turns on or off show in the gradient of c; all else is a sum over cells.
+        assert (near - exact).norm() < (0.1 if place == 1 else 0.02) * exact.norm()
+    assert not torch.equal(found[0][0], found[1][0])
+
+
 def swap(c: Tensor) -> Tensor:
     return c.permute(0, 1, 4, 5, 2, 3)
 

@@ -36,6 +36,10 @@ class FeatureFiles:
         self._contents: dict[Path, str] = {}
         self._writes = True
 
+    def __contains__(self, picture: Picture) -> bool:
+        """Whether there is a file, whole or not."""
+        return self._path(picture).exists()
+
     def get(self, picture: Picture) -> tuple[Tensor, Size] | None:
         """The features and the picture's (height, width) in pixels, if they are there and whole."""
         try:

@@ -48,7 +48,7 @@ class FeatureCache:
     def expect(self, pictures: Iterable[Picture]) -> None:
         """Have these pictures read while other things are computed."""
         for picture in pictures:
-            if picture.key not in self._coming and self._found(picture) is None:
+            if not (picture.key in self._coming or self._is_known(picture)):
                 self._coming[picture.key] = self._workers.submit(self._frame, picture)
 
     def batch(self, pictures: Sequence[Picture]) -> Tensor:
@@ -104,6 +104,9 @@ class FeatureCache:
             if kept is not None:
                 self._keep(picture, kept)
         return kept
+
+    def _is_known(self, picture: Picture) -> bool:
+        return picture.key in self._kept or (self._files is not None and picture in self._files)
 
     def _keep(self, picture: Picture, entry: tuple[Tensor, Size]) -> None:
         if entry[0].nbytes <= self._left:

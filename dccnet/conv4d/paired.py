@@ -2,10 +2,12 @@
 
 Consensus is ``f(C) + f(Cᵀ)ᵀ``, and a convolution of Cᵀ, swapped back, is a convolution of C with its kernel
 swapped. So the two ways are two groups of channels of one volume: half as many slices with twice the
-channels, and no transposed copies. What slices need of their neighbours is fetched, and what they give to
-them is added up, by convolutions along one axis whose kernels hold ones and zeros: they multiply for
-nothing, and are several times as fast as copies and additions of so few channels. Channels come last all
-the way.
+channels, and no transposed copies. Channels come last all the way.
+
+A layer is computed as is fastest for few channels on a CPU, by which side has fewer. *Widening*, the taps
+of D1 become input channels of a 3D convolution over the other axes; *narrowing*, those of D1 and D2 become
+output channels of a 2D convolution, and are added up. Each is the other's gradient, so the backward pass
+is written here, and keeps nothing but what the layers give.
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from dccnet.conv4d.stack import Stack, axes_into_inputs, flat_kernel
-from dccnet.precision import float32_island
+from dccnet.conv4d.stack import Stack
+
+_D1, _D2 = 1, 2
 
 
 class Paired(Stack):
@@ -28,78 +32,174 @@ class Paired(Stack):
         """``f(C) + f(Cᵀ)ᵀ`` for a chain f of 4D convolutions with a ReLU after each.
 
         ``c`` is ``(B, 1, hA, wA, hB, wB)``, in and out; ``layers`` are kernels ``(Cout, Cin, k, k, k, k)``,
-        k odd, and biases ``(Cout,)``.
+        k odd, and biases ``(Cout,)``, of which the last layer's has one channel. In autocast, convolutions
+        are computed in its type, and sums in float32.
         """
-        x = c.movedim(1, -1)  # (B, D1, D2, D3, D4, channels)
-        groups = 1  # the first layer reads one volume, and writes two groups of channels
-        for weight, bias in layers:
-            x = F.relu(_convolve(x, weight, bias, groups))
-            groups = 2
-        return x.sum(dim=-1).unsqueeze(1)
+        device = c.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else c.dtype
+        parameters: list[Tensor] = []
+        for number, (weight, bias) in enumerate(layers):
+            swapped = weight.permute(0, 1, 4, 5, 2, 3)
+            # All ways of the first layer read the one volume.
+            kernel = _side_by_side(weight, swapped) if number else torch.cat([weight, swapped])
+            parameters += [kernel.to(dtype), bias.repeat(2).to(dtype)]
+        with torch.autocast(device, enabled=False):
+            both: Tensor = _Chain.apply(c.movedim(1, -1), *parameters)
+        return both.unsqueeze(1)
 
 
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor, groups: int) -> Tensor:
-    """``(B, D1, D2, D3, D4, groups·Cin)`` -> ``(.., 2·Cout)``: the kernel's way, then its swapped one's."""
-    out_channels, _, k = weight.shape[:3]
-    axes_in = axes_into_inputs(weight)
-    # Channels are in the order (groups, taps of D1, taps of D2, Cin or Cout), of taps those in use.
-    for axis in _SLICE_AXES[:axes_in][::-1]:
-        x = _along(x, axis, _fetching(k, groups, x.shape[-1] // groups))
-    swapped = weight.permute(0, 1, 4, 5, 2, 3)
-    taps_out = k ** (2 - axes_in)
-    centre = torch.arange(taps_out) == taps_out // 2  # inside everywhere, so it brings the bias
-    y = F.conv2d(
-        x.flatten(0, 2).permute(0, 3, 1, 2),
-        torch.cat([flat_kernel(way, axes_in) for way in (weight, swapped)]),
-        (centre.to(bias)[:, None] * bias).flatten().repeat(2),
-        padding=k // 2,
-        groups=groups,
-    )
-    y = y.permute(0, 2, 3, 1).unflatten(0, x.shape[:3])
-    for axis in _SLICE_AXES[axes_in:][::-1]:
-        adding = _fetching(k, y.shape[-1] // (k * out_channels), out_channels).transpose(0, 1)
-        y = _added_along(y, axis, adding)
-    return y
-
-
-_SLICE_AXES = (1, 2)
-
-
-def _fetching(k: int, outer: int, inner: int) -> Tensor:
-    """Kernel that puts k neighbours side by side: ``(outer, inner)`` channels to ``(outer, k, inner)``."""
-    same = torch.eye(outer * inner).view(outer, 1, inner, outer * inner, 1)
-    return (same * torch.eye(k).view(k, 1, 1, k)).flatten(0, 2)
-
-
-class _Along(torch.autograd.Function):
-    """One axis of ``(B, D1, D2, D3, D4, Cin)`` convolved by a fixed kernel ``(Cout, Cin, k)``.
-
-    The gradient is convolved by the kernel transposed, in the same layout; autograd's own way takes longer.
+class _Chain(torch.autograd.Function):
+    """Convolutions of ``(B, D1, D2, D3, D4, C)`` with a ReLU after each, and the sum of the last one's two
+    channels. All but the first have two groups of channels, and kernels ``(Cout, Cin, k, k, k, k)`` that
+    are zero between them.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, axis: int, kernel: Tensor) -> Tensor:
-        ctx.axis, ctx.kernel = axis, kernel
-        return _convolve_along(x, axis, kernel)
+    def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> Tensor:
+        kernels, biases = parameters[::2], parameters[1::2]
+        volumes = [x]
+        for groups, kernel, bias in zip(_groups(kernels), kernels, biases, strict=True):
+            volumes.append(_convolved(volumes[-1], kernel, groups, bias).relu_())
+        ctx.save_for_backward(*volumes, *kernels)
+        one, other = volumes[-1].unbind(dim=-1)
+        return one + other
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return _convolve_along(gradients[0], ctx.axis, ctx.kernel.transpose(0, 1).flip(2)), None, None
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        saved = ctx.saved_tensors
+        layers = len(saved) // 2
+        volumes, kernels = saved[: layers + 1], saved[layers + 1 :]
+        groups = _groups(kernels)
+        g: Tensor | None = torch.stack([gradients[0]] * 2, dim=-1)
+        found: list[Tensor] = []
+        for layer in reversed(range(layers)):
+            x, y, kernel = volumes[layer], volumes[layer + 1], kernels[layer]
+            assert g is not None
+            g = g.to(y.dtype)
+            torch.ops.aten.threshold_backward.grad_input(g, y, 0, grad_input=g)  # of the ReLU, in place
+            g, *of_parameters = _gradients(
+                x, g, kernel, groups[layer], layer > 0 or ctx.needs_input_grad[0]
+            )
+            found[:0] = of_parameters
+        return g, *found
 
 
-def _convolve_along(x: Tensor, axis: int, kernel: Tensor) -> Tensor:
-    rows = x.contiguous().flatten(0, axis - 1).flatten(2, -2)  # (·, D, ·, Cin)
-    y = F.conv2d(
-        rows.permute(0, 3, 1, 2),
-        kernel[..., None].to(x).contiguous(memory_format=torch.channels_last),
-        padding=(kernel.shape[-1] // 2, 0),
+def _groups(kernels: Sequence[Tensor]) -> list[int]:
+    return [1] + [2] * (len(kernels) - 1)
+
+
+def _side_by_side(one: Tensor, other: Tensor) -> Tensor:
+    """``(Cout, Cin, ·)`` twice -> ``(2·Cout, 2·Cin, ·)``, zero where groups would mix."""
+    zero = torch.zeros_like(one)
+    return torch.cat([torch.cat([one, zero], dim=1), torch.cat([zero, other], dim=1)])
+
+
+def _of_groups(kernel: Tensor, groups: int) -> Tensor:
+    """The inverse: ``(Cout, Cin, ·)`` -> ``(Cout, Cin/groups, ·)``, as grouped convolutions take them."""
+    rows = kernel.chunk(groups)
+    return torch.cat([row.chunk(groups, dim=1)[group] for group, row in enumerate(rows)])
+
+
+def _adjoint(kernel: Tensor) -> Tensor:
+    """Kernel of the convolution's transpose."""
+    return kernel.transpose(0, 1).flip(2, 3, 4, 5)
+
+
+def _widens(kernel: Tensor) -> bool:
+    return kernel.shape[0] >= kernel.shape[1]
+
+
+def _convolved(x: Tensor, kernel: Tensor, groups: int, bias: Tensor | None = None) -> Tensor:
+    """``(B, D1, D2, D3, D4, Cin)`` -> ``(.., Cout)``; sums of narrowing are float32 at least."""
+    if _widens(kernel):
+        return _widened(_fetched(x, kernel), kernel, groups, bias)
+    return _narrowed(x, kernel, groups, bias)
+
+
+def _gradients(
+    x: Tensor, g: Tensor, kernel: Tensor, groups: int, of_x: bool
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """Of what a layer reads, ``x``, if asked for, of its kernel and its bias; ``g`` is of what it gives."""
+    adjoint = _adjoint(kernel)
+    if _widens(kernel):
+        of_kernel, of_bias = _widened_gradients(_fetched(x, kernel), g, kernel)
+        return _convolved(g, adjoint, groups) if of_x else None, of_kernel, of_bias
+    taps = _fetched(g, kernel)
+    of_adjoint, _ = _widened_gradients(taps, x, adjoint)  # in which x and g change places
+    of_bias = g.sum(dim=tuple(range(g.dim() - 1)))
+    return _widened(taps, adjoint, groups) if of_x else None, _adjoint(of_adjoint), of_bias
+
+
+def _fetched(x: Tensor, kernel: Tensor) -> Tensor:
+    """``(B, D1, D2, D3, D4, C)`` -> ``(.., C·k)``: k neighbours along D1 side by side, for the kernel."""
+    k = kernel.shape[-1]
+    taps = x.new_empty(*x.shape, k, dtype=kernel.dtype)
+    for tap in range(k):
+        here, there = _inside(x.shape[_D1], tap - k // 2)
+        taps[:, here, ..., tap] = x[:, there]
+        taps[:, : here.start, ..., tap] = 0
+        taps[:, here.stop :, ..., tap] = 0
+    return taps.flatten(-2)
+
+
+def _widened(taps: Tensor, kernel: Tensor, groups: int, bias: Tensor | None = None) -> Tensor:
+    # As a transposed convolution, because oneDNN's are quicker for groups of so few channels.
+    by_input = _of_groups(kernel.transpose(0, 1), groups).movedim(2, 1).flatten(0, 1)
+    y: Tensor = F.conv_transpose3d(
+        _as_images(taps), by_input.flip(2, 3, 4), bias, padding=kernel.shape[-1] // 2, groups=groups
     )
-    return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
+    return torch.unflatten(y.movedim(1, -1), 0, taps.shape[:2])
 
 
-def _along(x: Tensor, axis: int, kernel: Tensor) -> Tensor:
-    convolved: Tensor = _Along.apply(x, axis, kernel)
-    return convolved
+def _widened_gradients(taps: Tensor, g: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
+    """Of kernel and bias of :func:`_widened`; for so few channels, groups are quicker together."""
+    flat = kernel.flatten(1, 2)
+    of_kernel: Tensor
+    _, of_kernel, of_bias = torch.ops.aten.convolution_backward(
+        _as_images(g.to(taps.dtype)),
+        _as_images(taps),
+        flat,
+        bias_sizes=[len(flat)],
+        stride=[1] * 3,
+        padding=[kernel.shape[-1] // 2] * 3,
+        dilation=[1] * 3,
+        transposed=False,
+        output_padding=[0] * 3,
+        groups=1,
+        output_mask=[False, True, True],
+    )
+    return of_kernel.view_as(kernel), of_bias
 
 
-_added_along = float32_island(_along)  # sums, where fetching is exact
+def _as_images(x: Tensor) -> Tensor:
+    """``(B, D1, D2, D3, D4, C)`` -> ``(B·D1, C, D2, D3, D4)``, a view."""
+    return x.flatten(0, 1).movedim(-1, 1)
+
+
+def _narrowed(x: Tensor, kernel: Tensor, groups: int, bias: Tensor | None) -> Tensor:
+    k = kernel.shape[-1]
+    flat = _of_groups(kernel, groups).permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
+    if bias is not None:  # with the taps at the centre, which are inside everywhere
+        bias = F.pad(bias[:, None], (k * k // 2, k * k // 2)).flatten()
+    images = x.to(kernel.dtype).flatten(0, 2).movedim(-1, 1)
+    y = F.conv2d(images, flat, bias, padding=k // 2, groups=groups)
+    y = y.movedim(1, -1).unflatten(0, x.shape[:3]).unflatten(-1, (-1, k, k))
+    return _added(_added(y, _D2), _D1)
+
+
+def _added(y: Tensor, axis: int) -> Tensor:
+    """``(.., k)`` -> ``(..)``: what slices give to their k neighbours along the axis, added up there."""
+    side, k = y.shape[axis], y.shape[-1]
+    total = y[..., k // 2].to(torch.promote_types(y.dtype, torch.float32), copy=True)
+    for tap in range(k):
+        here, there = _inside(side, tap - k // 2)
+        if tap != k // 2:
+            total.movedim(axis, 0)[here] += y[..., tap].movedim(axis, 0)[there]
+    return total
+
+
+def _inside(side: int, shift: int) -> tuple[slice, slice]:
+    """Cells of an axis whose neighbour so far away is inside, and these neighbours."""
+    start, stop = max(-shift, 0), max(min(side - shift, side), 0)
+    return slice(start, stop), slice(start + shift, max(stop + shift, 0))
