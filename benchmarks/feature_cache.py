@@ -13,8 +13,7 @@ import argparse
 import json
 import tempfile
 from pathlib import Path
-
-import numpy as np
+from statistics import harmonic_mean
 
 from dccnet.conv4d import TRAINING_LOWERINGS
 from dccnet.model import DCCNet
@@ -69,15 +68,17 @@ def main() -> None:
                 size = settings.batch_size * options.steps
                 trainer = Trainer(model, pairs[:size], [], settings, RunFolder(Path(scratch)))
                 trainer.run(clock if turn else Clock())  # the first round fills the cache
+    throughput = {}
     for name, clock in clocks.items():
-        seconds = 2 * settings.batch_size / np.array(clock.images_per_s)
-        waited = 100 * sum(clock.waited) / seconds.sum()
+        throughput[name] = harmonic_mean(
+            clock.images_per_s
+        )  # steps are of equal size: of all steps together
+        waited = sum(clock.waited) * throughput[name] / (2 * settings.batch_size * len(clock.waited))
         print(
-            f"{name:8} {np.median(clock.images_per_s):6.2f} images/s ({min(clock.images_per_s):.2f} to "
-            f"{max(clock.images_per_s):.2f}), waited {waited:.2f} % of the time"
+            f"{name:8} {throughput[name]:6.2f} images/s (steps {min(clock.images_per_s):.2f} to "
+            f"{max(clock.images_per_s):.2f}), waited {waited:.2%} of the time"
         )
-    ratio = np.median(clocks["with"].images_per_s) / np.median(clocks["without"].images_per_s)
-    print(f"with the cache {ratio:.2f} times as many")
+    print(f"with the cache {throughput['with'] / throughput['without']:.2f} times as many")
 
 
 if __name__ == "__main__":
