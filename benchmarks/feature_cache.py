@@ -70,9 +70,7 @@ def main() -> None:
                 trainer.run(clock if turn else Clock())  # the first round fills the cache
     throughput = {}
     for name, clock in clocks.items():
-        throughput[name] = harmonic_mean(
-            clock.images_per_s
-        )  # steps are of equal size: of all steps together
+        throughput[name] = harmonic_mean(clock.images_per_s)  # of steps of equal size: of all together
         waited = sum(clock.waited) * throughput[name] / (2 * settings.batch_size * len(clock.waited))
         print(
             f"{name:8} {throughput[name]:6.2f} images/s (steps {min(clock.images_per_s):.2f} to "

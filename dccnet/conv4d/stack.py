@@ -36,10 +36,10 @@ class Stack:
     def convolution(
         self, weight: Tensor, bias: Tensor | None, grid: Sequence[int]
     ) -> Callable[[Tensor], Tensor]:
-        return partial(_convolve, weight=weight, bias=bias, axes_in=axes_into_inputs(weight))
+        return partial(_convolve, weight=weight, bias=bias, axes_in=_axes_into_inputs(weight))
 
 
-def axes_into_inputs(weight: Tensor) -> int:
+def _axes_into_inputs(weight: Tensor) -> int:
     """Of how many slice axes the taps of a kernel become input channels; of the others, output channels."""
     out_channels, in_channels = weight.shape[:2]
     if in_channels < out_channels:
@@ -48,14 +48,14 @@ def axes_into_inputs(weight: Tensor) -> int:
     return 0 if out_channels == 1 else 1
 
 
-def flat_kernel(weight: Tensor, axes_in: int) -> Tensor:
+def _flat_kernel(weight: Tensor, axes_in: int) -> Tensor:
     """That of the Conv2d: ``(Tout·Cout, Tin·Cin, k3, k4)``."""
     taps_in, taps_out = range(2, 2 + axes_in), range(2 + axes_in, 4)
     kernel = weight.permute(*taps_out, 0, *taps_in, 1, 4, 5)
     return kernel.flatten(0, len(taps_out)).flatten(1, len(taps_in) + 1)
 
 
-def tap_offsets(weight: Tensor, axes_in: int) -> tuple[Offsets, Offsets]:
+def _tap_offsets(weight: Tensor, axes_in: int) -> tuple[Offsets, Offsets]:
     """How far the taps among the input channels, and those among the output channels, reach."""
     sides = weight.shape[2:4]
     return (
@@ -65,8 +65,8 @@ def tap_offsets(weight: Tensor, axes_in: int) -> tuple[Offsets, Offsets]:
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, axes_in: int) -> Tensor:
-    flat = flat_kernel(weight, axes_in)
-    offsets_in, offsets_out = tap_offsets(weight, axes_in)
+    flat = _flat_kernel(weight, axes_in)
+    offsets_in, offsets_out = _tap_offsets(weight, axes_in)
     taps_out = axes_in < 2
     shifted = [_shift(x, offset) for offset in offsets_in]
     if axes_in == 2 and (missing := -flat.shape[1] % BLOCK):
