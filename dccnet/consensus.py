@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from functools import partial
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -49,7 +50,7 @@ class NeighbourhoodConsensus(nn.Module):
         """Correlation maps that share these weights, ``(B, 1, hA, wA, hB, wB)`` each, in and out."""
         halved = [as_weights_of(self, c) for c in maps]
         if isinstance(self.lowering, Paired):
-            return [self._kept_or_not(self._both_ways, c) for c in halved]
+            return self._both_ways(halved)
         volumes = [volume for c in halved for volume in (c, _swap_images(c))]
         grids = {tuple(volume.shape[2:]) for volume in volumes}
         convolutions = {grid: self._convolutions(grid) for grid in grids}
@@ -124,26 +125,30 @@ class NeighbourhoodConsensus(nn.Module):
         return [self.lowering.convolution(layer.weight, layer.bias, grid) for layer in layers]
 
     def _filter(self, c: Tensor, convolutions: Chain) -> Tensor:
-        return self._kept_or_not(self._chain, c, convolutions)
+        if not self._recomputes_now(c):
+            return self._chain(c, convolutions)
+        return _recomputed(partial(self._chain, convolutions=convolutions), c)
 
-    def _kept_or_not(self, function: Callable[..., Tensor], c: Tensor, *others: Any) -> Tensor:
-        """``function(c, *others)``; what it computes on the way is kept, or recomputed volume by volume."""
-        if torch.is_grad_enabled() and self.recomputes(c.shape[2:4], c.shape[4:6]):
-            volumes = c.split(1)
-            return torch.cat(
-                [checkpoint(function, volume, *others, use_reentrant=False) for volume in volumes]
-            )
-        return function(c, *others)
+    def _both_ways(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        layers = [(layer.weight, layer.bias) for layer in cast("Sequence[Conv4d]", self.layers)]
+        both_ways = partial(cast("Paired", self.lowering).both_ways, layers=layers)
+        if not any(map(self._recomputes_now, maps)):
+            return both_ways(maps)
+        return [_recomputed(lambda volume: both_ways([volume])[0], c) for c in maps]
 
-    def _both_ways(self, c: Tensor) -> Tensor:
-        layers = cast("Sequence[Conv4d]", self.layers)
-        return cast("Paired", self.lowering).both_ways(c, [(layer.weight, layer.bias) for layer in layers])
+    def _recomputes_now(self, c: Tensor) -> bool:
+        return torch.is_grad_enabled() and self.recomputes(c.shape[2:4], c.shape[4:6])
 
     def _chain(self, c: Tensor, convolutions: Chain) -> Tensor:
         x = self.lowering.enter(c)
         for convolution in convolutions:
             x = F.relu(convolution(x))
         return self.lowering.leave(x)
+
+
+def _recomputed(function: Callable[[Tensor], Tensor], c: Tensor) -> Tensor:
+    """``function(c)``; what it computes on the way is computed again in the backward pass, volume by volume."""
+    return torch.cat([checkpoint(function, volume, use_reentrant=False) for volume in c.split(1)])
 
 
 def _votes(kernel: int, width: float) -> Tensor:

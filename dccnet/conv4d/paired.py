@@ -1,205 +1,264 @@
-"""Both ways of neighbourhood consensus in one pass, for training on small volumes.
+"""Neighbourhood consensus in loops of our own, for training on a CPU with small kernels.
 
-Consensus is ``f(C) + f(Cᵀ)ᵀ``, and a convolution of Cᵀ, swapped back, is a convolution of C with its kernel
-swapped. So the two ways are two groups of channels of one volume: half as many slices with twice the
-channels, and no transposed copies. Channels come last all the way.
+Libraries put channels into a CPU's lanes. Consensus goes from one channel to a few and back to one, so most
+lanes stay empty; :mod:`dccnet.conv4d.kernels` puts cells there. And a chain of layers is computed volume by
+volume, on as many threads as PyTorch has: what one layer gives is still in a cache when the next reads it.
 
-A layer is computed as is fastest for few channels on a CPU, by which side has fewer. *Widening*, the taps
-of D1 become input channels of a 3D convolution over the other axes; *narrowing*, those of D1 and D2 become
-output channels of a 2D convolution, and are added up. Each is the other's gradient, so the backward pass
-is written here, and keeps nothing but what the layers give.
+A layer either *widens*, to at least as many channels as it reads, or *narrows*. Each is the other's gradient
+with respect to what it reads; the gradient with respect to the kernel is the third loop, and the last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, partial
+from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from dccnet.conv4d.planes import Planes
 from dccnet.conv4d.stack import Stack
 
-_D1, _D2 = 1, 2
+_CHANNELS, _TAPS = 4, 3
+"""That the innermost loops take at a time."""
+
+Array = NDArray[np.floating[Any]]
+Layers = Sequence[tuple[Tensor, Tensor]]
+"""Kernels ``(Cout, Cin, k1, k2, k3, k4)`` with odd sides, and biases ``(Cout,)``."""
+_Result = TypeVar("_Result")
 
 
 class Paired(Stack):
     """A single convolution is computed as by :class:`Stack`; consensus asks for :meth:`both_ways`."""
 
-    def both_ways(self, c: Tensor, layers: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-        """``f(C) + f(Cᵀ)ᵀ`` for a chain f of 4D convolutions with a ReLU after each.
+    def both_ways(self, maps: Sequence[Tensor], layers: Layers) -> list[Tensor]:
+        """``f(C) + f(Cᵀ)ᵀ`` of each map C, for a chain f of 4D convolutions with a ReLU after each.
 
-        ``c`` is ``(B, 1, hA, wA, hB, wB)``, in and out; ``layers`` are kernels ``(Cout, Cin, k, k, k, k)``,
-        k odd, and biases ``(Cout,)``, of which the last layer's has one channel. In autocast, convolutions
-        are computed in its type, and sums in float32.
+        Maps are ``(B, 1, hA, wA, hB, wB)``, in and out, on a CPU; the last layer has one channel. Anything but
+        float64 is computed in float32, in autocast too.
         """
-        device = c.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else c.dtype
+        dtype = torch.float64 if maps[0].dtype == torch.float64 else torch.float32
         parameters: list[Tensor] = []
-        for number, (weight, bias) in enumerate(layers):
-            swapped = weight.permute(0, 1, 4, 5, 2, 3)
-            # All ways of the first layer read the one volume.
-            kernel = _side_by_side(weight, swapped) if number else torch.cat([weight, swapped])
-            parameters += [kernel.to(dtype), bias.repeat(2).to(dtype)]
-        with torch.autocast(device, enabled=False):
-            both: Tensor = _Chain.apply(c.movedim(1, -1), *parameters)
-        return both.unsqueeze(1)
+        channels = 1
+        for number, (weight, bias) in enumerate(layers, start=1):
+            narrows = number == len(layers) and channels > 1
+            missing_in, missing_out = channels - weight.shape[1], 0 if narrows else -len(weight) % _CHANNELS
+            parameters.append(F.pad(weight, (0,) * 9 + (missing_in, 0, missing_out)).to(dtype))
+            parameters.append(F.pad(bias, (0, missing_out)).to(dtype))
+            channels = len(weight) + missing_out
+        found = _BothWays.apply(len(maps), *(c.to(dtype) for c in maps), *parameters)
+        return [y.to(c.dtype) for y, c in zip(found, maps, strict=True)]
 
 
-class _Chain(torch.autograd.Function):
-    """Convolutions of ``(B, D1, D2, D3, D4, C)`` with a ReLU after each, and the sum of the last one's two
-    channels. All but the first have two groups of channels, and kernels ``(Cout, Cin, k, k, k, k)`` that
-    are zero between them.
+class _BothWays(torch.autograd.Function):
+    """Of so many maps, and kernels and biases in turn; wide sides have whole blocks of channels.
+
+    Every map has two ``sides``, as it is and swapped.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> Tensor:
-        kernels, biases = parameters[::2], parameters[1::2]
-        volumes = [x]
-        for groups, kernel, bias in zip(_groups(kernels), kernels, biases, strict=True):
-            volumes.append(_convolved(volumes[-1], kernel, groups, bias).relu_())
-        ctx.save_for_backward(*volumes, *kernels)
-        one, other = volumes[-1].unbind(dim=-1)
-        return one + other
+    def forward(ctx: Any, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        sides, parameters = _sides(tensors[:count]), tensors[count:]
+        ways = _ways(sides, parameters)
+        kept = [way.room(side) for way, side in zip(ways, sides, strict=True)]
+        _at_once([
+            partial(way.forward, row)
+            for way, volumes in zip(ways, kept, strict=True) for row in _rows(volumes)
+        ])  # fmt: skip
+        ctx.count = count
+        ctx.save_for_backward(*parameters, *(volume for volumes in kept for volume in volumes))
+        return _merged([way.first_channel(volumes[-1]) for way, volumes in zip(ways, kept, strict=True)])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        saved = ctx.saved_tensors
-        layers = len(saved) // 2
-        volumes, kernels = saved[: layers + 1], saved[layers + 1 :]
-        groups = _groups(kernels)
-        g: Tensor | None = torch.stack([gradients[0]] * 2, dim=-1)
-        found: list[Tensor] = []
-        for layer in reversed(range(layers)):
-            x, y, kernel = volumes[layer], volumes[layer + 1], kernels[layer]
-            assert g is not None
-            g = g.to(y.dtype)
-            torch.ops.aten.threshold_backward.grad_input(g, y, 0, grad_input=g)  # of the ReLU, in place
-            g, *of_parameters = _gradients(
-                x, g, kernel, groups[layer], layer > 0 or ctx.needs_input_grad[0]
-            )
-            found[:0] = of_parameters
-        return g, *found
+        _, *needed = ctx.needs_input_grad
+        parameters, kept = _unpacked(ctx.saved_tensors, len(needed) - ctx.count, 2 * ctx.count)
+        sides = _sides(gradients)
+        ways = _ways(sides, parameters)
+        above = [way.gradient(g, volumes[-1]) for way, g, volumes in zip(ways, sides, kept, strict=True)]
+        below = [torch.empty_like(volumes[0]) for volumes in kept]
+        found = _at_once([
+            partial(way.backward, volumes, g, of_x if needed[side // 2] else None)
+            for side, way in enumerate(ways)
+            for g, of_x, *volumes in _rows([above[side], below[side], *kept[side]])
+        ])  # fmt: skip
+        of_maps = _merged([way.first_channel(of_x) for way, of_x in zip(ways, below, strict=True)])
+        return None, *of_maps, *ways[0].of_parameters(found)
 
 
-def _groups(kernels: Sequence[Tensor]) -> list[int]:
-    return [1] + [2] * (len(kernels) - 1)
+class _OfLayer(NamedTuple):
+    """Gradients, summed over one volume."""
+
+    kernel: Array
+    bias: Array
 
 
-def _side_by_side(one: Tensor, other: Tensor) -> Tensor:
-    """``(Cout, Cin, ·)`` twice -> ``(2·Cout, 2·Cin, ·)``, zero where groups would mix."""
-    zero = torch.zeros_like(one)
-    return torch.cat([torch.cat([one, zero], dim=1), torch.cat([zero, other], dim=1)])
+class _Way:
+    """The chain for volumes of one grid. Volumes ``(B, size)`` are laid out by ``planes``, one row each."""
+
+    def __init__(self, layers: Layers, grid: Sequence[int]) -> None:
+        self.planes = Planes.of(grid, [weight.shape[2:] for weight, _ in layers])
+        self.layers = [_Convolution(weight, bias, self.planes) for weight, bias in layers]
+        self.inside = self.planes.inside(layers[0][0].dtype).numpy()
+        self._parameters = layers
+
+    @cached_property
+    def adjoints(self) -> list[_Convolution]:
+        """With which gradients go down."""
+        return [
+            _Convolution(_adjoint(weight), bias.new_zeros(weight.shape[1]), self.planes)
+            for weight, bias in self._parameters
+        ]
+
+    def room(self, c: Tensor) -> list[Tensor]:
+        """``(B, 1, D1, D2, D3, D4)`` -> volumes: of it, and of what each layer is going to give."""
+        sizes = [layer.channels * self.planes.channel for layer in self.layers]
+        return [self.planes.lay(c), *(c.new_empty(len(c), size) for size in sizes)]
+
+    def first_channel(self, volumes: Tensor) -> Tensor:
+        """-> ``(B, 1, D1, D2, D3, D4)``."""
+        return self.planes.cells(volumes)[:, :1]
+
+    def gradient(self, gradient: Tensor, y: Tensor) -> Tensor:
+        """That of what goes into the last ReLU, which gave ``y``, as volumes."""
+        volumes = torch.zeros_like(y)
+        self.first_channel(volumes).copy_(gradient)
+        found: Tensor = torch.ops.aten.threshold_backward(volumes, y, 0)
+        return found
+
+    def forward(self, volumes: Sequence[Array]) -> None:
+        """Fill all but the first of one row's volumes."""
+        for layer, x, y in zip(self.layers, volumes, volumes[1:], strict=False):
+            layer(x, self.inside, True, y)
+
+    def backward(self, volumes: Sequence[Array], g: Array, of_x: Array | None) -> list[_OfLayer]:
+        """Gradients of the layers; that of the first of one row's volumes is written to ``of_x``, if given."""
+        found: list[_OfLayer] = []
+        of_bias = g.reshape(self.layers[-1].channels, -1).sum(axis=1)
+        for number in reversed(range(len(self.layers))):
+            x = volumes[number]
+            found.insert(0, _OfLayer(self.layers[number].of_kernel(x, g), of_bias))
+            # PyTorch's memory, because it begins where a line of the cache does.
+            below = of_x if not number else torch.empty(len(x), dtype=self.layers[number].dtype).numpy()
+            if below is not None:
+                of_bias = self.adjoints[number](g, x if number else self.inside, False, below)
+                g = below
+        return found
+
+    def of_parameters(self, found: Sequence[Sequence[_OfLayer]]) -> list[Tensor]:
+        """Gradients of kernels and biases in turn, from those of all volumes."""
+        gradients: list[Tensor] = []
+        for layer, of_volumes in zip(self.layers, zip(*found, strict=True), strict=True):
+            kernels, biases = zip(*of_volumes, strict=True)
+            gradients.append(layer.as_kernel(torch.from_numpy(np.sum(kernels, axis=0))))
+            gradients.append(torch.from_numpy(np.sum(biases, axis=0)))
+        return gradients
 
 
-def _of_groups(kernel: Tensor, groups: int) -> Tensor:
-    """The inverse: ``(Cout, Cin, ·)`` -> ``(Cout, Cin/groups, ·)``, as grouped convolutions take them."""
-    rows = kernel.chunk(groups)
-    return torch.cat([row.chunk(groups, dim=1)[group] for group, row in enumerate(rows)])
+class _Convolution:
+    """One layer, for one row's volumes at a time."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, planes: Planes) -> None:
+        self.planes = planes
+        self.channels = len(weight)
+        self.sides = weight.shape[2:]
+        self.dtype = weight.dtype
+        self.bias = bias.numpy()
+        self.widens = len(weight) >= weight.shape[1]
+        self.distances = planes.distances(self.sides)
+        self.in_groups = np.pad(self.distances, (0, -len(self.distances) % _TAPS))
+        widening = _for_widen(weight if self.widens else _adjoint(weight))
+        self.gradient_shape = widening.shape
+        self.kernel = (widening if self.widens else _for_narrow(weight)).contiguous().numpy()
+
+    def __call__(self, x: Array, gate: Array, relu: bool, y: Array) -> Array:
+        """As :func:`dccnet.conv4d.kernels.widen`; returns the totals."""
+        from dccnet.conv4d import kernels
+
+        p, totals = self.planes, np.empty_like(self.bias)
+        if self.widens:
+            kernels.widen(x, self.kernel, self.in_groups, self.bias, gate, relu, y, totals, p)
+        else:
+            planes = p.d2 + _TAPS * self.kernel.shape[3] - 1
+            sums = torch.empty(self.channels, p.d1, planes, p.length - p.lead, dtype=self.dtype).numpy()
+            k2 = self.sides[1]
+            kernels.narrow(x, self.kernel, self.distances, self.bias, gate, relu, y, totals, p, sums, k2)
+        return totals
+
+    def of_kernel(self, x: Array, g: Array) -> Array:
+        """The kernel's gradient, for :meth:`as_kernel`; ``g`` is that of what the layer gives."""
+        from dccnet.conv4d import kernels
+
+        found = np.empty(self.gradient_shape, x.dtype)
+        thin, wide = (x, g) if self.widens else (g, x)
+        kernels.correlate(thin, wide, self.in_groups, found, self.planes)
+        return found
+
+    def as_kernel(self, found: Tensor) -> Tensor:
+        taps = found.permute(0, 5, 1, 2, 3, 4, 6).flatten(0, 1).flatten(4)
+        widening = taps[..., : len(self.distances)].unflatten(-1, self.sides[2:])
+        return widening if self.widens else _adjoint(widening)
 
 
-def _adjoint(kernel: Tensor) -> Tensor:
+def _adjoint(weight: Tensor) -> Tensor:
     """Kernel of the convolution's transpose."""
-    return kernel.transpose(0, 1).flip(2, 3, 4, 5)
+    return weight.transpose(0, 1).flip(2, 3, 4, 5)
 
 
-def _widens(kernel: Tensor) -> bool:
-    return kernel.shape[0] >= kernel.shape[1]
+def _for_widen(weight: Tensor) -> Tensor:
+    """``(Cout, Cin, k1, k2, k3, k4)`` -> as :func:`dccnet.conv4d.kernels.widen` takes it."""
+    taps = weight.flatten(4)
+    taps = F.pad(taps, (0, -taps.shape[-1] % _TAPS)).unflatten(-1, (-1, _TAPS))
+    return taps.unflatten(0, (-1, _CHANNELS)).permute(0, 2, 3, 4, 5, 1, 6)
 
 
-def _convolved(x: Tensor, kernel: Tensor, groups: int, bias: Tensor | None = None) -> Tensor:
-    """``(B, D1, D2, D3, D4, Cin)`` -> ``(.., Cout)``; sums of narrowing are float32 at least."""
-    if _widens(kernel):
-        return _widened(_fetched(x, kernel), kernel, groups, bias)
-    return _narrowed(x, kernel, groups, bias)
+def _for_narrow(weight: Tensor) -> Tensor:
+    """``(Cout, Cin, k1, k2, k3, k4)`` -> as :func:`dccnet.conv4d.kernels.narrow` takes it."""
+    taps = F.pad(weight, (0, 0, 0, 0, 0, -weight.shape[3] % _TAPS)).unflatten(3, (-1, _TAPS))
+    return taps.unflatten(1, (-1, _CHANNELS)).permute(1, 0, 3, 4, 6, 7, 2, 5).flatten(4, 5)
 
 
-def _gradients(
-    x: Tensor, g: Tensor, kernel: Tensor, groups: int, of_x: bool
-) -> tuple[Tensor | None, Tensor, Tensor]:
-    """Of what a layer reads, ``x``, if asked for, of its kernel and its bias; ``g`` is of what it gives."""
-    adjoint = _adjoint(kernel)
-    if _widens(kernel):
-        of_kernel, of_bias = _widened_gradients(_fetched(x, kernel), g, kernel)
-        return _convolved(g, adjoint, groups) if of_x else None, of_kernel, of_bias
-    taps = _fetched(g, kernel)
-    of_adjoint, _ = _widened_gradients(taps, x, adjoint)  # in which x and g change places
-    of_bias = g.sum(dim=tuple(range(g.dim() - 1)))
-    return _widened(taps, adjoint, groups) if of_x else None, _adjoint(of_adjoint), of_bias
+def _ways(sides: Sequence[Tensor], parameters: Sequence[Tensor]) -> list[_Way]:
+    """One for each, the same where grids are."""
+    detached = [parameter.detach() for parameter in parameters]
+    layers = list(zip(detached[::2], detached[1::2], strict=True))
+    of_grid = {grid: _Way(layers, grid) for grid in {side.shape[2:] for side in sides}}
+    return [of_grid[side.shape[2:]] for side in sides]
 
 
-def _fetched(x: Tensor, kernel: Tensor) -> Tensor:
-    """``(B, D1, D2, D3, D4, C)`` -> ``(.., C·k)``: k neighbours along D1 side by side, for the kernel."""
-    k = kernel.shape[-1]
-    taps = x.new_empty(*x.shape, k, dtype=kernel.dtype)
-    for tap in range(k):
-        here, there = _inside(x.shape[_D1], tap - k // 2)
-        taps[:, here, ..., tap] = x[:, there]
-        taps[:, : here.start, ..., tap] = 0
-        taps[:, here.stop :, ..., tap] = 0
-    return taps.flatten(-2)
+def _sides(maps: Sequence[Tensor]) -> list[Tensor]:
+    return [side for c in maps for side in (c, _swap(c))]
 
 
-def _widened(taps: Tensor, kernel: Tensor, groups: int, bias: Tensor | None = None) -> Tensor:
-    # As a transposed convolution, because oneDNN's are quicker for groups of so few channels.
-    by_input = _of_groups(kernel.transpose(0, 1), groups).movedim(2, 1).flatten(0, 1)
-    y: Tensor = F.conv_transpose3d(
-        _as_images(taps), by_input.flip(2, 3, 4), bias, padding=kernel.shape[-1] // 2, groups=groups
-    )
-    return torch.unflatten(y.movedim(1, -1), 0, taps.shape[:2])
+def _merged(sides: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    return tuple(one + _swap(other) for one, other in zip(sides[::2], sides[1::2], strict=True))
 
 
-def _widened_gradients(taps: Tensor, g: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
-    """Of kernel and bias of :func:`_widened`; for so few channels, groups are quicker together."""
-    flat = kernel.flatten(1, 2)
-    of_kernel: Tensor
-    _, of_kernel, of_bias = torch.ops.aten.convolution_backward(
-        _as_images(g.to(taps.dtype)),
-        _as_images(taps),
-        flat,
-        bias_sizes=[len(flat)],
-        stride=[1] * 3,
-        padding=[kernel.shape[-1] // 2] * 3,
-        dilation=[1] * 3,
-        transposed=False,
-        output_padding=[0] * 3,
-        groups=1,
-        output_mask=[False, True, True],
-    )
-    return of_kernel.view_as(kernel), of_bias
+def _unpacked(
+    saved: Sequence[Tensor], parameters: int, sides: int
+) -> tuple[Sequence[Tensor], list[Sequence[Tensor]]]:
+    """Parameters, and each side's volumes."""
+    each = (len(saved) - parameters) // sides
+    return saved[:parameters], [saved[place : place + each] for place in range(parameters, len(saved), each)]
 
 
-def _as_images(x: Tensor) -> Tensor:
-    """``(B, D1, D2, D3, D4, C)`` -> ``(B·D1, C, D2, D3, D4)``, a view."""
-    return x.flatten(0, 1).movedim(-1, 1)
+def _rows(volumes: Sequence[Tensor]) -> list[tuple[Array, ...]]:
+    """Of tensors ``(B, ·)``, B times one array of each."""
+    return list(zip(*(volume.detach().numpy() for volume in volumes), strict=True))
 
 
-def _narrowed(x: Tensor, kernel: Tensor, groups: int, bias: Tensor | None) -> Tensor:
-    k = kernel.shape[-1]
-    flat = _of_groups(kernel, groups).permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
-    if bias is not None:  # with the taps at the centre, which are inside everywhere
-        bias = F.pad(bias[:, None], (k * k // 2, k * k // 2)).flatten()
-    images = x.to(kernel.dtype).flatten(0, 2).movedim(-1, 1)
-    y = F.conv2d(images, flat, bias, padding=k // 2, groups=groups)
-    y = y.movedim(1, -1).unflatten(0, x.shape[:3]).unflatten(-1, (-1, k, k))
-    return _added(_added(y, _D2), _D1)
+def _swap(c: Tensor) -> Tensor:
+    return c.permute(0, 1, 4, 5, 2, 3)
 
 
-def _added(y: Tensor, axis: int) -> Tensor:
-    """``(.., k)`` -> ``(..)``: what slices give to their k neighbours along the axis, added up there."""
-    side, k = y.shape[axis], y.shape[-1]
-    total = y[..., k // 2].to(torch.promote_types(y.dtype, torch.float32), copy=True)
-    for tap in range(k):
-        here, there = _inside(side, tap - k // 2)
-        if tap != k // 2:
-            total.movedim(axis, 0)[here] += y[..., tap].movedim(axis, 0)[there]
-    return total
-
-
-def _inside(side: int, shift: int) -> tuple[slice, slice]:
-    """Cells of an axis whose neighbour so far away is inside, and these neighbours."""
-    start, stop = max(-shift, 0), max(min(side - shift, side), 0)
-    return slice(start, stop), slice(start + shift, max(stop + shift, 0))
+def _at_once(jobs: Sequence[Callable[[], _Result]]) -> list[_Result]:
+    # Threads of their own every time: they take over how this one treats denormals, see training/cpu.py.
+    with ThreadPoolExecutor(min(torch.get_num_threads(), len(jobs))) as pool:
+        return [job.result() for job in [pool.submit(job) for job in jobs]]
