@@ -4,8 +4,11 @@ A CPU's lanes are neighbouring cells here, of which there are enough whatever th
 channels of the *wide* side, the one with more of them, meet three taps: the twelve factors stay in
 registers, and whatever is read serves three or four times.
 
-Volumes are flat buffers, as :class:`~dccnet.conv4d.planes.Planes`, p, lays them out. All arrays are contiguous
-and of one floating-point type; the wide side has a multiple of four channels.
+Along D1, two slices are computed at a time, from products as :class:`~dccnet.conv4d.planes.Along` has them.
+Of the wide side, a product meets the one slice or the other, their sum or their difference.
+
+Volumes are ``(C, channel)``, laid out by a :class:`~dccnet.conv4d.planes.Planes`, p. All arrays are contiguous and
+of one floating-point type; the wide side has a multiple of four channels.
 """
 
 from __future__ import annotations
@@ -17,10 +20,14 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from dccnet.conv4d.planes import Planes
+from dccnet.conv4d.planes import Along, Planes
+
+# Compiled code is kept until this file changes. So it has to change with these, which the code knows by place.
+assert Planes._fields == ("d1", "d2", "d3", "d4", "row", "lead", "length", "channel")
+assert Along._fields == ("thin", "taps", "sides", "mixes")
 
 Floats = NDArray[np.floating[Any]]
-Distances = NDArray[np.int64]
+Whole = NDArray[np.int64]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -35,6 +42,25 @@ def _compiled(function: _Function) -> _Function:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # there is nowhere to keep compiled code
         return numba.njit(**options)(function)
+
+
+@_compiled
+def transform(x: Floats, along: Along, thin: Floats, p: Planes) -> None:
+    """What every product sees of a thin volume: ``thin``, ``(C, pairs of slices, products, (D2 + 1)·length)``."""
+    channels, pairs, products = thin.shape[:3]
+    reached, size = along.thin.shape[1], p.d2 * p.length
+    thin[:] = 0
+    for c in range(channels):
+        for pair in range(pairs):
+            for product in range(products):
+                target = thin[c, pair, product]
+                for s in range(reached):
+                    i = 2 * pair + s - (reached - 2) // 2
+                    factor = along.thin[product, s]
+                    if factor != 0 and 0 <= i < p.d1:
+                        source = x[c, i * size : (i + 1) * size]
+                        for cell in range(size):
+                            target[cell] += factor * source[cell]
 
 
 @_compiled
@@ -53,39 +79,46 @@ def _finish(y: Floats, gate: Floats, relu: bool) -> Any:
 
 @_compiled
 def widen(
-    x: Floats, kernel: Floats, distances: Distances, bias: Floats, gate: Floats, relu: bool,
-    y: Floats, totals: Floats, p: Planes,
+    thin: Floats, kernel: Floats, distances: Whole, along: Along, bias: Floats, gate: Floats, relu: bool,
+    y: Floats, totals: Floats, p: Planes, mixed: Floats,
 ) -> None:  # fmt: skip
-    """Convolve into ``y``, the wide side. ``kernel`` is ``(Cy/4, Cx, k1, k2, len(distances)/3, 4, 3)``.
+    """Convolve into ``y``, the wide side. ``kernel`` is ``(Cy/4, Cx, products, k2, len(distances)/3, 4, 3)``.
 
-    ``gate`` is one plane's cells, the same everywhere, or a volume like ``y``: where it is not positive, ``y``
-    becomes zero, and with ``relu`` also where it is not itself. ``totals``, ``(Cy,)``, is what ``y`` adds up to.
+    ``gate`` is one plane's cells, ``(1, D3·row)``, the same everywhere, or a volume like ``y``: where it is not
+    positive, ``y`` becomes zero, and with ``relu`` also where it is not itself. ``totals``, ``(Cy,)``, is what ``y``
+    adds up to. ``mixed`` is room, ``(2, 4, D3·row)``.
     """
-    blocks, channels, k1, k2, groups = kernel.shape[:5]
-    r1, r2 = k1 // 2, k2 // 2
-    n, apart, everywhere = p.d3 * p.row, p.channel, len(gate) < len(y)
+    blocks, channels, products, k2, groups = kernel.shape[:5]
+    r2, n, everywhere = k2 // 2, p.d3 * p.row, gate.shape[1] < y.shape[1]
+    apart = p.d2 * p.length
     totals[:] = 0
-    for channel in range(4 * blocks):
-        y[(channel + 1) * apart - p.length : (channel + 1) * apart] = 0
-    for i in range(p.d1):
+    y[:, 2 * thin.shape[1] * apart :] = 0
+    for pair in range(thin.shape[1]):
         for block in range(blocks):
             for j in range(p.d2):
-                at = 4 * block * apart + (i * p.d2 + j) * p.length + p.lead
-                y0, y1 = y[at : at + n], y[at + apart : at + apart + n]
-                y2, y3 = y[at + 2 * apart : at + 2 * apart + n], y[at + 3 * apart : at + 3 * apart + n]
-                y0[:] = bias[4 * block]
-                y1[:] = bias[4 * block + 1]
-                y2[:] = bias[4 * block + 2]
-                y3[:] = bias[4 * block + 3]
-                for c in range(channels):
-                    for t1 in range(max(r1 - i, 0), min(p.d1 + r1 - i, k1)):
+                at = 2 * pair * apart + j * p.length + p.lead
+                mixed[:] = 0
+                for channel in range(4 * block, 4 * block + 4):
+                    y[channel, at : at + n] = bias[channel]
+                    y[channel, at + apart : at + apart + n] = bias[channel]
+                for product in range(products):
+                    side = along.sides[product]
+                    if side < 2:
+                        here = at + side * apart
+                        y0, y1 = y[4 * block, here:], y[4 * block + 1, here:]
+                        y2, y3 = y[4 * block + 2, here:], y[4 * block + 3, here:]
+                    else:
+                        y0, y1 = mixed[side - 2, 0], mixed[side - 2, 1]
+                        y2, y3 = mixed[side - 2, 2], mixed[side - 2, 3]
+                    for c in range(channels):
+                        x = thin[c, pair, product]
                         for t2 in range(max(r2 - j, 0), min(p.d2 + r2 - j, k2)):
-                            start = c * apart + ((i + t1 - r1) * p.d2 + j + t2 - r2) * p.length + p.lead
+                            start = (j + t2 - r2) * p.length + p.lead
                             for group in range(groups):
                                 x0 = x[start + distances[3 * group] :]
                                 x1 = x[start + distances[3 * group + 1] :]
                                 x2 = x[start + distances[3 * group + 2] :]
-                                w = kernel[block, c, t1, t2, group]
+                                w = kernel[block, c, product, t2, group]
                                 w00, w01, w02 = w[0, 0], w[0, 1], w[0, 2]
                                 w10, w11, w12 = w[1, 0], w[1, 1], w[1, 2]
                                 w20, w21, w22 = w[2, 0], w[2, 1], w[2, 2]
@@ -97,43 +130,73 @@ def widen(
                                     y2[cell] += w20 * a + w21 * b + w22 * d
                                     y3[cell] += w30 * a + w31 * b + w32 * d
                 for channel in range(4):
-                    here = at + channel * apart
-                    y[here - p.lead : here] = 0
-                    y[here + n : here - p.lead + p.length] = 0
-                    seen = gate if everywhere else gate[here:]
-                    totals[4 * block + channel] += _finish(y[here : here + n], seen, relu)
+                    c = 4 * block + channel
+                    if along.mixes:
+                        one, other = y[c, at : at + n], y[c, at + apart : at + apart + n]
+                        plus, minus = mixed[0, channel], mixed[1, channel]
+                        for cell in range(n):
+                            one[cell] += plus[cell] + minus[cell]
+                            other[cell] += plus[cell] - minus[cell]
+                    for side in range(2):
+                        here = at + side * apart
+                        y[c, here - p.lead : here] = 0
+                        y[c, here + n : here - p.lead + p.length] = 0
+                        if 2 * pair + side < p.d1:
+                            seen = gate[0] if everywhere else gate[c, here:]
+                            totals[c] += _finish(y[c, here : here + n], seen, relu)
+                        else:
+                            y[c, here : here + n] = 0
+
+
+@_compiled
+def _mix(x: Floats, at: int, apart: int, mixed: Floats) -> None:
+    """Sums and differences of four channels' numbers in two slices, to ``(2, 4, ·)``."""
+    for channel in range(4):
+        one, other = x[channel, at:], x[channel, at + apart :]
+        plus, minus = mixed[0, channel], mixed[1, channel]
+        for cell in range(len(plus)):
+            a, b = one[cell], other[cell]
+            plus[cell] = a + b
+            minus[cell] = a - b
 
 
 @_compiled
 def narrow(
-    x: Floats, kernel: Floats, distances: Distances, bias: Floats, gate: Floats, relu: bool,
-    y: Floats, totals: Floats, p: Planes, sums: Floats, k2: int,
+    x: Floats, kernel: Floats, distances: Whole, along: Along, p: Planes, thin: Floats, mixed: Floats
 ) -> None:  # fmt: skip
-    """As :func:`widen`, from the wide side. ``kernel`` is ``(Cx/4, Cy, k1, k2/3 rounded up, len(distances), 4, 3)``.
+    """The transpose of :func:`widen`, from the wide side ``x`` to what :func:`collect` takes.
 
-    The three taps are along D2. ``sums`` is room, ``(Cy, D1, D2 + 3·(k2/3 rounded up) - 1, at least D3·row)``:
-    planes around those of D2 take what falls outside.
+    ``kernel`` is ``(Cx/4, Cy, products, k2/3 rounded up, len(distances), 4, 3)``: the three taps are along D2.
+    ``thin`` is ``(Cy, pairs of slices, products, D2 + 3·(k2/3 rounded up) - 1, D3·row)``: planes around those of D2
+    take what falls outside. ``mixed`` is room, ``(2, 4, length + lead)``.
     """
-    blocks, channels, k1, groups, taps = kernel.shape[:5]
-    r1, before = k1 // 2, 3 * groups - 1 - k2 // 2
-    n, apart, everywhere = p.d3 * p.row, p.channel, len(gate) < len(y)
-    for c in range(channels):
-        sums[c] = bias[c]
-    for i in range(p.d1):
+    blocks, channels, products, groups, taps = kernel.shape[:5]
+    n, apart = p.d3 * p.row, p.d2 * p.length
+    thin[:] = 0
+    for pair in range(thin.shape[1]):
         for block in range(blocks):
+            four = x[4 * block : 4 * block + 4]
             for j in range(p.d2):
-                start = 4 * block * apart + (i * p.d2 + j) * p.length + p.lead
-                for c in range(channels):
-                    for t1 in range(max(i + r1 - p.d1 + 1, 0), min(i + r1 + 1, k1)):
+                at = 2 * pair * apart + j * p.length
+                if along.mixes:
+                    _mix(four, at, apart, mixed)
+                for product in range(products):
+                    side = along.sides[product]
+                    if side < 2:
+                        here = at + side * apart
+                        z0, z1, z2, z3 = four[0, here:], four[1, here:], four[2, here:], four[3, here:]
+                    else:
+                        z0, z1 = mixed[side - 2, 0], mixed[side - 2, 1]
+                        z2, z3 = mixed[side - 2, 2], mixed[side - 2, 3]
+                    for c in range(channels):
                         for group in range(groups):
-                            at = j + 3 * (groups - group) - 1
-                            y0 = sums[c, i + r1 - t1, at]
-                            y1 = sums[c, i + r1 - t1, at - 1]
-                            y2 = sums[c, i + r1 - t1, at - 2]
+                            y0 = thin[c, pair, product, j + 3 * group]
+                            y1 = thin[c, pair, product, j + 3 * group + 1]
+                            y2 = thin[c, pair, product, j + 3 * group + 2]
                             for tap in range(taps):
-                                x0 = x[start + distances[tap] :]
-                                x1, x2, x3 = x0[apart:], x0[2 * apart :], x0[3 * apart :]
-                                w = kernel[block, c, t1, group, tap]
+                                start = p.lead - distances[tap]
+                                x0, x1, x2, x3 = z0[start:], z1[start:], z2[start:], z3[start:]
+                                w = kernel[block, c, product, group, tap]
                                 w00, w01, w02 = w[0, 0], w[0, 1], w[0, 2]
                                 w10, w11, w12 = w[1, 0], w[1, 1], w[1, 2]
                                 w20, w21, w22 = w[2, 0], w[2, 1], w[2, 2]
@@ -143,41 +206,71 @@ def narrow(
                                     y0[cell] += w00 * a + w10 * b + w20 * d + w30 * e
                                     y1[cell] += w01 * a + w11 * b + w21 * d + w31 * e
                                     y2[cell] += w02 * a + w12 * b + w22 * d + w32 * e
+
+
+@_compiled
+def collect(
+    thin: Floats, along: Along, r2: int, bias: Floats, gate: Floats, relu: bool, y: Floats, totals: Floats, p: Planes
+) -> None:  # fmt: skip
+    """The transpose of :func:`transform`: ``y``, finished as :func:`widen` does, from what :func:`narrow` found."""
+    channels, pairs, products = thin.shape[:3]
+    reached, n, everywhere = along.thin.shape[1], p.d3 * p.row, gate.shape[1] < y.shape[1]
     y[:] = 0
     totals[:] = 0
     for c in range(channels):
         for i in range(p.d1):
             for j in range(p.d2):
-                here = c * apart + (i * p.d2 + j) * p.length + p.lead
-                plane = y[here : here + n]
-                plane[:] = sums[c, i, before + j, :n]
-                totals[c] += _finish(plane, gate if everywhere else gate[here:], relu)
+                at = (i * p.d2 + j) * p.length + p.lead
+                plane = y[c, at : at + n]
+                plane[:] = bias[c]
+                for pair in range(pairs):
+                    s = i + (reached - 2) // 2 - 2 * pair
+                    if 0 <= s < reached:
+                        for product in range(products):
+                            factor = along.thin[product, s]
+                            if factor != 0:
+                                part = thin[c, pair, product, j + r2]
+                                for cell in range(n):
+                                    plane[cell] += factor * part[cell]
+                totals[c] += _finish(plane, gate[0] if everywhere else gate[c, at:], relu)
 
 
 @_compiled
-def correlate(thin: Floats, wide: Floats, distances: Distances, kernel: Floats, p: Planes) -> None:
-    """The gradient of :func:`widen`'s ``kernel``, where ``wide`` is that of its ``y``."""
-    blocks, channels, k1, k2, groups = kernel.shape[:5]
-    r1, r2 = k1 // 2, k2 // 2
-    apart = p.channel
+def correlate(
+    thin: Floats, wide: Floats, distances: Whole, along: Along, kernel: Floats, p: Planes, mixed: Floats
+) -> None:  # fmt: skip
+    """The gradient of :func:`widen`'s ``kernel``, where ``wide`` is that of its ``y``. ``mixed`` is room, ``(2, 4,
+    D2·length)``."""
+    blocks, channels, products, k2, groups = kernel.shape[:5]
+    r2, apart = k2 // 2, p.d2 * p.length
     zero = thin.dtype.type(0)
     kernel[:] = 0
-    for i in range(p.d1):
+    for pair in range(thin.shape[1]):
         for block in range(blocks):
-            for c in range(channels):
-                for t1 in range(max(r1 - i, 0), min(p.d1 + r1 - i, k1)):
+            four = wide[4 * block : 4 * block + 4]
+            if along.mixes:
+                _mix(four, 2 * pair * apart, apart, mixed)
+            for product in range(products):
+                side = along.sides[product]
+                if side < 2:
+                    here = (2 * pair + side) * apart
+                    z0, z1, z2, z3 = four[0, here:], four[1, here:], four[2, here:], four[3, here:]
+                else:
+                    z0, z1 = mixed[side - 2, 0], mixed[side - 2, 1]
+                    z2, z3 = mixed[side - 2, 2], mixed[side - 2, 3]
+                for c in range(channels):
+                    x = thin[c, pair, product]
                     for t2 in range(max(r2 - p.d2 + 1, 0), min(p.d2 + r2, k2)):
                         first, last = max(r2 - t2, 0), min(p.d2 + r2 - t2, p.d2)
                         # All planes at once: the zeros between them add nothing.
                         cells = (last - first - 1) * p.length + p.d3 * p.row
-                        at = 4 * block * apart + (i * p.d2 + first) * p.length + p.lead
-                        y0, y1 = wide[at:], wide[at + apart :]
-                        y2, y3 = wide[at + 2 * apart :], wide[at + 3 * apart :]
-                        start = c * apart + ((i + t1 - r1) * p.d2 + first + t2 - r2) * p.length + p.lead
+                        at = first * p.length + p.lead
+                        y0, y1, y2, y3 = z0[at:], z1[at:], z2[at:], z3[at:]
+                        start = (first + t2 - r2) * p.length + p.lead
                         for group in range(groups):
-                            x0 = thin[start + distances[3 * group] :]
-                            x1 = thin[start + distances[3 * group + 1] :]
-                            x2 = thin[start + distances[3 * group + 2] :]
+                            x0 = x[start + distances[3 * group] :]
+                            x1 = x[start + distances[3 * group + 1] :]
+                            x2 = x[start + distances[3 * group + 2] :]
                             w00 = w01 = w02 = w10 = w11 = w12 = zero
                             w20 = w21 = w22 = w30 = w31 = w32 = zero
                             for cell in range(cells):
@@ -194,7 +287,7 @@ def correlate(thin: Floats, wide: Floats, distances: Distances, kernel: Floats, 
                                 w30 += y3[cell] * a
                                 w31 += y3[cell] * b
                                 w32 += y3[cell] * d
-                            w = kernel[block, c, t1, t2, group]
+                            w = kernel[block, c, product, t2, group]
                             w[0, 0] += w00
                             w[0, 1] += w01
                             w[0, 2] += w02

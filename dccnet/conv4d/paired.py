@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dccnet.conv4d.planes import Planes
+from dccnet.conv4d.planes import Along, Planes
 from dccnet.conv4d.stack import Stack
 
 _CHANNELS, _TAPS = 4, 3
@@ -31,6 +31,8 @@ _CHANNELS, _TAPS = 4, 3
 Array = NDArray[np.floating[Any]]
 Layers = Sequence[tuple[Tensor, Tensor]]
 """Kernels ``(Cout, Cin, k1, k2, k3, k4)`` with odd sides, and biases ``(Cout,)``."""
+_Gradients = list[tuple[Array, Array]]
+"""Of every layer's kernel, as :meth:`_Convolution.gathered` takes it, and bias."""
 _Result = TypeVar("_Result")
 
 
@@ -40,8 +42,8 @@ class Paired(Stack):
     def both_ways(self, maps: Sequence[Tensor], layers: Layers) -> list[Tensor]:
         """``f(C) + f(Cᵀ)ᵀ`` of each map C, for a chain f of 4D convolutions with a ReLU after each.
 
-        Maps are ``(B, 1, hA, wA, hB, wB)``, in and out, on a CPU; the last layer has one channel. Anything but
-        float64 is computed in float32, in autocast too.
+        Maps are ``(B, 1, hA, wA, hB, wB)``, in and out, on a CPU (else ``TypeError``); the last layer has one
+        channel. Anything but float64 is computed in float32, in autocast too.
         """
         dtype = torch.float64 if maps[0].dtype == torch.float64 else torch.float32
         parameters: list[Tensor] = []
@@ -59,7 +61,8 @@ class Paired(Stack):
 class _BothWays(torch.autograd.Function):
     """Of so many maps, and kernels and biases in turn; wide sides have whole blocks of channels.
 
-    Every map has two ``sides``, as it is and swapped.
+    Every map has two sides, as it is and swapped, and each side its volumes: what each layer reads, and
+    what the last one gives, ``(B, C, channel)`` as :class:`Planes` lays them out.
     """
 
     @staticmethod
@@ -73,7 +76,7 @@ class _BothWays(torch.autograd.Function):
         ])  # fmt: skip
         ctx.count = count
         ctx.save_for_backward(*parameters, *(volume for volumes in kept for volume in volumes))
-        return _merged([way.first_channel(volumes[-1]) for way, volumes in zip(ways, kept, strict=True)])
+        return _merged([way.cells(volumes[-1]) for way, volumes in zip(ways, kept, strict=True)])
 
     @staticmethod
     @once_differentiable
@@ -89,146 +92,164 @@ class _BothWays(torch.autograd.Function):
             for side, way in enumerate(ways)
             for g, of_x, *volumes in _rows([above[side], below[side], *kept[side]])
         ])  # fmt: skip
-        of_maps = _merged([way.first_channel(of_x) for way, of_x in zip(ways, below, strict=True)])
+        of_maps = _merged([way.cells(of_x) for way, of_x in zip(ways, below, strict=True)])
         return None, *of_maps, *ways[0].of_parameters(found)
 
 
-class _OfLayer(NamedTuple):
-    """Gradients, summed over one volume."""
-
-    kernel: Array
-    bias: Array
-
-
 class _Way:
-    """The chain for volumes of one grid. Volumes ``(B, size)`` are laid out by ``planes``, one row each."""
+    """The chain for volumes of one grid."""
 
     def __init__(self, layers: Layers, grid: Sequence[int]) -> None:
-        self.planes = Planes.of(grid, [weight.shape[2:] for weight, _ in layers])
-        self.layers = [_Convolution(weight, bias, self.planes) for weight, bias in layers]
-        self.inside = self.planes.inside(layers[0][0].dtype).numpy()
-        self._parameters = layers
+        arrays = [(weight.detach().numpy(), bias.detach().numpy()) for weight, bias in layers]
+        self.planes = Planes.of(grid, [weight.shape[2:] for weight, _ in arrays])
+        self.layers = [_Convolution(weight, bias, self.planes) for weight, bias in arrays]
+        self.inside = self.planes.inside(arrays[0][0].dtype)
 
     @cached_property
     def adjoints(self) -> list[_Convolution]:
-        """With which gradients go down."""
-        return [
-            _Convolution(_adjoint(weight), bias.new_zeros(weight.shape[1]), self.planes)
-            for weight, bias in self._parameters
-        ]
+        """By which gradients go down the layers."""
+        return [layer.adjoint() for layer in self.layers]
 
     def room(self, c: Tensor) -> list[Tensor]:
-        """``(B, 1, D1, D2, D3, D4)`` -> volumes: of it, and of what each layer is going to give."""
-        sizes = [layer.channels * self.planes.channel for layer in self.layers]
-        return [self.planes.lay(c), *(c.new_empty(len(c), size) for size in sizes)]
+        """``(B, 1, D1, D2, D3, D4)`` -> volumes: the first one filled, the others for :meth:`forward` to fill."""
+        sizes = [(len(c), layer.channels, self.planes.channel) for layer in self.layers]
+        return [self.planes.lay(c), *(c.new_empty(size) for size in sizes)]
 
-    def first_channel(self, volumes: Tensor) -> Tensor:
-        """-> ``(B, 1, D1, D2, D3, D4)``."""
+    def cells(self, volumes: Tensor) -> Tensor:
+        """The first channel, ``(B, 1, D1, D2, D3, D4)``."""
         return self.planes.cells(volumes)[:, :1]
 
     def gradient(self, gradient: Tensor, y: Tensor) -> Tensor:
-        """That of what goes into the last ReLU, which gave ``y``, as volumes."""
-        volumes = torch.zeros_like(y)
-        self.first_channel(volumes).copy_(gradient)
-        found: Tensor = torch.ops.aten.threshold_backward(volumes, y, 0)
+        """That of what went into the last ReLU, which gave ``y``, laid out."""
+        laid = torch.zeros_like(y)
+        self.cells(laid).copy_(gradient)
+        found: Tensor = torch.ops.aten.threshold_backward(laid, y, 0)
         return found
 
     def forward(self, volumes: Sequence[Array]) -> None:
-        """Fill all but the first of one row's volumes."""
+        """Of one element of the batch."""
         for layer, x, y in zip(self.layers, volumes, volumes[1:], strict=False):
             layer(x, self.inside, True, y)
 
-    def backward(self, volumes: Sequence[Array], g: Array, of_x: Array | None) -> list[_OfLayer]:
-        """Gradients of the layers; that of the first of one row's volumes is written to ``of_x``, if given."""
-        found: list[_OfLayer] = []
-        of_bias = g.reshape(self.layers[-1].channels, -1).sum(axis=1)
+    def backward(self, volumes: Sequence[Array], g: Array, of_x: Array | None) -> _Gradients:
+        """Of one element of the batch. The gradient of what the first layer reads goes to ``of_x``, if any."""
+        found: _Gradients = []
+        of_bias = g.sum(axis=1)
         for number in reversed(range(len(self.layers))):
             x = volumes[number]
-            found.insert(0, _OfLayer(self.layers[number].of_kernel(x, g), of_bias))
-            # PyTorch's memory, because it begins where a line of the cache does.
-            below = of_x if not number else torch.empty(len(x), dtype=self.layers[number].dtype).numpy()
+            found.insert(0, (self.layers[number].of_kernel(x, g), of_bias))
+            below = _room(x.dtype, *x.shape) if number else of_x
             if below is not None:
+                # What a layer reads is what the ReLU before it gave, but for the first.
                 of_bias = self.adjoints[number](g, x if number else self.inside, False, below)
                 g = below
         return found
 
-    def of_parameters(self, found: Sequence[Sequence[_OfLayer]]) -> list[Tensor]:
-        """Gradients of kernels and biases in turn, from those of all volumes."""
+    def of_parameters(self, found: Sequence[_Gradients]) -> list[Tensor]:
+        """Gradients of kernels and biases in turn, from those of the batch."""
         gradients: list[Tensor] = []
-        for layer, of_volumes in zip(self.layers, zip(*found, strict=True), strict=True):
-            kernels, biases = zip(*of_volumes, strict=True)
-            gradients.append(layer.as_kernel(torch.from_numpy(np.sum(kernels, axis=0))))
-            gradients.append(torch.from_numpy(np.sum(biases, axis=0)))
+        for layer, of_layer in zip(self.layers, zip(*found, strict=True), strict=True):
+            kernels, biases = zip(*of_layer, strict=True)
+            of_kernel = layer.gathered(np.sum(kernels, axis=0))
+            gradients += [torch.from_numpy(of_kernel), torch.from_numpy(np.sum(biases, axis=0))]
         return gradients
 
 
 class _Convolution:
-    """One layer, for one row's volumes at a time."""
+    """One layer, for one element of a batch at a time. ``weight`` is ``(Cout, Cin, k1, k2, k3, k4)``."""
 
-    def __init__(self, weight: Tensor, bias: Tensor, planes: Planes) -> None:
-        self.planes = planes
+    def __init__(self, weight: Array, bias: Array, planes: Planes) -> None:
+        self.weight, self.bias, self.planes = weight, bias, planes
         self.channels = len(weight)
-        self.sides = weight.shape[2:]
-        self.dtype = weight.dtype
-        self.bias = bias.numpy()
         self.widens = len(weight) >= weight.shape[1]
-        self.distances = planes.distances(self.sides)
+        self.along = Along.of(weight.shape[2], weight.dtype)
+        self.distances = planes.distances(weight.shape[2:])
         self.in_groups = np.pad(self.distances, (0, -len(self.distances) % _TAPS))
-        widening = _for_widen(weight if self.widens else _adjoint(weight))
-        self.gradient_shape = widening.shape
-        self.kernel = (widening if self.widens else _for_narrow(weight)).contiguous().numpy()
+        widening = weight if self.widens else _adjoint(weight)
+        products = np.einsum("pt,oitabc->oipabc", self.along.taps, widening)
+        self.kernel = (_for_widen if self.widens else _for_narrow)(products)
+
+    def adjoint(self) -> _Convolution:
+        """The transpose."""
+        bias = np.zeros(self.weight.shape[1], self.bias.dtype)
+        return _Convolution(_adjoint(self.weight), bias, self.planes)
 
     def __call__(self, x: Array, gate: Array, relu: bool, y: Array) -> Array:
         """As :func:`dccnet.conv4d.kernels.widen`; returns the totals."""
-        from dccnet.conv4d import kernels
+        from dccnet.conv4d.kernels import collect, narrow, widen
 
-        p, totals = self.planes, np.empty_like(self.bias)
+        p, along, bias, totals = self.planes, self.along, self.bias, np.empty_like(self.bias)
         if self.widens:
-            kernels.widen(x, self.kernel, self.in_groups, self.bias, gate, relu, y, totals, p)
+            mixed = _room(x.dtype, 2, _CHANNELS, p.d3 * p.row)
+            thin = self._seen(x)
+            widen(thin, self.kernel, self.in_groups, along, bias, gate, relu, y, totals, p, mixed)
         else:
+            mixed = _room(x.dtype, 2, _CHANNELS, p.length + p.lead)
             planes = p.d2 + _TAPS * self.kernel.shape[3] - 1
-            sums = torch.empty(self.channels, p.d1, planes, p.length - p.lead, dtype=self.dtype).numpy()
-            k2 = self.sides[1]
-            kernels.narrow(x, self.kernel, self.distances, self.bias, gate, relu, y, totals, p, sums, k2)
+            thin = _room(x.dtype, self.channels, p.pairs, len(along.sides), planes, p.d3 * p.row)
+            narrow(x, self.kernel, self.distances, along, p, thin, mixed)
+            collect(thin, along, self.weight.shape[3] // 2, bias, gate, relu, y, totals, p)
         return totals
 
     def of_kernel(self, x: Array, g: Array) -> Array:
-        """The kernel's gradient, for :meth:`as_kernel`; ``g`` is that of what the layer gives."""
-        from dccnet.conv4d import kernels
+        """The gradient of the kernel, for :meth:`gathered`; ``g`` is that of what the layer gives."""
+        from dccnet.conv4d.kernels import correlate
 
-        found = np.empty(self.gradient_shape, x.dtype)
+        p = self.planes
         thin, wide = (x, g) if self.widens else (g, x)
-        kernels.correlate(thin, wide, self.in_groups, found, self.planes)
+        mixed = _room(x.dtype, 2, _CHANNELS, p.d2 * p.length)
+        shape = (len(wide) // _CHANNELS, len(thin), len(self.along.sides), self.weight.shape[3])
+        found = np.empty((*shape, len(self.in_groups) // _TAPS, _CHANNELS, _TAPS), x.dtype)
+        correlate(self._seen(thin), wide, self.in_groups, self.along, found, p, mixed)
         return found
 
-    def as_kernel(self, found: Tensor) -> Tensor:
-        taps = found.permute(0, 5, 1, 2, 3, 4, 6).flatten(0, 1).flatten(4)
-        widening = taps[..., : len(self.distances)].unflatten(-1, self.sides[2:])
-        return widening if self.widens else _adjoint(widening)
+    def gathered(self, found: Array) -> Array:
+        """The gradient of ``weight``."""
+        k3, k4 = self.weight.shape[4:]
+        products = np.moveaxis(found, 5, 1).reshape(-1, *found.shape[1:4], len(self.in_groups))
+        products = products[..., : k3 * k4].reshape(*products.shape[:4], k3, k4)
+        widening = np.einsum("pt,oipabc->oitabc", self.along.taps, products)
+        return np.ascontiguousarray(widening if self.widens else _adjoint(widening))
+
+    def _seen(self, x: Array) -> Array:
+        from dccnet.conv4d.kernels import transform
+
+        p = self.planes
+        thin = _room(x.dtype, len(x), p.pairs, len(self.along.sides), (p.d2 + 1) * p.length)
+        transform(x, self.along, thin, p)
+        return thin
 
 
-def _adjoint(weight: Tensor) -> Tensor:
+def _adjoint(weight: Array) -> Array:
     """Kernel of the convolution's transpose."""
-    return weight.transpose(0, 1).flip(2, 3, 4, 5)
+    return np.flip(weight.swapaxes(0, 1), (2, 3, 4, 5))
 
 
-def _for_widen(weight: Tensor) -> Tensor:
-    """``(Cout, Cin, k1, k2, k3, k4)`` -> as :func:`dccnet.conv4d.kernels.widen` takes it."""
-    taps = weight.flatten(4)
-    taps = F.pad(taps, (0, -taps.shape[-1] % _TAPS)).unflatten(-1, (-1, _TAPS))
-    return taps.unflatten(0, (-1, _CHANNELS)).permute(0, 2, 3, 4, 5, 1, 6)
+def _for_widen(products: Array) -> Array:
+    """``(Cout, Cin, products, k2, k3, k4)`` -> as :func:`dccnet.conv4d.kernels.widen` takes it."""
+    taps = products.reshape(*products.shape[:4], -1)
+    taps = np.pad(taps, [(0, 0)] * 4 + [(0, -taps.shape[-1] % _TAPS)])
+    taps = taps.reshape(-1, _CHANNELS, *taps.shape[1:4], taps.shape[-1] // _TAPS, _TAPS)
+    return np.ascontiguousarray(np.moveaxis(taps, 1, 5))
 
 
-def _for_narrow(weight: Tensor) -> Tensor:
-    """``(Cout, Cin, k1, k2, k3, k4)`` -> as :func:`dccnet.conv4d.kernels.narrow` takes it."""
-    taps = F.pad(weight, (0, 0, 0, 0, 0, -weight.shape[3] % _TAPS)).unflatten(3, (-1, _TAPS))
-    return taps.unflatten(1, (-1, _CHANNELS)).permute(1, 0, 3, 4, 6, 7, 2, 5).flatten(4, 5)
+def _for_narrow(products: Array) -> Array:
+    """The same, as :func:`dccnet.conv4d.kernels.narrow` takes it."""
+    taps = products.reshape(*products.shape[:4], -1)
+    taps = np.pad(taps, [(0, 0)] * 3 + [(0, -taps.shape[3] % _TAPS), (0, 0)])
+    taps = taps.reshape(-1, _CHANNELS, *taps.shape[1:3], taps.shape[3] // _TAPS, _TAPS, taps.shape[4])
+    return np.ascontiguousarray(taps.transpose(0, 2, 3, 4, 6, 1, 5))
+
+
+def _room(dtype: np.dtype[Any], *shape: int) -> Array:
+    """PyTorch's memory, because it begins where a line of the cache does."""
+    empty: Array = torch.empty(shape, dtype=torch.from_numpy(np.empty(0, dtype)).dtype).numpy()
+    return empty
 
 
 def _ways(sides: Sequence[Tensor], parameters: Sequence[Tensor]) -> list[_Way]:
     """One for each, the same where grids are."""
-    detached = [parameter.detach() for parameter in parameters]
-    layers = list(zip(detached[::2], detached[1::2], strict=True))
+    layers = list(zip(parameters[::2], parameters[1::2], strict=True))
     of_grid = {grid: _Way(layers, grid) for grid in {side.shape[2:] for side in sides}}
     return [of_grid[side.shape[2:]] for side in sides]
 
@@ -241,6 +262,10 @@ def _merged(sides: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return tuple(one + _swap(other) for one, other in zip(sides[::2], sides[1::2], strict=True))
 
 
+def _swap(c: Tensor) -> Tensor:
+    return c.permute(0, 1, 4, 5, 2, 3)
+
+
 def _unpacked(
     saved: Sequence[Tensor], parameters: int, sides: int
 ) -> tuple[Sequence[Tensor], list[Sequence[Tensor]]]:
@@ -250,12 +275,8 @@ def _unpacked(
 
 
 def _rows(volumes: Sequence[Tensor]) -> list[tuple[Array, ...]]:
-    """Of tensors ``(B, ·)``, B times one array of each."""
+    """Of ``(B, ·)`` each, B times one array of each."""
     return list(zip(*(volume.detach().numpy() for volume in volumes), strict=True))
-
-
-def _swap(c: Tensor) -> Tensor:
-    return c.permute(0, 1, 4, 5, 2, 3)
 
 
 def _at_once(jobs: Sequence[Callable[[], _Result]]) -> list[_Result]:
