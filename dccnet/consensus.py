@@ -147,7 +147,7 @@ class NeighbourhoodConsensus(nn.Module):
 
 
 def _recomputed(function: Callable[[Tensor], Tensor], c: Tensor) -> Tensor:
-    """``function(c)``; what it computes on the way is computed again in the backward pass, volume by volume."""
+    """``function(c)``, computed volume by volume, and again in the backward pass instead of being kept."""
     return torch.cat([checkpoint(function, volume, use_reentrant=False) for volume in c.split(1)])
 
 

@@ -19,7 +19,7 @@ from evaluation.pck import DESCRIPTIONS
 from runtime.console import note
 from runtime.errors import DataError, UsageError
 from runtime.files import clear_scratch
-from training.fastest import AUTO, fastest_lowering, usual_lowering
+from training.fastest import AUTO, ON_CPUS_ONLY, fastest_lowering, usual_lowering
 from training.processes import Processes, processes
 from training.reporting import RunReport, Silence
 from training.settings import RunFolder, TrainSettings, new_run_folder
@@ -100,10 +100,14 @@ def _unfreeze(model: DCCNet, blocks: int) -> None:
 def _settle(settings: TrainSettings, model: DCCNet, among: Processes) -> TrainSettings:
     """With the lowering that the whole run will use, in all processes."""
     if settings.conv4d is None:
-        return dataclasses.replace(settings, conv4d=usual_lowering(model))
+        return dataclasses.replace(settings, conv4d=usual_lowering(model, among.device))
+    if settings.conv4d == ON_CPUS_ONLY and among.device.type != "cpu":
+        raise UsageError(
+            f"--conv4d {ON_CPUS_ONLY} computes on a CPU only: give --device cpu, or another --conv4d"
+        )
     if settings.conv4d != AUTO:
         return settings
-    fastest = fastest_lowering(model.config) if among.first else ""
+    fastest = fastest_lowering(model.config, settings.batch_size, among.device) if among.first else ""
     return dataclasses.replace(settings, conv4d="".join(among.collect([fastest])))
 
 
@@ -148,7 +152,10 @@ def _train(
             f"{len(training)} training pairs, {len(validation)} validation pairs; "
             f"PCK@{settings.alpha:g} {settings.protocol}: {DESCRIPTIONS[settings.protocol]}"
         )
-    model.lower(TRAINING_LOWERINGS[settings.conv4d or usual_lowering(model)])
+    usual = usual_lowering(model, among.device)
+    # A run that began on a CPU may go on on a GPU.
+    elsewhere = settings.conv4d == ON_CPUS_ONLY and among.device.type != "cpu"
+    model.lower(TRAINING_LOWERINGS[usual if elsewhere else settings.conv4d or usual])
     trainer = Trainer(model, training, validation, settings, folder, among)
     if resume:
         trainer.restore()

@@ -4,17 +4,17 @@ A CPU's lanes are neighbouring cells here, of which there are enough whatever th
 channels of the *wide* side, the one with more of them, meet three taps: the twelve factors stay in
 registers, and whatever is read serves three or four times.
 
-Along D1, two slices are computed at a time, from products as :class:`~dccnet.conv4d.planes.Along` has them.
-Of the wide side, a product meets the one slice or the other, their sum or their difference.
+Along D1, two slices are computed at a time, from products as :class:`~dccnet.conv4d.planes.Along` has
+them. Of the wide side, a product meets the one slice or the other, their sum or their difference.
 
-Volumes are ``(C, channel)``, laid out by a :class:`~dccnet.conv4d.planes.Planes`, p. All arrays are contiguous and
-of one floating-point type; the wide side has a multiple of four channels.
+Volumes are ``(C, channel)``, laid out by a :class:`~dccnet.conv4d.planes.Planes`, p. All arrays are
+contiguous and of one floating-point type; the wide side has a multiple of four channels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from dccnet.conv4d.planes import Along, Planes
 
-# Compiled code is kept until this file changes. So it has to change with these, which the code knows by place.
+# Compiled code is kept until this file changes. So it has to change with these, which are known by place.
 assert Planes._fields == ("d1", "d2", "d3", "d4", "row", "lead", "length", "channel")
 assert Along._fields == ("thin", "taps", "sides", "mixes")
 
@@ -39,14 +39,18 @@ def _compiled(function: _Function) -> _Function:
         "fastmath": {"contract", "nsz", "reassoc"},
     }
     try:
-        return numba.njit(cache=True, **options)(function)
+        return cast("_Function", numba.njit(cache=True, **options)(function))
     except RuntimeError:  # there is nowhere to keep compiled code
-        return numba.njit(**options)(function)
+        return cast("_Function", numba.njit(**options)(function))
+
+
+def _inlined(function: _Function) -> _Function:
+    return cast("_Function", numba.njit(inline="always")(function))
 
 
 @_compiled
 def transform(x: Floats, along: Along, thin: Floats, p: Planes) -> None:
-    """What every product sees of a thin volume: ``thin``, ``(C, pairs of slices, products, (D2 + 1)·length)``."""
+    """What each product sees of a thin volume: ``(C, pairs of slices, products, (D2 + 1)·length)``."""
     channels, pairs, products = thin.shape[:3]
     reached, size = along.thin.shape[1], p.d2 * p.length
     thin[:] = 0
@@ -65,7 +69,7 @@ def transform(x: Floats, along: Along, thin: Floats, p: Planes) -> None:
 
 @_compiled
 def _finish(y: Floats, gate: Floats, relu: bool) -> Any:
-    """Make ``y`` zero where ``gate`` is not positive and, with ``relu``, where it is not itself. Returns the sum."""
+    """Zero ``y`` where ``gate`` is not positive, with ``relu`` where it is not itself; returns its sum."""
     zero = y.dtype.type(0)
     total = zero
     for cell in range(len(y)):
@@ -78,15 +82,39 @@ def _finish(y: Floats, gate: Floats, relu: bool) -> Any:
 
 
 @_compiled
+def _mix(x: Floats, at: int, apart: int, mixed: Floats) -> None:
+    """Sums and differences of four channels' numbers in two slices, to ``(2, 4, ·)``."""
+    for channel in range(4):
+        one, other = x[channel, at:], x[channel, at + apart :]
+        plus, minus = mixed[0, channel], mixed[1, channel]
+        for cell in range(len(plus)):
+            a, b = one[cell], other[cell]
+            plus[cell] = a + b
+            minus[cell] = a - b
+
+
+@_inlined
+def _four(
+    x: Floats, at: int, apart: int, mixed: Floats, side: int
+) -> tuple[Floats, Floats, Floats, Floats]:  # fmt: skip
+    """Four channels of what products of this side meet: of one slice, or of what is mixed."""
+    if side < 2:
+        here = at + side * apart
+        return x[0, here:], x[1, here:], x[2, here:], x[3, here:]
+    return mixed[side - 2, 0], mixed[side - 2, 1], mixed[side - 2, 2], mixed[side - 2, 3]
+
+
+@_compiled
 def widen(
     thin: Floats, kernel: Floats, distances: Whole, along: Along, bias: Floats, gate: Floats, relu: bool,
     y: Floats, totals: Floats, p: Planes, mixed: Floats,
 ) -> None:  # fmt: skip
-    """Convolve into ``y``, the wide side. ``kernel`` is ``(Cy/4, Cx, products, k2, len(distances)/3, 4, 3)``.
+    """Convolve into ``y``, the wide side. ``thin`` is as :func:`transform` has it.
 
-    ``gate`` is one plane's cells, ``(1, D3·row)``, the same everywhere, or a volume like ``y``: where it is not
-    positive, ``y`` becomes zero, and with ``relu`` also where it is not itself. ``totals``, ``(Cy,)``, is what ``y``
-    adds up to. ``mixed`` is room, ``(2, 4, D3·row)``.
+    ``kernel`` is ``(Cy/4, Cx, products, k2, len(distances)/3, 4, 3)``. ``gate`` is one plane's cells,
+    ``(1, D3·row)``, the same everywhere, or a volume like ``y``: where it is not positive, ``y`` becomes
+    zero, and with ``relu`` also where it is not itself. ``totals``, ``(Cy,)``, is what ``y`` adds up to.
+    ``mixed`` is room, ``(2, 4, D3·row)``.
     """
     blocks, channels, products, k2, groups = kernel.shape[:5]
     r2, n, everywhere = k2 // 2, p.d3 * p.row, gate.shape[1] < y.shape[1]
@@ -95,21 +123,15 @@ def widen(
     y[:, 2 * thin.shape[1] * apart :] = 0
     for pair in range(thin.shape[1]):
         for block in range(blocks):
+            four = y[4 * block : 4 * block + 4]
             for j in range(p.d2):
                 at = 2 * pair * apart + j * p.length + p.lead
                 mixed[:] = 0
-                for channel in range(4 * block, 4 * block + 4):
-                    y[channel, at : at + n] = bias[channel]
-                    y[channel, at + apart : at + apart + n] = bias[channel]
+                for channel in range(4):
+                    four[channel, at : at + n] = bias[4 * block + channel]
+                    four[channel, at + apart : at + apart + n] = bias[4 * block + channel]
                 for product in range(products):
-                    side = along.sides[product]
-                    if side < 2:
-                        here = at + side * apart
-                        y0, y1 = y[4 * block, here:], y[4 * block + 1, here:]
-                        y2, y3 = y[4 * block + 2, here:], y[4 * block + 3, here:]
-                    else:
-                        y0, y1 = mixed[side - 2, 0], mixed[side - 2, 1]
-                        y2, y3 = mixed[side - 2, 2], mixed[side - 2, 3]
+                    y0, y1, y2, y3 = _four(four, at, apart, mixed, along.sides[product])
                     for c in range(channels):
                         x = thin[c, pair, product]
                         for t2 in range(max(r2 - j, 0), min(p.d2 + r2 - j, k2)):
@@ -129,35 +151,22 @@ def widen(
                                     y1[cell] += w10 * a + w11 * b + w12 * d
                                     y2[cell] += w20 * a + w21 * b + w22 * d
                                     y3[cell] += w30 * a + w31 * b + w32 * d
-                for channel in range(4):
-                    c = 4 * block + channel
-                    if along.mixes:
-                        one, other = y[c, at : at + n], y[c, at + apart : at + apart + n]
+                if along.mixes:
+                    for channel in range(4):
+                        one, other = four[channel, at : at + n], four[channel, at + apart : at + apart + n]
                         plus, minus = mixed[0, channel], mixed[1, channel]
                         for cell in range(n):
                             one[cell] += plus[cell] + minus[cell]
                             other[cell] += plus[cell] - minus[cell]
-                    for side in range(2):
-                        here = at + side * apart
+                for c in range(4 * block, 4 * block + 4):
+                    for here in (at, at + apart):
                         y[c, here - p.lead : here] = 0
                         y[c, here + n : here - p.lead + p.length] = 0
-                        if 2 * pair + side < p.d1:
-                            seen = gate[0] if everywhere else gate[c, here:]
+                        seen = gate[0] if everywhere else gate[c, here:]
+                        if here < p.d1 * apart:
                             totals[c] += _finish(y[c, here : here + n], seen, relu)
                         else:
                             y[c, here : here + n] = 0
-
-
-@_compiled
-def _mix(x: Floats, at: int, apart: int, mixed: Floats) -> None:
-    """Sums and differences of four channels' numbers in two slices, to ``(2, 4, ·)``."""
-    for channel in range(4):
-        one, other = x[channel, at:], x[channel, at + apart :]
-        plus, minus = mixed[0, channel], mixed[1, channel]
-        for cell in range(len(plus)):
-            a, b = one[cell], other[cell]
-            plus[cell] = a + b
-            minus[cell] = a - b
 
 
 @_compiled
@@ -166,9 +175,9 @@ def narrow(
 ) -> None:  # fmt: skip
     """The transpose of :func:`widen`, from the wide side ``x`` to what :func:`collect` takes.
 
-    ``kernel`` is ``(Cx/4, Cy, products, k2/3 rounded up, len(distances), 4, 3)``: the three taps are along D2.
-    ``thin`` is ``(Cy, pairs of slices, products, D2 + 3·(k2/3 rounded up) - 1, D3·row)``: planes around those of D2
-    take what falls outside. ``mixed`` is room, ``(2, 4, length + lead)``.
+    ``kernel`` is ``(Cx/4, Cy, products, k2/3 rounded up, len(distances), 4, 3)``: the three taps are along
+    D2. ``thin`` is ``(Cy, pairs of slices, products, D2 + 3·(k2/3 rounded up) - 1, D3·row)``: planes around
+    those of D2 take what falls outside. ``mixed`` is room, ``(2, 4, length + lead)``.
     """
     blocks, channels, products, groups, taps = kernel.shape[:5]
     n, apart = p.d3 * p.row, p.d2 * p.length
@@ -181,13 +190,7 @@ def narrow(
                 if along.mixes:
                     _mix(four, at, apart, mixed)
                 for product in range(products):
-                    side = along.sides[product]
-                    if side < 2:
-                        here = at + side * apart
-                        z0, z1, z2, z3 = four[0, here:], four[1, here:], four[2, here:], four[3, here:]
-                    else:
-                        z0, z1 = mixed[side - 2, 0], mixed[side - 2, 1]
-                        z2, z3 = mixed[side - 2, 2], mixed[side - 2, 3]
+                    z0, z1, z2, z3 = _four(four, at, apart, mixed, along.sides[product])
                     for c in range(channels):
                         for group in range(groups):
                             y0 = thin[c, pair, product, j + 3 * group]
@@ -210,9 +213,10 @@ def narrow(
 
 @_compiled
 def collect(
-    thin: Floats, along: Along, r2: int, bias: Floats, gate: Floats, relu: bool, y: Floats, totals: Floats, p: Planes
+    thin: Floats, along: Along, r2: int, bias: Floats, gate: Floats, relu: bool,
+    y: Floats, totals: Floats, p: Planes,
 ) -> None:  # fmt: skip
-    """The transpose of :func:`transform`: ``y``, finished as :func:`widen` does, from what :func:`narrow` found."""
+    """The transpose of :func:`transform`: ``y`` from what :func:`narrow` found, and as :func:`widen` ends."""
     channels, pairs, products = thin.shape[:3]
     reached, n, everywhere = along.thin.shape[1], p.d3 * p.row, gate.shape[1] < y.shape[1]
     y[:] = 0
@@ -239,8 +243,10 @@ def collect(
 def correlate(
     thin: Floats, wide: Floats, distances: Whole, along: Along, kernel: Floats, p: Planes, mixed: Floats
 ) -> None:  # fmt: skip
-    """The gradient of :func:`widen`'s ``kernel``, where ``wide`` is that of its ``y``. ``mixed`` is room, ``(2, 4,
-    D2·length)``."""
+    """The gradient of :func:`widen`'s ``kernel``, where ``wide`` is that of its ``y``.
+
+    ``mixed`` is room, ``(2, 4, D2·length)``.
+    """
     blocks, channels, products, k2, groups = kernel.shape[:5]
     r2, apart = k2 // 2, p.d2 * p.length
     zero = thin.dtype.type(0)
@@ -251,13 +257,7 @@ def correlate(
             if along.mixes:
                 _mix(four, 2 * pair * apart, apart, mixed)
             for product in range(products):
-                side = along.sides[product]
-                if side < 2:
-                    here = (2 * pair + side) * apart
-                    z0, z1, z2, z3 = four[0, here:], four[1, here:], four[2, here:], four[3, here:]
-                else:
-                    z0, z1 = mixed[side - 2, 0], mixed[side - 2, 1]
-                    z2, z3 = mixed[side - 2, 2], mixed[side - 2, 3]
+                z0, z1, z2, z3 = _four(four, 2 * pair * apart, apart, mixed, along.sides[product])
                 for c in range(channels):
                     x = thin[c, pair, product]
                     for t2 in range(max(r2 - p.d2 + 1, 0), min(p.d2 + r2, k2)):

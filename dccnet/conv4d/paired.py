@@ -1,11 +1,12 @@
 """Neighbourhood consensus in loops of our own, for training on a CPU with small kernels.
 
-Libraries put channels into a CPU's lanes. Consensus goes from one channel to a few and back to one, so most
-lanes stay empty; :mod:`dccnet.conv4d.kernels` puts cells there. And a chain of layers is computed volume by
-volume, on as many threads as PyTorch has: what one layer gives is still in a cache when the next reads it.
+Libraries put channels into a CPU's lanes. Consensus goes from one channel to a few and back to one, so
+most lanes stay empty; :mod:`dccnet.conv4d.kernels` puts cells there. And a chain of layers is computed
+volume by volume, on as many threads as PyTorch has: what a layer gives is still in a cache when the next
+one reads it. Of the multiplications along the first axis, a third is saved (Winograd).
 
-A layer either *widens*, to at least as many channels as it reads, or *narrows*. Each is the other's gradient
-with respect to what it reads; the gradient with respect to the kernel is the third loop, and the last.
+A layer either *widens*, to at least as many channels as it reads, or *narrows*. Each is the other's
+gradient with respect to what it reads; the gradient with respect to the kernel is the third loop.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ class Paired(Stack):
     def both_ways(self, maps: Sequence[Tensor], layers: Layers) -> list[Tensor]:
         """``f(C) + f(Cᵀ)ᵀ`` of each map C, for a chain f of 4D convolutions with a ReLU after each.
 
-        Maps are ``(B, 1, hA, wA, hB, wB)``, in and out, on a CPU (else ``TypeError``); the last layer has one
-        channel. Anything but float64 is computed in float32, in autocast too.
+        Maps are ``(B, 1, hA, wA, hB, wB)``, in and out, on a CPU (else ``TypeError``); the last layer has
+        one channel. Anything but float64 is computed in float32, in autocast too.
         """
         dtype = torch.float64 if maps[0].dtype == torch.float64 else torch.float32
         parameters: list[Tensor] = []
@@ -111,7 +112,7 @@ class _Way:
         return [layer.adjoint() for layer in self.layers]
 
     def room(self, c: Tensor) -> list[Tensor]:
-        """``(B, 1, D1, D2, D3, D4)`` -> volumes: the first one filled, the others for :meth:`forward` to fill."""
+        """``(B, 1, D1, D2, D3, D4)`` -> volumes; all but the first are for :meth:`forward` to fill."""
         sizes = [(len(c), layer.channels, self.planes.channel) for layer in self.layers]
         return [self.planes.lay(c), *(c.new_empty(size) for size in sizes)]
 
@@ -132,7 +133,7 @@ class _Way:
             layer(x, self.inside, True, y)
 
     def backward(self, volumes: Sequence[Array], g: Array, of_x: Array | None) -> _Gradients:
-        """Of one element of the batch. The gradient of what the first layer reads goes to ``of_x``, if any."""
+        """Of one element of the batch. That of what the first layer reads goes to ``of_x``, if given."""
         found: _Gradients = []
         of_bias = g.sum(axis=1)
         for number in reversed(range(len(self.layers))):
@@ -271,7 +272,9 @@ def _unpacked(
 ) -> tuple[Sequence[Tensor], list[Sequence[Tensor]]]:
     """Parameters, and each side's volumes."""
     each = (len(saved) - parameters) // sides
-    return saved[:parameters], [saved[place : place + each] for place in range(parameters, len(saved), each)]
+    return saved[:parameters], [
+        saved[place : place + each] for place in range(parameters, len(saved), each)
+    ]
 
 
 def _rows(volumes: Sequence[Tensor]) -> list[tuple[Array, ...]]:

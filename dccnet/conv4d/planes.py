@@ -18,10 +18,10 @@ _LINE = 16
 class Planes(NamedTuple):
     """Where the cells of a volume ``(C, D1, D2, D3, D4)`` are in an array ``(C, channel)``.
 
-    Every (i, j) is a plane of ``length`` numbers: ``lead`` zeros, then D3 rows of ``row`` numbers, which are D4
-    cells and zeros again. If D1 is odd, there are planes of zeros for one slice more, and one plane of
-    zeros is always last. So whatever neighbour within the kernels' reach a cell has along D3 and D4, it is a
-    fixed distance away, and zero where it is outside.
+    Every (i, j) is a plane of ``length`` numbers: ``lead`` zeros, then D3 rows of ``row`` numbers, which are
+    D4 cells and zeros again. If D1 is odd, there are planes of zeros for one slice more, and one plane of
+    zeros is always last. So whatever neighbour within the kernels' reach a cell has along D3 and D4, it is
+    a fixed distance away, and zero where it is outside.
     """
 
     d1: int
@@ -39,8 +39,8 @@ class Planes(NamedTuple):
         d1, d2, d3, d4 = grid
         reach3, reach4 = (max(kernel[axis] for kernel in kernels) // 2 for axis in (2, 3))
         row = d4 + reach4
-        # The first row begins where a line of the cache does. Without the last plane, channels would often be
-        # a multiple of 4096 bytes apart; CPUs take such addresses for the same at first, and wait.
+        # The first row begins where a line of the cache does. Without the last plane, channels would often
+        # be a multiple of 4096 bytes apart; CPUs take such addresses for the same at first, and wait.
         lead = _whole_lines(reach3 * row + reach4)
         length = lead + _whole_lines(d3 * row)
         return cls(d1, d2, d3, d4, row, lead, length, (2 * math.ceil(d1 / 2) * d2 + 1) * length)
@@ -67,7 +67,8 @@ class Planes(NamedTuple):
         """The inverse, as a view."""
         planes = laid[..., : -self.length].unflatten(-1, (-1, self.d2, self.length))[:, :, : self.d1]
         rows = planes[..., self.lead : self.lead + self.d3 * self.row].unflatten(-1, (self.d3, self.row))
-        return rows[..., : self.d4]
+        cells: Tensor = rows[..., : self.d4]
+        return cells
 
     def inside(self, dtype: np.dtype[Any]) -> NDArray[np.floating[Any]]:
         """``(1, D3·row)``: 1 for cells, 0 for the zeros behind every row."""
@@ -79,8 +80,8 @@ class Planes(NamedTuple):
 class Along(NamedTuple):
     """How a convolution along one axis is computed, two results at a time.
 
-    A product is of a sum of what the kernel reaches from the two, and of a sum of its taps. It is added to the one
-    result or the other, or to both, or to the one while it is subtracted from the other.
+    A product is of a sum of what the kernel reaches from the two, and of a sum of its taps. It is added to
+    the one result or the other, or to both, or to the one while it is subtracted from the other.
     """
 
     thin: NDArray[np.floating[Any]]
@@ -94,7 +95,7 @@ class Along(NamedTuple):
 
     @classmethod
     def of(cls, taps: int, dtype: np.dtype[Any]) -> Along:
-        """For three taps Winograd's F(2, 3), four products in place of six; else each tap with each result."""
+        """For three taps Winograd's F(2, 3), four products instead of six; else a product a tap."""
         if taps == 3:
             thin = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, -1, 0, 1]], dtype)
             kernel = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], dtype)
