@@ -22,9 +22,10 @@ from runtime.correspondences import Correspondences
 from runtime.errors import CheckpointError, DataError, DccError, UsageError
 from tests.conftest import ONE_BRANCH, SMALL, build
 from training.batches import Sample, epoch_order, in_a_ring
-from training.fastest import usual_lowering
+from training.fastest import lowering_here, settled_lowering, usual_lowering
 from training.features import FeatureCache
 from training.interrupts import Interrupts
+from training.processes import Processes
 from training.run import datasets, resume_run, start_run
 from training.settings import RunFolder, TrainSettings
 from training.state import Progress
@@ -351,3 +352,15 @@ def test_large_volumes_train_in_frequencies() -> None:
     wide = PRESETS["tiny"].replace(consensus_kernels=(5, 5))
     assert usual_lowering(DCCNet(wide)) == "spectral3"
     assert usual_lowering(DCCNet(PRESETS["tiny"])) == "paired"
+
+
+def test_loops_for_cpus_are_not_for_gpus() -> None:
+    gpu = torch.device("cuda")
+    model = DCCNet(PRESETS["tiny"])
+    assert settled_lowering(None, model, 16, Processes(device=gpu)) == "stack"
+    assert settled_lowering("spectral", model, 16, Processes(device=gpu)) == "spectral"
+    with pytest.raises(UsageError, match="paired computes on a CPU only: give --device cpu"):
+        settled_lowering("paired", model, 16, Processes(device=gpu))
+    # A run that began on a CPU.
+    assert lowering_here("paired", model, gpu) == "stack"
+    assert lowering_here("paired", model) == "paired"

@@ -11,7 +11,8 @@ from dccnet.config import ModelConfig
 from dccnet.conv4d import TRAINING_LOWERINGS
 from dccnet.model import DCCNet
 from runtime.console import note
-from training.processes import CPU
+from runtime.errors import UsageError
+from training.processes import CPU, Processes
 
 AUTO = "auto"
 ROUNDS = 3
@@ -25,6 +26,28 @@ def usual_lowering(model: DCCNet, device: torch.device = CPU) -> str:
     if max(model.config.consensus_kernels) < 5:
         return ON_CPUS_ONLY if device.type == "cpu" else "stack"
     return "spectral3"
+
+
+def settled_lowering(asked: str | None, model: DCCNet, batch: int, among: Processes) -> str:
+    """What a run keeps to, in all processes, of what is ``asked``: a lowering's name, ``auto`` or None.
+
+    Raises :class:`UsageError` for one that the device does not have.
+    """
+    if asked is None:
+        return usual_lowering(model, among.device)
+    if asked == ON_CPUS_ONLY and among.device.type != "cpu":
+        raise UsageError(f"--conv4d {asked} computes on a CPU only: give --device cpu, or another --conv4d")
+    if asked != AUTO:
+        return asked
+    fastest = fastest_lowering(model.config, batch, among.device) if among.first else ""
+    return "".join(among.collect([fastest]))
+
+
+def lowering_here(settled: str | None, model: DCCNet, device: torch.device = CPU) -> str:
+    """The name of what a run computes with on this device; one that began on a CPU may go on elsewhere."""
+    if settled is None or (settled == ON_CPUS_ONLY and device.type != "cpu"):
+        return usual_lowering(model, device)
+    return settled
 
 
 def fastest_lowering(config: ModelConfig, batch: int, device: torch.device = CPU) -> str:

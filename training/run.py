@@ -19,7 +19,7 @@ from evaluation.pck import DESCRIPTIONS
 from runtime.console import note
 from runtime.errors import DataError, UsageError
 from runtime.files import clear_scratch
-from training.fastest import AUTO, ON_CPUS_ONLY, fastest_lowering, usual_lowering
+from training.fastest import lowering_here, settled_lowering
 from training.processes import Processes, processes
 from training.reporting import RunReport, Silence
 from training.settings import RunFolder, TrainSettings, new_run_folder
@@ -40,7 +40,8 @@ def start_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> tup
         among.wait()  # until all have seen that the folder is free
         torch.manual_seed(settings.seed)
         model = DCCNet(config)
-        settings = _settle(settings, model, among)
+        lowering = settled_lowering(settings.conv4d, model, settings.batch_size, among)
+        settings = dataclasses.replace(settings, conv4d=lowering)
         load_backbone_weights(model.backbone, config.backbone, settings.weights)
         _unfreeze(model, settings.finetune_blocks)
         _start(model, settings)
@@ -97,20 +98,6 @@ def _unfreeze(model: DCCNet, blocks: int) -> None:
         raise UsageError(f"--finetune-blocks: {error}") from error
 
 
-def _settle(settings: TrainSettings, model: DCCNet, among: Processes) -> TrainSettings:
-    """With the lowering that the whole run will use, in all processes."""
-    if settings.conv4d is None:
-        return dataclasses.replace(settings, conv4d=usual_lowering(model, among.device))
-    if settings.conv4d == ON_CPUS_ONLY and among.device.type != "cpu":
-        raise UsageError(
-            f"--conv4d {ON_CPUS_ONLY} computes on a CPU only: give --device cpu, or another --conv4d"
-        )
-    if settings.conv4d != AUTO:
-        return settings
-    fastest = fastest_lowering(model.config, settings.batch_size, among.device) if among.first else ""
-    return dataclasses.replace(settings, conv4d="".join(among.collect([fastest])))
-
-
 def datasets(config: ModelConfig, settings: TrainSettings) -> tuple[list[Pair], list[Pair]]:
     """Training and validation pairs. Raises :class:`DataError` where they cannot serve."""
 
@@ -152,10 +139,7 @@ def _train(
             f"{len(training)} training pairs, {len(validation)} validation pairs; "
             f"PCK@{settings.alpha:g} {settings.protocol}: {DESCRIPTIONS[settings.protocol]}"
         )
-    usual = usual_lowering(model, among.device)
-    # A run that began on a CPU may go on on a GPU.
-    elsewhere = settings.conv4d == ON_CPUS_ONLY and among.device.type != "cpu"
-    model.lower(TRAINING_LOWERINGS[usual if elsewhere else settings.conv4d or usual])
+    model.lower(TRAINING_LOWERINGS[lowering_here(settings.conv4d, model, among.device)])
     trainer = Trainer(model, training, validation, settings, folder, among)
     if resume:
         trainer.restore()

@@ -216,7 +216,7 @@ def collect(
     thin: Floats, along: Along, r2: int, bias: Floats, gate: Floats, relu: bool,
     y: Floats, totals: Floats, p: Planes,
 ) -> None:  # fmt: skip
-    """The transpose of :func:`transform`: ``y`` from what :func:`narrow` found, and as :func:`widen` ends."""
+    """The transpose of :func:`transform`, from what :func:`narrow` found; ends as :func:`widen` does."""
     channels, pairs, products = thin.shape[:3]
     reached, n, everywhere = along.thin.shape[1], p.d3 * p.row, gate.shape[1] < y.shape[1]
     y[:] = 0

@@ -18,10 +18,10 @@ _LINE = 16
 class Planes(NamedTuple):
     """Where the cells of a volume ``(C, D1, D2, D3, D4)`` are in an array ``(C, channel)``.
 
-    Every (i, j) is a plane of ``length`` numbers: ``lead`` zeros, then D3 rows of ``row`` numbers, which are
-    D4 cells and zeros again. If D1 is odd, there are planes of zeros for one slice more, and one plane of
-    zeros is always last. So whatever neighbour within the kernels' reach a cell has along D3 and D4, it is
-    a fixed distance away, and zero where it is outside.
+    Every (i, j) is a plane of ``length`` numbers: ``lead`` zeros, then D3 rows of ``row`` numbers, which
+    are D4 cells and zeros again. If D1 is odd, there are planes of zeros for one slice more, and one plane
+    of zeros is always last. So whatever neighbour within the kernels' reach a cell has along D3 and D4, it
+    is a fixed distance away, and zero where it is outside.
     """
 
     d1: int
