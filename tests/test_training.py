@@ -364,3 +364,12 @@ def test_loops_for_cpus_are_not_for_gpus() -> None:
     # A run that began on a CPU.
     assert lowering_here("paired", model, gpu) == "stack"
     assert lowering_here("paired", model) == "paired"
+
+
+def test_without_numba_training_has_other_lowerings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.fastest.find_spec", lambda name: None)
+    model = DCCNet(PRESETS["tiny"])
+    assert settled_lowering(None, model, 16, Processes()) == "stack"
+    assert lowering_here("paired", model) == "stack"
+    with pytest.raises(UsageError, match="paired needs numba: pip install"):
+        settled_lowering("paired", model, 16, Processes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -16,7 +17,8 @@ from training.processes import CPU, Processes
 
 AUTO = "auto"
 ROUNDS = 3
-ON_CPUS_ONLY = "paired"
+LOOPS = "paired"
+"""The lowering that needs a CPU and Numba."""
 
 
 def usual_lowering(model: DCCNet, device: torch.device = CPU) -> str:
@@ -24,8 +26,17 @@ def usual_lowering(model: DCCNet, device: torch.device = CPU) -> str:
     if model.consensus.recomputes(model.grid, model.grid):
         return "spectral"
     if max(model.config.consensus_kernels) < 5:
-        return ON_CPUS_ONLY if device.type == "cpu" else "stack"
+        return "stack" if missing(LOOPS, device) else LOOPS
     return "spectral3"
+
+
+def missing(name: str, device: torch.device) -> str:
+    """What a lowering needs and does not have, or nothing."""
+    if name == LOOPS and device.type != "cpu":
+        return "computes on a CPU only: give --device cpu, or another --conv4d"
+    if name == LOOPS and find_spec("numba") is None:
+        return "needs numba: pip install 'dccnet[train]', or give another --conv4d"
+    return ""
 
 
 def settled_lowering(asked: str | None, model: DCCNet, batch: int, among: Processes) -> str:
@@ -35,8 +46,8 @@ def settled_lowering(asked: str | None, model: DCCNet, batch: int, among: Proces
     """
     if asked is None:
         return usual_lowering(model, among.device)
-    if asked == ON_CPUS_ONLY and among.device.type != "cpu":
-        raise UsageError(f"--conv4d {asked} computes on a CPU only: give --device cpu, or another --conv4d")
+    if why := missing(asked, among.device):
+        raise UsageError(f"--conv4d {asked} {why}")
     if asked != AUTO:
         return asked
     fastest = fastest_lowering(model.config, batch, among.device) if among.first else ""
@@ -44,8 +55,8 @@ def settled_lowering(asked: str | None, model: DCCNet, batch: int, among: Proces
 
 
 def lowering_here(settled: str | None, model: DCCNet, device: torch.device = CPU) -> str:
-    """The name of what a run computes with on this device; one that began on a CPU may go on elsewhere."""
-    if settled is None or (settled == ON_CPUS_ONLY and device.type != "cpu"):
+    """What a run computes with on this device and machine; one that began on another may go on here."""
+    if settled is None or missing(settled, device):
         return usual_lowering(model, device)
     return settled
 
@@ -58,7 +69,7 @@ def fastest_lowering(config: ModelConfig, batch: int, device: torch.device = CPU
         alone = model.consensus.recomputes(model.grid, model.grid)
         volumes = 1 if alone else min(batch, torch.get_num_threads())
         correlation = torch.rand(volumes, 1, *model.grid, *model.grid, device=device)
-    names = [name for name in TRAINING_LOWERINGS if name != ON_CPUS_ONLY or device.type == "cpu"]
+    names = [name for name in TRAINING_LOWERINGS if not missing(name, device)]
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(ROUNDS + 1):
         for name in names:

@@ -48,7 +48,7 @@ LOWERINGS: dict[str, Lowering] = {
 }
 """By the name that ``--conv4d`` takes."""
 TRAINING_LOWERINGS: dict[str, Lowering] = LOWERINGS | {"paired": Paired()}
-"""With one that is for training alone: no exporter knows its functions."""
+"""With one that is for training on CPUs alone: no exporter knows its functions."""
 
 
 def conv4d(x: Tensor, weight: Tensor, bias: Tensor | None = None, lowering: Lowering = STACK) -> Tensor:
