@@ -94,7 +94,8 @@ class _BothWays(torch.autograd.Function):
             for g, of_x, *volumes in _rows([above[side], below[side], *kept[side]])
         ])  # fmt: skip
         of_maps = _merged([way.cells(of_x) for way, of_x in zip(ways, below, strict=True)])
-        return None, *of_maps, *ways[0].of_parameters(found)
+        asked = [g if needed[place] else None for place, g in enumerate(of_maps)]
+        return None, *asked, *ways[0].of_parameters(found)
 
 
 class _Way:
@@ -284,5 +285,5 @@ def _rows(volumes: Sequence[Tensor]) -> list[tuple[Array, ...]]:
 
 def _at_once(jobs: Sequence[Callable[[], _Result]]) -> list[_Result]:
     # Threads of their own every time: they take over how this one treats denormals, see training/cpu.py.
-    with ThreadPoolExecutor(min(torch.get_num_threads(), len(jobs))) as pool:
+    with ThreadPoolExecutor(max(1, min(torch.get_num_threads(), len(jobs)))) as pool:
         return [job.result() for job in [pool.submit(job) for job in jobs]]
