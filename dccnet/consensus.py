@@ -49,16 +49,7 @@ class NeighbourhoodConsensus(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Correlation maps that share these weights, ``(B, 1, hA, wA, hB, wB)`` each, in and out."""
         halved = [as_weights_of(self, c) for c in maps]
-        if isinstance(self.lowering, Paired):
-            return self._both_ways(halved)
-        volumes = [volume for c in halved for volume in (c, _swap_images(c))]
-        grids = {tuple(volume.shape[2:]) for volume in volumes}
-        convolutions = {grid: self._convolutions(grid) for grid in grids}
-        if self.lowering.batched and len(grids) == 1:
-            together = self._filter(torch.cat(volumes), *convolutions.values())
-            filtered = list(together.unflatten(0, (len(volumes), -1)))
-        else:
-            filtered = [self._filter(volume, convolutions[tuple(volume.shape[2:])]) for volume in volumes]
+        filtered = self._filtered([volume for c in halved for volume in (c, _swap_images(c))])
         return [
             plain + _swap_images(swapped)
             for plain, swapped in zip(filtered[::2], filtered[1::2], strict=True)
@@ -120,6 +111,21 @@ class NeighbourhoodConsensus(nn.Module):
             return self.checkpointing
         return self._widest * math.prod(grid_a) * math.prod(grid_b) >= RECOMPUTE_FROM
 
+    def _filtered(self, volumes: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Each after all layers."""
+        if isinstance(self.lowering, Paired):
+            layers = [(layer.weight, layer.bias) for layer in cast("Sequence[Conv4d]", self.layers)]
+            chains = partial(self.lowering.chains, layers=layers)
+            if not any(map(self._recomputes_now, volumes)):
+                return chains(volumes)
+            return [_recomputed(lambda volume: chains([volume])[0], c) for c in volumes]
+        grids = {tuple(volume.shape[2:]) for volume in volumes}
+        convolutions = {grid: self._convolutions(grid) for grid in grids}
+        if self.lowering.batched and len(grids) == 1:
+            together = self._filter(torch.cat(list(volumes)), *convolutions.values())
+            return list(together.unflatten(0, (len(volumes), -1)))
+        return [self._filter(volume, convolutions[tuple(volume.shape[2:])]) for volume in volumes]
+
     def _convolutions(self, grid: tuple[int, ...]) -> Chain:
         layers = cast("Sequence[Conv4d]", self.layers)
         return [self.lowering.convolution(layer.weight, layer.bias, grid) for layer in layers]
@@ -128,13 +134,6 @@ class NeighbourhoodConsensus(nn.Module):
         if not self._recomputes_now(c):
             return self._chain(c, convolutions)
         return _recomputed(partial(self._chain, convolutions=convolutions), c)
-
-    def _both_ways(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        layers = [(layer.weight, layer.bias) for layer in cast("Sequence[Conv4d]", self.layers)]
-        both_ways = partial(cast("Paired", self.lowering).both_ways, layers=layers)
-        if not any(map(self._recomputes_now, maps)):
-            return both_ways(maps)
-        return [_recomputed(lambda volume: both_ways([volume])[0], c) for c in maps]
 
     def _recomputes_now(self, c: Tensor) -> bool:
         return torch.is_grad_enabled() and self.recomputes(c.shape[2:4], c.shape[4:6])

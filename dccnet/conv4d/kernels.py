@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from dccnet.conv4d.planes import Along, Planes
 
 # Compiled code is kept until this file changes. So it has to change with these, which are known by place.
-assert Planes._fields == ("d1", "d2", "d3", "d4", "row", "lead", "length", "channel")
-assert Along._fields == ("thin", "taps", "sides", "mixes")
+assert Planes._fields == ("d1", "d2", "d3", "d4", "row", "lead", "length")
+assert Along._fields == ("thin", "taps", "sides")
 
 Floats = NDArray[np.floating[Any]]
 Whole = NDArray[np.int64]
@@ -104,6 +104,15 @@ def _four(
     return mixed[side - 2, 0], mixed[side - 2, 1], mixed[side - 2, 2], mixed[side - 2, 3]
 
 
+@_inlined
+def _factors(w: Floats) -> tuple[Any, ...]:
+    """Of four channels and three taps, so that they stay in registers."""
+    return (
+        w[0, 0], w[0, 1], w[0, 2], w[1, 0], w[1, 1], w[1, 2],
+        w[2, 0], w[2, 1], w[2, 2], w[3, 0], w[3, 1], w[3, 2],
+    )  # fmt: skip
+
+
 @_compiled
 def widen(
     thin: Floats, kernel: Floats, distances: Whole, along: Along, bias: Floats, gate: Floats, relu: bool,
@@ -118,7 +127,7 @@ def widen(
     """
     blocks, channels, products, k2, groups = kernel.shape[:5]
     r2, n, everywhere = k2 // 2, p.d3 * p.row, gate.shape[1] < y.shape[1]
-    apart = p.d2 * p.length
+    apart, mixes = p.d2 * p.length, along.sides.max() > 1
     totals[:] = 0
     y[:, 2 * thin.shape[1] * apart :] = 0
     for pair in range(thin.shape[1]):
@@ -140,18 +149,15 @@ def widen(
                                 x0 = x[start + distances[3 * group] :]
                                 x1 = x[start + distances[3 * group + 1] :]
                                 x2 = x[start + distances[3 * group + 2] :]
-                                w = kernel[block, c, product, t2, group]
-                                w00, w01, w02 = w[0, 0], w[0, 1], w[0, 2]
-                                w10, w11, w12 = w[1, 0], w[1, 1], w[1, 2]
-                                w20, w21, w22 = w[2, 0], w[2, 1], w[2, 2]
-                                w30, w31, w32 = w[3, 0], w[3, 1], w[3, 2]
+                                factors = _factors(kernel[block, c, product, t2, group])
+                                w00, w01, w02, w10, w11, w12, w20, w21, w22, w30, w31, w32 = factors
                                 for cell in range(n):
                                     a, b, d = x0[cell], x1[cell], x2[cell]
                                     y0[cell] += w00 * a + w01 * b + w02 * d
                                     y1[cell] += w10 * a + w11 * b + w12 * d
                                     y2[cell] += w20 * a + w21 * b + w22 * d
                                     y3[cell] += w30 * a + w31 * b + w32 * d
-                if along.mixes:
+                if mixes:
                     for channel in range(4):
                         one, other = four[channel, at : at + n], four[channel, at + apart : at + apart + n]
                         plus, minus = mixed[0, channel], mixed[1, channel]
@@ -180,14 +186,14 @@ def narrow(
     those of D2 take what falls outside. ``mixed`` is room, ``(2, 4, length + lead)``.
     """
     blocks, channels, products, groups, taps = kernel.shape[:5]
-    n, apart = p.d3 * p.row, p.d2 * p.length
+    n, apart, mixes = p.d3 * p.row, p.d2 * p.length, along.sides.max() > 1
     thin[:] = 0
     for pair in range(thin.shape[1]):
         for block in range(blocks):
             four = x[4 * block : 4 * block + 4]
             for j in range(p.d2):
                 at = 2 * pair * apart + j * p.length
-                if along.mixes:
+                if mixes:
                     _mix(four, at, apart, mixed)
                 for product in range(products):
                     z0, z1, z2, z3 = _four(four, at, apart, mixed, along.sides[product])
@@ -199,11 +205,8 @@ def narrow(
                             for tap in range(taps):
                                 start = p.lead - distances[tap]
                                 x0, x1, x2, x3 = z0[start:], z1[start:], z2[start:], z3[start:]
-                                w = kernel[block, c, product, group, tap]
-                                w00, w01, w02 = w[0, 0], w[0, 1], w[0, 2]
-                                w10, w11, w12 = w[1, 0], w[1, 1], w[1, 2]
-                                w20, w21, w22 = w[2, 0], w[2, 1], w[2, 2]
-                                w30, w31, w32 = w[3, 0], w[3, 1], w[3, 2]
+                                factors = _factors(kernel[block, c, product, group, tap])
+                                w00, w01, w02, w10, w11, w12, w20, w21, w22, w30, w31, w32 = factors
                                 for cell in range(n):
                                     a, b, d, e = x0[cell], x1[cell], x2[cell], x3[cell]
                                     y0[cell] += w00 * a + w10 * b + w20 * d + w30 * e
@@ -248,13 +251,13 @@ def correlate(
     ``mixed`` is room, ``(2, 4, D2·length)``.
     """
     blocks, channels, products, k2, groups = kernel.shape[:5]
-    r2, apart = k2 // 2, p.d2 * p.length
+    r2, apart, mixes = k2 // 2, p.d2 * p.length, along.sides.max() > 1
     zero = thin.dtype.type(0)
     kernel[:] = 0
     for pair in range(thin.shape[1]):
         for block in range(blocks):
             four = wide[4 * block : 4 * block + 4]
-            if along.mixes:
+            if mixes:
                 _mix(four, 2 * pair * apart, apart, mixed)
             for product in range(products):
                 z0, z1, z2, z3 = _four(four, 2 * pair * apart, apart, mixed, along.sides[product])

@@ -38,15 +38,15 @@ _Result = TypeVar("_Result")
 
 
 class Paired(Stack):
-    """A single convolution is computed as by :class:`Stack`; consensus asks for :meth:`both_ways`."""
+    """A single convolution is computed as by :class:`Stack`; consensus asks for :meth:`chains`."""
 
-    def both_ways(self, maps: Sequence[Tensor], layers: Layers) -> list[Tensor]:
-        """``f(C) + f(Cᵀ)ᵀ`` of each map C, for a chain f of 4D convolutions with a ReLU after each.
+    def chains(self, volumes: Sequence[Tensor], layers: Layers) -> list[Tensor]:
+        """``f(C)`` of each volume C, for a chain f of 4D convolutions with a ReLU after each.
 
-        Maps are ``(B, 1, hA, wA, hB, wB)``, in and out, on a CPU (else ``TypeError``); the last layer has
-        one channel. Anything but float64 is computed in float32, in autocast too.
+        Volumes are ``(B, 1, D1, D2, D3, D4)``, in and out, on a CPU (else ``TypeError``); the last layer
+        has one channel. Anything but float64 is computed in float32, in autocast too.
         """
-        dtype = torch.float64 if maps[0].dtype == torch.float64 else torch.float32
+        dtype = torch.float64 if volumes[0].dtype == torch.float64 else torch.float32
         parameters: list[Tensor] = []
         channels = 1
         for number, (weight, bias) in enumerate(layers, start=1):
@@ -55,50 +55,53 @@ class Paired(Stack):
             parameters.append(F.pad(weight, (0,) * 9 + (missing_in, 0, missing_out)).to(dtype))
             parameters.append(F.pad(bias, (0, missing_out)).to(dtype))
             channels = len(weight) + missing_out
-        found = _BothWays.apply(len(maps), *(c.to(dtype) for c in maps), *parameters)
-        return [y.to(c.dtype) for y, c in zip(found, maps, strict=True)]
+        found = _Chains.apply(len(volumes), *(c.to(dtype) for c in volumes), *parameters)
+        return [y.to(c.dtype) for y, c in zip(found, volumes, strict=True)]
 
 
-class _BothWays(torch.autograd.Function):
-    """Of so many maps, and kernels and biases in turn; wide sides have whole blocks of channels.
+class _Chains(torch.autograd.Function):
+    """Of so many volumes, and kernels and biases in turn; wide sides have whole blocks of channels.
 
-    Every map has two sides, as it is and swapped, and each side its volumes: what each layer reads, and
-    what the last one gives, ``(B, C, channel)`` as :class:`Planes` lays them out.
+    Kept of each is what every layer reads and what the last one gives, ``(B, C, channel)`` as
+    :class:`Planes` lays it out.
     """
 
     @staticmethod
     def forward(ctx: Any, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
-        sides, parameters = _sides(tensors[:count]), tensors[count:]
-        ways = _ways(sides, parameters)
-        kept = [way.room(side) for way, side in zip(ways, sides, strict=True)]
+        volumes, parameters = tensors[:count], tensors[count:]
+        chains = _chains(volumes, parameters)
+        kept = [chain.room(c) for chain, c in zip(chains, volumes, strict=True)]
         _at_once([
-            partial(way.forward, row)
-            for way, volumes in zip(ways, kept, strict=True) for row in _rows(volumes)
+            partial(chain.forward, row)
+            for chain, laid in zip(chains, kept, strict=True) for row in _rows(laid)
         ])  # fmt: skip
         ctx.count = count
-        ctx.save_for_backward(*parameters, *(volume for volumes in kept for volume in volumes))
-        return _merged([way.cells(volumes[-1]) for way, volumes in zip(ways, kept, strict=True)])
+        ctx.save_for_backward(*parameters, *(of_layer for laid in kept for of_layer in laid))
+        return tuple(chain.cells(laid[-1]).contiguous() for chain, laid in zip(chains, kept, strict=True))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         _, *needed = ctx.needs_input_grad
-        parameters, kept = _unpacked(ctx.saved_tensors, len(needed) - ctx.count, 2 * ctx.count)
-        sides = _sides(gradients)
-        ways = _ways(sides, parameters)
-        above = [way.gradient(g, volumes[-1]) for way, g, volumes in zip(ways, sides, kept, strict=True)]
-        below = [torch.empty_like(volumes[0]) for volumes in kept]
+        parameters, kept = _unpacked(ctx.saved_tensors, len(needed) - ctx.count, ctx.count)
+        chains = _chains(gradients, parameters)
+        above = [
+            chain.gradient(g, laid[-1]) for chain, g, laid in zip(chains, gradients, kept, strict=True)
+        ]
+        below = [torch.empty_like(laid[0]) for laid in kept]
         found = _at_once([
-            partial(way.backward, volumes, g, of_x if needed[side // 2] else None)
-            for side, way in enumerate(ways)
-            for g, of_x, *volumes in _rows([above[side], below[side], *kept[side]])
+            partial(chain.backward, laid, g, of_x if needed[place] else None)
+            for place, chain in enumerate(chains)
+            for g, of_x, *laid in _rows([above[place], below[place], *kept[place]])
         ])  # fmt: skip
-        of_maps = _merged([way.cells(of_x) for way, of_x in zip(ways, below, strict=True)])
-        asked = [g if needed[place] else None for place, g in enumerate(of_maps)]
-        return None, *asked, *ways[0].of_parameters(found)
+        of_volumes = [
+            chain.cells(of_x) if asked else None
+            for chain, of_x, asked in zip(chains, below, needed[: ctx.count], strict=True)
+        ]
+        return None, *of_volumes, *chains[0].of_parameters(found)
 
 
-class _Way:
+class _Chain:
     """The chain for volumes of one grid."""
 
     def __init__(self, layers: Layers, grid: Sequence[int]) -> None:
@@ -249,33 +252,20 @@ def _room(dtype: np.dtype[Any], *shape: int) -> Array:
     return empty
 
 
-def _ways(sides: Sequence[Tensor], parameters: Sequence[Tensor]) -> list[_Way]:
+def _chains(volumes: Sequence[Tensor], parameters: Sequence[Tensor]) -> list[_Chain]:
     """One for each, the same where grids are."""
     layers = list(zip(parameters[::2], parameters[1::2], strict=True))
-    of_grid = {grid: _Way(layers, grid) for grid in {side.shape[2:] for side in sides}}
-    return [of_grid[side.shape[2:]] for side in sides]
-
-
-def _sides(maps: Sequence[Tensor]) -> list[Tensor]:
-    return [side for c in maps for side in (c, _swap(c))]
-
-
-def _merged(sides: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    return tuple(one + _swap(other) for one, other in zip(sides[::2], sides[1::2], strict=True))
-
-
-def _swap(c: Tensor) -> Tensor:
-    return c.permute(0, 1, 4, 5, 2, 3)
+    of_grid = {grid: _Chain(layers, grid) for grid in {c.shape[2:] for c in volumes}}
+    return [of_grid[c.shape[2:]] for c in volumes]
 
 
 def _unpacked(
-    saved: Sequence[Tensor], parameters: int, sides: int
+    saved: Sequence[Tensor], parameters: int, volumes: int
 ) -> tuple[Sequence[Tensor], list[Sequence[Tensor]]]:
-    """Parameters, and each side's volumes."""
-    each = (len(saved) - parameters) // sides
-    return saved[:parameters], [
-        saved[place : place + each] for place in range(parameters, len(saved), each)
-    ]
+    """Parameters, and what is kept of each volume."""
+    each = (len(saved) - parameters) // volumes
+    kept = [saved[place : place + each] for place in range(parameters, len(saved), each)]
+    return saved[:parameters], kept
 
 
 def _rows(volumes: Sequence[Tensor]) -> list[tuple[Array, ...]]:

@@ -31,7 +31,6 @@ class Planes(NamedTuple):
     row: int
     lead: int
     length: int
-    channel: int
 
     @classmethod
     def of(cls, grid: Sequence[int], kernels: Sequence[Sequence[int]]) -> Planes:
@@ -39,16 +38,21 @@ class Planes(NamedTuple):
         d1, d2, d3, d4 = grid
         reach3, reach4 = (max(kernel[axis] for kernel in kernels) // 2 for axis in (2, 3))
         row = d4 + reach4
-        # The first row begins where a line of the cache does. Without the last plane, channels would often
-        # be a multiple of 4096 bytes apart; CPUs take such addresses for the same at first, and wait.
         lead = _whole_lines(reach3 * row + reach4)
-        length = lead + _whole_lines(d3 * row)
-        return cls(d1, d2, d3, d4, row, lead, length, (2 * math.ceil(d1 / 2) * d2 + 1) * length)
+        # The first row begins where a line of the cache does.
+        return cls(d1, d2, d3, d4, row, lead, lead + _whole_lines(d3 * row))
 
     @property
     def pairs(self) -> int:
         """Of slices along D1."""
         return math.ceil(self.d1 / 2)
+
+    @property
+    def channel(self) -> int:
+        """How many numbers it has."""
+        # Without the last plane, channels would often be a multiple of 4096 bytes apart; CPUs take such
+        # addresses for the same at first, and wait.
+        return (2 * self.pairs * self.d2 + 1) * self.length
 
     def distances(self, kernel: Sequence[int]) -> NDArray[np.int64]:
         """Of all taps (t3, t4), in order, from the one at the centre."""
@@ -90,8 +94,6 @@ class Along(NamedTuple):
     """``(products, taps)``: what it takes of the kernel."""
     sides: NDArray[np.int64]
     """``(products,)``: 0 and 1 for the one result and the other, 2 for both, 3 for their difference."""
-    mixes: bool
-    """Whether there are any for both."""
 
     @classmethod
     def of(cls, taps: int, dtype: np.dtype[Any]) -> Along:
@@ -99,10 +101,10 @@ class Along(NamedTuple):
         if taps == 3:
             thin = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, -1, 0, 1]], dtype)
             kernel = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], dtype)
-            return cls(thin, kernel, np.array([0, 2, 3, 1], np.int64), True)
+            return cls(thin, kernel, np.array([0, 2, 3, 1], np.int64))
         thin = np.concatenate([np.eye(taps, taps + 1, side, dtype) for side in range(2)])
         kernel = np.concatenate([np.eye(taps, dtype=dtype)] * 2)
-        return cls(thin, kernel, np.repeat(np.array([0, 1], np.int64), taps), False)
+        return cls(thin, kernel, np.repeat(np.array([0, 1], np.int64), taps))
 
 
 def _whole_lines(numbers: int) -> int:
