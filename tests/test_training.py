@@ -26,7 +26,7 @@ from training.fastest import lowering_here, settled_lowering, usual_lowering
 from training.features import FeatureCache
 from training.interrupts import Interrupts
 from training.processes import Processes
-from training.run import datasets, resume_run, start_run
+from training.run import check, datasets, resume_run, start_run
 from training.settings import RunFolder, TrainSettings
 from training.state import Progress
 from training.synthetic import random_warp, split_photographs, synthetic_pairs
@@ -373,3 +373,5 @@ def test_without_numba_training_has_other_lowerings(monkeypatch: pytest.MonkeyPa
     assert lowering_here("paired", model) == "stack"
     with pytest.raises(UsageError, match="paired needs numba: pip install"):
         settled_lowering("paired", model, 16, Processes())
+    with pytest.raises(UsageError, match="paired needs numba: pip install"):  # once, before processes start
+        check("run", CONFIG, {"synthetic": str(PICTURES), "conv4d": "paired"})

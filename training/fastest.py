@@ -39,15 +39,20 @@ def missing(name: str, device: torch.device) -> str:
     return ""
 
 
+def refuse_missing(asked: str | None, device: torch.device) -> None:
+    """Raises :class:`UsageError` for a lowering that lacks what it needs."""
+    if asked is not None and (why := missing(asked, device)):
+        raise UsageError(f"--conv4d {asked} {why}")
+
+
 def settled_lowering(asked: str | None, model: DCCNet, batch: int, among: Processes) -> str:
     """What a run keeps to, in all processes, of what is ``asked``: a lowering's name, ``auto`` or None.
 
-    Raises :class:`UsageError` for one that the device does not have.
+    Raises :class:`UsageError` for one that cannot be had.
     """
+    refuse_missing(asked, among.device)
     if asked is None:
         return usual_lowering(model, among.device)
-    if why := missing(asked, among.device):
-        raise UsageError(f"--conv4d {asked} {why}")
     if asked != AUTO:
         return asked
     fastest = fastest_lowering(model.config, batch, among.device) if among.first else ""

@@ -19,7 +19,7 @@ from evaluation.pck import DESCRIPTIONS
 from runtime.console import note
 from runtime.errors import DataError, UsageError
 from runtime.files import clear_scratch
-from training.fastest import lowering_here, settled_lowering
+from training.fastest import lowering_here, refuse_missing, settled_lowering
 from training.processes import Processes, processes
 from training.reporting import RunReport, Silence
 from training.settings import RunFolder, TrainSettings, new_run_folder
@@ -74,6 +74,8 @@ def resume_run(path: str, epochs: int | None, device: str | None = None) -> tupl
 def check(path: str, config: ModelConfig, options: Mapping[str, Any]) -> None:
     """Raises the :class:`DccError` that :func:`start_run` would, before it computes anything."""
     settings = TrainSettings(**options)
+    gpu = settings.device != "cpu" and torch.cuda.device_count() > 0
+    refuse_missing(settings.conv4d, torch.device("cuda" if gpu else "cpu"))
     datasets(config, settings)
     new_run_folder(path)
     model = DCCNet(config)
