@@ -9,31 +9,43 @@ from typing import Any, NoReturn
 
 import click
 
-# name -> (module, attribute, one line for the overview)
+# name -> (module of dccnet, attribute, one line for the overview)
 COMMANDS = {
-    "demo": ("demo.commands", "demo", "Train, export and match on photographs that pip brings."),
-    "train": ("training.commands", "train", "Train a network on a list of pairs or on photographs."),
+    "demo": (".demo.commands", "demo", "Train, export and match on photographs that pip brings."),
+    "train": (".training.commands", "train", "Train a network on a list of pairs or on photographs."),
     "ablate": (
-        "training.ablation.command",
+        ".training.ablation.command",
         "ablate",
         "Train and score the paper's ablations as one sweep.",
     ),
-    "init": ("training.commands", "init", "Write an untrained network, for timing and trials."),
-    "import": ("training.commands", "import_", "Convert the authors' published checkpoint."),
-    "export": ("export.commands", "export_command", "Turn a network into a bundle of ONNX graphs."),
+    "init": (".training.commands", "init", "Write an untrained network, for timing and trials."),
+    "import": (".training.commands", "import_", "Convert the authors' published checkpoint."),
+    "export": (".export.commands", "export_command", "Turn a network into a bundle of ONNX graphs."),
     "calibrate": (
-        "calibration.commands",
+        ".calibration.commands",
         "calibrate_command",
         "Make a bundle INT8, and say what it costs.",
     ),
-    "build": ("runtime.commands.build", "build", "Compile a bundle to TensorRT engines."),
-    "bench": ("calibration.bench.commands", "bench_command", "Measure bundles and backends side by side."),
-    "doctor": ("diagnostics.commands", "doctor", "Say whether dcc works on this machine."),
-    "info": ("diagnostics.commands", "info", "Say what a bundle, engine, graph or checkpoint is."),
-    "eval": ("evaluation.commands", "eval_command", "Score a network on a benchmark, in any backend."),
-    "data": ("evaluation.data_commands", "data", "Check or fetch a benchmark's files."),
-    "match": ("runtime.commands.match", "match", "Find correspondences in pictures or a video."),
-    "view": ("viewer.commands", "view", "Explore how two pictures match, on a web page."),
+    "build": (".runtime.commands.build", "build", "Compile a bundle to TensorRT engines."),
+    "bench": (
+        ".calibration.bench.commands",
+        "bench_command",
+        "Measure bundles and backends side by side.",
+    ),
+    "doctor": (".runtime.doctor.commands", "doctor", "Say whether dcc works on this machine."),
+    "info": (
+        ".runtime.doctor.commands",
+        "info",
+        "Say what a bundle, engine, graph or checkpoint is.",
+    ),
+    "eval": (
+        ".evaluation.commands",
+        "eval_command",
+        "Score a network on a benchmark, in any backend.",
+    ),
+    "data": (".evaluation.data_commands", "data", "Check or fetch a benchmark's files."),
+    "match": (".runtime.commands.match", "match", "Find correspondences in pictures or a video."),
+    "view": (".runtime.viewer.commands", "view", "Explore how two pictures match, on a web page."),
 }
 
 
@@ -47,7 +59,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, attribute, _ = COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), attribute)
+        command: click.Command = getattr(importlib.import_module(module, "dccnet"), attribute)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -85,7 +97,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.stdout = None  # what is left in it cannot be flushed
         sys.exit(1)
     except Exception as error:
-        from runtime.errors import DccError  # imports NumPy and OpenCV: not before it is needed
+        from dccnet.runtime.errors import DccError  # imports NumPy and OpenCV: not before it is needed
 
         if not isinstance(error, DccError):
             raise

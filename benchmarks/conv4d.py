@@ -26,9 +26,9 @@ from slice_loop import SliceLoop
 from torch import Tensor, nn
 from turns import save, table, take_turns
 
-from calibration.bench.alone import peak_mb
-from dccnet.consensus import NeighbourhoodConsensus
-from dccnet.conv4d import LOWERINGS
+from dccnet.calibration.bench.alone import peak_mb
+from dccnet.network.consensus import NeighbourhoodConsensus
+from dccnet.network.conv4d import LOWERINGS
 
 KERNEL, CHANNELS = 5, (1, 16, 16, 1)
 PAPER = 25
@@ -54,8 +54,8 @@ class ConsensusGraph(nn.Module):
 
 def way(name: str, n: int) -> Callable[[], object]:
     """``PyTorch, LOWERING`` or ``ONNX Runtime, LOWERING`` on one random volume of side n."""
-    from export.onnx_file import write_onnx
-    from runtime.onnx_runtime import OnnxRuntimeGraph
+    from dccnet.export.onnx_file import write_onnx
+    from dccnet.runtime.onnx_runtime import OnnxRuntimeGraph
 
     engine, lowering = name.split(", ")
     torch.manual_seed(0)

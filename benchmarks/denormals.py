@@ -13,14 +13,14 @@ from pathlib import Path
 import torch
 from turns import table, take_turns
 
-from dccnet.checkpoint import load_checkpoint
-from dccnet.conv4d import TRAINING_LOWERINGS
-from evaluation.pairs import read_pairs
-from training.cpu import flush_denormals, keep_freed_memory
-from training.fastest import usual_lowering
-from training.features import FeatureCache
-from training.objective import Objective, Part
-from training.settings import TrainSettings
+from dccnet.evaluation.pairs import read_pairs
+from dccnet.network.conv4d import TRAINING_LOWERINGS
+from dccnet.training.autotune import usual_lowering
+from dccnet.training.cpu import flush_denormals, keep_freed_memory
+from dccnet.training.features import FeatureCache
+from dccnet.training.objective import Objective, Part
+from dccnet.training.settings import TrainSettings
+from dccnet.weights.checkpoint import load_checkpoint
 
 KEPT = "as they are"
 

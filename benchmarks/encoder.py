@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from turns import table, take_turns
 
-from runtime.bundle import ENCODER, Bundle
-from runtime.onnx_runtime import OnnxRuntimeGraph
+from dccnet.runtime.bundle import ENCODER, Bundle
+from dccnet.runtime.onnx_runtime import OnnxRuntimeGraph
 
 
 def main() -> None:

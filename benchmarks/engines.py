@@ -12,10 +12,10 @@ import dataclasses
 import json
 from pathlib import Path
 
-from runtime.bundle import Bundle, EngineRecord
-from runtime.tensorrt.builder import BatchRange, BuildSettings
-from runtime.tensorrt.bundled import build_engines
-from runtime.tensorrt.library import RTX, load_library
+from dccnet.runtime.bundle import Bundle, EngineRecord
+from dccnet.runtime.tensorrt.builder import BatchRange, BuildSettings
+from dccnet.runtime.tensorrt.bundled import build_engines
+from dccnet.runtime.tensorrt.library import RTX, load_library
 
 FIELDS = {
     "bytes": "plan",

@@ -15,17 +15,17 @@ import tempfile
 from pathlib import Path
 from statistics import harmonic_mean
 
-from dccnet.conv4d import TRAINING_LOWERINGS
-from dccnet.model import DCCNet
-from dccnet.pretrained import load_backbone_weights
-from evaluation.pairs import read_pairs
-from training.commands import network_config
-from training.cpu import flush_denormals, keep_freed_memory
-from training.fastest import usual_lowering
-from training.recipes import recipe
-from training.settings import RunFolder, TrainSettings
-from training.state import Progress
-from training.trainer import Trainer
+from dccnet.evaluation.pairs import read_pairs
+from dccnet.network.conv4d import TRAINING_LOWERINGS
+from dccnet.network.model import DCCNet
+from dccnet.training.autotune import usual_lowering
+from dccnet.training.commands import network_config
+from dccnet.training.cpu import flush_denormals, keep_freed_memory
+from dccnet.training.recipes import recipe
+from dccnet.training.settings import RunFolder, TrainSettings
+from dccnet.training.state import Progress
+from dccnet.training.trainer import Trainer
+from dccnet.weights.pretrained import load_backbone_weights
 
 
 class Clock:

@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from bundles.samples import PICTURES
-from diagnostics.doctor import examine
-from runtime import Matcher, read_image
-from runtime.correspondences import Correspondences
-from runtime.cuda import Device, cuda_problem, open_device
-from runtime.errors import DccError
-from runtime.images import Image
-from runtime.selection import gpu_index
+from dccnet.export.bundles.samples import PICTURES
+from dccnet.runtime import Matcher, read_image
+from dccnet.runtime.correspondences import Correspondences
+from dccnet.runtime.cuda import Device, cuda_problem, open_device
+from dccnet.runtime.doctor.doctor import examine
+from dccnet.runtime.errors import DccError
+from dccnet.runtime.images import Image
+from dccnet.runtime.selection import gpu_index
 
 BACKENDS = {
     "TensorRT": {"backend": "tensorrt"},

@@ -14,11 +14,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dccnet.checkpoint import load_checkpoint
-from demo.photographs import apply_homography
-from evaluation.pairs import Pair, file_picture
-from runtime.geometry import cell_pixels
-from training.features import FeatureCache
+from dccnet.demo.photographs import apply_homography
+from dccnet.evaluation.pairs import Pair, file_picture
+from dccnet.runtime.geometry import cell_pixels
+from dccnet.training.features import FeatureCache
+from dccnet.weights.checkpoint import load_checkpoint
 
 LATTICE = (30, 40)
 

@@ -25,20 +25,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import dccnet.context
-import dccnet.fusion
-import dccnet.model
-from bundles.half import open_as_stored
-from bundles.ranges import report, watch
-from dccnet.checkpoint import load_checkpoint
-from dccnet.conv4d import LOWERINGS
+import dccnet.network.context
+import dccnet.network.fusion
+import dccnet.network.model
+from dccnet.evaluation.pairs import Pair, Picture, read_pairs
+from dccnet.evaluation.pck import DESCRIPTIONS, pair_pck
+from dccnet.export.bundles.half import open_as_stored
+from dccnet.export.bundles.ranges import report, watch
+from dccnet.export.verify import lead
 from dccnet.inference import match_features, to_tensor
-from evaluation.pairs import Pair, Picture, read_pairs
-from evaluation.pck import DESCRIPTIONS, pair_pck
-from export.verify import lead
-from runtime.bundle import Bundle
-from runtime.correspondences import Correspondences
-from runtime.geometry import resize_uint8
+from dccnet.network.conv4d import LOWERINGS
+from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.correspondences import Correspondences
+from dccnet.runtime.geometry import resize_uint8
+from dccnet.weights.checkpoint import load_checkpoint
 
 ALPHA, MARGIN = 0.1, 0.01
 Match = Callable[[Pair], Correspondences]
@@ -132,7 +132,7 @@ def island_matchers(path: Path) -> Iterator[tuple[str, Match]]:
     yield "float16: all of these", network_matcher(model, tuple(ISLANDS))
 
 
-def network_matcher(model: dccnet.model.DCCNet, without: tuple[str, ...]) -> Match:
+def network_matcher(model: dccnet.network.model.DCCNet, without: tuple[str, ...]) -> Match:
     @functools.cache
     @torch.no_grad()
     def encode(picture: Picture) -> Any:
@@ -161,11 +161,17 @@ def plain_product(a: Tensor, b: Tensor) -> Tensor:
 
 
 ISLANDS: dict[str, tuple[tuple[Any, str, Callable[..., Any]], ...]] = {
-    "L2 norm of features": ((dccnet.model, "l2_normalise", in_half(dccnet.model.l2_normalise)),),
-    "L2 norm of self-similarity": ((dccnet.context, "l2_normalise", in_half(dccnet.context.l2_normalise)),),
-    "correlation in the longest vector": ((dccnet.model, "correlate", plain_product),),
-    "mutual matching": ((dccnet.model, "mutual_matching", in_half(dccnet.model.mutual_matching)),),
-    "softmax": ((dccnet.fusion, "softmax_scores", in_half(dccnet.fusion.softmax_scores)),),
+    "L2 norm of features": (
+        (dccnet.network.model, "l2_normalise", in_half(dccnet.network.model.l2_normalise)),
+    ),
+    "L2 norm of self-similarity": (
+        (dccnet.network.context, "l2_normalise", in_half(dccnet.network.context.l2_normalise)),
+    ),
+    "correlation in the longest vector": ((dccnet.network.model, "correlate", plain_product),),
+    "mutual matching": (
+        (dccnet.network.model, "mutual_matching", in_half(dccnet.network.model.mutual_matching)),
+    ),
+    "softmax": ((dccnet.network.fusion, "softmax_scores", in_half(dccnet.network.fusion.softmax_scores)),),
 }
 
 

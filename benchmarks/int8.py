@@ -16,17 +16,17 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from calibration.frames import sample_frames
-from calibration.int8.build import Quantiser, open_layers
-from calibration.int8.methods import METHODS
-from calibration.int8.observe import observe
-from calibration.int8.quantise import TARGETS
-from calibration.int8.table import make_table
-from calibration.loss import Exam, cost, questions_from_list
-from calibration.plan import search
-from calibration.sensitivity import measure
-from runtime.bundle import Agreement, Bundle
-from runtime.matcher import Matcher
+from dccnet.calibration.frames import sample_frames
+from dccnet.calibration.int8.build import Quantiser, open_layers
+from dccnet.calibration.int8.methods import METHODS
+from dccnet.calibration.int8.observe import observe
+from dccnet.calibration.int8.quantise import TARGETS
+from dccnet.calibration.int8.table import make_table
+from dccnet.calibration.loss import Exam, cost, questions_from_list
+from dccnet.calibration.plan import search
+from dccnet.calibration.sensitivity import measure
+from dccnet.runtime.bundle import Agreement, Bundle
+from dccnet.runtime.matcher import Matcher
 
 
 def main() -> None:

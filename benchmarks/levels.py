@@ -19,18 +19,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dccnet.backbone import build_backbone
-from dccnet.config import PRESETS
-from dccnet.consensus import NeighbourhoodConsensus
-from dccnet.context import SpatialContextEncoder, self_similarity
-from dccnet.conv4d import TRAINING_LOWERINGS
-from dccnet.correlation import correlate, l2_normalise, mutual_matching
+from dccnet.evaluation.pairs import Pair, Picture, facing_opposite, read_pairs
+from dccnet.evaluation.pck import pair_pck
 from dccnet.inference import to_tensor
-from dccnet.pretrained import load_backbone_weights
-from evaluation.pairs import Pair, Picture, facing_opposite, read_pairs
-from evaluation.pck import pair_pck
-from runtime.correspondences import Correspondences
-from runtime.geometry import Size, resize_uint8
+from dccnet.network.backbone import build_backbone
+from dccnet.network.config import PRESETS
+from dccnet.network.consensus import NeighbourhoodConsensus
+from dccnet.network.context import SpatialContextEncoder, self_similarity
+from dccnet.network.conv4d import TRAINING_LOWERINGS
+from dccnet.network.correlation import correlate, l2_normalise, mutual_matching
+from dccnet.runtime.correspondences import Correspondences
+from dccnet.runtime.geometry import Size, resize_uint8
+from dccnet.weights.pretrained import load_backbone_weights
 
 NAME = "efficientnet-lite0-hypercolumn"
 CHANNELS = {"block10": 112, "block14": 192, "block15": 320}

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from turns import save
 
-from runtime import Matcher, read_image
+from dccnet.runtime import Matcher, read_image
 
 
 def main() -> None:

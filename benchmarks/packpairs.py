@@ -19,18 +19,18 @@ from typing import Any
 
 import numpy as np
 
-from dccnet.checkpoint import load_checkpoint
-from dccnet.conv4d import TRAINING_LOWERINGS
-from dccnet.model import DCCNet
-from evaluation.pairs import Pair, facing_opposite, read_pairs
-from evaluation.pck import DESCRIPTIONS, pair_pck, pair_scores
-from runtime import geometry
-from training.commands import network_config
-from training.cpu import flush_denormals, keep_freed_memory
-from training.fastest import usual_lowering
-from training.features import FeatureCache
-from training.recipes import recipe
-from training.run import start_run
+from dccnet.evaluation.pairs import Pair, facing_opposite, read_pairs
+from dccnet.evaluation.pck import DESCRIPTIONS, pair_pck, pair_scores
+from dccnet.network.conv4d import TRAINING_LOWERINGS
+from dccnet.network.model import DCCNet
+from dccnet.runtime import geometry
+from dccnet.training.autotune import usual_lowering
+from dccnet.training.commands import network_config
+from dccnet.training.cpu import flush_denormals, keep_freed_memory
+from dccnet.training.features import FeatureCache
+from dccnet.training.recipes import recipe
+from dccnet.training.run import start_run
+from dccnet.weights.checkpoint import load_checkpoint
 
 ALPHA = 0.1
 NCNET = ('branches=["local"]', "fusion=null", "embedding=false", "auxiliary_loss=false")

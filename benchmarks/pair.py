@@ -20,14 +20,14 @@ from pathlib import Path
 from slice_loop import SliceLoop
 from turns import save, table, take_turns
 
-from calibration.bench.alone import peak_mb
-from runtime import Matcher, read_image
+from dccnet.calibration.bench.alone import peak_mb
+from dccnet.runtime import Matcher, read_image
 
 SLICE_LOOP = "PyTorch, slice loop"
 
 
 def pictures() -> list[Path]:
-    from bundles.samples import PICTURES
+    from dccnet.export.bundles.samples import PICTURES
 
     return sorted(PICTURES.glob("*.jpg"))[:2]
 
@@ -50,9 +50,9 @@ def loading(bundle: str) -> dict[str, float]:
 
 
 def main(model: str, bundles: list[str], rounds: int, output: str | None) -> None:
-    from dccnet.checkpoint import load_checkpoint
-    from dccnet.conv4d import LOWERINGS
     from dccnet.inference import TorchMatcher
+    from dccnet.network.conv4d import LOWERINGS
+    from dccnet.weights.checkpoint import load_checkpoint
 
     costs: dict[str, list[dict[str, float]]] = {bundle: [] for bundle in bundles}
     for _ in range(3):

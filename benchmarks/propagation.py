@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from turns import save
 
-from runtime import Matcher, read_image
-from runtime.geometry import cell_pixels
-from runtime.images import Image
+from dccnet.runtime import Matcher, read_image
+from dccnet.runtime.geometry import cell_pixels
+from dccnet.runtime.images import Image
 
 SIZE = (480, 640)
 Floats = NDArray[np.float64]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 class SliceLoop:
-    """A :class:`dccnet.conv4d.Lowering`."""
+    """A :class:`dccnet.network.conv4d.Lowering`."""
 
     batched = False
 

@@ -23,11 +23,11 @@ from pathlib import Path
 import numpy as np
 from turns import save
 
-from runtime import Matcher
-from runtime.drawing.frames import draw_frame
-from runtime.images import Image
-from runtime.outputs.files import Outputs
-from runtime.outputs.sink import Shown
+from dccnet.runtime import Matcher
+from dccnet.runtime.images import Image
+from dccnet.runtime.video.drawing import draw_frame
+from dccnet.runtime.video.outputs.files import Outputs
+from dccnet.runtime.video.outputs.sink import Shown
 
 MARKS = 100
 

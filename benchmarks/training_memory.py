@@ -18,14 +18,14 @@ import time
 def measure(checkpointing: str, preset: str, pairs: int, lowering: str) -> dict[str, float]:
     import torch
 
-    from calibration.bench.alone import peak_mb
-    from dccnet.config import PRESETS
-    from dccnet.conv4d import TRAINING_LOWERINGS
-    from dccnet.correlation import l2_normalise
-    from dccnet.model import DCCNet
-    from training.cpu import flush_denormals, keep_freed_memory
-    from training.objective import Objective, Part
-    from training.settings import TrainSettings
+    from dccnet.calibration.bench.alone import peak_mb
+    from dccnet.network.config import PRESETS
+    from dccnet.network.conv4d import TRAINING_LOWERINGS
+    from dccnet.network.correlation import l2_normalise
+    from dccnet.network.model import DCCNet
+    from dccnet.training.cpu import flush_denormals, keep_freed_memory
+    from dccnet.training.objective import Objective, Part
+    from dccnet.training.settings import TrainSettings
 
     keep_freed_memory()
     flush_denormals(True)

@@ -26,14 +26,14 @@ def measure(way: str, preset: str, batch: int, steps: int) -> tuple[float, float
     import torch
     from slice_loop import SliceLoop
 
-    import dccnet.consensus
-    from calibration.bench.alone import peak_mb
-    from dccnet.config import PRESETS
-    from dccnet.conv4d import TRAINING_LOWERINGS
-    from dccnet.correlation import l2_normalise
-    from dccnet.loss import weak_loss
-    from dccnet.model import DCCNet
-    from training.cpu import keep_freed_memory
+    import dccnet.network.consensus
+    from dccnet.calibration.bench.alone import peak_mb
+    from dccnet.network.config import PRESETS
+    from dccnet.network.conv4d import TRAINING_LOWERINGS
+    from dccnet.network.correlation import l2_normalise
+    from dccnet.network.loss import weak_loss
+    from dccnet.network.model import DCCNet
+    from dccnet.training.cpu import keep_freed_memory
 
     if not way.endswith("default memory") and not keep_freed_memory():
         raise SystemExit("this system's allocator cannot be asked")
@@ -41,7 +41,7 @@ def measure(way: str, preset: str, batch: int, steps: int) -> tuple[float, float
     model = DCCNet(PRESETS[preset])
     if way == "slice loop":
         model.lower(SliceLoop())
-        dccnet.consensus.RECOMPUTE_FROM = sys.maxsize
+        dccnet.network.consensus.RECOMPUTE_FROM = sys.maxsize
     else:
         model.lower(TRAINING_LOWERINGS[way.split(",", maxsplit=1)[0]])
     a, b = (l2_normalise(torch.rand(batch, model.backbone.channels, *model.grid)) for _ in range(2))

@@ -24,12 +24,12 @@ import cv2
 import numpy as np
 from turns import save
 
-from runtime import Matcher
-from runtime.commands.video import write_stream
-from runtime.geometry import resize_uint8
-from runtime.images import Image
-from runtime.outputs.files import Outputs
-from runtime.streaming.sources import open_source
+from dccnet.runtime import Matcher
+from dccnet.runtime.commands.video import write_stream
+from dccnet.runtime.geometry import resize_uint8
+from dccnet.runtime.images import Image
+from dccnet.runtime.video.outputs.files import Outputs
+from dccnet.runtime.video.sources import open_source
 
 
 def main() -> None:
@@ -93,7 +93,7 @@ def command(bundle: str, video: str, count: int, output: Path) -> float:
     arguments = ["match", bundle, "--reference", "frame:0", "--video", video, "--frames", str(count)]
     started = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", "cli", *arguments, "-o", str(output)], check=True, capture_output=True
+        [sys.executable, "-m", "dccnet", *arguments, "-o", str(output)], check=True, capture_output=True
     )
     seconds = time.perf_counter() - started
     check(output, count)

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from calibration.frames import Frame
-from calibration.half.build import write_halved
-from calibration.half.halver import Halver
-from calibration.int8.build import Quantiser, open_layers, write_quantised
-from calibration.int8.layers import parts_of
-from calibration.int8.methods import METHODS
-from calibration.int8.quantise import TARGETS, Target
-from calibration.int8.table import table_from
-from calibration.loss import Exam, questions_from_frames
-from calibration.plan import HALF, PlanFile
-from runtime.bundle import Bundle, Verification
-from runtime.errors import DataError
-from runtime.files import sha256_of
-from runtime.geometry import Size, resize_uint8
-from runtime.images import read_image
-from runtime.matcher import Matcher
+from dccnet.calibration.frames import Frame
+from dccnet.calibration.half.build import write_halved
+from dccnet.calibration.half.halver import Halver
+from dccnet.calibration.int8.build import Quantiser, open_layers, write_quantised
+from dccnet.calibration.int8.layers import parts_of
+from dccnet.calibration.int8.methods import METHODS
+from dccnet.calibration.int8.quantise import TARGETS, Target
+from dccnet.calibration.int8.table import table_from
+from dccnet.calibration.loss import Exam, questions_from_frames
+from dccnet.calibration.plan import HALF, PlanFile
+from dccnet.runtime.bundle import Bundle, Verification
+from dccnet.runtime.errors import DataError
+from dccnet.runtime.files import sha256_of
+from dccnet.runtime.geometry import Size, resize_uint8
+from dccnet.runtime.images import read_image
+from dccnet.runtime.matcher import Matcher
 
 
 def apply_plan(

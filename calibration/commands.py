@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from runtime.bundle import Agreement, Bundle
+    from dccnet.runtime.bundle import Agreement, Bundle
 
 
 @click.command("calibrate")
@@ -143,7 +143,7 @@ def calibrate_command(
     with, and is in the manifest, with the calibration table beside it. The plan of --report serves dcc
     export --plan, too.
     """
-    from runtime.errors import UsageError
+    from dccnet.runtime.errors import UsageError
 
     if data is None and table is None:
         raise UsageError(
@@ -159,13 +159,13 @@ def calibrate_command(
             "with --table and without --data, name pictures to measure the loss on with --check"
         )
     _require_onnx(plots=report is not None)
-    from bundles.folder import check_replaceable
-    from calibration.half.prepare import calibrate_half
-    from calibration.int8.build import open_layers, write_quantised
-    from calibration.int8.prepare import prepare
-    from calibration.plan import read_plan
-    from calibration.search import search_and_report
-    from runtime.bundle import Bundle
+    from dccnet.calibration.half.prepare import calibrate_half
+    from dccnet.calibration.int8.build import open_layers, write_quantised
+    from dccnet.calibration.int8.prepare import prepare
+    from dccnet.calibration.plan import read_plan
+    from dccnet.calibration.search import search_and_report
+    from dccnet.export.bundles.folder import check_replaceable
+    from dccnet.runtime.bundle import Bundle
 
     opened = Bundle.open(bundle)
     if precision == "fp16":
@@ -213,7 +213,7 @@ def calibrate_command(
 
 
 def _finish(written: Bundle, summary: str, *, as_json: bool) -> None:
-    from runtime.console import note
+    from dccnet.runtime.console import note
 
     note(summary)
     click.echo(json.dumps(dataclasses.asdict(written.manifest), indent=2) if as_json else written.path)
@@ -221,8 +221,8 @@ def _finish(written: Bundle, summary: str, *, as_json: bool) -> None:
 
 
 def _only_of_int8(context: click.Context) -> None:
-    """Raises :class:`~runtime.errors.UsageError` for options that mean nothing to half precision."""
-    from runtime.errors import UsageError
+    """Raises :class:`UsageError` for options that mean nothing to half precision."""
+    from dccnet.runtime.errors import UsageError
 
     for name in ("method", "target", "include", "no_depthwise", "half", "table"):
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
@@ -267,7 +267,7 @@ def _next(bundle: Bundle) -> str:
 
 
 def _require_onnx(*, plots: bool) -> None:
-    from runtime.errors import DccError
+    from dccnet.runtime.errors import DccError
 
     try:
         import onnx

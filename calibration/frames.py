@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.pairs import read_list, read_pairs
-from runtime.errors import DataError, DccError
-from runtime.files import sha256_of
-from runtime.geometry import Size, resize_uint8
-from runtime.images import SUFFIXES, Image, find_images, read_image
-from runtime.streaming.sources import open_source
+from dccnet.evaluation.pairs import read_list, read_pairs
+from dccnet.runtime.errors import DataError, DccError
+from dccnet.runtime.files import sha256_of
+from dccnet.runtime.geometry import Size, resize_uint8
+from dccnet.runtime.images import SUFFIXES, Image, find_images, read_image
+from dccnet.runtime.video.sources import open_source
 
 CANDIDATES = 4
 """Times as many frames are looked at as are wanted, so that duplicates can be replaced."""

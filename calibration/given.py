@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from calibration.frames import Sample, sample_frames
-from calibration.loss import Question, find_questions, questions_from_frames
-from runtime.console import warn
-from runtime.errors import DataError
-from runtime.geometry import Size
+from dccnet.calibration.frames import Sample, sample_frames
+from dccnet.calibration.loss import Question, find_questions, questions_from_frames
+from dccnet.runtime.console import warn
+from dccnet.runtime.errors import DataError
+from dccnet.runtime.geometry import Size
 
 
 def read_frames(data: str, count: int, size: Size) -> Sample:
-    """As :func:`~calibration.frames.sample_frames`; says which pictures cannot be read."""
+    """As :func:`~dccnet.calibration.frames.sample_frames`; says which pictures cannot be read."""
     sample = sample_frames(data, count, size)
     for problem in sample.unreadable:
         warn(f"{problem}; skipped")

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.frames import Frame, sample_frames, spread
-from evaluation.pairs import Pair, Points, read_pairs
-from evaluation.pck import DESCRIPTIONS, carry_keypoints, pair_pck
-from runtime.bundle import Agreement
-from runtime.correspondences import Correspondences
-from runtime.geometry import Size, index_pixels
-from runtime.images import Image
-from runtime.matcher import Matcher
+from dccnet.calibration.frames import Frame, sample_frames, spread
+from dccnet.evaluation.pairs import Pair, Points, read_pairs
+from dccnet.evaluation.pck import DESCRIPTIONS, carry_keypoints, pair_pck
+from dccnet.runtime.bundle import Agreement
+from dccnet.runtime.correspondences import Correspondences
+from dccnet.runtime.geometry import Size, index_pixels
+from dccnet.runtime.images import Image
+from dccnet.runtime.matcher import Matcher
 
 ALPHA = 0.1
 PROTOCOL = f"PCK@{ALPHA:g}, {DESCRIPTIONS['bbox']}"

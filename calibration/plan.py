@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calibration.loss import PROTOCOL, Exam, cost, unit
-from calibration.sensitivity import Sensitivity
-from calibration.variants import Variants
-from runtime.bundle import Agreement
-from runtime.errors import DataError, NotVerifiedError
-from runtime.files import write_text
+from dccnet.calibration.candidates import Variants
+from dccnet.calibration.loss import PROTOCOL, Exam, cost, unit
+from dccnet.calibration.sensitivity import Sensitivity
+from dccnet.runtime.bundle import Agreement
+from dccnet.runtime.errors import DataError, NotVerifiedError
+from dccnet.runtime.files import write_text
 
 SCHEMA = 2
 INT8, HALF = "int8", "float16"

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from calibration.groups import Level
-from calibration.loss import Exam
-from calibration.plan import Plan, search, write_plan
-from calibration.sensitivity import measure
-from calibration.tables import sensitivity_table
-from calibration.variants import Variants
-from runtime.console import console, note, print_wide, progress_bar
+from dccnet.calibration.candidates import Variants
+from dccnet.calibration.groups import Level
+from dccnet.calibration.loss import Exam
+from dccnet.calibration.plan import Plan, search, write_plan
+from dccnet.calibration.sensitivity import measure
+from dccnet.calibration.tables import sensitivity_table
+from dccnet.runtime.console import console, note, print_wide, progress_bar
 
 WIDTH = 110
 _NOTHING: Mapping[str, float] = {}
@@ -33,7 +33,7 @@ def search_and_report(
 
     ``barred`` groups, each with its headroom, are not to be changed. ``details`` of the layers that are go
     into the plan's file. The table goes to stdout, or to stderr where stdout is for machines. Raises what
-    :func:`~calibration.plan.search` raises.
+    :func:`~dccnet.calibration.plan.search` raises.
     """
     groups = [group for group in variants.groups(level) if group.name not in barred]
     with progress_bar() as progress:
@@ -56,7 +56,7 @@ def search_and_report(
     else:
         print_wide(table, WIDTH)
     if report is not None:
-        from calibration.picture import draw
+        from dccnet.calibration.plot import draw
 
         plan_file, picture = report / "plan.json", report / "sensitivity.png"
         write_plan(plan_file, plan, sensitivities, budget, level, details(plan.layers))

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calibration.groups import Group
-from calibration.loss import Exam, Question
-from calibration.variants import Variants
-from runtime.bundle import Agreement
-from runtime.matcher import Matcher
+from dccnet.calibration.candidates import Variants
+from dccnet.calibration.groups import Group
+from dccnet.calibration.loss import Exam, Question
+from dccnet.runtime.bundle import Agreement
+from dccnet.runtime.matcher import Matcher
 
 ROUNDS = 5
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from calibration.loss import cost, unit
-from calibration.plan import Plan
-from calibration.sensitivity import Sensitivity
+from dccnet.calibration.loss import cost, unit
+from dccnet.calibration.plan import Plan
+from dccnet.calibration.sensitivity import Sensitivity
 
 
 def sensitivity_table(

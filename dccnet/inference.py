@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dccnet.fusion import Scores, softmax_scores
-from dccnet.matching import best_matches
-from dccnet.model import DCCNet, Features, Matching
-from runtime.correspondences import Correspondences
-from runtime.geometry import Size, resize_uint8
-from runtime.images import Image
-from runtime.score_maps import ScoreMaps
+from dccnet.network.fusion import Scores, softmax_scores
+from dccnet.network.matching import best_matches
+from dccnet.network.model import DCCNet, Features, Matching
+from dccnet.runtime.correspondences import Correspondences
+from dccnet.runtime.geometry import Size, resize_uint8
+from dccnet.runtime.images import Image
+from dccnet.runtime.score_maps import ScoreMaps
 
 
 def to_tensor(frame: Image) -> Tensor:
@@ -25,7 +25,7 @@ def to_tensor(frame: Image) -> Tensor:
 
 
 class TorchMatcher:
-    """Matches pictures with a network in PyTorch, as :class:`runtime.Matcher` does with a bundle."""
+    """Matches pictures with a network in PyTorch, as :class:`dccnet.runtime.Matcher` does with a bundle."""
 
     def __init__(self, model: DCCNet, device: str = "cpu") -> None:
         self.model = model.eval().to(device)

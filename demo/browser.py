@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from runtime.errors import DccError
+from dccnet.runtime.errors import DccError
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

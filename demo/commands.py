@@ -29,16 +29,16 @@ def demo(output: Path, seed: int, as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from runtime.console import note
-    from runtime.errors import DccError, UsageError
+    from dccnet.runtime.console import note
+    from dccnet.runtime.errors import DccError, UsageError
 
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise UsageError(f"{output} is not an empty folder: name another folder with -o")
     try:
-        from demo.run import ALPHA, run_demo
+        from dccnet.demo.run import ALPHA, run_demo
     except ImportError as error:
         raise DccError(f"the demo needs {error.name}: pip install 'dccnet[demo]'") from error
-    from training.cpu import settled
+    from dccnet.training.cpu import settled
 
     with settled():
         report = run_demo(output, seed)

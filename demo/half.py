@@ -5,18 +5,18 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from bundles.samples import PICTURES
-from dccnet.model import DCCNet
-from export.build import STEPS, export_bundle
-from export.outcome import failure, summary
-from runtime.bundle import Bundle, EngineRecord
-from runtime.console import note, steps
-from runtime.errors import EngineError, NotVerifiedError
-from runtime.images import find_images
-from runtime.tensorrt.builder import BuildSettings
-from runtime.tensorrt.bundled import add_engines, build_engines
-from runtime.tensorrt.bundled import summary as engine_summary
-from runtime.tensorrt.library import RTX, load_library
+from dccnet.export.build import STEPS, export_bundle
+from dccnet.export.bundles.samples import PICTURES
+from dccnet.export.outcome import failure, summary
+from dccnet.network.model import DCCNet
+from dccnet.runtime.bundle import Bundle, EngineRecord
+from dccnet.runtime.console import note, steps
+from dccnet.runtime.errors import EngineError, NotVerifiedError
+from dccnet.runtime.images import find_images
+from dccnet.runtime.tensorrt.builder import BuildSettings
+from dccnet.runtime.tensorrt.bundled import add_engines, build_engines
+from dccnet.runtime.tensorrt.bundled import summary as engine_summary
+from dccnet.runtime.tensorrt.library import RTX, load_library
 
 TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120")
 

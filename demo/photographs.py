@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import DccError
-from runtime.images import Image, write_image
+from dccnet.runtime.errors import DccError
+from dccnet.runtime.images import Image, write_image
 
 TRAINING = ("astronaut", "camera", "coins", "gravel", "rocket", "retina", "brick", "page")
 HELD_OUT = ("cat", "coffee")

@@ -1,6 +1,6 @@
 """The pictures in README and docs: what the tool itself makes of photographs in the public domain.
 
-``python -m demo.pictures MODEL FOLDER``, or ``make picture``, which trains MODEL in the demo. The
+``python -m dccnet.demo.pictures MODEL FOLDER``, or ``make picture``, which trains MODEL in the demo. The
 photograph is one of scikit-image's that the demo does not train on. Its second view is a random
 warp, so that the truth is known.
 """
@@ -13,18 +13,18 @@ from pathlib import Path
 
 import numpy as np
 
-from bundles.samples import PICTURES
-from dccnet.checkpoint import load_checkpoint
-from demo.browser import chromium
-from demo.photographs import HELD_OUT, write_photographs
-from evaluation.pairs import Pair
-from export.build import export_bundle
-from runtime.errors import NotVerifiedError
-from runtime.files import atomic_path, write_text
-from runtime.images import find_images, write_image
-from runtime.matcher import Matcher
-from training.synthetic import synthetic_pairs
-from viewer.page import build_page
+from dccnet.demo.browser import chromium
+from dccnet.demo.photographs import HELD_OUT, write_photographs
+from dccnet.evaluation.pairs import Pair
+from dccnet.export.build import export_bundle
+from dccnet.export.bundles.samples import PICTURES
+from dccnet.runtime.errors import NotVerifiedError
+from dccnet.runtime.files import atomic_path, write_text
+from dccnet.runtime.images import find_images, write_image
+from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.viewer.page import build_page
+from dccnet.training.synthetic import synthetic_pairs
+from dccnet.weights.checkpoint import load_checkpoint
 
 SEED = 1000
 SIZE = (360, 480)

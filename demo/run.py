@@ -13,11 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bundles.samples import PICTURES
-from dccnet.checkpoint import load_checkpoint
-from dccnet.config import PRESETS
-from demo.half import HalfReport, half_road
-from demo.photographs import (
+from dccnet.demo.half import HalfReport, half_road
+from dccnet.demo.photographs import (
     HELD_OUT,
     TRAINING,
     VIDEO_RATE,
@@ -28,23 +25,26 @@ from demo.photographs import (
     stereo_pair,
     write_photographs,
 )
-from evaluation.pairs import Pair, file_picture
-from evaluation.pck import mean_pck
-from export.build import AUTO, AUTO_STEPS, STEPS, export_bundle
-from runtime.commands.video import write_stream
-from runtime.console import note, steps
-from runtime.correspondences import Correspondences
-from runtime.drawing.matches import draw_points
-from runtime.errors import NotVerifiedError
-from runtime.files import write_text
-from runtime.geometry import cell_pixels
-from runtime.images import find_images, write_image
-from runtime.matcher import Matcher
-from runtime.outputs.files import Outputs
-from runtime.video import video_writer
-from training.features import FeatureCache
-from training.run import start_run
-from training.synthetic import synthetic_pairs
+from dccnet.evaluation.pairs import Pair, file_picture
+from dccnet.evaluation.pck import mean_pck
+from dccnet.export.build import AUTO, AUTO_STEPS, STEPS, export_bundle
+from dccnet.export.bundles.samples import PICTURES
+from dccnet.network.config import PRESETS
+from dccnet.runtime.commands.video import write_stream
+from dccnet.runtime.console import note, steps
+from dccnet.runtime.correspondences import Correspondences
+from dccnet.runtime.drawing.matches import draw_points
+from dccnet.runtime.errors import NotVerifiedError
+from dccnet.runtime.files import write_text
+from dccnet.runtime.geometry import cell_pixels
+from dccnet.runtime.images import find_images, write_image
+from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.video.outputs.files import Outputs
+from dccnet.runtime.video.writer import video_writer
+from dccnet.training.features import FeatureCache
+from dccnet.training.run import start_run
+from dccnet.training.synthetic import synthetic_pairs
+from dccnet.weights.checkpoint import load_checkpoint
 
 EPOCHS = 3
 PAIRS = 320

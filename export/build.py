@@ -9,16 +9,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bundles.folder import check_replaceable, tool_versions
-from dccnet.backbone import BACKBONES
-from dccnet.conv4d import LOWERINGS, STACK
-from dccnet.model import DCCNet
-from export.fastest import time_lowerings
-from export.graphs import EncoderGraph, MatcherGraph
-from export.onnx_file import write_onnx
-from export.verify import MAX_PAIRS, verify
-from runtime.backend import Array
-from runtime.bundle import (
+from dccnet.export.autotune import time_lowerings
+from dccnet.export.bundles.folder import check_replaceable, tool_versions
+from dccnet.export.graphs import EncoderGraph, MatcherGraph
+from dccnet.export.onnx_file import write_onnx
+from dccnet.export.verify import MAX_PAIRS, verify
+from dccnet.network.backbone import BACKBONES
+from dccnet.network.conv4d import LOWERINGS, STACK
+from dccnet.network.model import DCCNet
+from dccnet.runtime.backend import Array
+from dccnet.runtime.bundle import (
     ENCODER,
     MATCHER,
     Bundle,
@@ -27,11 +27,11 @@ from runtime.bundle import (
     Manifest,
     write_manifest,
 )
-from runtime.errors import NotVerifiedError, UsageError
-from runtime.files import atomic_path
-from runtime.geometry import resize_uint8
-from runtime.images import read_image
-from runtime.onnx_runtime import OnnxRuntimeGraph
+from dccnet.runtime.errors import NotVerifiedError, UsageError
+from dccnet.runtime.files import atomic_path
+from dccnet.runtime.geometry import resize_uint8
+from dccnet.runtime.images import read_image
+from dccnet.runtime.onnx_runtime import OnnxRuntimeGraph
 
 AUTO = "auto"
 STEPS = 2 + MAX_PAIRS
@@ -52,11 +52,11 @@ def export_bundle(
 ) -> Bundle:
     """Write the bundle, run it on ``pictures`` against PyTorch, and record the outcome in it.
 
-    ``heatmaps`` and ``maps`` are those of :class:`~export.graphs.MatcherGraph`; ``maps`` needs a network of
+    ``heatmaps`` and ``maps`` are those of :class:`MatcherGraph`; ``maps`` needs a network of
     two branches, or raises :class:`UsageError`.
-    ``conv4d`` is a name of :data:`dccnet.conv4d.LOWERINGS`, or ``auto`` to time them all in ONNX Runtime
+    ``conv4d`` is a name of :data:`LOWERINGS`, or ``auto`` to time them all in ONNX Runtime
     on this machine and keep the fastest. ``half`` exports in float16 with float32 islands
-    (:mod:`dccnet.precision`) and measures ranges, too. The bundle appears whole or not at all; one at
+    (``network/precision.py``) and measures ranges, too. The bundle appears whole or not at all; one at
     ``path`` is replaced, anything else there is refused with :class:`UsageError`. ``on_step`` is told, up
     to :data:`STEPS` times (and :data:`AUTO_STEPS` more), what comes next.
     """

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runtime.tensorrt.options import engine_options, library_and_settings
+from dccnet.runtime.tensorrt.options import engine_options, library_and_settings
 
 if TYPE_CHECKING:
-    from dccnet.model import DCCNet
-    from runtime.bundle import Conv4dChoice
+    from dccnet.network.model import DCCNet
+    from dccnet.runtime.bundle import Conv4dChoice
 
 
 @click.command("export")
@@ -89,19 +89,19 @@ def export_command(
     """
     import dataclasses
 
-    from runtime.console import note, steps
-    from runtime.errors import NotVerifiedError, UsageError
-    from runtime.images import find_images
+    from dccnet.runtime.console import note, steps
+    from dccnet.runtime.errors import NotVerifiedError, UsageError
+    from dccnet.runtime.images import find_images
 
     _require_exporter()
-    from bundles.samples import PICTURES
-    from calibration.plan import read_plan
-    from dccnet.checkpoint import load_checkpoint
-    from export.build import AUTO, AUTO_STEPS, STEPS, export_bundle
-    from export.outcome import failure, summary
-    from export.planned import export_planned
-    from runtime.tensorrt.bundled import add_engines, build_engines
-    from runtime.tensorrt.bundled import summary as engine_summary
+    from dccnet.calibration.plan import read_plan
+    from dccnet.calibration.planned import export_planned
+    from dccnet.export.build import AUTO, AUTO_STEPS, STEPS, export_bundle
+    from dccnet.export.bundles.samples import PICTURES
+    from dccnet.export.outcome import failure, summary
+    from dccnet.runtime.tensorrt.bundled import add_engines, build_engines
+    from dccnet.runtime.tensorrt.bundled import summary as engine_summary
+    from dccnet.weights.checkpoint import load_checkpoint
 
     pictures = find_images(verify_data or PICTURES)
     if len(pictures) < 2:
@@ -144,8 +144,8 @@ def _timings(choice: Conv4dChoice) -> str:
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """``400x400`` -> (height, width). Raises :class:`~runtime.errors.UsageError`."""
-    from runtime.errors import UsageError
+    """``400x400`` -> (height, width). Raises :class:`UsageError`."""
+    from dccnet.runtime.errors import UsageError
 
     parts = text.lower().split("x")
     if len(parts) == 2 and all(part.isdecimal() for part in parts):
@@ -155,8 +155,8 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def at_image_size(network: DCCNet, size: tuple[int, int]) -> DCCNet:
     """The same weights for pictures of another size, where they allow it."""
-    from dccnet.model import DCCNet
-    from runtime.errors import UsageError
+    from dccnet.network.model import DCCNet
+    from dccnet.runtime.errors import UsageError
 
     try:
         config = network.config.replace(image_size=size)
@@ -174,7 +174,7 @@ def at_image_size(network: DCCNet, size: tuple[int, int]) -> DCCNet:
 
 
 def _require_exporter() -> None:
-    from runtime.errors import DccError
+    from dccnet.runtime.errors import DccError
 
     try:
         import onnx

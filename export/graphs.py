@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dccnet.fusion import DynamicFusion, Scores, softmax_scores
-from dccnet.matching import best_matches
-from dccnet.model import DCCNet, Features
+from dccnet.network.fusion import DynamicFusion, Scores, softmax_scores
+from dccnet.network.matching import best_matches
+from dccnet.network.model import DCCNet, Features
 
 
 class EncoderGraph(nn.Module):

@@ -17,10 +17,10 @@ import torch
 from onnx_ir.passes import common as passes
 from torch.utils._pytree import tree_map
 
-from bundles.readback import BATCH, describe
-from bundles.steps import OUTSIDE, STEP
-from export.graphs import EncoderGraph, MatcherGraph
-from runtime.bundle import Graph
+from dccnet.export.bundles.readback import BATCH, describe
+from dccnet.export.bundles.steps import OUTSIDE, STEP
+from dccnet.export.graphs import EncoderGraph, MatcherGraph
+from dccnet.runtime.bundle import Graph
 
 OPSET = 18
 """The newest that ONNX Runtime, OpenVINO and TensorRT have all read since 2023."""
@@ -29,7 +29,7 @@ OPSET = 18
 def write_onnx(graph: EncoderGraph | MatcherGraph, path: Path) -> Graph:
     """Export through ``torch.export``, check, write one self-contained file, and describe it.
 
-    Only the batch is dynamic. Raises :class:`~runtime.errors.NotVerifiedError` where the graph
+    Only the batch is dynamic. Raises :class:`NotVerifiedError` where the graph
     breaks the promises of the bundle format.
     """
     example = graph.example()
@@ -55,7 +55,7 @@ def write_onnx(graph: EncoderGraph | MatcherGraph, path: Path) -> Graph:
 def tidy(model: onnx_ir.Model) -> None:
     """Say everything once: what depends on weights alone is shared among all that uses it.
 
-    Nodes are marked with the step of the network that they belong to (:mod:`bundles.steps`).
+    Nodes are marked with the step of the network that they belong to (:mod:`dccnet.export.bundles.steps`).
     """
     onnx_ir.passes.Sequential(
         passes.LiftConstantsToInitializersPass(),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bundles.ranges import LARGEST_FLOAT16
-from runtime.bundle import RangeReport, Verification
+from dccnet.export.bundles.ranges import LARGEST_FLOAT16
+from dccnet.runtime.bundle import RangeReport, Verification
 
 
 def summary(report: Verification) -> str:

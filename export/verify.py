@@ -10,16 +10,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bundles.half import open_as_stored
-from bundles.ranges import report, watch
+from dccnet.export.bundles.half import open_as_stored
+from dccnet.export.bundles.ranges import report, watch
 from dccnet.inference import TorchMatcher
-from dccnet.model import DCCNet
-from runtime.bundle import ENCODER, MATCHER, Bundle, RangeReport, Verification
-from runtime.correspondences import Correspondences
-from runtime.geometry import resize_uint8
-from runtime.images import Image, read_image
-from runtime.matcher import Matcher
-from runtime.score_maps import ScoreMaps
+from dccnet.network.model import DCCNet
+from dccnet.runtime.bundle import ENCODER, MATCHER, Bundle, RangeReport, Verification
+from dccnet.runtime.correspondences import Correspondences
+from dccnet.runtime.geometry import resize_uint8
+from dccnet.runtime.images import Image, read_image
+from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.score_maps import ScoreMaps
 
 MAX_PAIRS = 4
 
@@ -46,7 +46,7 @@ def verify(
     """Run neighbouring pictures through ONNX Runtime and PyTorch and compare every match.
 
     ``model`` is the network in float32. For a bundle in half precision, the magnitudes of all that it
-    stores are measured, too. At least two pictures; raises :class:`~runtime.errors.ImageError` where one
+    stores are measured, too. At least two pictures; raises :class:`ImageError` where one
     cannot be read.
     """
     pairs = list(zip(pictures, [*pictures[1:], pictures[0]], strict=True))[:MAX_PAIRS]

@@ -1,17 +1,27 @@
-"""Run an exported DCCNet on OpenCV frames. Needs numpy, OpenCV and an inference engine; no torch.
+"""Run an exported DCCNet on OpenCV frames. Needs NumPy, OpenCV and an inference engine; no PyTorch.
 
->>> from runtime import Matcher
+>>> from dccnet.runtime import Matcher
+
+Names are loaded when they are first used, so that ``dcc doctor`` works where OpenCV does not.
 """
 
-from runtime.bundle import Bundle
-from runtime.correspondences import Correspondences
-from runtime.errors import DccError
-from runtime.images import read_image, write_image
-from runtime.matcher import Features, Matcher
-from runtime.matches import PointMatches
-from runtime.propagation.settings import Propagation
-from runtime.streaming.references import Reference
-from runtime.streaming.stream import FrameResult, Stream
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dccnet.runtime.lazy import loader
+
+if TYPE_CHECKING:
+    from dccnet.runtime.bundle import Bundle
+    from dccnet.runtime.correspondences import Correspondences
+    from dccnet.runtime.errors import DccError
+    from dccnet.runtime.features import Features
+    from dccnet.runtime.images import read_image, write_image
+    from dccnet.runtime.matcher import Matcher
+    from dccnet.runtime.matches import PointMatches
+    from dccnet.runtime.video.propagation.settings import Propagation
+    from dccnet.runtime.video.references import Reference
+    from dccnet.runtime.video.stream import FrameResult, Stream
 
 __all__ = [
     "Bundle",
@@ -27,3 +37,27 @@ __all__ = [
     "read_image",
     "write_image",
 ]
+
+MODULES = {
+    "Bundle": "dccnet.runtime.bundle",
+    "Correspondences": "dccnet.runtime.correspondences",
+    "DccError": "dccnet.runtime.errors",
+    "Features": "dccnet.runtime.features",
+    "FrameResult": "dccnet.runtime.video.stream",
+    "Matcher": "dccnet.runtime.matcher",
+    "PointMatches": "dccnet.runtime.matches",
+    "Propagation": "dccnet.runtime.video.propagation.settings",
+    "Reference": "dccnet.runtime.video.references",
+    "Stream": "dccnet.runtime.video.stream",
+    "read_image": "dccnet.runtime.images",
+    "write_image": "dccnet.runtime.images",
+}
+"""Where each public name is defined."""
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+if not TYPE_CHECKING:  # else every name would be an attribute, of type Any
+    __getattr__ = loader(__name__, MODULES)

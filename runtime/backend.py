@@ -21,7 +21,7 @@ class Backend(Protocol):
 
     def encode(self, frame: Any, stream: int | None = None) -> Tensors:
         """A frame ``(H, W, 3)`` uint8 BGR of the network's size, on the host or as
-        :mod:`runtime.device_arrays` takes it -> features, where the backend wants them."""
+        :mod:`dccnet.runtime.device_arrays` takes it -> features, where the backend wants them."""
 
     def match(self, a: Tensors, b: Tensors, stream: int | None = None) -> dict[str, Array]:
         """Features of one picture each -> the matcher's outputs without their batch, on the host."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from runtime.backend import Array, Backend, BatchBackend, Tensors
+from dccnet.runtime.backend import Array, Backend, BatchBackend, Tensors
 
 
 def encode_all(backend: Backend, frames: Sequence[Array], batch: int) -> list[Tensors]:

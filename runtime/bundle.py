@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import BundleError
-from runtime.files import sha256, write_text
-from runtime.geometry import Size
+from dccnet.runtime.errors import BundleError
+from dccnet.runtime.files import sha256, write_text
+from dccnet.runtime.geometry import Size
 
 SCHEMA = 3
 MANIFEST = "manifest.json"
@@ -220,7 +220,7 @@ class Manifest:
     calibration: Calibration | None = None
     """Of a bundle with INT8 layers."""
     islands: Islands | None = None
-    """Of a bundle whose float32 islands were measured, and are not those of :mod:`dccnet.precision`."""
+    """Of a bundle whose float32 islands were measured, and are not those of ``network/precision.py``."""
     resize: str = "bilinear, corners aligned, aspect ratio not kept, no antialiasing"
     frame: str = "uint8, (batch, height, width, 3), BGR"
     schema: int = SCHEMA

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from runtime.streaming.timing import StreamStats
+    from dccnet.runtime.video.timing import StreamStats
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -80,3 +80,11 @@ def stats_table(stats: StreamStats) -> None:
         table.add_row(name, f"{1e3 * stage.median_s:.2f}", f"{1e3 * stage.p95_s:.2f}", busy)
     console.print(table)
     console.print(f"limited by {stats.limiting}")
+
+
+def table_console() -> Console:
+    """For tables on stdout; square brackets in their texts are no markup."""
+    table = Console(highlight=False, markup=False, emoji=False)
+    if not table.is_terminal:
+        table.width = 160  # a file has no edge to fold at
+    return table

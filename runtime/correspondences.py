@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from runtime import geometry
-from runtime.drawing.matches import draw_matches
-from runtime.drawing.styles import STYLES, Style, draw_grid, draw_truth, draw_warp
-from runtime.errors import UsageError
-from runtime.geometry import Size
-from runtime.images import Image
-from runtime.matches import PointMatches
-from runtime.score_maps import ScoreMaps
+from dccnet.runtime import geometry
+from dccnet.runtime.drawing.matches import draw_matches
+from dccnet.runtime.drawing.styles import STYLES, Style, draw_grid, draw_truth, draw_warp
+from dccnet.runtime.errors import UsageError
+from dccnet.runtime.geometry import Size
+from dccnet.runtime.images import Image
+from dccnet.runtime.matches import PointMatches
+from dccnet.runtime.score_maps import ScoreMaps
 
 Side = Literal["a", "b"]
 
@@ -123,7 +123,7 @@ class Correspondences:
 
         ``style`` is ``lines``: the ``limit`` best mutual matches joined by lines; ``grid``: every cell of A
         in a colour of its place, and every cell of B in the colour of the cell that it matches; ``warp``:
-        A warped onto B. Raises :class:`~runtime.errors.UsageError` for another style.
+        A warped onto B. Raises :class:`UsageError` for another style.
         """
         if style == "lines":
             return draw_matches(image_a, image_b, self.mutual(), limit)
@@ -156,13 +156,13 @@ class Correspondences:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write as ``.json``, ``.csv``, ``.npz`` or ``.flo`` (flow from A), by suffix, atomically."""
-        from runtime.writers import save_correspondences
+        from dccnet.runtime.writers import save_correspondences
 
         save_correspondences(self, path)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; the layout is described in docs/formats.md."""
-        from runtime.writers import to_dict
+        from dccnet.runtime.writers import to_dict
 
         return to_dict(self)
 

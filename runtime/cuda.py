@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import EngineError
+from dccnet.runtime.errors import EngineError
 
 Bytes = NDArray[np.uint8]
 Event = Any

@@ -8,8 +8,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.errors import ImageError
-from runtime.geometry import Size
+from dccnet.runtime.errors import ImageError
+from dccnet.runtime.geometry import Size
 
 LEGACY_STREAM = 1
 """CUDA's default stream by the number that both protocols have for it."""

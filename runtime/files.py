@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from runtime.errors import DccError
+from dccnet.runtime.errors import DccError
 
 _SCRATCH = ".dcc-"
 

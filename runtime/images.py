@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import ImageError
-from runtime.files import atomic_path
+from dccnet.runtime.errors import ImageError
+from dccnet.runtime.files import atomic_path
 
 Image = NDArray[np.uint8]
 """``(H, W, 3)`` uint8 BGR, OpenCV's convention."""

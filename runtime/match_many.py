@@ -6,15 +6,18 @@ import os
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
-from typing import Union
+from typing import TYPE_CHECKING, Union
 
 import numpy as np
 
-from runtime.batching import encode_all, match_all
-from runtime.correspondences import Correspondences
-from runtime.geometry import resize_uint8
-from runtime.images import Image, read_image
-from runtime.matcher import Features, Matcher, check_image
+from dccnet.runtime.batching import encode_all, match_all
+from dccnet.runtime.correspondences import Correspondences
+from dccnet.runtime.features import Features, check_image
+from dccnet.runtime.geometry import resize_uint8
+from dccnet.runtime.images import Image, read_image
+
+if TYPE_CHECKING:
+    from dccnet.runtime.matcher import Matcher
 
 Picture = Union[Image, Features, str, "os.PathLike[str]"]
 """An array, its features, or a file. The same array object or the same path is the same picture."""
@@ -23,7 +26,7 @@ Picture = Union[Image, Features, str, "os.PathLike[str]"]
 def match_many(
     matcher: Matcher, pairs: Iterable[tuple[Picture, Picture]], batch: int = 1
 ) -> Iterator[Correspondences]:
-    """What :meth:`runtime.Matcher.match_many` returns. Features are forgotten after their last pair."""
+    """See ``Matcher.match_many``. Features are forgotten after their last pair."""
     every = list(pairs)
     uses = Counter(_key(picture) for pair in every for picture in pair)
     known: dict[Hashable, Features] = {}

@@ -4,40 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.backend import Array, Backend, Tensors
-from runtime.bundle import Bundle, Manifest
-from runtime.correspondences import Correspondences
-from runtime.device_arrays import device_view
-from runtime.errors import EngineError, ImageError
-from runtime.geometry import Size, resize_uint8
-from runtime.images import Image
-from runtime.score_maps import take_maps
-from runtime.selection import Choice, open_backend
+from dccnet.runtime.backend import Array, Backend
+from dccnet.runtime.bundle import Bundle, Manifest
+from dccnet.runtime.correspondences import Correspondences
+from dccnet.runtime.device_arrays import device_view
+from dccnet.runtime.errors import EngineError
+from dccnet.runtime.features import Features, check_image
+from dccnet.runtime.geometry import Size, resize_uint8
+from dccnet.runtime.images import Image
+from dccnet.runtime.score_maps import take_maps
+from dccnet.runtime.selection import Choice, open_backend
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from runtime.match_many import Picture
-    from runtime.propagation.settings import Propagation
-    from runtime.streaming.references import ReferenceLike
-    from runtime.streaming.sources import Source
-    from runtime.streaming.stream import Stream
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Features:
-    """An encoded picture, to be matched many times by the :class:`Matcher` that encoded it."""
-
-    tensors: Tensors
-    """``(1, C, h, w)`` for each branch of the network: ``local``, ``context``. NumPy arrays, or memory of a
-    GPU where the backend runs there."""
-    size: Size
-    """(height, width) in pixels of the picture."""
+    from dccnet.runtime.match_many import Picture
+    from dccnet.runtime.video.propagation.settings import Propagation
+    from dccnet.runtime.video.references import ReferenceLike
+    from dccnet.runtime.video.sources import Source
+    from dccnet.runtime.video.stream import Stream
 
 
 class Matcher:
@@ -71,8 +60,8 @@ class Matcher:
         ``device`` is ``cpu``, ``cuda``, ``cuda:1`` or ``auto``. ``provider`` (of ONNX Runtime: ``cpu``,
         ``cuda``, ``tensorrt``) goes with the device if not given; ``threads`` 0 means one for each core.
         ``trust_engine`` loads engines without a sidecar. ``on_note`` hears of engines being built on first
-        use and of what ``auto`` passed over. Raises :class:`~runtime.errors.BundleError`,
-        :class:`~runtime.errors.EngineError` and :class:`~runtime.errors.UsageError`.
+        use and of what ``auto`` passed over. Raises :class:`BundleError`,
+        :class:`EngineError` and :class:`UsageError`.
         """
         if not isinstance(bundle, Bundle):
             bundle = Bundle.open(bundle)
@@ -86,7 +75,7 @@ class Matcher:
         DLPack (CuPy, PyCUDA, PyTorch), which must have the network's own ``manifest.image_size``, since it
         is not resized; ``size`` then says (height, width) of the picture that it came from, and ``stream``
         is the handle of the CUDA stream whose work it must wait for. Raises
-        :class:`~runtime.errors.ImageError` for another shape or dtype.
+        :class:`ImageError` for another shape or dtype.
         """
         view = None if isinstance(image, np.ndarray) else device_view(image)
         if view is not None:
@@ -111,9 +100,9 @@ class Matcher:
         A picture is an image as for :meth:`encode`, its features, or the path of a file; the same array or
         the same path is the same picture, whose features are kept until its last pair. ``batch`` pairs are
         matched in one run where the backend can. Raises what :meth:`match` and
-        :func:`~runtime.images.read_image` raise.
+        :func:`~dccnet.runtime.images.read_image` raise.
         """
-        from runtime.match_many import match_many
+        from dccnet.runtime.match_many import match_many
 
         return match_many(self, pairs, batch)
 
@@ -140,23 +129,23 @@ class Matcher:
         gives its newest frame, and those that were overtaken are counted. Frames that cannot be decoded
         are skipped, counted, and told to ``on_note``.
 
-        ``reference``: a picture, its path, a :class:`~runtime.Reference`, several of these (each frame
+        ``reference``: a picture, its path, a :class:`Reference`, several of these (each frame
         then takes the one that fits best), ``"frame:0"`` (or another number, of a file) or ``"previous"``
         for the frame before. ``points`` ``(N, 2)`` (with ``labels``, if they have any), ``mask`` ``(H, W)``
         or ``(H, W, 3)`` uint8 and ``boxes`` ``(M, 4)`` (x, y, width, height), in pixels of the reference,
         are carried to every frame as ``propagation`` says.
 
         ``batch`` frames are matched in one run where the backend can. A live source that gives nothing for
-        ``stall_s`` seconds (10 by default) is a :class:`~runtime.errors.VideoError`; others may take their
+        ``stall_s`` seconds (10 by default) is a :class:`VideoError`; others may take their
         time unless ``stall_s`` is given.
 
-        Returns an iterator of :class:`~runtime.FrameResult`, to be closed or used in a ``with`` block where
-        it is not read to the end. Raises :class:`~runtime.errors.UsageError`,
-        :class:`~runtime.errors.VideoError` and :class:`~runtime.errors.ImageError` at once for what cannot
+        Returns an iterator of :class:`FrameResult`, to be closed or used in a ``with`` block
+        where it is not read to the end. Raises :class:`UsageError`,
+        :class:`VideoError` and :class:`ImageError` at once for what cannot
         be opened, later for what fails on the way.
         """
-        from runtime.propagation.settings import Propagation
-        from runtime.streaming.stream import Stream
+        from dccnet.runtime.video.propagation.settings import Propagation
+        from dccnet.runtime.video.stream import Stream
 
         carried = {
             "points": None if points is None else np.asarray(points, np.float64).reshape(-1, 2),
@@ -179,7 +168,7 @@ class Matcher:
     def correspondences(self, size_a: Size, size_b: Size, outputs: dict[str, Array]) -> Correspondences:
         """What the backend's ``match`` returned for two pictures of these sizes (height, width).
 
-        Raises :class:`~runtime.errors.EngineError` for scores that are not finite.
+        Raises :class:`EngineError` for scores that are not finite.
         """
         if not (np.isfinite(outputs["score_a"]).all() and np.isfinite(outputs["score_b"]).all()):
             raise EngineError(
@@ -193,15 +182,3 @@ class Matcher:
         for name in ("index_a", "score_a", "index_b", "score_b"):
             outputs[name] = outputs[name].reshape(grid)
         return Correspondences(size_a, size_b, maps=take_maps(outputs, grid), **outputs)
-
-
-def check_image(image: Image) -> None:
-    """Raises :class:`~runtime.errors.ImageError` unless it is ``(H, W, 3)`` uint8."""
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
-        kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
-        raise ImageError(f"a picture must be a uint8 array as OpenCV reads it, got {kind}")
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ImageError(
-            f"a picture must have shape (H, W, 3), BGR, got {image.shape}; grey and BGRA pictures are "
-            "converted with cv2.cvtColor"
-        )

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from runtime.backend import Array, Tensors
-from runtime.bundle import ENCODER, MATCHER, Bundle
-from runtime.errors import EngineError, ImageError
+from dccnet.runtime.backend import Array, Tensors
+from dccnet.runtime.bundle import ENCODER, MATCHER, Bundle
+from dccnet.runtime.errors import EngineError, ImageError
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",

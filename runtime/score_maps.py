@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backend import Array
-from runtime.geometry import Size
+from dccnet.runtime.backend import Array
+from dccnet.runtime.geometry import Size
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoreMaps:
     """Of one pair, from a bundle exported with ``--maps``. Named as the matcher's outputs.
 
-    Heat maps are laid out as :attr:`runtime.Correspondences.heatmap_a` and ``heatmap_b``; each cell's
+    Heat maps are laid out as ``Correspondences.heatmap_a`` and ``heatmap_b``; each cell's
     scores sum to 1.
     """
 

@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from runtime.backend import Backend
-from runtime.bundle import Bundle
-from runtime.cuda import cuda_problem
-from runtime.errors import DccError, EngineError, UsageError
-from runtime.onnx_runtime import OnnxRuntimeBackend
-from runtime.tensorrt.backend import TensorRTBackend
+from dccnet.runtime.backend import Backend
+from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.cuda import cuda_problem
+from dccnet.runtime.errors import DccError, EngineError, UsageError
+from dccnet.runtime.onnx_runtime import OnnxRuntimeBackend
+from dccnet.runtime.tensorrt.backend import TensorRTBackend
 
 BACKENDS = ("auto", "onnxruntime", "tensorrt")
 DEVICES = "auto, cpu, cuda or cuda:N"

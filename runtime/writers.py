@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import UsageError
-from runtime.files import atomic_path
-from runtime.matches import PointMatches
+from dccnet.runtime.errors import UsageError
+from dccnet.runtime.files import atomic_path
+from dccnet.runtime.matches import PointMatches
 
 if TYPE_CHECKING:
-    from runtime.correspondences import Correspondences
+    from dccnet.runtime.correspondences import Correspondences
 
 SCHEMA = 1
 FLO_MAGIC = 202021.25  # Middlebury's

@@ -6,7 +6,6 @@ import functools
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -16,51 +15,27 @@ import numpy as np
 import pytest
 import torch
 
-from bundles.samples import PICTURES
-from dccnet.checkpoint import save_checkpoint
-from dccnet.config import ModelConfig
-from dccnet.model import DCCNet
-from dccnet.pretrained import load_backbone_weights
-from export.build import export_bundle
-from runtime.bundle import Bundle
-from runtime.images import Image, read_image
+from dccnet.export.build import export_bundle
+from dccnet.export.bundles.samples import PICTURES
+from dccnet.network.model import DCCNet
+from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.images import Image, read_image
+from dccnet.weights.checkpoint import save_checkpoint
+from tests.helpers.bundles import Bundles
+from tests.helpers.commands import Cli
+from tests.helpers.networks import SMALL, build, decisive
+from tests.helpers.paths import DATA
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each, and for what it starts
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
 
-HERE = Path(__file__).parent
-SMALL = ModelConfig(
-    backbone="resnet18",
-    image_size=(96, 80),
-    context_kernel=5,
-    context_channels=24,
-    consensus_kernels=(3, 3),
-    consensus_channels=(4, 1),
-)
-ONE_BRANCH = {"fusion": None, "embedding": False, "auxiliary_loss": False}
-
-
-def build(config: ModelConfig, seed: int = 0) -> DCCNet:
-    torch.manual_seed(seed)
-    return DCCNet(config).eval()
-
 
 @pytest.fixture(scope="session")
 def golden() -> dict[str, torch.Tensor]:
     """Outputs of the authors' own code; golden.md says what each array is."""
-    with np.load(HERE / "golden.npz") as arrays:
+    with np.load(DATA / "golden.npz") as arrays:
         return {name: torch.from_numpy(np.asarray(arrays[name])) for name in arrays.files}
-
-
-def decisive(model: DCCNet) -> DCCNet:
-    """With features and scores that differ from cell to cell, as training makes them."""
-    load_backbone_weights(model.backbone, model.config.backbone, "random")
-    with torch.no_grad():
-        for layer in model.consensus.layers:
-            layer.weight *= 3
-            layer.bias.zero_()
-    return model
 
 
 @pytest.fixture(scope="session")
@@ -83,10 +58,6 @@ def pictures() -> list[Path]:
 @pytest.fixture(scope="session")
 def photos(pictures: list[Path]) -> list[Image]:
     return [read_image(path) for path in pictures]
-
-
-Bundles = Callable[[str, str], Bundle]
-"""By precision and lowering."""
 
 
 @pytest.fixture(scope="session")
@@ -118,15 +89,12 @@ def video(photos: list[Image], tmp_path_factory: pytest.TempPathFactory) -> Path
     return path
 
 
-Cli = Callable[..., CompletedProcess[str]]
-
-
 @pytest.fixture(scope="session")
 def dcc() -> Cli:
     """The real command in its own process."""
 
     def run(*arguments: str | Path, timeout: float = 300, **options: Any) -> CompletedProcess[str]:
-        command = [sys.executable, "-m", "cli", *map(str, arguments)]
+        command = [sys.executable, "-m", "dccnet", *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout, **options)
 
     return run

@@ -13,29 +13,18 @@ import cv2
 import pytest
 from safetensors.torch import save_file
 
-from dccnet.checkpoint import load_checkpoint, save_checkpoint
-from runtime.bundle import SCHEMA, Bundle
-from tests.conftest import SMALL, Cli, build
-from tests.test_official import State, backbone_state, consensus_state, write
-
-
-def one_sentence(result: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:
-    assert result.returncode == code, result.stderr
-    assert result.stdout == ""
-    lines = [line for line in result.stderr.splitlines() if line.strip()]
-    lines = [line for line in lines if not line.startswith("running on ")]  # which engine auto took
-    assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("dcc: ")
-    for part in parts:
-        assert part in lines[0], lines[0]
-
+from dccnet.runtime.bundle import SCHEMA, Bundle
+from dccnet.weights.checkpoint import load_checkpoint, save_checkpoint
+from tests.helpers.commands import Cli, one_sentence
+from tests.helpers.networks import SMALL, build
+from tests.helpers.official import State, backbone_state, consensus_state, write
 
 # Help ------------------------------------------------------------------------------------------
 
 
 def test_help_is_light_and_lists_every_command(dcc: Cli) -> None:
     code = (
-        "import sys, cli\n"
+        "import sys\nfrom dccnet import cli\n"
         "try: cli.main(['--help'])\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'onnxruntime', 'cv2', 'numpy', 'onnx'} & set(sys.modules)\n"
@@ -50,7 +39,7 @@ def test_help_is_light_and_lists_every_command(dcc: Cli) -> None:
 @pytest.mark.parametrize("command", ["demo", "train", "ablate", "init", "import", "export", "match"])
 def test_help_of_a_command_loads_neither_torch_nor_an_engine(command: str) -> None:
     code = (
-        f"import sys, cli\ntry: cli.main([{command!r}, '--help'])\n"
+        f"import sys\nfrom dccnet import cli\ntry: cli.main([{command!r}, '--help'])\n"
         "except SystemExit as e: assert not e.code\n"
         "assert not {'torch', 'onnxruntime', 'onnx'} & set(sys.modules)"
     )
@@ -130,7 +119,7 @@ def test_match_writes_pictures_and_data_and_carries_points(
     lines = result.stdout.splitlines()
     assert len(lines) == 2 and lines[1].startswith("30.5,40\t")
     assert all(output.is_file() for output in outputs)
-    from runtime.matcher import Matcher
+    from dccnet.runtime.matcher import Matcher
 
     a, b = (cv2.imread(str(path)) for path in pictures[:2])
     moved = Matcher.open(bundle).match(a, b).transfer([[10.0, 20.0]], from_="a")[0]
@@ -375,8 +364,9 @@ def test_an_unwritable_output_is_one_sentence(dcc: Cli, checkpoint: Path, tmp_pa
 
 def test_start_up_is_quick() -> None:
     """CPU time, which other processes do not lengthen; the wall clock is never asserted."""
-    code = "import resource, cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n" + (
-        "used = resource.getrusage(resource.RUSAGE_SELF)\nprint(used.ru_utime + used.ru_stime)"
+    code = (
+        "import resource\nfrom dccnet import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
+        + ("used = resource.getrusage(resource.RUSAGE_SELF)\nprint(used.ru_utime + used.ru_stime)")
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert float(result.stdout.splitlines()[-1]) < 0.3

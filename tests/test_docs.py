@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.bundle import Bundle
-from runtime.images import Image, write_image
-from runtime.matcher import Matcher
+from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.images import Image, write_image
+from dccnet.runtime.matcher import Matcher
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -36,12 +36,12 @@ def folder(bundle: Bundle, photos: list[Image], video: Path, tmp_path: Path) -> 
 
 
 def test_the_graphs_page_is_all_that_another_program_needs(folder: Path) -> None:
-    from runtime.images import read_image
+    from dccnet.runtime.images import read_image
 
     (block,) = code("graphs.md")
     block += """
 import sys
-assert not {"runtime", "dccnet", "torch", "cli"} & set(sys.modules)
+assert not {"dccnet", "torch"} & set(sys.modules)
 points = np.array([[0.0, 0.0], [37.5, 81.25], [120.0, 80.0], [image_a.shape[1] - 1, image_a.shape[0] - 1]])
 np.savez("out.npz", points=points, carried=[transfer(point) for point in points], **outputs)
 """

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.bundle import Bundle
-from runtime.images import Image, write_image
+from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.images import Image, write_image
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -29,7 +29,7 @@ def test_the_python_example_runs_and_its_shapes_are_true(
 
 
 def test_every_command_that_the_readme_names_exists() -> None:
-    from cli import COMMANDS
+    from dccnet.cli import COMMANDS
 
     used = set(re.findall(r"^dcc (\w+)", README, re.M))
     assert used and used <= set(COMMANDS)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.bundle import Bundle
-from tests.conftest import Cli
+from dccnet.runtime.bundle import Bundle
+from tests.helpers.commands import Cli
 
 pytestmark = pytest.mark.slow
 

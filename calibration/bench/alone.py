@@ -1,4 +1,4 @@
-"""Load time and memory of a bundle in a process of its own: ``python -m calibration.bench.alone``."""
+"""Load time and memory of a bundle, measured in a process of its own (this module, run with ``-m``)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from runtime.errors import DccError
-from runtime.selection import Choice
+from dccnet.runtime.errors import DccError
+from dccnet.runtime.selection import Choice
 
 
 def load_alone(bundle: str, choice: Choice, pictures: tuple[str, str]) -> tuple[float, float]:
@@ -18,7 +18,14 @@ def load_alone(bundle: str, choice: Choice, pictures: tuple[str, str]) -> tuple[
 
     Raises :class:`DccError` where the process fails, with what it said.
     """
-    command = [sys.executable, "-m", "calibration.bench.alone", bundle, json.dumps(choice), *pictures]
+    command = [
+        sys.executable,
+        "-m",
+        "dccnet.calibration.bench.alone",
+        bundle,
+        json.dumps(choice),
+        *pictures,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
@@ -28,8 +35,8 @@ def load_alone(bundle: str, choice: Choice, pictures: tuple[str, str]) -> tuple[
 
 
 def _main(bundle: str, choice: str, *pictures: str) -> None:
-    from runtime.images import read_image
-    from runtime.matcher import Matcher
+    from dccnet.runtime.images import read_image
+    from dccnet.runtime.matcher import Matcher
 
     try:
         import onnxruntime

@@ -67,16 +67,16 @@ def bench_command(
     Name the bundle in float32 first. Every row runs once to warm up, and then all take turns in one
     process; load time and memory are those of a process of its own. Rows that cannot run say why.
     """
-    from bundles.samples import PICTURES
-    from calibration.bench.measure import bench, environment
-    from calibration.bench.tables import as_json, markdown, problems, terminal_table
-    from calibration.loss import PROTOCOL, find_questions
-    from runtime.bundle import Bundle
-    from runtime.console import note, print_wide, steps, warn
-    from runtime.errors import DccError, UsageError
-    from runtime.files import write_text
-    from runtime.images import find_images
-    from runtime.selection import Choice
+    from dccnet.calibration.bench.measure import bench, environment
+    from dccnet.calibration.bench.tables import as_json, markdown, problems, terminal_table
+    from dccnet.calibration.loss import PROTOCOL, find_questions
+    from dccnet.export.bundles.samples import PICTURES
+    from dccnet.runtime.bundle import Bundle
+    from dccnet.runtime.console import note, print_wide, steps, warn
+    from dccnet.runtime.errors import DccError, UsageError
+    from dccnet.runtime.files import write_text
+    from dccnet.runtime.images import find_images
+    from dccnet.runtime.selection import Choice
 
     for output in outputs:
         if output.suffix not in _ENDS:

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from bundles.folder import tool_versions
-from calibration.bench.alone import load_alone
-from calibration.bench.rows import Latency, Row
-from calibration.loss import Exam, Question
-from runtime.bundle import Bundle
-from runtime.errors import DccError
-from runtime.matcher import Matcher
-from runtime.selection import Choice
+from dccnet.calibration.bench.alone import load_alone
+from dccnet.calibration.bench.rows import Latency, Row
+from dccnet.calibration.loss import Exam, Question
+from dccnet.export.bundles.folder import tool_versions
+from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.errors import DccError
+from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.selection import Choice
 
 
 @dataclass(slots=True)

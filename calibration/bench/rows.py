@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runtime.bundle import Agreement
+from dccnet.runtime.bundle import Agreement
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from calibration.bench.rows import Latency, Row
+from dccnet.calibration.bench.rows import Latency, Row
 
 SCHEMA = 1
 _COLUMNS = (

@@ -10,17 +10,17 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from bundles.folder import check_replaceable, tool_versions
-from bundles.half import open_as_stored
-from bundles.ranges import REQUIRED_HEADROOM
-from bundles.readback import describe
-from calibration.groups import Level
-from calibration.half.halver import Halver
-from calibration.half.headroom import watch_steps
-from calibration.loss import Exam
-from runtime.bundle import Bundle, Islands, Verification, write_manifest
-from runtime.errors import NotVerifiedError
-from runtime.files import atomic_path
+from dccnet.calibration.groups import Level
+from dccnet.calibration.half.halver import Halver
+from dccnet.calibration.half.headroom import watch_steps
+from dccnet.calibration.loss import Exam
+from dccnet.export.bundles.folder import check_replaceable, tool_versions
+from dccnet.export.bundles.half import open_as_stored
+from dccnet.export.bundles.ranges import REQUIRED_HEADROOM
+from dccnet.export.bundles.readback import describe
+from dccnet.runtime.bundle import Bundle, Islands, Verification, write_manifest
+from dccnet.runtime.errors import NotVerifiedError
+from dccnet.runtime.files import atomic_path
 
 HALF = "float16"
 SEARCH_HEADROOM = 2 * REQUIRED_HEADROOM
@@ -47,7 +47,7 @@ def write_halved(
 
     Ranges are measured on ``frames``. ``verify`` gives what the manifest says of the written bundle;
     without it that is what was said of the float32 one. It appears whole or not at all; a bundle at
-    ``path`` is replaced. Raises :class:`~runtime.errors.UsageError` for anything else there, and
+    ``path`` is replaced. Raises :class:`UsageError` for anything else there, and
     :class:`NotVerifiedError` where float16 leaves too little headroom.
     """
     check_replaceable(path)

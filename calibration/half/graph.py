@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from bundles.readback import tensor_types
+from dccnet.export.bundles.readback import tensor_types
 
 _SUFFIX: dict[int, str] = {TensorProto.FLOAT: "/float32", TensorProto.FLOAT16: "/float16"}
 

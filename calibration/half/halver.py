@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import onnx
 
-from bundles.half import open_as_stored
-from bundles.readback import FLOATS, tensor_types
-from bundles.steps import OUTSIDE, read_steps
-from calibration.groups import Group, Level, backbone_group, multiply_accumulates, weight_widths
-from calibration.half.graph import in_half
-from runtime.bundle import ENCODER, MATCHER, Bundle
-from runtime.errors import BundleError
-from runtime.matcher import Matcher
+from dccnet.calibration.groups import Group, Level, backbone_group, multiply_accumulates, weight_widths
+from dccnet.calibration.half.graph import in_half
+from dccnet.export.bundles.half import open_as_stored
+from dccnet.export.bundles.readback import FLOATS, tensor_types
+from dccnet.export.bundles.steps import OUTSIDE, read_steps
+from dccnet.runtime.bundle import ENCODER, MATCHER, Bundle
+from dccnet.runtime.errors import BundleError
+from dccnet.runtime.matcher import Matcher
 
 CORRELATION = "correlation"
 _TRUNK = "backbone.trunk."
@@ -34,7 +34,7 @@ _GROUPS = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Halver:
-    """Steps are those of :mod:`bundles.steps`; frames coming in and best matches going out stay float32."""
+    """Steps are those of ``export/bundles/steps.py``; frames coming in and best matches stay float32."""
 
     bundle: Bundle
     models: Mapping[str, onnx.ModelProto]
@@ -88,7 +88,7 @@ class Halver:
 
     @contextmanager
     def matcher(self, chosen: Collection[str]) -> Iterator[Matcher]:
-        """With numbers rounded wherever float16 stores them (:mod:`bundles.half`)."""
+        """With numbers rounded wherever float16 stores them (:mod:`dccnet.export.bundles.half`)."""
         yield open_as_stored(self.bundle, self.graphs(chosen))
 
 

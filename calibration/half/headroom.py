@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from bundles.ranges import LARGEST_FLOAT16, report, watch
-from calibration.half.halver import Halver
-from runtime.bundle import RangeReport
+from dccnet.calibration.half.halver import Halver
+from dccnet.export.bundles.ranges import LARGEST_FLOAT16, report, watch
+from dccnet.runtime.bundle import RangeReport
 
 
 def watch_steps(

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.given import choose_questions, left_out, read_frames
-from calibration.groups import Level
-from calibration.half.build import without_headroom, write_halved
-from calibration.half.halver import Halver
-from calibration.loss import Exam
-from calibration.plan import HALF, read_plan
-from calibration.search import search_and_report
-from runtime.bundle import Bundle
-from runtime.console import note, steps
-from runtime.errors import NotVerifiedError, UsageError
-from runtime.matcher import Matcher
+from dccnet.calibration.given import choose_questions, left_out, read_frames
+from dccnet.calibration.groups import Level
+from dccnet.calibration.half.build import without_headroom, write_halved
+from dccnet.calibration.half.halver import Halver
+from dccnet.calibration.loss import Exam
+from dccnet.calibration.plan import HALF, read_plan
+from dccnet.calibration.search import search_and_report
+from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.console import note, steps
+from dccnet.runtime.errors import NotVerifiedError, UsageError
+from dccnet.runtime.matcher import Matcher
 
 
 def calibrate_half(
@@ -38,8 +38,8 @@ def calibrate_half(
 ) -> Bundle:
     """Search for the steps that may be float16 within ``budget``, or take those of ``plan``; write them.
 
-    Raises :class:`~runtime.errors.DataError` for frames that do not serve and plans of other networks, and
-    :class:`~runtime.errors.NotVerifiedError` where nothing fits.
+    Raises :class:`DataError` for frames that do not serve and plans of other networks, and
+    :class:`NotVerifiedError` where nothing fits.
     """
     halver = Halver.open(bundle)
     sample = read_frames(data, frames, bundle.manifest.image_size)
@@ -58,7 +58,7 @@ def calibrate_half(
 
 
 def plan_steps(halver: Halver, path: Path) -> tuple[str, ...]:
-    """The steps that a plan has in float16. Raises :class:`~runtime.errors.DataError`."""
+    """The steps that a plan has in float16. Raises :class:`DataError`."""
     plan = read_plan(path)
     if plan.precision != HALF:
         raise UsageError(f"{path} is a plan for {plan.precision}: leave --precision fp16 away")

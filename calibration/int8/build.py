@@ -12,18 +12,18 @@ from typing import Any
 
 import onnx
 
-from bundles.folder import check_replaceable, tool_versions
-from bundles.readback import describe
-from calibration.groups import Group, Level, multiply_accumulates, weight_widths
-from calibration.int8.layers import Layer, find_layers, graphs_of
-from calibration.int8.quantise import Target, quantise
-from calibration.int8.table import CalibrationTable, table_values, write_table
-from calibration.loss import Exam
-from calibration.variants import open_changed
-from runtime.bundle import Bundle, Calibration, Graph, write_manifest
-from runtime.errors import BundleError, NotVerifiedError, UsageError
-from runtime.files import atomic_path, sha256
-from runtime.matcher import Matcher
+from dccnet.calibration.candidates import open_changed
+from dccnet.calibration.groups import Group, Level, multiply_accumulates, weight_widths
+from dccnet.calibration.int8.layers import Layer, find_layers, graphs_of
+from dccnet.calibration.int8.quantise import Target, quantise
+from dccnet.calibration.int8.table import CalibrationTable, table_values, write_table
+from dccnet.calibration.loss import Exam
+from dccnet.export.bundles.folder import check_replaceable, tool_versions
+from dccnet.export.bundles.readback import describe
+from dccnet.runtime.bundle import Bundle, Calibration, Graph, write_manifest
+from dccnet.runtime.errors import BundleError, NotVerifiedError, UsageError
+from dccnet.runtime.files import atomic_path, sha256
+from dccnet.runtime.matcher import Matcher
 
 TABLE = "calibration.json"
 
@@ -43,7 +43,7 @@ class Quantiser:
     name: str = "INT8"
 
     def graph(self, name: str, chosen: Collection[str]) -> onnx.ModelProto:
-        """One graph with the layers of these names in INT8. Raises :class:`~runtime.errors.DataError`."""
+        """One graph with the layers of these names in INT8. Raises :class:`DataError`."""
         layers = [layer for layer in self.layers if layer.graph == name and layer.name in chosen]
         places = {t: layer for layer in layers for t in (layer.source, layer.result)}
         symmetric = self.target == "tensorrt"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import onnx
 
-from calibration.groups import Level, backbone_group
-from runtime.bundle import ENCODER, MATCHER
+from dccnet.calibration.groups import Level, backbone_group
+from dccnet.runtime.bundle import ENCODER, MATCHER
 
 BACKBONE, CONTEXT, CONSENSUS = "backbone", "context", "consensus"
 PARTS = (BACKBONE, CONTEXT, CONSENSUS)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.int8.histogram import Histogram
+from dccnet.calibration.int8.histogram import Histogram
 
 KEPT = 0.9999
 """Of the values, by ``percentile``."""

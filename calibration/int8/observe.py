@@ -10,13 +10,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from calibration.frames import Frame
-from calibration.int8.histogram import Histogram
-from calibration.int8.layers import Layer
-from runtime.backend import Array
-from runtime.bundle import ENCODER, MATCHER, Bundle
-from runtime.errors import DataError
-from runtime.onnx_runtime import OnnxRuntimeGraph
+from dccnet.calibration.frames import Frame
+from dccnet.calibration.int8.histogram import Histogram
+from dccnet.calibration.int8.layers import Layer
+from dccnet.runtime.backend import Array
+from dccnet.runtime.bundle import ENCODER, MATCHER, Bundle
+from dccnet.runtime.errors import DataError
+from dccnet.runtime.onnx_runtime import OnnxRuntimeGraph
 
 Histograms = dict[str, dict[str, Histogram]]
 """By graph and tensor."""

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import onnx
 
-from calibration.frames import Sample
-from calibration.given import choose_questions, left_out, read_frames
-from calibration.int8.build import Quantiser
-from calibration.int8.layers import Layer
-from calibration.int8.observe import observe
-from calibration.int8.quantise import Target
-from calibration.int8.table import CalibrationTable, make_table, read_table
-from calibration.loss import Exam
-from runtime.bundle import Bundle
-from runtime.console import note, progress_bar
-from runtime.matcher import Matcher
+from dccnet.calibration.frames import Sample
+from dccnet.calibration.given import choose_questions, left_out, read_frames
+from dccnet.calibration.int8.build import Quantiser
+from dccnet.calibration.int8.layers import Layer
+from dccnet.calibration.int8.observe import observe
+from dccnet.calibration.int8.quantise import Target
+from dccnet.calibration.int8.table import CalibrationTable, make_table, read_table
+from dccnet.calibration.loss import Exam
+from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.console import note, progress_bar
+from dccnet.runtime.matcher import Matcher
 
 
 def prepare(
@@ -36,7 +36,7 @@ def prepare(
     """Calibrate ``layers`` with ``data``, or take the ranges of ``table``; match the pairs of ``check``, or
     of what is left of ``data``, with the bundle as it is.
 
-    Raises :class:`~runtime.errors.DataError` for a table of another network and for what cannot be
+    Raises :class:`DataError` for a table of another network and for what cannot be
     calibrated with.
     """
     ranges = None if table is None else read_table(table)

@@ -14,9 +14,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper, version_converter
 
-from calibration.int8.layers import ACTIVATIONS, Layer
-from calibration.int8.methods import SIGNED, UNSIGNED, Range
-from calibration.int8.weights import LARGEST, LARGEST_IN_PAIRS, channel_scales, round_kernels
+from dccnet.calibration.int8.layers import ACTIVATIONS, Layer
+from dccnet.calibration.int8.methods import SIGNED, UNSIGNED, Range
+from dccnet.calibration.int8.weights import LARGEST, LARGEST_IN_PAIRS, channel_scales, round_kernels
 
 Target = Literal["tensorrt", "cpu"]
 TARGETS: tuple[Target, ...] = get_args(Target)

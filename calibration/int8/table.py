@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calibration.frames import Frame
-from calibration.int8.layers import Layer
-from calibration.int8.methods import METHODS, SIGNED, UNSIGNED, Range
-from calibration.int8.observe import Histograms
-from runtime.bundle import Bundle
-from runtime.errors import DataError
-from runtime.files import write_text
+from dccnet.calibration.frames import Frame
+from dccnet.calibration.int8.layers import Layer
+from dccnet.calibration.int8.methods import METHODS, SIGNED, UNSIGNED, Range
+from dccnet.calibration.int8.observe import Histograms
+from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.errors import DataError
+from dccnet.runtime.files import write_text
 
 SCHEMA = 1
 _LEVELS = {"signed": SIGNED, "unsigned": UNSIGNED}

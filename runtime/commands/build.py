@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from runtime.bundle import Bundle
-from runtime.console import note, steps
-from runtime.tensorrt.bundled import add_engines, build_engines, summary, write_engines
-from runtime.tensorrt.options import engine_options, library_and_settings
+from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.console import note, steps
+from dccnet.runtime.tensorrt.bundled import add_engines, build_engines, summary, write_engines
+from dccnet.runtime.tensorrt.options import engine_options, library_and_settings
 
 
 @click.command()

@@ -13,18 +13,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.commands import pictures
-from runtime.commands import video as video_job
-from runtime.console import note, warn
-from runtime.drawing.frames import STYLES as FRAME_STYLES
-from runtime.drawing.styles import STYLES
-from runtime.errors import UsageError
-from runtime.images import SUFFIXES, find_images
-from runtime.matcher import Matcher
-from runtime.onnx_runtime import PROVIDERS
-from runtime.propagation.reading import is_points_file, parse_points, read_points
-from runtime.selection import BACKENDS
-from runtime.writers import WRITERS
+from dccnet.runtime.commands import pictures
+from dccnet.runtime.commands import video as video_job
+from dccnet.runtime.console import note, warn
+from dccnet.runtime.drawing.styles import STYLES
+from dccnet.runtime.errors import UsageError
+from dccnet.runtime.images import SUFFIXES, find_images
+from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.onnx_runtime import PROVIDERS
+from dccnet.runtime.selection import BACKENDS
+from dccnet.runtime.video.drawing import STYLES as FRAME_STYLES
+from dccnet.runtime.video.propagation.reading import is_points_file, parse_points, read_points
+from dccnet.runtime.writers import WRITERS
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.console import note, progress_bar, warn
-from runtime.correspondences import Correspondences
-from runtime.drawing.frames import LINES
-from runtime.drawing.matches import draw_points
-from runtime.drawing.styles import Style
-from runtime.errors import ImageError, UsageError
-from runtime.images import SUFFIXES, Image, read_image, write_image
-from runtime.matcher import Matcher
-from runtime.matches import PointMatches
-from runtime.streaming.references import check_inside
-from runtime.writers import match_lists, save_correspondences, to_dict
+from dccnet.runtime.console import note, progress_bar, warn
+from dccnet.runtime.correspondences import Correspondences
+from dccnet.runtime.drawing.matches import draw_points
+from dccnet.runtime.drawing.styles import Style
+from dccnet.runtime.errors import ImageError, UsageError
+from dccnet.runtime.images import SUFFIXES, Image, read_image, write_image
+from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.matches import PointMatches
+from dccnet.runtime.video.drawing import LINES
+from dccnet.runtime.video.references import check_inside
+from dccnet.runtime.writers import match_lists, save_correspondences, to_dict
 
 Points = NDArray[np.float64]
 """``(N, 2)`` pixels of picture A."""

@@ -10,27 +10,33 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtime.commands.pictures import print_json, refuse_to_overwrite
-from runtime.console import note, progress_bar, stats_table, warn
-from runtime.drawing.frames import draw_frame
-from runtime.errors import ImageError, UsageError
-from runtime.images import SUFFIXES, read_image
-from runtime.interrupts import Interrupts
-from runtime.matcher import Matcher
-from runtime.outputs.files import Outputs
-from runtime.outputs.records import frame_record
-from runtime.outputs.sequences import is_sequence
-from runtime.outputs.sink import Shown
-from runtime.propagation.reading import is_points_file, parse_boxes, parse_points, read_mask, read_points
-from runtime.propagation.settings import Propagation
-from runtime.streaming.pipeline import Background
-from runtime.streaming.references import PREVIOUS, Reference, frame_number
-from runtime.streaming.sources import is_address, is_camera
-from runtime.streaming.stream import Stream
-from runtime.video import CODECS
+from dccnet.runtime.commands.pictures import print_json, refuse_to_overwrite
+from dccnet.runtime.console import note, progress_bar, stats_table, warn
+from dccnet.runtime.errors import ImageError, UsageError
+from dccnet.runtime.images import SUFFIXES, read_image
+from dccnet.runtime.interrupts import Interrupts
+from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.video.drawing import draw_frame
+from dccnet.runtime.video.outputs.files import Outputs
+from dccnet.runtime.video.outputs.records import frame_record
+from dccnet.runtime.video.outputs.sequences import is_sequence
+from dccnet.runtime.video.outputs.sink import Shown
+from dccnet.runtime.video.pipeline import Background
+from dccnet.runtime.video.propagation.reading import (
+    is_points_file,
+    parse_boxes,
+    parse_points,
+    read_mask,
+    read_points,
+)
+from dccnet.runtime.video.propagation.settings import Propagation
+from dccnet.runtime.video.references import PREVIOUS, Reference, frame_number
+from dccnet.runtime.video.sources import is_address, is_camera
+from dccnet.runtime.video.stream import Stream
+from dccnet.runtime.video.writer import CODECS
 
 if TYPE_CHECKING:
-    from runtime.commands.match import Given
+    from dccnet.runtime.commands.match import Given
 
 COUNT_TOLERANCE = 2
 """Frames by which intact files are off when they say how many they hold."""

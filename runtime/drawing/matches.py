@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.images import Image
-from runtime.matches import PointMatches
+from dccnet.runtime.images import Image
+from dccnet.runtime.matches import PointMatches
 
 GAP = 8  # pixels between the two pictures
 _MAX_HEIGHT, _MAX_WIDTH = 2160, 4096  # of each picture in a drawing, in pixels

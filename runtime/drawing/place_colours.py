@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from runtime.geometry import Size
+from dccnet.runtime.geometry import Size
 
 # RGB at the top left, top right, bottom left, bottom right. viewer/colours.js has the same.
 CORNERS = np.array([[[255, 236, 110], [120, 205, 255]], [[190, 90, 0], [25, 50, 170]]], np.float64)

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from runtime.backend import Array, Tensors
-from runtime.bundle import ENCODER, MATCHER, Bundle
-from runtime.cuda import Device, open_device
-from runtime.device_arrays import DeviceView, check_frame
-from runtime.errors import DccError, EngineError
-from runtime.tensorrt.builder import BuildSettings, build_engine
-from runtime.tensorrt.cache import engine_folder
-from runtime.tensorrt.library import RTX_TARGETS, Library, installed_libraries
-from runtime.tensorrt.plan import check_loadable, engine_file, read_plan, sidecar_path, write_engine
-from runtime.tensorrt.runner import BufferPool, DeviceTensor, Engine, Workers, matcher_inputs
+from dccnet.runtime.backend import Array, Tensors
+from dccnet.runtime.bundle import ENCODER, MATCHER, Bundle
+from dccnet.runtime.cuda import Device, open_device
+from dccnet.runtime.device_arrays import DeviceView, check_frame
+from dccnet.runtime.errors import DccError, EngineError
+from dccnet.runtime.tensorrt.builder import BuildSettings, build_engine
+from dccnet.runtime.tensorrt.cache import engine_folder
+from dccnet.runtime.tensorrt.library import RTX_TARGETS, Library, installed_libraries
+from dccnet.runtime.tensorrt.plan import check_loadable, engine_file, read_plan, sidecar_path, write_engine
+from dccnet.runtime.tensorrt.runner import BufferPool, DeviceTensor, Engine, Workers, matcher_inputs
 
 Note = Callable[[str], None]
 

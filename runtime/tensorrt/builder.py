@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from runtime.bundle import EngineRecord, Graph
-from runtime.errors import EngineError, NotVerifiedError, UsageError
-from runtime.files import atomic_path, sha256_of
-from runtime.tensorrt import layers
-from runtime.tensorrt.layers import CONVOLUTION, MATRIX_PRODUCT, EngineLayer
-from runtime.tensorrt.library import RTX_TARGETS, Library, Messages
+from dccnet.runtime.bundle import EngineRecord, Graph
+from dccnet.runtime.errors import EngineError, NotVerifiedError, UsageError
+from dccnet.runtime.files import atomic_path, sha256_of
+from dccnet.runtime.tensorrt import layers
+from dccnet.runtime.tensorrt.layers import CONVOLUTION, MATRIX_PRODUCT, EngineLayer
+from dccnet.runtime.tensorrt.library import RTX_TARGETS, Library, Messages
 
 UNKNOWN = "unknown"
 

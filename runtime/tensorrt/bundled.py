@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from runtime.bundle import Bundle, EngineRecord, write_manifest
-from runtime.tensorrt.builder import BuildSettings, BuiltEngine, build_engine
-from runtime.tensorrt.library import Library
-from runtime.tensorrt.plan import write_engine
+from dccnet.runtime.bundle import Bundle, EngineRecord, write_manifest
+from dccnet.runtime.tensorrt.builder import BuildSettings, BuiltEngine, build_engine
+from dccnet.runtime.tensorrt.library import Library
+from dccnet.runtime.tensorrt.plan import write_engine
 
 
 def build_engines(
@@ -22,7 +22,7 @@ def build_engines(
     """Compile every graph of the bundle; nothing is written.
 
     ``on_step`` is told once for each graph, ``on_phase`` what the library says that it does. Raises
-    as :func:`~runtime.tensorrt.builder.build_engine`.
+    as :func:`~dccnet.runtime.tensorrt.builder.build_engine`.
     """
     engines = []
     for name, graph in bundle.manifest.graphs.items():

@@ -8,9 +8,9 @@ import json
 import os
 from pathlib import Path
 
-from runtime.bundle import Graph
-from runtime.tensorrt.builder import BuildSettings
-from runtime.tensorrt.library import Library
+from dccnet.runtime.bundle import Graph
+from dccnet.runtime.tensorrt.builder import BuildSettings
+from dccnet.runtime.tensorrt.library import Library
 
 
 def cache_folder() -> Path:

@@ -9,9 +9,16 @@ from typing import Any, TypeVar
 
 import click
 
-from runtime.errors import EngineError, UsageError
-from runtime.tensorrt.builder import BatchRange, BuildSettings
-from runtime.tensorrt.library import RTX, RTX_TARGETS, TENSORRT, Library, installed_libraries, load_library
+from dccnet.runtime.errors import EngineError, UsageError
+from dccnet.runtime.tensorrt.builder import BatchRange, BuildSettings
+from dccnet.runtime.tensorrt.library import (
+    RTX,
+    RTX_TARGETS,
+    TENSORRT,
+    Library,
+    installed_libraries,
+    load_library,
+)
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -109,7 +116,7 @@ def _library(name: str, settings: BuildSettings) -> Library:
             "no engine library is installed: pip install 'dccnet[rtx]' for TensorRT-RTX, which builds on "
             "any machine, or 'dccnet[gpu]' for TensorRT, on the machine with the GPU"
         )
-    from runtime.cuda import cuda_problem
+    from dccnet.runtime.cuda import cuda_problem
 
     # TensorRT comes first and builds only where there is a GPU.
     return libraries[0] if cuda_problem() is None else libraries[-1]

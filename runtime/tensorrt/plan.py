@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from runtime.bundle import EngineRecord, engine_record
-from runtime.errors import EngineError
-from runtime.files import atomic_path, sha256_of, write_text
-from runtime.tensorrt.builder import BuiltEngine
-from runtime.tensorrt.layers import EngineLayer, engine_layer
-from runtime.tensorrt.library import TITLES, Library
+from dccnet.runtime.bundle import EngineRecord, engine_record
+from dccnet.runtime.errors import EngineError
+from dccnet.runtime.files import atomic_path, sha256_of, write_text
+from dccnet.runtime.tensorrt.builder import BuiltEngine
+from dccnet.runtime.tensorrt.layers import EngineLayer, engine_layer
+from dccnet.runtime.tensorrt.library import TITLES, Library
 
 SCHEMA = 1
 SIDECAR_SUFFIX = ".json"

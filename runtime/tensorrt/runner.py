@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from runtime.backend import Array
-from runtime.cuda import Device
-from runtime.errors import EngineError
-from runtime.tensorrt.library import Library, Messages
+from dccnet.runtime.backend import Array
+from dccnet.runtime.cuda import Device
+from dccnet.runtime.errors import EngineError
+from dccnet.runtime.tensorrt.library import Library, Messages
 
 
 @dataclass(frozen=True, slots=True)

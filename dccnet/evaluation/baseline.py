@@ -1,0 +1,23 @@
+"""Nearest neighbour on backbone features: what a network has to beat."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dccnet.network.correlation import correlate
+from dccnet.network.fusion import Scores, as_matrix
+from dccnet.network.matching import best_matches
+from dccnet.runtime.correspondences import Correspondences
+from dccnet.runtime.geometry import Size
+
+
+@torch.no_grad()
+def nearest_neighbour(za: Tensor, zb: Tensor, size_a: Size, size_b: Size) -> Correspondences:
+    """The most similar cell, both ways, from features Z ``(1, d, h, w)``; the score is their cosine."""
+    products = as_matrix(correlate(za, zb))
+    matches = best_matches(Scores(on_a=products, on_b=products))
+    grid_a, grid_b = za.shape[-2:], zb.shape[-2:]
+    index_a, score_a = (m[0].reshape(grid_a).numpy() for m in (matches.index_a, matches.score_a))
+    index_b, score_b = (m[0].reshape(grid_b).numpy() for m in (matches.index_b, matches.score_b))
+    return Correspondences(size_a, size_b, index_a, score_a, index_b, score_b)

@@ -1,0 +1,80 @@
+"""SPair-71k (Min et al., 2019): a JSON file for each pair."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dccnet.evaluation.benchmark import Benchmark
+from dccnet.evaluation.pairs import Pair, Points, file_picture, find_picture
+from dccnet.evaluation.published import PF_PASCAL_CLASSES
+from dccnet.evaluation.scoring import Case, source_to_target
+from dccnet.runtime.errors import DataError
+
+CLASSES = tuple(name for name in PF_PASCAL_CLASSES if name not in ("diningtable", "sofa"))
+SPLITS = ("test", "val", "trn")
+
+
+def spair(data: Path, root: Path | None = None, split: str = "test") -> Benchmark:
+    """``data`` holds ``PairAnnotation/{split}`` and ``JPEGImages``, or is SPair-71k's parent folder.
+
+    Raises :class:`DataError`, naming the file, for what is missing or malformed.
+    """
+    if not (data / "PairAnnotation").is_dir() and (data / "SPair-71k").is_dir():
+        data = data / "SPair-71k"
+    folder = data / "PairAnnotation" / split
+    files = sorted(folder.glob("*.json"))
+    if not files:
+        raise DataError(f"{folder} holds no .json files: --data names the folder of SPair-71k")
+    digest = hashlib.sha256()
+    cases = []
+    for file in files:
+        content = file.read_bytes()
+        digest.update(file.name.encode() + b"\0" + content)
+        cases.append(_case(file, content, (root or data) / "JPEGImages"))
+    return Benchmark(
+        name="spair",
+        title=f"SPair-71k {split}",
+        protocol="source keypoints carried to the target, threshold α × longer side of the target's "
+        "bounding box; mean over pairs (per pair) and over keypoints (per point); coordinates 0-based",
+        cases=cases,
+        score=source_to_target,
+        alphas=(0.1,),
+        digest=digest.hexdigest(),
+        classes=CLASSES,
+        carried_to="target",
+    )
+
+
+def _case(file: Path, content: bytes, images: Path) -> Case:
+    try:
+        values: dict[str, Any] = json.loads(content.decode("utf-8-sig"))
+        category = str(values["category"])
+        names = [str(values[key]) for key in ("src_imname", "trg_imname")]
+        source, target = (_points(values[key]) for key in ("src_kps", "trg_kps"))
+        x0, y0, x1, y1 = map(float, values["trg_bndbox"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{file} is no annotation of SPair-71k ({error}): get it again") from error
+    if category not in CLASSES:
+        raise DataError(f"{file}: there is no category '{category}' in SPair-71k")
+    if len(source) != len(target):
+        raise DataError(f"{file}: src_kps and trg_kps hold different numbers of keypoints")
+    if len(source) == 0:
+        raise DataError(f"{file}: there are no keypoints")
+    length = max(x1 - x0, y1 - y0)
+    if not 0 < length < float("inf"):
+        raise DataError(f"{file}: trg_bndbox is no box: {values['trg_bndbox']}")
+    paths = [find_picture(images / category, name, str(file)) for name in names]
+    pair = Pair(file_picture(paths[0]), file_picture(paths[1]), category, source, target)
+    return Case(file.stem, pair, length=length)
+
+
+def _points(values: Any) -> Points:
+    points = np.asarray(values, np.float64).reshape(-1, 2)
+    if not np.isfinite(points).all():
+        raise ValueError("a coordinate is not finite")
+    return points

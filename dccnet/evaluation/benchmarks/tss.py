@@ -1,0 +1,105 @@
+"""TSS (Taniai et al., CVPR 2016): dense flow on the foreground, three groups of pairs."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dccnet.evaluation.benchmark import Benchmark, locate
+from dccnet.evaluation.pairs import Pair, file_picture, find_picture, numbered_rows
+from dccnet.evaluation.scoring import Case, Truth, dense_flow
+from dccnet.runtime.errors import DataError
+from dccnet.runtime.files import sha256
+from dccnet.runtime.writers import FLO_MAGIC
+
+LISTS = ("test_pairs_tss.csv",)
+GROUPS = ("FG3DCAR", "JODS", "PASCAL")
+COLUMNS = 5
+NO_FLOW = 1e9
+"""The kit writes 1e10 where there is no flow; anything above this is meant so."""
+LONGEST_SIDE = 20_000
+"""Pixels; a flow file that claims more is damaged."""
+
+
+def tss(data: Path, root: Path | None = None) -> Benchmark:
+    """Raises :class:`DataError`, naming the line, for what is missing or malformed."""
+    path, folder = locate(data, LISTS)
+    cases = [
+        _case(row, root or folder, number, f"{path}, line {number}") for number, row in numbered_rows(path)
+    ]
+    return Benchmark(
+        name="tss",
+        title="TSS",
+        protocol="dense flow from the target to the source on the target's foreground, threshold α × "
+        "longer side of the target; mean over pairs of a group, then over groups",
+        cases=cases,
+        score=dense_flow,
+        alphas=(0.05,),
+        digest=sha256(path),
+        classes=GROUPS,
+        mean_over="classes",
+        point_name="foreground pixels",
+    )
+
+
+def _case(row: list[str], root: Path, number: int, where: str) -> Case:
+    if len(row) != COLUMNS:
+        raise DataError(
+            f"{where}: there are {len(row)} columns; TSS's list has {COLUMNS}: two paths, flow direction, "
+            "flip A, category"
+        )
+    direction = _choice(row[2], (1, 2), "the flow's direction", where)
+    flip = _choice(row[3], (0, 1), "flip A", where)
+    group = _choice(row[4], (1, 2, 3), "the category", where)
+    source, target = (find_picture(root, name, where) for name in row[:2])
+    folder = source.parent
+    flow, mask = folder / f"flow{direction}.flo", folder / f"mask{direction}.png"
+    for file in (flow, mask):
+        if not file.is_file():
+            raise DataError(f"{where}: {file} does not exist; get the benchmark again (dcc data check tss)")
+    pair = Pair(file_picture(source, bool(flip)), file_picture(target), GROUPS[group - 1])
+    named = Path(row[0].strip().replace("\\", "/")).parent / flow.name
+    # Below the folder that flows are written to, whatever the list says.
+    relative = Path(*(part for part in named.parts if part not in ("..", named.anchor)))
+    # A folder has a pair for either direction.
+    name = f"{number - 1}: {relative.as_posix()}"
+    return Case(name, pair, truth=partial(_truth, flow, mask), flow_path=relative.as_posix())
+
+
+def _choice(text: str, allowed: tuple[int, ...], what: str, where: str) -> int:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if value not in allowed:
+        raise DataError(f"{where}: {what} must be one of {', '.join(map(str, allowed))}, not '{text}'")
+    return int(value)
+
+
+def _truth(flow: Path, mask: Path) -> Truth:
+    image = cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE)
+    if image is None:
+        raise DataError(f"{mask} is not a picture that OpenCV can decode, or it is damaged")
+    return Truth(read_flo(flow), np.asarray(image) > 0)
+
+
+def read_flo(path: Path) -> NDArray[np.float32]:
+    """Middlebury's flow ``(H, W, 2)``, pixels (u, v); NaN for none. Raises :class:`DataError`."""
+    data = path.read_bytes()
+    if len(data) < 12 or np.frombuffer(data, "<f4", 1)[0] != np.float32(FLO_MAGIC):
+        raise DataError(f"{path} is not a Middlebury .flo file")
+    width, height = (int(v) for v in np.frombuffer(data, "<i4", 2, 4))
+    if not (0 < width <= LONGEST_SIDE and 0 < height <= LONGEST_SIDE):
+        raise DataError(f"{path} is damaged: it says that it is {width}x{height} pixels")
+    if len(data) != 12 + 8 * width * height:
+        raise DataError(
+            f"{path} is damaged: {len(data)} bytes, where {width}x{height} pixels take "
+            f"{12 + 8 * width * height}"
+        )
+    flow = np.frombuffer(data, "<f4", 2 * width * height, 12).reshape(height, width, 2).astype(np.float32)
+    flow[(np.abs(flow) > NO_FLOW).any(axis=2)] = np.nan
+    return flow

@@ -1,0 +1,144 @@
+"""One file over HTTP: continued where it stopped, bounded in size, held against its hash."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dccnet.runtime.errors import DataError, DccError
+from dccnet.runtime.files import sha256, write_text
+
+ATTEMPTS = 5
+"""In a row without a new byte."""
+PAUSE = 1.0  # seconds before the second attempt; doubles
+TIMEOUT = (15, 60)  # seconds: to connect, between two bytes
+BLOCK = 1 << 14  # bytes; what has come of a block is lost when the connection is
+
+OnBytes = Callable[[int, int | None], None]
+"""Hears how many bytes are there, and of how many if the server said."""
+
+
+def download(
+    url: str, path: Path, *, known_hash: str | None, largest: int, on_bytes: OnBytes, pause: float = PAUSE
+) -> str:
+    """Bring ``url`` to ``path`` and return its SHA-256; a file that is there already is only checked.
+
+    What has arrived stays beside it as ``NAME.part`` when the transfer fails, and the next call goes on
+    from there. ``largest`` is in bytes. Raises :class:`DataError` for a wrong hash or size, and
+    :class:`DccError` where pooch is not installed or the server does not deliver.
+    """
+    try:
+        import pooch
+    except ImportError as error:
+        raise DccError(f"downloading needs {error.name}: pip install 'dccnet[data]'") from error
+    pooch.get_logger().setLevel(logging.WARNING)  # it would print the hash as news
+
+    def fetch(address: str, output: str, _: Any) -> None:
+        part = path.with_name(path.name + ".part")
+        _fetch(address, part, largest, on_bytes, pause)
+        part.replace(output)
+        part.with_suffix(".json").unlink(missing_ok=True)
+
+    there = path.exists()
+    try:
+        pooch.retrieve(
+            url,
+            known_hash=None if known_hash is None else f"sha256:{known_hash}",
+            fname=path.name,
+            path=path.parent,
+            downloader=fetch,
+        )
+    except ValueError as error:  # pooch's word for a wrong hash; the bad file is gone
+        raise DataError(
+            f"{url} is not the file that it was (its SHA-256 is not {known_hash}): it was changed at its "
+            "source or on the way; try again later, or see docs/evaluation.md to accept it"
+        ) from error
+    if there and path.stat().st_size > largest:
+        raise DataError(f"{path} is larger than {largest} bytes: it is not the file of {url}")
+    return sha256(path)
+
+
+def _fetch(url: str, part: Path, largest: int, on_bytes: OnBytes, pause: float) -> None:
+    """Ask again as long as bytes arrive."""
+    import requests
+
+    failures = 0
+    while True:
+        before = part.stat().st_size if part.exists() else 0
+        try:
+            _attempt(url, part, largest, on_bytes)
+            return
+        except requests.HTTPError as error:
+            status = 0 if error.response is None else error.response.status_code
+            if status < 500:
+                raise DccError(f"{url} cannot be had (HTTP {status}): see docs/evaluation.md") from error
+            reason = f"HTTP {status}"
+        except requests.RequestException as error:
+            reason = type(error).__name__
+        after = part.stat().st_size if part.exists() else 0
+        failures = 0 if after > before else failures + 1
+        if failures >= ATTEMPTS:
+            raise DccError(
+                f"{url} cannot be fetched ({reason}), {after} bytes are there: call again to go on, or "
+                f"bring the file to {part.with_suffix('')} by other means and call again"
+            )
+        time.sleep(pause * 2**failures)
+
+
+def _attempt(url: str, part: Path, largest: int, on_bytes: OnBytes) -> None:
+    import requests
+
+    there = part.stat().st_size if part.exists() else 0
+    validator = _validator(part, url) if there else None
+    headers = {"Accept-Encoding": "identity"}  # a range of compressed bytes would be another file's
+    if validator is not None:
+        headers |= {"Range": f"bytes={there}-", "If-Range": validator}
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        if response.status_code == 416:  # what is there is longer than the file
+            part.unlink()
+            raise requests.ConnectionError("the range is not there")
+        response.raise_for_status()
+        goes_on = response.status_code == 206 and _starts_at(response.headers, there)
+        there = there if goes_on else 0
+        length = response.headers.get("Content-Length")
+        total = there + int(length) if length is not None and length.isdecimal() else None
+        if total is not None and total > largest:
+            raise DataError(f"{url} is {total} bytes, more than the {largest} that it may be")
+        _note_validator(part, url, response.headers)
+        with part.open("ab" if goes_on else "wb") as file:
+            on_bytes(there, total)
+            for block in response.iter_content(BLOCK):
+                there += len(block)
+                if there > largest:
+                    raise DataError(f"{url} does not end after the {largest} bytes that it may be")
+                file.write(block)
+                on_bytes(there, total)
+        if total is not None and there < total:
+            raise requests.ConnectionError("the transfer ended early")
+
+
+def _starts_at(headers: Any, there: int) -> bool:
+    return str(headers.get("Content-Range", "")).startswith(f"bytes {there}-")
+
+
+def _validator(part: Path, url: str) -> str | None:
+    """What the server called the file when the first bytes came; None: start over."""
+    try:
+        values = json.loads(part.with_suffix(".json").read_text(encoding="utf-8"))
+        return str(values["validator"]) if values["url"] == url else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _note_validator(part: Path, url: str, headers: Any) -> None:
+    etag = headers.get("ETag", "")
+    validator = etag if etag and not etag.startswith("W/") else headers.get("Last-Modified")
+    note = part.with_suffix(".json")
+    if validator:
+        write_text(note, json.dumps({"url": url, "validator": validator}))
+    else:
+        note.unlink(missing_ok=True)  # nothing says that the rest would be of the same file

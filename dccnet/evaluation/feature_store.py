@@ -1,0 +1,76 @@
+"""Features of pictures, computed once each: the order of use is known, so what memory keeps is too."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+from dccnet.evaluation.pairs import Picture
+from dccnet.runtime.images import Image
+
+F = TypeVar("F")
+NEVER = 1 << 62
+
+
+class FeatureStore(Generic[F]):
+    """Keeps features until their last use. Beyond ``budget`` bytes it gives up those that are needed last
+    (Belady's rule), which are then computed again."""
+
+    def __init__(
+        self,
+        encode: Callable[[Image], F],
+        nbytes: Callable[[F], int],
+        turns: Iterable[tuple[Picture, Picture]],
+        budget: int,
+    ) -> None:
+        self._encode, self._nbytes, self._budget = encode, nbytes, budget
+        self._uses: dict[str, deque[int]] = {}
+        for turn, pictures in enumerate(turns):
+            for key in {picture.key for picture in pictures}:
+                self._uses.setdefault(key, deque()).append(turn)
+        self._kept: dict[str, F] = {}
+        self._bytes = 0
+        self.largest = 0
+        """Most bytes that were ever held."""
+        self.encoded = 0
+        """Pictures encoded so far, counting those that were encoded again."""
+
+    @property
+    def pictures(self) -> int:
+        """How many different ones the turns use."""
+        return len(self._uses)
+
+    def take(self, turn: int, pictures: tuple[Picture, Picture]) -> tuple[F, F]:
+        """Features of both pictures of a turn; turns come in order."""
+        keys = {picture.key for picture in pictures}
+        features = {picture.key: self._features(picture, keys) for picture in pictures}
+        for key in keys:
+            uses = self._uses[key]
+            while uses and uses[0] <= turn:
+                uses.popleft()
+            if not uses:
+                self._drop(key)
+        return features[pictures[0].key], features[pictures[1].key]
+
+    def _features(self, picture: Picture, in_use: set[str]) -> F:
+        kept = self._kept.get(picture.key)
+        if kept is not None:
+            return kept
+        features = self._encode(picture.load())
+        self.encoded += 1
+        self._kept[picture.key] = features
+        self._bytes += self._nbytes(features)
+        self.largest = max(self.largest, self._bytes)
+        while self._bytes > self._budget and len(self._kept) > len(in_use):
+            self._drop(max(self._kept.keys() - in_use, key=self._next_use))
+        return features
+
+    def _next_use(self, key: str) -> int:
+        uses = self._uses[key]
+        return uses[0] if uses else NEVER
+
+    def _drop(self, key: str) -> None:
+        features = self._kept.pop(key, None)
+        if features is not None:
+            self._bytes -= self._nbytes(features)

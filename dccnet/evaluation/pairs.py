@@ -1,0 +1,179 @@
+"""Lists of image pairs, in the two CSV forms of PF-PASCAL (spec §3 and §4)."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dccnet.runtime.errors import DataError
+from dccnet.runtime.images import Image, read_image
+
+TRAINING_COLUMNS = ("source_image", "target_image", "class", "flip")
+KEYPOINT_COLUMNS = ("source_image", "target_image", "class", "XA", "YA", "XB", "YB")
+PADDING = -1
+"""What the benchmarks fill missing coordinates with; any other number is a coordinate."""
+
+Points = NDArray[np.float64]
+"""``(N, 2)`` pixels (x, y), 0-based."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """A picture that is loaded when it is needed."""
+
+    key: str
+    """The same for the same pixels: what a cache of features is keyed by."""
+    load: Callable[[], Image]
+    file: Path | None = None
+    """Where its pixels come from; the key names it."""
+    mirror_of: Picture | None = None
+    """The picture whose mirror image this is."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """Two pictures of one category, with or without matching keypoints."""
+
+    source: Picture
+    target: Picture
+    category: str
+    source_points: Points | None = None
+    """Padding left out."""
+    target_points: Points | None = None
+
+
+def read_pairs(
+    path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None, *, one_based: bool = False
+) -> list[Pair]:
+    """Read a list with the columns ``source_image,target_image,class`` and either ``flip`` or
+    ``XA,YA,XB,YB`` (coordinates ``;``-separated, −1 is padding).
+
+    Paths are relative to ``root``, by default the list's folder. ``one_based`` says that coordinates
+    count from 1, as in the published benchmarks. Raises :class:`DataError`, naming the line, for
+    what is missing or malformed.
+    """
+    path = Path(path)
+    root = path.parent if root is None else Path(root)
+    rows = csv.DictReader(io.StringIO(read_list(path), newline=""))
+    columns = rows.fieldnames or []
+    if not (set(KEYPOINT_COLUMNS) <= set(columns) or set(TRAINING_COLUMNS) <= set(columns)):
+        raise DataError(
+            f"{path} has the columns {', '.join(columns) or '(none)'}; a pair list has "
+            f"{','.join(TRAINING_COLUMNS)} or {','.join(KEYPOINT_COLUMNS)}"
+        )
+    pairs = []
+    for row in rows:
+        where = f"{path}, line {rows.line_num}"
+        pairs.append(_pair(row, root, 1.0 if one_based else 0.0, where))
+    if not pairs:
+        raise DataError(f"the pair list {path} is empty")
+    return pairs
+
+
+def numbered_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """Line numbers and columns of a list whose columns are known by their place; without its header.
+
+    Raises :class:`DataError` for a list that cannot be read or is empty.
+    """
+    rows = enumerate(csv.reader(io.StringIO(read_list(path), newline="")), start=1)
+    found = [(number, row) for number, row in rows if row and number > 1]
+    if not found:
+        raise DataError(f"the pair list {path} is empty")
+    return found
+
+
+def read_list(path: Path) -> str:
+    """The text of a list, without a byte-order mark. Raises :class:`DataError`."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"the pair list {path} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"the pair list {path} cannot be read as text: {error}") from error
+
+
+def _pair(row: dict[str, str], root: Path, origin: float, where: str) -> Pair:
+    if None in row.values() or None in row:
+        raise DataError(f"{where}: the number of columns differs from the header's")
+    source, target = (find_picture(root, row[name], where) for name in ("source_image", "target_image"))
+    if "XA" not in row:
+        if row["flip"].strip() not in ("0", "1"):
+            raise DataError(f"{where}: flip must be 0 or 1, not '{row['flip']}'")
+        flip = row["flip"].strip() == "1"
+        return Pair(file_picture(source, flip), file_picture(target, flip), row["class"])
+    columns = [coordinates(row[name].split(";"), name, where) for name in ("XA", "YA", "XB", "YB")]
+    if len({len(column) for column in columns}) != 1:
+        raise DataError(f"{where}: XA, YA, XB and YB hold different numbers of coordinates")
+    source_points, target_points = keypoints(columns, origin, where)
+    return Pair(file_picture(source), file_picture(target), row["class"], source_points, target_points)
+
+
+def keypoints(columns: list[NDArray[np.float64]], origin: float, where: str) -> tuple[Points, Points]:
+    """XA, YA, XB, YB of one length -> points of both pictures, 0-based, without padding.
+
+    Raises :class:`DataError` where none are left.
+    """
+    points = np.stack(columns)
+    points = points[:, (points != PADDING).all(axis=0)]
+    if points.shape[1] == 0:
+        raise DataError(f"{where}: there are no keypoints")
+    points = points - origin
+    return points[:2].T.copy(), points[2:].T.copy()
+
+
+def find_picture(root: Path, name: str, where: str) -> Path:
+    """The file that a list names, whatever the case of its suffix. Raises :class:`DataError`."""
+    path = root / name.strip().replace("\\", "/")
+    for candidate in (path, path.with_suffix(path.suffix.lower()), path.with_suffix(path.suffix.upper())):
+        if candidate.is_file():
+            return candidate
+    raise DataError(f"{where}: {path} does not exist; give the pictures' folder with --root")
+
+
+def file_picture(path: Path, flip: bool = False) -> Picture:
+    """A picture in a file, mirrored left to right where ``flip``."""
+    picture = Picture(str(path), partial(read_image, path), path)
+    return mirrored(picture) if flip else picture
+
+
+def mirrored(picture: Picture) -> Picture:
+    """The picture seen in a mirror, left and right exchanged; twice is the picture itself."""
+    if picture.mirror_of is not None:
+        return picture.mirror_of
+    return Picture(f"{picture.key} mirrored", partial(_load_mirrored, picture.load), picture.file, picture)
+
+
+def _load_mirrored(load: Callable[[], Image]) -> Image:
+    return np.ascontiguousarray(load()[:, ::-1])
+
+
+def facing_opposite(pair: Pair) -> Pair:
+    """The pair with its source mirrored, keypoints included: the two then face opposite ways.
+
+    For keypoints that have no left and right of their own; loads the source to learn its width.
+    """
+    points = pair.source_points
+    if points is not None:
+        points = points * [-1, 1] + [pair.source.load().shape[1] - 1, 0]
+    return dataclasses.replace(pair, source=mirrored(pair.source), source_points=points)
+
+
+def coordinates(texts: list[str], name: str, where: str) -> NDArray[np.float64]:
+    """Numbers from text. Raises :class:`DataError` for anything else, and for NaN and infinity."""
+    try:
+        values = [float(v) for v in texts]
+        if not all(map(math.isfinite, values)):
+            raise ValueError
+    except ValueError:
+        raise DataError(f"{where}: {name} holds something else than numbers: '{';'.join(texts)}'") from None
+    return np.array(values)

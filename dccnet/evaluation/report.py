@@ -1,0 +1,160 @@
+"""The HTML report: one file, nothing fetched from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+
+from dccnet.evaluation.benchmark import Benchmark
+from dccnet.evaluation.pair_drawing import HIT_COLOUR, MISS_COLOUR, draw_pair
+from dccnet.evaluation.published import PUBLISHED
+from dccnet.evaluation.scoring import Outcome
+from dccnet.evaluation.summary import Summary, class_alpha, published_by_class
+
+SHOWN = 6
+"""Best and worst pairs that are drawn, each."""
+
+_STYLE = f"""
+:root {{ color-scheme: light dark; --ink: #1b1b1b; --paper: #ffffff; --soft: #6a6a6a; --line: #d8d8d8;
+  --bar: #0072b2; }}
+@media (prefers-color-scheme: dark) {{ :root {{ --ink: #ececec; --paper: #161616; --soft: #a0a0a0;
+  --line: #3a3a3a; --bar: #56b4e9; }} }}
+body {{ font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
+  max-width: 1100px; margin: 2rem auto; padding: 0 1rem; }}
+table {{ border-collapse: collapse; margin: 1rem 0; }}
+td, th {{ padding: .25rem .8rem; border-bottom: 1px solid var(--line); text-align: right; }}
+td:first-child, th:first-child, td:nth-child(2), th:nth-child(2) {{ text-align: left; }}
+tr.ours {{ font-weight: 600; }}
+tr.published, .soft, figcaption {{ color: var(--soft); }}
+svg text {{ fill: var(--ink); font: 12px system-ui, sans-serif; }}
+svg .soft {{ fill: var(--soft); }}
+svg .bar {{ fill: var(--bar); }}
+svg .mark {{ stroke: var(--ink); stroke-width: 2; fill: none; }}
+.pairs {{ display: flex; flex-wrap: wrap; gap: 1rem; }}
+figure {{ margin: 0; display: table; }}
+figcaption {{ display: table-caption; caption-side: bottom; }}
+figure svg {{ max-width: 100%; height: auto; border: 1px solid var(--line); }}
+.hit {{ color: {HIT_COLOUR}; }} .miss {{ color: {MISS_COLOUR}; }}
+"""
+
+
+def html_report(benchmark: Benchmark, outcomes: Sequence[Outcome], summary: Summary) -> str:
+    """Numbers, the chart by class, and the best and worst pairs. Reads the pictures of those pairs."""
+    alpha = class_alpha(summary)
+    order = _by_quality(outcomes, summary.alphas.index(_drawn_alpha(summary)))
+    best, worst = order[:SHOWN], order[::-1][: min(SHOWN, max(len(order) - SHOWN, 0))]
+    parts = [
+        "<!doctype html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escape(summary.title)}: {escape(summary.model)}</title>",
+        f"<style>{_STYLE}</style></head><body>",
+        f"<h1>{escape(summary.title)}</h1>",
+        f"<p>{escape(summary.model)}, run by {escape(summary.backend)}: {summary.overall.pairs} pairs, "
+        f"{summary.overall.points} {summary.point_name}.</p>",
+        f'<p class="soft">Protocol: {escape(summary.protocol)}.</p>',
+        _numbers(summary),
+        f"<h2>By class, PCK@{alpha:g}, mean over pairs</h2>",
+        _chart(summary),
+        _drawings("Best pairs", benchmark, outcomes, best, summary),
+        _drawings("Worst pairs", benchmark, outcomes, worst, summary),
+        f'<p class="soft">Model SHA-256 {summary.model_sha256}<br>List SHA-256 {summary.list_sha256}</p>',
+        "</body></html>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _by_quality(outcomes: Sequence[Outcome], index: int) -> list[int]:
+    """Numbers of the pairs, best first; of equal shares the nearer one, then the earlier."""
+
+    def quality(number: int) -> tuple[float, float, int]:
+        outcome = outcomes[number]
+        distance = float(np.mean(outcome.distances)) / outcome.length if outcome.distances else 0.0
+        return -outcome.hits[index] / outcome.count, distance, number
+
+    return sorted(range(len(outcomes)), key=quality)
+
+
+def _drawn_alpha(summary: Summary) -> float:
+    # Of dense flow, only hits at the smallest threshold are kept as a picture.
+    return class_alpha(summary) if summary.point_name == "keypoints" else min(summary.alphas)
+
+
+def _numbers(summary: Summary) -> str:
+    head = [f"@{alpha:g}, {summary.headline_is}" for alpha in summary.alphas]
+    head += [f"@{alpha:g}, per point" for alpha in summary.alphas]
+    rows = [_row("th", "", ["method", "run by", *head])]
+    for row in PUBLISHED.get(summary.benchmark, ()):
+        scores = [_percent(row.scores.get(alpha)) for alpha in summary.alphas]
+        rows.append(_row("td", "published", [row.method, "published", *scores, *[""] * len(scores)]))
+    scores = [_percent(score) for score in (*summary.headline, *summary.overall.per_point)]
+    rows.append(_row("td", "ours", [summary.model, summary.backend, *scores]))
+    return f"<table>{''.join(rows)}</table>"
+
+
+def _row(tag: str, kind: str, cells: Sequence[str]) -> str:
+    inside = "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells)
+    return f'<tr class="{kind}">{inside}</tr>'
+
+
+def _percent(score: float | None) -> str:
+    return "" if score is None else f"{score:.1f}"
+
+
+def _chart(summary: Summary) -> str:
+    """A bar a class; published results of the same threshold as ticks and circles on it."""
+    published = published_by_class(summary)[-2:]
+    index = summary.alphas.index(class_alpha(summary))
+    left, scale, step = 150, 5.5, 24  # pixels: of the labels, of a percent, of a row
+    height = step * len(summary.classes) + 30
+    parts = [f'<svg width="{left + 100 * scale + 60:.0f}" height="{height}" role="img">']
+    parts.append(f"<title>PCK by class of {escape(summary.model)}</title>")
+    for percent in range(0, 101, 20):
+        x = left + scale * percent
+        parts.append(f'<line x1="{x}" x2="{x}" y1="0" y2="{height - 24}" stroke="var(--line)"/>')
+        parts.append(f'<text class="soft" x="{x}" y="{height - 8}" text-anchor="middle">{percent}</text>')
+    for number, (name, scores) in enumerate(summary.classes.items()):
+        y, value = number * step + 2, scores.per_pair[index]
+        parts.append(f'<text x="{left - 8}" y="{y + 15}" text-anchor="end">{escape(name)}</text>')
+        parts.append(f'<rect class="bar" x="{left}" y="{y + 3}" width="{scale * value:.1f}" height="15"/>')
+        parts.append(f'<text x="{left + scale * max(value, 0) + 6:.1f}" y="{y + 15}">{value:.1f}</text>')
+        for which, row in enumerate(published):
+            x = left + scale * row.classes.get(name, 0)
+            mark = f'<path class="mark" d="M{x:.1f} {y + 1}v19"/>'
+            if which == 0:
+                mark = f'<circle class="mark" cx="{x:.1f}" cy="{y + 10.5}" r="4"/>'
+            parts.append(mark)
+    parts.append("</svg>")
+    if published:
+        legend = ", ".join(
+            f"{shape} {row.method} as published" for shape, row in zip("○|", published, strict=False)
+        )
+        parts.append(f'<p class="soft">{escape(legend)}</p>')
+    return "".join(parts)
+
+
+def _drawings(
+    title: str, benchmark: Benchmark, outcomes: Sequence[Outcome], numbers: Sequence[int], summary: Summary
+) -> str:
+    if not numbers:
+        return ""
+    alpha = _drawn_alpha(summary)
+    index = summary.alphas.index(alpha)
+    if benchmark.point_name == "keypoints":
+        legend = (
+            '<span class="hit">●</span> right, <span class="miss">✕</span> wrong, each joined to the truth '
+            "○; the numbers are the same point in both pictures"
+        )
+    else:
+        legend = '<span class="hit">■</span> right, <span class="miss">▨</span> wrong, on the foreground'
+    figures = []
+    for number in numbers:
+        outcome = outcomes[number]
+        drawing = draw_pair(benchmark, benchmark.cases[number], outcome, alpha)
+        share = f"{outcome.hits[index]} of {outcome.count} {benchmark.point_name} right"
+        caption = f"{outcome.category}, {outcome.name}: {share}"
+        figures.append(f"<figure>{drawing}<figcaption>{escape(caption)}</figcaption></figure>")
+    head = f'<h2>{title}, @{alpha:g}</h2><p class="soft">{legend}</p>'
+    return f'{head}<div class="pairs">{"".join(figures)}</div>'

@@ -1,0 +1,75 @@
+"""An evaluation's results on disk: numbers as JSON, a row a pair as CSV, a report as HTML."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dccnet.evaluation.benchmark import Benchmark
+from dccnet.evaluation.published import PUBLISHED
+from dccnet.evaluation.report import html_report
+from dccnet.evaluation.scoring import Outcome
+from dccnet.evaluation.summary import Summary
+from dccnet.runtime.files import write_text
+
+RESULTS, PAIRS, REPORT = "results.json", "pairs.csv", "report.html"
+
+
+def write_results(
+    folder: Path, benchmark: Benchmark, outcomes: Sequence[Outcome], summary: Summary
+) -> list[Path]:
+    """Write the three files, each whole or not at all, and return their paths.
+
+    They hold nothing that differs between two runs of the same evaluation.
+    """
+    contents = {
+        RESULTS: json.dumps(to_dict(summary), indent=2, allow_nan=False) + "\n",
+        PAIRS: _csv(outcomes, summary),
+        REPORT: html_report(benchmark, outcomes, summary),
+    }
+    for name, text in contents.items():
+        write_text(folder / name, text)
+    return [folder / name for name in contents]
+
+
+def to_dict(summary: Summary) -> dict[str, Any]:
+    """Plain values for JSON, the published rows of the benchmark among them."""
+    published = [
+        {
+            "method": row.method,
+            "headline": {f"{alpha:g}": score for alpha, score in row.scores.items()},
+            "classes": row.classes,
+        }
+        for row in PUBLISHED.get(summary.benchmark, ())
+    ]
+    return dataclasses.asdict(summary) | {"published": published}
+
+
+def _csv(outcomes: Sequence[Outcome], summary: Summary) -> str:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    alphas = [f"{alpha:g}" for alpha in summary.alphas]
+    columns = [*(f"hits@{alpha}" for alpha in alphas), *(f"pck@{alpha}" for alpha in alphas)]
+    table.writerow(["backend", "protocol", "pair", "class", "points", "outside", "length", *columns])
+    protocol = summary.protocol.partition(":")[0]
+    for outcome in outcomes:
+        shares = [f"{100 * hits / outcome.count:.4f}" for hits in outcome.hits]
+        table.writerow(
+            [
+                summary.backend,
+                protocol,
+                outcome.name,
+                outcome.category,
+                outcome.count,
+                outcome.outside,
+                f"{outcome.length:.4f}",
+                *outcome.hits,
+                *shares,
+            ]
+        )
+    return text.getvalue()

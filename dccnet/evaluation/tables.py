@@ -1,0 +1,73 @@
+"""Results in the terminal: the published rows, then ours, and what each number means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from dccnet.evaluation.published import PUBLISHED
+from dccnet.evaluation.summary import Summary, class_alpha, published_by_class
+
+MOST_CLASSES = 40
+WIDTH = 120
+"""Characters, where no terminal says how many there are."""
+
+
+def tables(summaries: Sequence[Summary]) -> Group:
+    """One row a model, all of the same benchmark and protocol."""
+    first = summaries[0]
+    parts: list[Table | Text] = [_overall(summaries)]
+    if 1 < len(first.classes) <= MOST_CLASSES:
+        parts.append(_by_class(summaries))
+    parts.append(Text(f"protocol: {first.protocol}", style="italic"))
+    return Group(*parts)
+
+
+def _overall(summaries: Sequence[Summary]) -> Table:
+    first = summaries[0]
+    counts = f"{first.overall.pairs} pairs, {first.overall.points} {first.point_name}"
+    table = Table(title=f"{first.title}: {counts}, PCK in %, {first.headline_is}", title_justify="left")
+    table.add_column("method")
+    table.add_column("run by")
+    for alpha in first.alphas:
+        table.add_column(f"@{alpha:g}", justify="right")
+    for row in PUBLISHED.get(first.benchmark, ()):
+        scores = [_percent(row.scores.get(alpha)) for alpha in first.alphas]
+        table.add_row(row.method, "published", *scores, style="dim")
+    table.add_section()
+    for summary in summaries:
+        table.add_row(label(summary), summary.backend, *map(_percent, summary.headline), style="bold")
+        table.add_row("  per point", "", *map(_percent, summary.overall.per_point))
+    return table
+
+
+def _by_class(summaries: Sequence[Summary]) -> Table:
+    first = summaries[0]
+    published = published_by_class(first)
+    alpha = class_alpha(first)
+    table = Table(title=f"by class, @{alpha:g}, mean over pairs", title_justify="left")
+    table.add_column("class")
+    table.add_column("pairs", justify="right")
+    for summary in summaries:
+        table.add_column(label(summary), justify="right", style="bold")
+    for row in published:
+        table.add_column(f"{row.method}\npublished", justify="right", style="dim")
+    index = first.alphas.index(alpha)
+    for name, scores in first.classes.items():
+        ours = [_percent(summary.classes[name].per_pair[index]) for summary in summaries]
+        theirs = [_percent(row.classes.get(name)) for row in published]
+        table.add_row(name, str(scores.pairs), *ours, *theirs)
+    return table
+
+
+def label(summary: Summary) -> str:
+    """Enough of the path to tell models apart."""
+    return "/".join(Path(summary.model).parts[-2:])
+
+
+def _percent(score: float | None) -> str:
+    return "" if score is None else f"{score:.1f}"

@@ -1,0 +1,212 @@
+"""Frozen image features at stride 16. Input normalisation belongs here: every backbone has its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from dccnet.network.correlation import l2_normalise
+from dccnet.network.efficientnet_lite import efficientnet_lite0, efficientnet_lite0_trunk
+from dccnet.network.precision import as_weights_of, float32_island
+from dccnet.network.step import Step
+
+STRIDE = 16
+
+
+class Normalisation(NamedTuple):
+    """``(x - mean) / std`` for x in [0, 1], RGB."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# TensorFlow's (x - 127) / 128 for x in [0, 255].
+CENTRED = Normalisation((127 / 255,) * 3, (128 / 255,) * 3)
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneSpec:
+    channels: int
+    normalisation: Normalisation
+    build: Callable[[], nn.Sequential]
+    rounds_up: bool
+    """Whether a side that 16 does not divide yields one more cell (padded strides) or not (VGG)."""
+    levels: tuple[str, ...] = ()
+    """Parts of the trunk whose results make a hypercolumn, the first at stride 16; empty: the last part."""
+
+
+def _resnet(name: str) -> Callable[[], nn.Sequential]:
+    def build() -> nn.Sequential:
+        from torchvision import models
+
+        net = getattr(models, name)(weights=None)
+        parts = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
+        trunk = nn.Sequential()
+        for part in parts:  # torchvision's own names, so that its files load as they are
+            trunk.add_module(part, getattr(net, part))
+        return trunk
+
+    return build
+
+
+def _vgg16() -> nn.Sequential:
+    from torchvision import models
+
+    trunk = nn.Sequential()
+    trunk.add_module("features", models.vgg16(weights=None).features[:24])  # up to pool4
+    return trunk
+
+
+BACKBONES: dict[str, BackboneSpec] = {
+    "resnet101": BackboneSpec(1024, IMAGENET, _resnet("resnet101"), rounds_up=True),
+    "resnet50": BackboneSpec(1024, IMAGENET, _resnet("resnet50"), rounds_up=True),
+    "resnet18": BackboneSpec(256, IMAGENET, _resnet("resnet18"), rounds_up=True),
+    "vgg16": BackboneSpec(512, IMAGENET, _vgg16, rounds_up=False),
+    "efficientnet-lite0": BackboneSpec(112, CENTRED, efficientnet_lite0_trunk, rounds_up=True),
+    # What is at stride 32 knows things by their kind, whichever way they face.
+    "efficientnet-lite0-hypercolumn": BackboneSpec(
+        112 + 192 + 320,
+        CENTRED,
+        efficientnet_lite0,
+        rounds_up=True,
+        levels=("block10", "block14", "block15"),
+    ),
+}
+
+
+@float32_island
+def hypercolumn(finest: Tensor, *coarser: Tensor) -> Tensor:
+    """Features of several levels side by side (Hariharan et al. 2015), each of equal say.
+
+    Each level is brought to the grid of the first (bilinear, corners aligned), loses its mean over the
+    picture, which says what is alike everywhere, and gets unit length in each cell. ``(B, d_i, h_i, w_i)``
+    each; returns ``(B, sum of d_i, h_0, w_0)``.
+    """
+    grid = finest.shape[-2:]
+    levels = [finest, *(F.interpolate(x, size=grid, mode="bilinear", align_corners=True) for x in coarser)]
+    return torch.cat([l2_normalise(x - x.mean(dim=(2, 3), keepdim=True)) for x in levels], dim=1)
+
+
+class Backbone(nn.Module):
+    """Frozen and always in eval mode, BatchNorm statistics included (spec §1.2).
+
+    The last blocks can be trained all the same (:meth:`unfreeze`); the batch statistics stay.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, spec: BackboneSpec) -> None:
+        super().__init__()
+        self.channels = spec.channels
+        self._rounds_up = spec.rounds_up
+        self.trunk = spec.build()
+        self._levels = spec.levels
+        self.hypercolumn = Step(hypercolumn)
+        self.register_buffer("mean", torch.tensor(spec.normalisation.mean).view(3, 1, 1), False)
+        self.register_buffer("std", torch.tensor(spec.normalisation.std).view(3, 1, 1), False)
+        self._trained = 0
+        self.requires_grad_(False)
+        self.train(False)
+
+    def grid(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Feature cells (h, w) of an image of (height, width) pixels."""
+        extra = STRIDE - 1 if self._rounds_up else 0
+        return (image_size[0] + extra) // STRIDE, (image_size[1] + extra) // STRIDE
+
+    def forward(self, image: Tensor) -> Tensor:
+        """``(B, 3, H, W)``, RGB in [0, 1] -> ``(B, channels, h, w)``, not yet normalised."""
+        return self.trained_part(self.frozen_part(image))
+
+    def frozen_part(self, image: Tensor) -> Tensor:
+        """``(B, 3, H, W)``, RGB in [0, 1] -> what the first block that is trained takes, else the features.
+
+        It never changes in training, so that its result can be kept for every epoch.
+        """
+        x = as_weights_of(self.trunk, (image - self.mean) / self.std)
+        before, blocks = self._split()
+        parts = [self.trunk.get_submodule(name) for name in self._levels]
+        levels = []
+        for block in (*before, *blocks[: len(blocks) - self._trained]):
+            x = block(x)
+            if block in parts:
+                levels.append(x)
+        return as_weights_of(self.trunk, self.hypercolumn(*levels)) if levels else x
+
+    def trained_part(self, x: Tensor) -> Tensor:
+        """The rest: nothing, unless blocks were unfrozen."""
+        _, blocks = self._split()
+        for block in blocks[len(blocks) - self._trained :]:
+            x = block(x)
+        return x
+
+    def unfreeze(self, blocks: int) -> None:
+        """Let the last ``blocks`` blocks be trained, as the authors' code can: a ResNet's of ``layer3``.
+
+        Raises ``ValueError`` where there are not so many, and for hypercolumns, whose levels are kept.
+        """
+        _, last = self._split()
+        if self._levels and blocks:
+            raise ValueError(
+                "this backbone's features are of several levels, and none of them is trained: leave it at 0"
+            )
+        if not 0 <= blocks <= len(last):
+            raise ValueError(f"this backbone has {len(last)} blocks that can be trained, not {blocks}")
+        self._trained = blocks
+        self.requires_grad_(False)
+        for block in last[len(last) - blocks :]:
+            block.requires_grad_(True)
+
+    def _split(self) -> tuple[list[nn.Module], list[nn.Module]]:
+        """What comes before the last stage, and the blocks of that; some backbones have one stage."""
+        *stages, last = self.trunk.children()
+        return (stages, list(last)) if isinstance(last, nn.Sequential) else ([], [*stages, last])
+
+    @torch.no_grad()
+    def settle_norms(self, images: Tensor) -> None:
+        """Give every batch norm the statistics that it meets on ``images (B, 3, H, W)``, RGB in [0, 1].
+
+        For random weights: without it a residual network's activations double from block to block, to
+        values that no trained network has and float16 cannot hold.
+        """
+        norms = [module for module in self.trunk.modules() if isinstance(module, nn.BatchNorm2d)]
+        usual = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.momentum, norm.training = 1.0, True
+        self(images)
+        for norm, momentum in zip(norms, usual, strict=True):
+            norm.momentum, norm.training = momentum, False
+
+    def fold_batch_norms(self) -> None:
+        """Multiply every batch norm into the convolution before it, which changes only rounding.
+
+        In half precision a convolution's result would otherwise be rounded before the norm scales it.
+        """
+        _fold_batch_norms(self.trunk)
+
+    def train(self, mode: bool = True) -> Backbone:
+        return super().train(False)
+
+
+def _fold_batch_norms(module: nn.Module) -> None:
+    """In all backbones here, a batch norm is registered right after the convolution that it follows."""
+    previous: tuple[str, nn.Module] | None = None
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            assert previous is not None and isinstance(previous[1], nn.Conv2d)
+            setattr(module, previous[0], fuse_conv_bn_eval(previous[1], child))
+            setattr(module, name, nn.Identity())
+        _fold_batch_norms(child)
+        previous = name, child
+
+
+def build_backbone(name: str) -> Backbone:
+    """A backbone with random weights; ``name`` is one of :data:`BACKBONES`."""
+    return Backbone(BACKBONES[name])

@@ -1,0 +1,170 @@
+"""The one description of a network: every preset and ablation is a value of :class:`ModelConfig`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from dccnet.network.backbone import BACKBONES
+
+BRANCHES = ("local", "context")
+FUSIONS = ("dynamic", "average")
+BLENDS = ("scores", "maps")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """Sizes and structure of a network. The defaults are the published DCCNet.
+
+    Raises ``ValueError``, naming the field, for a combination that is no network.
+    """
+
+    backbone: str = "resnet101"
+    image_size: tuple[int, int] = (400, 400)
+    """(height, width) in pixels that the network was trained at."""
+
+    branches: tuple[str, ...] = BRANCHES
+    """Which correlation maps exist: ``local`` from the backbone's features Z, ``context`` from G."""
+
+    context_kernel: int = 25
+    """k of Eq. 4: side of the neighbourhood, in cells, whose self-similarity describes a cell."""
+    context_channels: int = 1024
+    """l of Eq. 6: channels of the context-aware features G."""
+
+    consensus_kernels: tuple[int, ...] = (5, 5, 5)
+    consensus_channels: tuple[int, ...] = (16, 16, 1)
+    """Output channels of each 4D layer; shared by neighbourhood consensus and correlation embedding."""
+
+    fusion: str | None = "dynamic"
+    """How two branches become one map: ``dynamic`` (Eq. 12-16), ``average``, or None for one branch."""
+    blend: str = "scores"
+    """What the fusion blends: each branch's ``scores``, after softmax, as the released code does, or its
+    ``maps``, before it (Eq. 15)."""
+    embedding: bool = True
+    """Whether the correlation embedding network (Eq. 12) precedes the fusion."""
+    auxiliary_loss: bool = True
+    """Whether each branch is also trained on its own (Eq. 18). Concerns training only."""
+
+    def __post_init__(self) -> None:
+        for name in ("image_size", "branches", "consensus_kernels", "consensus_channels"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists only
+        for field in ("context_kernel", "context_channels"):
+            _require(type(getattr(self, field)) is int, f"{field} must be a whole number")
+        for field in ("embedding", "auxiliary_loss"):
+            _require(type(getattr(self, field)) is bool, f"{field} must be true or false")
+        for field in ("image_size", "consensus_kernels", "consensus_channels"):
+            whole = all(type(value) is int for value in getattr(self, field))
+            _require(whole, f"{field} must hold whole numbers, got {getattr(self, field)}")
+        _require(
+            self.backbone in BACKBONES,
+            f"unknown backbone '{self.backbone}': choose one of {', '.join(BACKBONES)}",
+        )
+        _require(
+            len(self.image_size) == 2 and min(self.image_size) >= 32,
+            f"image_size must be (height, width), each at least 32 pixels, got {self.image_size}",
+        )
+        _require(
+            self.branches in (("local",), ("context",), BRANCHES),
+            f"branches must be local, context, or both in this order, got {self.branches}",
+        )
+        _require(
+            len(self.consensus_kernels) == len(self.consensus_channels) > 0,
+            "consensus_kernels and consensus_channels must name the same number of layers, got "
+            f"{self.consensus_kernels} and {self.consensus_channels}",
+        )
+        _require(
+            all(k > 0 and k % 2 for k in self.consensus_kernels),
+            f"consensus_kernels must be odd, got {self.consensus_kernels}",
+        )
+        _require(
+            min(self.consensus_channels) > 0 and self.consensus_channels[-1] == 1,
+            f"consensus_channels must be positive and end in 1, got {self.consensus_channels}",
+        )
+        _require(
+            self.context_kernel > 0 and self.context_kernel % 2 == 1,
+            f"context_kernel must be odd, got {self.context_kernel}",
+        )
+        _require(
+            self.context_channels > 0,
+            f"context_channels must be positive, got {self.context_channels}",
+        )
+        _require(self.blend in BLENDS, f"blend must be one of {', '.join(BLENDS)}, got {self.blend}")
+        if len(self.branches) == 2:
+            _require(
+                self.fusion in FUSIONS,
+                f"two branches need fusion to be one of {', '.join(FUSIONS)}, got {self.fusion}",
+            )
+        else:
+            _require(
+                self.fusion is None and not self.embedding and not self.auxiliary_loss,
+                "one branch leaves nothing to fuse: fusion must be null, embedding and "
+                "auxiliary_loss false",
+            )
+
+    @property
+    def welded_to_grid(self) -> bool:
+        """Whether the weights fit one feature grid only (the attention layer has 2·h·w inputs)."""
+        return self.fusion == "dynamic"
+
+    def replace(self, **changes: Any) -> ModelConfig:
+        return dataclasses.replace(self, **changes)
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelConfig:
+        """Inverse of :meth:`to_json`. Raises ``ValueError`` for unknown fields or bad values."""
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError("a model configuration must be a JSON object")
+        unknown = sorted(set(values) - {f.name for f in dataclasses.fields(cls)})
+        if unknown:
+            raise ValueError(f"unknown fields in the model configuration: {', '.join(unknown)}")
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ValueError(f"a field of the model configuration has a wrong type: {error}") from error
+
+
+_ONE_BRANCH: dict[str, Any] = {"fusion": None, "embedding": False, "auxiliary_loss": False}
+
+# For a laptop's CPU; sizes chosen by measuring, see docs/tiny.md.
+_TINY = ModelConfig(
+    backbone="efficientnet-lite0",
+    image_size=(256, 256),
+    context_kernel=9,
+    context_channels=128,
+    consensus_kernels=(3, 3),
+    consensus_channels=(8, 1),
+)
+
+PRESETS: dict[str, ModelConfig] = {
+    # The published network, "Baseline+SDA" of Table 4.
+    "dccnet": ModelConfig(),
+    # Rocco et al., "Neighbourhood Consensus Networks", the baseline of Tables 4 and 5.
+    "ncnet": ModelConfig(branches=("local",), **_ONE_BRANCH),
+    "baseline-s": ModelConfig(branches=("context",), **_ONE_BRANCH),
+    "baseline-sca": ModelConfig(embedding=False),
+    "baseline-saa": ModelConfig(fusion="average"),
+    "baseline-sd": ModelConfig(auxiliary_loss=False),
+    "tiny": _TINY,
+    # Features of several levels, a finer grid, and room to begin with what works untrained: better
+    # matches, more slowly.
+    "small": _TINY.replace(
+        backbone="efficientnet-lite0-hypercolumn",
+        image_size=(320, 320),
+        context_kernel=15,
+        context_channels=1376,
+        consensus_kernels=(5, 3),
+        consensus_channels=(4, 1),
+        blend="maps",
+    ),
+}

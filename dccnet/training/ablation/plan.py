@@ -1,0 +1,193 @@
+"""What a sweep was asked to do, kept in its folder so that it goes on as it began."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dccnet.network.config import ModelConfig
+from dccnet.runtime.errors import CheckpointError, DataError, UsageError
+from dccnet.runtime.files import sha256, write_text
+from dccnet.training.ablation.rows import Row, check_kernels, default_kernels, make_rows
+
+PLAN = "sweep.json"
+LISTS = ("data", "validate", "test")
+PATHS = ("data", "synthetic", "validate", "root", "feature_cache")
+MAY_GROW = ("tables", "kernels", "seeds")
+"""What can be added to a sweep: it only means more runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that decides the numbers of a sweep. Paths are absolute: a sweep goes on from any folder."""
+
+    base: str
+    model: ModelConfig
+    tables: tuple[int, ...]
+    kernels: tuple[int, ...]
+    seeds: tuple[int, ...]
+    training: dict[str, Any]
+    """Fields of :class:`~dccnet.training.settings.TrainSettings`, the same for all runs."""
+    test: str
+    """List of pairs with keypoints that every run is scored on."""
+    list_sha256: dict[str, str]
+
+    def rows(self) -> list[Row]:
+        return make_rows(self.base, self.model, self.tables, self.kernels)
+
+    def runs(self) -> list[tuple[Row, int]]:
+        """Row and seed, a whole table for one seed after the other."""
+        return [(row, seed) for seed in self.seeds for row in self.rows()]
+
+    @property
+    def scored(self) -> str:
+        """Which checkpoint of a run is scored: ``best`` or ``last``."""
+        if self.validates_on_test:
+            return "last"
+        return "best" if self.training["validate"] or self.training["synthetic"] else "last"
+
+    @property
+    def why(self) -> str:
+        """The same in a sentence, with the reason."""
+        if self.validates_on_test:
+            return "the last epoch, as the list is also the validation list, which would choose the best"
+        if self.training["validate"]:
+            return f"the epoch that is best on {Path(self.training['validate']).name}"
+        if self.training["synthetic"]:
+            return "the epoch that is best on warped photographs that were held out"
+        return "the last epoch, as there is no validation list"
+
+    @property
+    def validates_on_test(self) -> bool:
+        """Whether the best epoch would be chosen by the list that is scored; a copy of it counts."""
+        return self.list_sha256.get("validate") == self.list_sha256["test"]
+
+
+def make_plan(
+    base: str,
+    model: ModelConfig,
+    training: Mapping[str, Any],
+    test: str | None,
+    *,
+    tables: Sequence[int],
+    kernels: Sequence[int] | None,
+    seeds: Sequence[int],
+) -> Plan:
+    """Raises :class:`UsageError` for what cannot be asked, :class:`DataError` for lists that are missing.
+
+    ``test`` is the validation list where None, ``kernels`` are the base's usual ones.
+    """
+    training = {name: value for name, value in training.items() if name != "seed"}
+    test = test or training["validate"]
+    if test is None:
+        raise UsageError("name the list to score on with --test, or a --validate list that serves for both")
+    if kernels is None:
+        kernels = default_kernels(base, model)
+    if 5 in tables:
+        check_kernels(model, kernels)
+    for name in PATHS:
+        if training.get(name) is not None:
+            training[name] = _absolute(training[name])
+    if training["weights"] not in ("imagenet", "random"):
+        training["weights"] = _absolute(training["weights"])
+    test = _absolute(test)
+    plan = Plan(
+        base, model, tuple(tables), tuple(kernels), tuple(seeds), training, test,
+        list_sha256=_digests(training, test),
+    )  # fmt: skip
+    if training["patience"] is not None and plan.validates_on_test:
+        raise UsageError("--patience would stop by the list that is scored: give --test a list of its own")
+    return plan
+
+
+def read_plan(folder: Path) -> Plan:
+    """The plan of the sweep in ``folder``, with its lists as they are now.
+
+    Raises :class:`CheckpointError` where there is none, :class:`DataError` for lists that are gone.
+    """
+    if not (folder / PLAN).exists():
+        raise CheckpointError(f"{folder} holds no sweep: there is no {PLAN}; begin one with -o")
+    kept = _read(folder / PLAN)
+    return dataclasses.replace(kept, list_sha256=_digests(kept.training, kept.test))
+
+
+def write_plan(folder: Path, plan: Plan) -> None:
+    """Raises :class:`UsageError` where the folder holds another sweep, or other things."""
+    path = folder / PLAN
+    if path.exists():
+        _check_same(folder, _read(path), plan)
+    elif folder.exists() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
+        raise UsageError(f"{folder} holds other files and no sweep: name an empty folder with -o")
+    write_text(path, json.dumps(_plain(plan), indent=2) + "\n")
+
+
+def _absolute(path: str) -> str:
+    return str(
+        Path(path).absolute()
+    )  # not resolved: a list that is a link has its pictures beside the link
+
+
+def _check_same(folder: Path, kept: Plan, asked: Plan) -> None:
+    old, new = _flat(kept), _flat(asked)
+    changes = []
+    for name in old | new:
+        if name.startswith("list_sha256."):
+            if old.get(name) != new.get(name):
+                changes.append(f"another {name.partition('.')[2]} list")
+        elif name in MAY_GROW:
+            if not set(old[name]) <= set(new[name]):
+                changes.append(f"its {name} {_text(old[name])} are not all among {_text(new[name])}")
+        elif old.get(name) != new.get(name):
+            field = name.rpartition(".")[2]
+            changes.append(f"its {field} is {_text(old.get(name))}, not {_text(new.get(name))}")
+    if changes:
+        raise UsageError(
+            f"{folder} holds another sweep ({'; '.join(changes)}): name another folder with -o, or go on "
+            f"with it as it is: dcc ablate --resume {folder}"
+        )
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else json.dumps(value, ensure_ascii=False)
+
+
+def _flat(plan: Plan) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in _plain(plan).items():
+        flat |= {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def _plain(plan: Plan) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(plan)))
+    return values
+
+
+def _read(path: Path) -> Plan:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        values["model"] = ModelConfig.from_json(json.dumps(values["model"]))
+        return Plan(**values | {name: tuple(values[name]) for name in MAY_GROW})
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is damaged ({error}): begin a new sweep in another folder"
+        ) from error
+
+
+def _digests(training: Mapping[str, Any], test: str) -> dict[str, str]:
+    lists = {name: training.get(name) for name in LISTS} | {"test": test}
+    digests = {}
+    for name, path in lists.items():
+        if path is None:
+            continue
+        try:
+            digests[name] = sha256(Path(path))
+        except FileNotFoundError:
+            raise DataError(f"the pair list {path} does not exist") from None
+        except OSError as error:
+            raise DataError(f"the pair list {path} cannot be read: {error.strerror or error}") from error
+    return digests

@@ -1,0 +1,84 @@
+"""Tables 4 and 5 in the paper's form, for the terminal and as Markdown."""
+
+from __future__ import annotations
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from dccnet.training.ablation.results import Results
+from dccnet.training.ablation.rows import Row, in_table
+
+TITLES = {4: "Table 4: individual modules", 5: "Table 5: kernel size of the spatial context"}
+RIGHT = ("Kernel size", "PCK", "PF-PASCAL, published")
+
+
+def terminal(results: Results) -> Group:
+    parts: list[Table | Text] = []
+    for number in results.plan.tables:
+        table = Table(title=TITLES[number], title_justify="left")
+        for name in columns(number):
+            table.add_column(name, justify="right" if name in RIGHT else "left")
+        for line in lines(results, number):
+            table.add_row(*map(Text, line))
+        parts.append(table)
+    parts += [Text(note, style="italic") for note in (*results.notes, *results.remarks)]
+    return Group(*parts)
+
+
+def markdown(results: Results) -> str:
+    parts = []
+    for number in results.plan.tables:
+        names = columns(number)
+        rule = ["---:" if name in RIGHT else "---" for name in names]
+        body = [names, rule, *lines(results, number)]
+        parts.append("\n".join([f"**{TITLES[number]}**", "", *map(_pipes, body)]))
+    parts += [*results.notes, *results.remarks]
+    return "\n\n".join(parts) + "\n"
+
+
+def columns(number: int) -> list[str]:
+    kinds = ["SCE", "Fusion", "Auxiliary loss"] if number == 4 else ["Kernel size"]
+    return ["Models", *kinds, "PCK", "Seeds", "PF-PASCAL, published"]
+
+
+def lines(results: Results, number: int) -> list[list[str]]:
+    """A line a row of the table, as text."""
+    found = []
+    for row in in_table(results.plan.rows(), number):
+        kinds = modules(row) if number == 4 else ["-" if row.kernel is None else str(row.kernel)]
+        found.append([row.method, *kinds, *_numbers(results, row), _published(row, number)])
+    return found
+
+
+def modules(row: Row) -> list[str]:
+    """The paper's columns S, D and A, read off the network that is trained."""
+    model = row.model
+    context = "✓" if "context" in model.branches else "-"
+    if model.fusion is None:
+        return [context, "-", "-"]
+    embedding = "w/" if model.embedding else "w/o"
+    fusion = f"{model.fusion.capitalize()} {embedding} Corr Embedding"
+    return [context, fusion, "✓" if model.auxiliary_loss else "✗"]
+
+
+def _numbers(results: Results, row: Row) -> list[str]:
+    """PCK and how many seeds it is of."""
+    mean, spread = results.mean(row), results.spread(row)
+    runs, scored, seeds = results.of(row), len(results.scores(row)), len(results.plan.seeds)
+    count = str(seeds) if scored == seeds else f"{scored} of {seeds}"
+    if mean is None:
+        return ["failed" if runs else "to come", count]
+    return [f"{mean:.1f}" if spread is None else f"{mean:.1f} ± {spread:.1f}", count]
+
+
+def _published(row: Row, number: int) -> str:
+    """With the kernel that it is of, in the table that is about kernels."""
+    if row.published is None:
+        return ""
+    other = number == 5 and row.published_kernel != row.kernel
+    return f"{row.published:.1f} (k = {row.published_kernel})" if other else f"{row.published:.1f}"
+
+
+def _pipes(cells: list[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"

@@ -1,0 +1,227 @@
+"""``dcc train``, ``dcc init`` and ``dcc import``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dccnet.training.options import training_options
+
+if TYPE_CHECKING:
+    from dccnet.network.config import ModelConfig
+    from dccnet.network.model import DCCNet
+    from dccnet.training.settings import RunFolder
+    from dccnet.training.state import Progress
+
+PRESETS = ("dccnet", "ncnet", "baseline-s", "baseline-sca", "baseline-saa", "baseline-sd", "tiny", "small")
+
+preset_option = click.option(
+    "--preset", type=click.Choice(PRESETS), default="dccnet", show_default=True, help="Network."
+)
+set_option = click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Change a field of the preset, such as backbone=resnet50 or image_size=[320,320]; repeatable.",
+)
+seed_option = click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True, help="Of everything random."
+)
+
+
+@click.command()
+@preset_option
+@set_option
+@training_options
+@seed_option
+@click.option(
+    "--nproc",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Processes on this machine, one a GPU where there are GPUs; torchrun does for several machines.",
+)
+@click.option("-o", "--output", metavar="DIR", help="Folder of the run.")
+@click.option("--resume", metavar="DIR", help="Continue the run in DIR with its own settings.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.pass_context
+def train(
+    ctx: click.Context,
+    /,
+    preset: str,
+    changes: tuple[str, ...],
+    nproc: int,
+    output: str | None,
+    resume: str | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Train a network by weak supervision: pairs of one category, no keypoints needed.
+
+    \b
+    dcc train --preset tiny --data pairs.csv --validate test.csv -o runs/tiny
+    dcc train --preset tiny --synthetic photos/ -o runs/warps
+    dcc train --preset dccnet --data pairs.csv --nproc 4 -o runs/paper
+    dcc train --resume runs/tiny
+
+    The run's folder receives best.safetensors, last.safetensors, the state to resume from, the
+    configuration, a log and TensorBoard events.
+    """
+    from dccnet.runtime.errors import UsageError
+
+    if (output is None) == (resume is None):
+        raise UsageError("name either the run's folder with -o, or a run to continue with --resume")
+    given = {name: value for name, value in options.items() if was_given(ctx, name)}
+    if resume is not None and (given.keys() - {"epochs", "device"} or was_given(ctx, "preset", "changes")):
+        raise UsageError(
+            "--resume takes its settings from the run; only --epochs and --device may be changed"
+        )
+    require_torch()
+    from dccnet.training.cpu import settled
+    from dccnet.training.processes import is_first, joins_others, leave
+    from dccnet.training.recipes import recipe
+    from dccnet.training.run import check, resume_run, start_run
+
+    config = network_config(preset, changes)
+    settings = options | recipe(preset) | given
+    if nproc > 1 and not joins_others():
+        from dccnet.training.launch import launch
+
+        if output is not None:  # what is wrong with it is better said once
+            check(output, config, settings)
+        return launch(nproc, sys.argv[1:])
+    with settled():
+        if resume is not None:
+            folder, progress = resume_run(resume, given.get("epochs"), given.get("device"))
+        else:
+            assert output is not None
+            folder, progress = start_run(output, config, settings)
+    if is_first():
+        _report(folder, progress, as_json=as_json)
+    leave()
+    return 0
+
+
+def _report(folder: RunFolder, progress: Progress, *, as_json: bool) -> None:
+    from dccnet.runtime.console import note
+
+    result = {"best": str(folder.best), "last": str(folder.last), **dataclasses.asdict(progress)}
+    if progress.best_pck == float("-inf"):  # JSON has no infinity
+        result["best_pck"] = None
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        click.echo(folder.best)
+    note(f"next: dcc export {folder.best} -o BUNDLE")
+
+
+def was_given(ctx: click.Context, *names: str) -> bool:
+    """Whether any of these parameters stood on the command line."""
+    return any(ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE for name in names)
+
+
+@click.command()
+@preset_option
+@set_option
+@click.option(
+    "--weights",
+    default="random",
+    show_default=True,
+    metavar="imagenet|random|FILE",
+    help="Weights of the backbone.",
+)
+@seed_option
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="File to write.")
+def init(preset: str, changes: tuple[str, ...], weights: str, seed: int, output: Path) -> None:
+    """Write an untrained network: random weights after the backbone.
+
+    For timing, for trying an export, and as a baseline. Its matches mean nothing.
+    """
+    from dccnet.runtime.console import note
+
+    require_torch()
+    import torch
+
+    from dccnet.network.model import DCCNet
+    from dccnet.weights.checkpoint import save_checkpoint
+    from dccnet.weights.pretrained import load_backbone_weights
+
+    config = network_config(preset, changes)
+    torch.manual_seed(seed)
+    model = DCCNet(config)
+    load_backbone_weights(model.backbone, config.backbone, weights)
+    save_checkpoint(model, output)
+    click.echo(output)
+    note(_summary(model))
+
+
+@click.command("import")
+@click.argument("official", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="File to write.")
+def import_(official: Path, output: Path) -> None:
+    """Convert the authors' DCCNet or NC-Net checkpoint OFFICIAL (.pth.tar) to .safetensors.
+
+    The pickle is read without running any code in it. Every tensor must have its place and shape.
+    """
+    from dccnet.runtime.console import note
+
+    require_torch()
+    from dccnet.weights.checkpoint import save_checkpoint
+    from dccnet.weights.official import import_official
+
+    model = import_official(official)
+    save_checkpoint(model, output)
+    click.echo(output)
+    note(f"{len(model.state_dict())} tensors; {_summary(model)}")
+    note(f"next: dcc export {output} -o BUNDLE")
+
+
+def _summary(model: DCCNet) -> str:
+    from dccnet.weights.checkpoint import parameters
+
+    config = model.config
+    height, width = config.image_size
+    return (
+        f"{config.backbone} at {height}x{width}, branches {' and '.join(config.branches)}, "
+        f"4D kernels {config.consensus_kernels}, {parameters(model) / 1e6:.1f} M weights"
+    )
+
+
+def network_config(preset: str, changes: tuple[str, ...]) -> ModelConfig:
+    """A preset with ``field=value`` changes. Raises :class:`UsageError`."""
+    from dccnet.network import config as configs
+    from dccnet.runtime.errors import UsageError
+
+    config = configs.PRESETS[preset]
+    fields = {field.name for field in dataclasses.fields(config)}
+    values = {}
+    for change in changes:
+        name, equals, text = change.partition("=")
+        if not equals or name not in fields:
+            raise UsageError(f"--set takes FIELD=VALUE with a field of {', '.join(sorted(fields))}")
+        try:
+            values[name] = json.loads(text)
+        except ValueError:
+            values[name] = text  # a bare word, such as a backbone's name
+    try:
+        return configs.ModelConfig.from_json(json.dumps(json.loads(config.to_json()) | values))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def require_torch() -> None:
+    from dccnet.runtime.errors import DccError
+
+    try:
+        import safetensors
+        import torch
+
+        del safetensors, torch
+    except ImportError as error:
+        raise DccError(f"this needs {error.name}: pip install 'dccnet[train]'") from error

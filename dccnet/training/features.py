@@ -1,0 +1,118 @@
+"""What the frozen part of the backbone says of pictures, computed once for each and kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from dccnet.evaluation.baseline import nearest_neighbour
+from dccnet.evaluation.pairs import Pair, Picture
+from dccnet.inference import match_features, to_tensor
+from dccnet.network.model import DCCNet
+from dccnet.runtime.correspondences import Correspondences
+from dccnet.runtime.geometry import Size, resize_uint8
+from dccnet.runtime.images import Image
+from dccnet.training.feature_files import FeatureFiles
+
+Frame = tuple[Image, Size]
+"""A picture at the network's size, and its own (height, width)."""
+
+
+class FeatureCache:
+    """Frozen features of pictures: on disk where ``files`` is given, else in memory up to ``budget`` bytes.
+
+    They are what :meth:`DCCNet.begin` returns: Z before its last steps, or before the blocks that are
+    trained. Pictures that are announced (:meth:`expect`) are read and resized by ``workers`` threads.
+    """
+
+    def __init__(
+        self, model: DCCNet, budget: int, files: FeatureFiles | None = None, workers: int = 1
+    ) -> None:
+        self._model = model
+        self.device = next(model.parameters()).device
+        self._left = budget
+        self._files = files
+        self._kept: dict[str, tuple[Tensor, Size]] = {}
+        self._sizes: dict[str, Size] = {}
+        self._workers = ThreadPoolExecutor(workers, thread_name_prefix="pictures")
+        self._coming: dict[str, Future[Frame]] = {}
+        self.computed = 0
+        """Pictures that went through the backbone so far."""
+        self.waited_s = 0.0
+        """Seconds spent waiting for pictures so far."""
+
+    def expect(self, pictures: Iterable[Picture]) -> None:
+        """Have these pictures read while other things are computed."""
+        for picture in pictures:
+            if not (picture.key in self._coming or self._is_known(picture)):
+                self._coming[picture.key] = self._workers.submit(self._frame, picture)
+
+    def batch(self, pictures: Sequence[Picture]) -> Tensor:
+        """Frozen features ``(B, ·, h, w)`` on the network's device."""
+        return torch.cat([self._take(picture)[0] for picture in pictures]).to(self.device)
+
+    def match(self, pair: Pair) -> Correspondences:
+        """The network's matches of source (A) and target (B)."""
+        with torch.no_grad():
+            (a, size_a), (b, size_b) = (self._features_and_size(p) for p in (pair.source, pair.target))
+            return match_features(
+                self._model, self._model.describe(a), self._model.describe(b), size_a, size_b
+            )
+
+    def nearest_neighbour(self, pair: Pair) -> Correspondences:
+        """What the backbone's features alone say of source (A) and target (B)."""
+        (a, size_a), (b, size_b) = (self._features_and_size(p) for p in (pair.source, pair.target))
+        return nearest_neighbour(a.cpu(), b.cpu(), size_a, size_b)
+
+    def size(self, picture: Picture) -> Size:
+        """(height, width) in pixels of a picture, known of those whose features were taken."""
+        return self._sizes[picture.key] if picture.key in self._sizes else self._take(picture)[1]
+
+    def _features_and_size(self, picture: Picture) -> tuple[Tensor, Size]:
+        """Z ``(1, d, h, w)``, and (height, width) in pixels."""
+        x, size = self._take(picture)
+        with torch.no_grad():
+            return self._model.finish(x.to(self.device)), size
+
+    def _take(self, picture: Picture) -> tuple[Tensor, Size]:
+        found = self._found(picture) or self._compute(picture)
+        self._sizes[picture.key] = found[1]
+        return found
+
+    def _compute(self, picture: Picture) -> tuple[Tensor, Size]:
+        started = time.perf_counter()
+        coming = self._coming.pop(picture.key, None)
+        frame, size = self._frame(picture) if coming is None else coming.result()
+        self.waited_s += time.perf_counter() - started
+        # One by one, because rounding may depend on a batch's size, and resumed runs continue exactly.
+        with torch.no_grad():
+            x = self._model.begin(to_tensor(frame).to(self.device)).cpu()
+        self.computed += 1
+        if self._files is not None:
+            self._files.put(picture, x, size)
+        self._keep(picture, (x, size))
+        return x, size
+
+    def _found(self, picture: Picture) -> tuple[Tensor, Size] | None:
+        kept = self._kept.get(picture.key)
+        if kept is None and self._files is not None:
+            kept = self._files.get(picture)
+            if kept is not None:
+                self._keep(picture, kept)
+        return kept
+
+    def _is_known(self, picture: Picture) -> bool:
+        return picture.key in self._kept or (self._files is not None and picture in self._files)
+
+    def _keep(self, picture: Picture, entry: tuple[Tensor, Size]) -> None:
+        if entry[0].nbytes <= self._left:
+            self._left -= entry[0].nbytes
+            self._kept[picture.key] = entry
+
+    def _frame(self, picture: Picture) -> Frame:
+        image = picture.load()
+        return resize_uint8(image, self._model.config.image_size), (image.shape[0], image.shape[1])

@@ -1,0 +1,116 @@
+"""From frozen features of some pairs to the loss that is minimised: what every process computes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dccnet.network.loss import Keypoints, keypoint_loss, weak_loss
+from dccnet.network.model import DCCNet, Features
+from dccnet.runtime.geometry import Size
+from dccnet.training.batches import Sample
+from dccnet.training.features import FeatureCache
+from dccnet.training.settings import TrainSettings
+
+BF16 = "bf16"
+
+
+class Part(NamedTuple):
+    """A stretch of m neighbours of a batch, as frozen features ``(·, c, h', w')``."""
+
+    sources: Tensor
+    """``m + 1``: each pair's own, and that of the pair after the last, so that each knows its negative."""
+    targets: Tensor
+    """``m``."""
+    keypoints: Keypoints | None
+    """Of the pairs that have any, where they are to be used."""
+    views: Tensor | None
+    """``m``: warped views of the targets."""
+    truth: Keypoints | None
+    """Places in the targets and in the views."""
+
+
+class Objective(nn.Module):
+    """The loss of a part, mean over its pairs; parts weighted by their sizes add up to the batch's."""
+
+    def __init__(self, model: DCCNet, settings: TrainSettings) -> None:
+        super().__init__()
+        self.model = model
+        self._settings = settings
+
+    def forward(self, part: Part) -> tuple[Tensor, Tensor]:
+        """The loss, and without gradient ``(2,)``: mean score of true and of mismatched pairs."""
+        with torch.autocast(
+            part.targets.device.type, torch.bfloat16, enabled=self._settings.precision == BF16
+        ):
+            sources, target = self._describe(part.sources), self._describe(part.targets)
+            source = {branch: x[:-1] for branch, x in sources.items()}
+            mismatched = {branch: x[1:] for branch, x in sources.items()}
+            weak = weak_loss(self.model, source, target, mismatched)
+            loss = weak.loss
+            if part.keypoints is not None:
+                supervised = keypoint_loss(self.model, weak.matching, part.keypoints)
+                loss = loss + self._settings.supervised * supervised
+            if part.views is not None and part.truth is not None:
+                matching = self.model.match(target, self._describe(part.views))
+                loss = loss + self._settings.warps * keypoint_loss(self.model, matching, part.truth)
+        return loss, torch.stack([weak.positive, weak.negative])
+
+    def _describe(self, x: Tensor) -> Features:
+        return self.model.describe(self.model.finish(x))
+
+
+def gather(samples: Sequence[Sample], features: FeatureCache, settings: TrainSettings, grid: Size) -> Part:
+    """What the network needs of these neighbours in a batch; ``grid`` is (h, w) in cells."""
+    views = [sample.view for sample in samples if sample.view is not None]
+    return Part(
+        features.batch([*(sample.source for sample in samples), samples[-1].mismatched]),
+        features.batch([sample.pair.target for sample in samples]),
+        _keypoints(_listed(samples, features), features, grid) if settings.supervised > 0 else None,
+        features.batch([view.picture for view in views]) if views else None,
+        _keypoints([(i, view.truth, view.points) for i, view in enumerate(views)], features, grid),
+    )
+
+
+_Places = tuple[int, NDArray[np.float64], NDArray[np.float64]]
+"""A pair's place in the part, and normalised points (x, y) in A and in B, ``(N, 2)`` each."""
+
+
+def _listed(samples: Sequence[Sample], features: FeatureCache) -> list[_Places]:
+    """Keypoints of the list, mirrored with their pictures."""
+    places: list[_Places] = []
+    for i, sample in enumerate(samples):
+        pair = sample.pair
+        if pair.source_points is None or pair.target_points is None:
+            continue
+        source = _normalised(pair.source_points, features.size(sample.source))
+        if sample.mirrored:
+            source = source * [-1, 1]
+        places.append((i, source, _normalised(pair.target_points, features.size(pair.target))))
+    return places
+
+
+def _normalised(points: NDArray[np.float64], size: Size) -> NDArray[np.float64]:
+    return 2 * points / [size[1] - 1, size[0] - 1] - 1
+
+
+def _keypoints(places: Sequence[_Places], features: FeatureCache, grid: Size) -> Keypoints | None:
+    """In cells of the grid, on the device of the features; None for no places."""
+    if not places:
+        return None
+
+    def cells(points: Sequence[NDArray[np.float64]]) -> Tensor:
+        normalised = torch.from_numpy(np.concatenate(points)).float().to(features.device)
+        return (normalised + 1) / 2 * normalised.new_tensor([grid[1] - 1, grid[0] - 1])
+
+    pair = np.repeat([i for i, _, _ in places], [len(points) for _, points, _ in places])
+    return Keypoints(
+        torch.from_numpy(pair).to(features.device),
+        cells([source for _, source, _ in places]),
+        cells([b for _, _, b in places]),
+    )

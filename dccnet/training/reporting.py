@@ -1,0 +1,112 @@
+"""A run's progress line, its TensorBoard events and its log of one JSON line for each event."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.progress import TaskID
+
+from dccnet.evaluation.pck import DESCRIPTIONS
+from dccnet.runtime.console import note, progress_bar
+from dccnet.runtime.errors import DccError
+from dccnet.runtime.files import write_text
+from dccnet.training.settings import RunFolder, TrainSettings
+from dccnet.training.state import Progress
+
+
+class RunReport:
+    """Listens to a :class:`~dccnet.training.trainer.Trainer`; a context manager."""
+
+    def __init__(self, folder: RunFolder, settings: TrainSettings, progress: Progress) -> None:
+        """What a run that was killed told after its last save (``progress``) is taken back."""
+        try:
+            from torch.utils.tensorboard.writer import SummaryWriter
+        except ImportError as error:
+            raise DccError("TensorBoard is not installed: pip install 'dccnet[train]'") from error
+        self._settings = settings
+        self._events: Any = SummaryWriter(str(folder.tensorboard), purge_step=progress.total_steps + 1)
+        _forget_after(folder.log, progress)
+        self._log = folder.log.open("a", encoding="utf-8")
+        self._bar = progress_bar("{task.fields[values]}")
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> RunReport:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+        self._events.close()
+        self._log.close()
+
+    def on_step(self, progress: Progress, steps: int, values: dict[str, float]) -> None:
+        total = steps * self._settings.epochs
+        if self._task is None:
+            self._task = self._bar.add_task("", total=total, values="")
+        self._bar.update(
+            self._task,
+            completed=steps * progress.epoch + progress.step,
+            description=f"epoch {progress.epoch + 1}/{self._settings.epochs}",
+            values=f"loss {values['loss']:+.4f}  positive {values['positive']:.4f}  "
+            f"negative {values['negative']:.4f}  {values['images_per_s']:.0f} images/s",
+        )
+        for name, value in values.items():
+            self._events.add_scalar(f"train/{name}", value, progress.total_steps)
+        self._write({"step": progress.total_steps, "epoch": progress.epoch + 1, **values})
+
+    def on_validation(self, progress: Progress, pck: float) -> None:
+        settings = self._settings
+        best = " (best)" if progress.stale_epochs == 0 else ""
+        when = f"epoch {progress.epoch}" if progress.epoch else "before training"
+        note(f"{when}: validation PCK@{settings.alpha:g} ({settings.protocol}) {pck:.2f}{best}")
+        self._events.add_scalar("validation/pck", pck, progress.total_steps)
+        self._events.flush()
+        protocol = f"{settings.protocol}: {DESCRIPTIONS[settings.protocol]}"
+        self._write({"epoch": progress.epoch, "pck": pck, "alpha": settings.alpha, "protocol": protocol})
+
+    def _write(self, record: dict[str, Any]) -> None:
+        self._log.write(json.dumps(record) + "\n")
+        self._log.flush()
+
+
+def _forget_after(log: Path, progress: Progress) -> None:
+    """Leave only the records up to ``progress``, and none that was cut off."""
+    if not log.exists():
+        return
+    kept = []
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if "pck" in record:
+            future = record["epoch"] > progress.validated_epochs
+        else:
+            future = record["step"] > progress.total_steps
+        if not future:
+            kept.append(line)
+    write_text(log, "".join(kept))
+
+
+class Silence:
+    """The listener of processes that leave speaking to the first."""
+
+    def __enter__(self) -> Silence:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def on_step(self, progress: Progress, steps: int, values: dict[str, float]) -> None:
+        pass
+
+    def on_validation(self, progress: Progress, pck: float) -> None:
+        pass

@@ -1,0 +1,151 @@
+"""From settings to a trained network in a folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dccnet.evaluation.pairs import Pair, read_pairs
+from dccnet.evaluation.pck import DESCRIPTIONS
+from dccnet.network.config import ModelConfig
+from dccnet.network.conv4d import TRAINING_LOWERINGS
+from dccnet.network.model import DCCNet
+from dccnet.runtime.console import note
+from dccnet.runtime.errors import DataError, UsageError
+from dccnet.runtime.files import clear_scratch
+from dccnet.training.autotune import lowering_here, refuse_missing, settled_lowering
+from dccnet.training.processes import Processes, processes
+from dccnet.training.reporting import RunReport, Silence
+from dccnet.training.settings import RunFolder, TrainSettings, new_run_folder
+from dccnet.training.state import Progress
+from dccnet.training.synthetic import split_photographs, synthetic_pairs
+from dccnet.training.trainer import Trainer
+from dccnet.weights.checkpoint import load_checkpoint, save_checkpoint
+from dccnet.weights.pretrained import load_backbone_weights
+
+VALIDATION_PAIRS = 100
+"""Synthetic pairs held out for validation."""
+
+
+def start_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> tuple[RunFolder, Progress]:
+    """Train a new network in the folder ``path``; ``options`` are fields of the settings."""
+    settings = TrainSettings(**options)
+    with processes(settings.device) as among:
+        training, validation = datasets(config, settings)
+        folder = new_run_folder(path)
+        among.wait()  # until all have seen that the folder is free
+        torch.manual_seed(settings.seed)
+        model = DCCNet(config)
+        lowering = settled_lowering(settings.conv4d, model, settings.batch_size, among)
+        settings = dataclasses.replace(settings, conv4d=lowering)
+        load_backbone_weights(model.backbone, config.backbone, settings.weights)
+        _unfreeze(model, settings.finetune_blocks)
+        _start(model, settings)
+        if among.first:
+            folder.write_config(config, settings)
+            save_checkpoint(model, folder.start)
+        return folder, _train(model, training, validation, settings, folder, among, resume=False)
+
+
+def resume_run(path: str, epochs: int | None, device: str | None = None) -> tuple[RunFolder, Progress]:
+    """Continue the run in ``path``, to ``epochs`` in all and on ``device`` where given.
+
+    By any number of processes, whoever began it.
+    """
+    folder = RunFolder(Path(path))
+    config, settings = folder.read_config()
+    settings = dataclasses.replace(
+        settings, epochs=epochs or settings.epochs, device=device or settings.device
+    )
+    with processes(settings.device) as among:
+        training, validation = datasets(config, settings)
+        model = load_checkpoint(folder.start)  # the backbone; the trained rest comes from the state
+        _unfreeze(model, settings.finetune_blocks)
+        if among.first:
+            clear_scratch(folder.path)
+            folder.write_config(config, settings)
+        return folder, _train(model, training, validation, settings, folder, among, resume=True)
+
+
+def check(path: str, config: ModelConfig, options: Mapping[str, Any]) -> None:
+    """Raises the :class:`DccError` that :func:`start_run` would, before it computes anything."""
+    settings = TrainSettings(**options)
+    gpu = settings.device != "cpu" and torch.cuda.device_count() > 0
+    refuse_missing(settings.conv4d, torch.device("cuda" if gpu else "cpu"))
+    datasets(config, settings)
+    new_run_folder(path)
+    model = DCCNet(config)
+    _unfreeze(model, settings.finetune_blocks)
+    _start(model, settings)
+
+
+def _start(model: DCCNet, settings: TrainSettings) -> None:
+    if settings.opposite > 0:
+        model.start_both_ways()
+    if settings.start == "plain":
+        try:
+            model.start_plain(both_ways=settings.opposite > 0)
+        except ValueError as error:
+            raise UsageError(f"--start plain: {error}: give --set context_channels=NUMBER") from error
+
+
+def _unfreeze(model: DCCNet, blocks: int) -> None:
+    try:
+        model.backbone.unfreeze(blocks)
+    except ValueError as error:
+        raise UsageError(f"--finetune-blocks: {error}") from error
+
+
+def datasets(config: ModelConfig, settings: TrainSettings) -> tuple[list[Pair], list[Pair]]:
+    """Training and validation pairs. Raises :class:`DataError` where they cannot serve."""
+
+    def read(path: str) -> list[Pair]:
+        return read_pairs(path, settings.root, one_based=settings.one_based)
+
+    validation = read(settings.validate) if settings.validate else []
+    if settings.data is not None:
+        training = read(settings.data)
+    else:
+        assert settings.synthetic is not None
+        seen, held_out = split_photographs(settings.synthetic, settings.seed)
+        if len(seen) < 2:
+            raise DataError(f"{settings.synthetic} holds one photograph: negatives need at least two")
+        training = synthetic_pairs(seen, settings.pairs, settings.seed, config.image_size)
+        validation = validation or synthetic_pairs(
+            held_out, VALIDATION_PAIRS, settings.seed + 1, config.image_size
+        )
+    if len(training) < 2:
+        raise DataError("training needs at least two pairs: negatives are other pairs of the batch")
+    if any(pair.source_points is None for pair in validation):
+        raise DataError(
+            f"{settings.validate} has no keypoints to validate on: its columns must include XA,YA,XB,YB"
+        )
+    return training, validation
+
+
+def _train(
+    model: DCCNet,
+    training: list[Pair],
+    validation: list[Pair],
+    settings: TrainSettings,
+    folder: RunFolder,
+    among: Processes,
+    resume: bool,
+) -> Progress:
+    if among.first:
+        note(
+            f"{len(training)} training pairs, {len(validation)} validation pairs; "
+            f"PCK@{settings.alpha:g} {settings.protocol}: {DESCRIPTIONS[settings.protocol]}"
+        )
+    model.lower(TRAINING_LOWERINGS[lowering_here(settings.conv4d, model, among.device)])
+    trainer = Trainer(model, training, validation, settings, folder, among)
+    if resume:
+        trainer.restore()
+        if among.first and trainer.progress.epoch >= settings.epochs:
+            note(f"the run has its {settings.epochs} epochs: ask for more with --epochs")
+    with RunReport(folder, settings, trainer.progress) if among.first else Silence() as report:
+        return trainer.run(report)

@@ -1,0 +1,249 @@
+"""The training loop: Adam on the weak loss, validation PCK, best and last checkpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import math
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch.nn import Parameter
+from torch.nn.parallel import DistributedDataParallel
+
+from dccnet.evaluation.pairs import Pair
+from dccnet.evaluation.pck import pair_scores
+from dccnet.network.model import DCCNet
+from dccnet.runtime.correspondences import Correspondences
+from dccnet.runtime.errors import DccError
+from dccnet.training.averaging import RunningMean
+from dccnet.training.batches import Batches, Sample
+from dccnet.training.feature_files import FeatureFiles
+from dccnet.training.features import FeatureCache
+from dccnet.training.interrupts import Interrupts
+from dccnet.training.objective import Objective, gather
+from dccnet.training.processes import Processes
+from dccnet.training.settings import RunFolder, TrainSettings
+from dccnet.training.state import Progress, load_state, save_state
+from dccnet.weights.checkpoint import save_checkpoint
+
+ALONE = Processes()
+WARM_UP = 20
+"""Steps in which a learning rate with a schedule rises, Adam's own estimates being poor so early."""
+_NEW_NAME = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+# Batch statistics never change, so that no forward pass need wait for the others'.
+_FROZEN_BUFFERS: dict[str, Any] = {"forward_sync_buffers" if _NEW_NAME else "broadcast_buffers": False}
+
+
+class Listener(Protocol):
+    """Who wants to know what happens."""
+
+    def on_step(self, progress: Progress, steps: int, values: dict[str, float]) -> None:
+        """After each batch: ``loss``, ``positive`` and ``negative`` score, ``images_per_s``, and
+        ``waited_s``, seconds spent waiting for pictures to be read."""
+
+    def on_validation(self, progress: Progress, pck: float) -> None:
+        """After each validation, PCK in percent; epoch 0 is before training."""
+
+
+class Trainer:
+    """One run, in one process or in several that each hold one of these.
+
+    Everything random follows from the seed, and a batch from its place in the run: a resumed run continues
+    exactly, and the number of processes changes only the order in which numbers are added up.
+    """
+
+    def __init__(
+        self,
+        model: DCCNet,
+        training: Sequence[Pair],
+        validation: Sequence[Pair],
+        settings: TrainSettings,
+        folder: RunFolder,
+        processes: Processes = ALONE,
+    ) -> None:
+        self.model = model.to(processes.device)
+        self.model.checkpoint_activations({"auto": None, "on": True, "off": False}[settings.checkpointing])
+        self.validation = validation
+        self.settings = settings
+        self.folder = folder
+        self.processes = processes
+        self.progress = Progress()
+        self.interrupts = Interrupts()
+        self.batches = Batches(training, settings, model.config.image_size)
+        self.features = FeatureCache(
+            model, int(settings.cache_gb * 1e9), _files(model, settings), settings.workers
+        )
+        trainable = [p for p in model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.Adam(_groups(trainable, model, settings), lr=settings.learning_rate)
+        self.mean = RunningMean(trainable, settings.average)
+        self.objective: Objective | DistributedDataParallel = Objective(model, settings)
+        if processes.count > 1:
+            self.objective = DistributedDataParallel(self.objective, **_FROZEN_BUFFERS)
+
+    def run(self, listener: Listener) -> Progress:
+        """Train to the last epoch or until the validation PCK stops rising.
+
+        The state is saved before the first step, as often as the settings say, after every epoch and on
+        Ctrl-C, which takes effect between two steps, so that a resumed run continues exactly.
+        """
+        with self.interrupts:
+            if self.progress.total_steps == 0:
+                self.save()
+            try:
+                while True:
+                    if self.progress.validated_epochs < self.progress.epoch:
+                        self._validate(listener)
+                        self.save()
+                    if self.progress.epoch >= self.settings.epochs or self._stale():
+                        return self.progress
+                    self._train_epoch(listener)
+            except KeyboardInterrupt:
+                self.save()
+                raise
+
+    def validation_pck(self) -> float:
+        """In percent, by the settings' protocol; every process scores its share of the pairs."""
+        self.model.eval()
+        mine = self.processes.share(self.validation)
+        scores = self.processes.collect(
+            pair_scores(mine, self._match, self.settings.alpha, self.settings.protocol)
+        )
+        return 100 * sum(scores) / len(scores)
+
+    def save(self) -> None:
+        """Write ``last``: the network to use, and the state to resume from, each atomically."""
+        if self.processes.first:
+            save_state(self.folder, self.model, self.optimizer, self.mean, self.progress)
+
+    def restore(self) -> None:
+        """Continue where the state in the run's folder stands. Raises :class:`CheckpointError`."""
+        self.progress = load_state(self.folder, self.model, self.optimizer, self.mean)
+
+    def _train_epoch(self, listener: Listener) -> None:
+        self.model.train()
+        batches = self.batches.of_epoch(self.progress.epoch)
+        for number, batch in enumerate(batches[self.progress.step :], start=self.progress.step):
+            self._check()
+            started, waited = time.perf_counter(), self.features.waited_s
+            self._expect(batch, *batches[number + 1 : number + 2])
+            values = self._step(batch, len(batches))
+            self.progress.step += 1
+            self.progress.total_steps += 1
+            values["images_per_s"] = 2 * len(batch) / (time.perf_counter() - started)
+            values["waited_s"] = self.features.waited_s - waited
+            listener.on_step(self.progress, len(batches), values)
+            if self.progress.total_steps % self.settings.save_every == 0:
+                self.save()
+        self.progress.epoch += 1
+        self.progress.step = 0
+
+    def _expect(self, *batches: Sequence[Sample]) -> None:
+        """Pictures of this batch and of the next are read while this one is computed."""
+        for batch in batches:
+            for sample in self.processes.share(batch):
+                self.features.expect((sample.source, sample.mismatched, sample.pair.target))
+                if sample.view is not None:
+                    self.features.expect((sample.view.picture,))
+
+    def _step(self, batch: Sequence[Sample], steps: int) -> dict[str, float]:
+        mine = self.processes.share(batch)
+        size = self.settings.micro_batch or len(batch)
+        parts = [mine[start : start + size] for start in range(0, len(mine), size)]
+        idle = not parts  # a process without a share takes part in the sum of gradients, with nothing
+        self.optimizer.zero_grad(set_to_none=True)
+        sums = torch.zeros(3, dtype=torch.float64)
+        for number, samples in enumerate(parts or [batch[:1]]):
+            part = gather(samples, self.features, self.settings, self.model.grid)
+            share = 0.0 if idle else len(samples) / len(batch)
+            with self._gradients(meet=number >= len(parts) - 1):
+                loss, scores = self.objective(part)
+                # Gradients of several processes are averaged where they meet; ours are parts of a sum.
+                (share * self.processes.count * loss).backward()
+            sums += share * torch.cat([loss.detach()[None], scores]).cpu().double()
+        values = self.processes.total(sums.tolist())
+        if not all(map(math.isfinite, values)):
+            if not self.processes.first:  # all know, and the first one says it
+                raise SystemExit(DccError.exit_code)
+            raise DccError(
+                f"the loss is not finite after {self.progress.total_steps} steps: start a new run with a "
+                "lower --learning-rate"
+            )
+        for group in self.optimizer.param_groups:
+            # Groups of a run that an earlier version began have no share.
+            group["lr"] = group.get("share", 1.0) * self.settings.learning_rate * self._rate(steps)
+        self.optimizer.step()
+        self.mean.update(self.progress.total_steps + 1)
+        return dict(zip(("loss", "positive", "negative"), values, strict=True))
+
+    def _rate(self, steps: int) -> float:
+        """Share of the learning rate, in epochs of so many ``steps``."""
+        if self.settings.schedule == "constant":
+            return 1.0
+        done = self.progress.total_steps / (steps * self.settings.epochs)
+        warm = (self.progress.total_steps + 1) / WARM_UP
+        return min(1.0, warm) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
+
+    def _gradients(self, meet: bool) -> contextlib.AbstractContextManager[None]:
+        if meet or not isinstance(self.objective, DistributedDataParallel):
+            return contextlib.nullcontext()
+        synchronised_later: contextlib.AbstractContextManager[None] = self.objective.no_sync()
+        return synchronised_later
+
+    def _validate(self, listener: Listener) -> None:
+        with self.mean.in_place():
+            if not self.validation:
+                self._save_best()
+                self.progress.validated_epochs = self.progress.epoch
+                return
+            pck = self.validation_pck()
+            if pck > self.progress.best_pck:
+                self.progress.best_pck, self.progress.stale_epochs = pck, 0
+                self._save_best()
+            else:
+                self.progress.stale_epochs += 1
+        self.progress.validated_epochs = self.progress.epoch
+        listener.on_validation(self.progress, pck)
+
+    def _save_best(self) -> None:
+        if self.processes.first:
+            save_checkpoint(self.model, self.folder.best)
+
+    def _stale(self) -> bool:
+        patience = self.settings.patience
+        return patience is not None and self.progress.stale_epochs >= patience
+
+    def _match(self, pair: Pair) -> Correspondences:
+        if self.processes.count == 1:  # several would part here, and wait for each other for ever
+            self._check()
+        return self.features.match(pair)
+
+    def _check(self) -> None:
+        """Raises ``KeyboardInterrupt`` in all processes where it was pressed in one."""
+        if self.processes.any(self.interrupts.noted):
+            self.interrupts.noted = False
+            raise KeyboardInterrupt
+
+
+def _groups(trainable: Sequence[Parameter], model: DCCNet, settings: TrainSettings) -> list[dict[str, Any]]:
+    """Weights by their share of the learning rate; one group where all have the whole, as older runs do."""
+    if model.context_encoder is None or settings.context_rate == 1:
+        return [{"params": trainable, "share": 1.0}]
+    slow = set(model.context_encoder.parameters())
+    return [
+        {"params": [p for p in trainable if p not in slow], "share": 1.0},
+        {"params": [p for p in trainable if p in slow], "share": settings.context_rate},
+    ]
+
+
+def _files(model: DCCNet, settings: TrainSettings) -> FeatureFiles | None:
+    if settings.feature_cache is None:
+        return None
+    frozen = [
+        (name, tensor)
+        for name, tensor in model.backbone.state_dict(keep_vars=True).items()
+        if not tensor.requires_grad
+    ]
+    return FeatureFiles(settings.feature_cache, frozen, model.config.image_size)

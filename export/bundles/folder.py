@@ -1,0 +1,41 @@
+"""What is common to all that writes bundles: which folders they may replace, and who wrote them."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from dccnet.runtime.bundle import MANIFEST, read_manifest
+from dccnet.runtime.errors import BundleError, UsageError
+from dccnet.runtime.tensorrt.plan import sidecar_path
+
+
+def check_replaceable(path: Path) -> None:
+    """Raises :class:`UsageError` where writing a bundle to ``path`` would lose anything but a bundle."""
+    if path.exists() and not _is_only_a_bundle(path):
+        raise UsageError(f"{path} exists and is not a bundle, or holds more than one: choose another name")
+
+
+def _is_only_a_bundle(path: Path) -> bool:
+    try:
+        manifest = read_manifest(path)
+    except BundleError:
+        return False
+    plans = [path / record.file for record in manifest.engines]
+    known = {MANIFEST, *(graph.file for graph in manifest.graphs.values())}
+    known |= {plan.name for plan in plans} | {sidecar_path(plan).name for plan in plans}
+    if manifest.calibration is not None:
+        known.add(manifest.calibration.table)
+    return {entry.name for entry in path.iterdir()} <= known
+
+
+def tool_versions() -> dict[str, str]:
+    """Of Python and of the packages that have a part in a bundle, as far as they are installed."""
+    tools = {"python": platform.python_version()}
+    for package in ("dccnet", "torch", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu"):
+        try:
+            tools[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return tools

@@ -1,0 +1,35 @@
+"""An encoded picture, and what a picture must be before it is encoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dccnet.runtime.backend import Tensors
+from dccnet.runtime.errors import ImageError
+from dccnet.runtime.geometry import Size
+from dccnet.runtime.images import Image
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """An encoded picture, which the ``Matcher`` that encoded it can match many times."""
+
+    tensors: Tensors
+    """``(1, C, h, w)`` for each branch of the network: ``local``, ``context``. NumPy arrays, or memory of a
+    GPU where the backend runs there."""
+    size: Size
+    """(height, width) in pixels of the picture."""
+
+
+def check_image(image: Image) -> None:
+    """Raises :class:`ImageError` unless it is ``(H, W, 3)`` uint8."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
+        raise ImageError(f"a picture must be a uint8 array as OpenCV reads it, got {kind}")
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ImageError(
+            f"a picture must have shape (H, W, 3), BGR, got {image.shape}; grey and BGRA pictures are "
+            "converted with cv2.cvtColor"
+        )

@@ -1,0 +1,1 @@
+"""Video and cameras: streams of frames, what is carried along them, and what is written."""

@@ -1,0 +1,119 @@
+"""``.npz`` of a whole video, without holding it in memory."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy
+
+from dccnet.runtime.video.outputs.records import shown_matches
+from dccnet.runtime.video.outputs.sink import Shown
+from dccnet.runtime.video.references import frame_number
+from dccnet.runtime.writers import SCHEMA
+
+
+class ArrayFile:
+    """Each array grows as raw bytes beside the file; closing packs them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._columns: dict[str, _Column] = {}
+        self._references: list[str] = []
+        self._rows = 0
+
+    @property
+    def reserve(self) -> int:
+        return sum(column.nbytes for column in self._columns.values())
+
+    def write(self, shown: Shown) -> None:
+        result, found = shown.result, shown.result.correspondences
+        matches = shown_matches(result)
+        self._rows += len(matches)
+        rows: dict[str, Any] = {
+            "frame": np.int64(result.index),
+            "time_s": np.float64(result.time_s),
+            "size": np.array(found.size_b, np.int32),
+            "index_a": found.index_a.astype(np.int32),
+            "score_a": found.score_a,
+            "index_b": found.index_b.astype(np.int32),
+            "score_b": found.score_b,
+            "end": np.int64(self._rows),
+        }
+        name = result.reference.name
+        frame = frame_number(name)
+        rows["reference_frame"] = np.int64(-1 if frame is None else frame)
+        if frame is None and name not in self._references:
+            self._references.append(name)
+        rows["reference"] = np.int32(-1 if frame is not None else self._references.index(name))
+        several: dict[str, Any] = {
+            "points_a": matches.points_a,
+            "points_b": matches.points_b,
+            "scores": matches.scores,
+        }
+        if result.carried is not None and result.carried.points is not None:
+            several["distances"] = result.carried.points.distances
+            several["visible"] = result.carried.points.visible
+        if result.carried is not None and result.carried.boxes is not None:
+            rows["boxes_b"] = result.carried.boxes.boxes_b
+            rows["box_scores"] = result.carried.boxes.scores
+            rows["box_visible"] = result.carried.boxes.visible
+        for name, value in rows.items():
+            self._column(name).append(np.asarray(value)[None])
+        for name, value in several.items():
+            self._column(name).append(np.asarray(value))
+
+    def close(self) -> None:
+        """Raises ``OSError``; the raw arrays lie in a folder that goes with the temporary file."""
+        for column in self._columns.values():
+            column.close()
+        constants = {"schema": np.array(SCHEMA), "references": np.array(self._references, str)}
+        with zipfile.ZipFile(self._path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for name, value in constants.items():
+                with archive.open(f"{name}.npy", "w") as file:
+                    npy.write_array(file, value)
+            for name, column in self._columns.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                    column.copy_to(file)
+
+    def _column(self, name: str) -> _Column:
+        if name not in self._columns:
+            self._columns[name] = _Column(self._path.with_name(f"{name}.raw"))
+        return self._columns[name]
+
+
+class _Column:
+    """Arrays of equal dtype and equal shape but for the first axis, one after the other in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open("wb")
+        self._dtype: np.dtype[Any] | None = None
+        self._shape: tuple[int, ...] = ()
+        self._rows = self.nbytes = 0
+
+    def append(self, rows: Any) -> None:
+        if self._dtype is None:
+            self._dtype, self._shape = rows.dtype, rows.shape[1:]
+        self._file.write(rows.tobytes())
+        self._rows += len(rows)
+        self.nbytes += rows.nbytes
+
+    def close(self) -> None:
+        self._file.close()
+
+    def copy_to(self, target: Any) -> None:
+        """As ``.npy``."""
+        assert self._dtype is not None
+        shape = (self._rows, *self._shape)
+        header = {"descr": npy.dtype_to_descr(self._dtype), "fortran_order": False, "shape": shape}
+        npy.write_array_header_2_0(target, header)
+        with self._path.open("rb") as source:
+            _copy(source, target)
+
+
+def _copy(source: BinaryIO, target: Any) -> None:
+    while block := source.read(1 << 20):
+        target.write(block)

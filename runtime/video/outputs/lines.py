@@ -1,0 +1,75 @@
+"""A line or more of text for each frame."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+from dccnet.runtime.video.outputs.records import frame_record, shown_matches
+from dccnet.runtime.video.outputs.sink import Shown
+
+CSV_COLUMNS = (
+    "frame", "time_s", "reference", "label", "x_a", "y_a", "x_b", "y_b", "score", "distance", "visible",
+)  # fmt: skip
+
+
+class WholeLines:
+    """A file that ends with a whole line whatever happens; every frame is on disk when it is written."""
+
+    reserve = 0
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb", buffering=0)
+        self._whole = 0
+
+    def append(self, text: str) -> None:
+        """Raises ``OSError``, after taking back the part that was written."""
+        rest = memoryview(text.encode())
+        try:
+            while rest:  # an almost full disk takes a part
+                rest = rest[self._file.write(rest) :]
+        except OSError:
+            self._file.truncate(self._whole)
+            raise
+        self._whole = self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class JsonLines(WholeLines):
+    """``.jsonl``: an object for each frame."""
+
+    def write(self, shown: Shown) -> None:
+        self.append(json.dumps(frame_record(shown.result), allow_nan=False) + "\n")
+
+
+class CsvLines(WholeLines):
+    """``.csv``: a row for each point or match of each frame."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.append(",".join(CSV_COLUMNS) + "\n")
+
+    def write(self, shown: Shown) -> None:
+        result = shown.result
+        matches = shown_matches(result)
+        points = None if result.carried is None else result.carried.points
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        for i in range(len(matches)):
+            table.writerow(
+                [
+                    result.index,
+                    result.time_s,
+                    result.reference.name,
+                    points.labels[i] if points is not None and points.labels else "",
+                    *(f"{v:.3f}" for v in (*matches.points_a[i], *matches.points_b[i])),
+                    f"{matches.scores[i]:.6g}",
+                    "" if points is None else f"{points.distances[i]:.3f}",
+                    "" if points is None else int(points.visible[i]),
+                ]
+            )
+        self.append(text.getvalue())

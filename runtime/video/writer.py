@@ -1,0 +1,79 @@
+"""Annotated frames out, as a video file."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dccnet.runtime.errors import VideoError
+from dccnet.runtime.files import atomic_path
+from dccnet.runtime.images import Image
+
+CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
+"""What OpenCV's wheels can write on every machine."""
+
+
+class VideoWriter:
+    """Frames to a video file. The size is that of the first frame; others are fitted into it."""
+
+    def __init__(self, path: Path, rate: float, codec: str | None = None) -> None:
+        """``rate`` in frames per second; ``codec`` as four letters, by default :data:`CODECS`'."""
+        self._path = path
+        self._rate = rate
+        self._codec = codec or CODECS.get(path.suffix.lower(), "mp4v")
+        self._frames = 0
+        self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)  # (width, height)
+
+    def write(self, frame: Image) -> None:
+        """Raises :class:`VideoError` where OpenCV cannot write this kind of file."""
+        if self._writer is None:
+            self._size = (frame.shape[1], frame.shape[0])
+            fourcc = cv2.VideoWriter.fourcc(*self._codec)
+            self._writer = cv2.VideoWriter(str(self._path), fourcc, self._rate, self._size)
+            if not self._writer.isOpened():
+                raise VideoError(
+                    f"OpenCV cannot write {self._path.name} with the codec {self._codec}: use .mp4 with "
+                    "mp4v, or .avi with MJPG"
+                )
+        self._writer.write(_fit(frame, self._size))
+        self._frames += 1
+
+    def close(self) -> None:
+        """Raises :class:`VideoError` where less is on the disk than was written: FFmpeg fails silently."""
+        if self._writer is None:
+            return
+        self._writer.release()
+        self._writer = None
+        capture = cv2.VideoCapture(str(self._path))
+        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+        capture.release()
+        if count < self._frames:
+            raise VideoError(
+                f"{count} of {self._frames} frames are in {self._path.name}: is the disk full, or a quota "
+                "used up?"
+            )
+
+
+def _fit(frame: Image, size: tuple[int, int]) -> Image:
+    """Scaled into (width, height) with black borders: OpenCV drops frames of another size silently."""
+    height, width = frame.shape[:2]
+    if (width, height) == size:
+        return frame
+    scale = min(size[0] / width, size[1] / height)
+    inner = (max(round(width * scale), 1), max(round(height * scale), 1))
+    left, top = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
+    fitted = np.zeros((size[1], size[0], 3), np.uint8)
+    fitted[top : top + inner[1], left : left + inner[0]] = cv2.resize(frame, inner)
+    return fitted
+
+
+@contextlib.contextmanager
+def video_writer(path: Path, rate: float) -> Iterator[VideoWriter]:
+    """A writer whose file is moved to ``path`` when the block ends without an error."""
+    with atomic_path(path) as temporary, contextlib.closing(VideoWriter(temporary, rate)) as writer:
+        yield writer

@@ -1,0 +1,77 @@
+"""``dcc view``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from dccnet.runtime.selection import BACKENDS
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("image_a", metavar="A", type=click.Path(path_type=Path))
+@click.argument("image_b", metavar="B", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Page to write (.html)."
+)
+@click.option(
+    "--backend",
+    type=click.Choice(BACKENDS),
+    default="auto",
+    show_default=True,
+    help="What runs the network; auto takes the fastest that is really there.",
+)
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda or cuda:N.")
+@click.option("--json", "as_json", is_flag=True, help="Print what the page holds as JSON.")
+def view(
+    bundle: Path, image_a: Path, image_b: Path, output: Path, backend: str, device: str, as_json: bool
+) -> None:
+    """Write a web page to explore how a BUNDLE matches the pictures A and B.
+
+    Point at a place in one picture: its match appears in the other, under all its scores. The page is one
+    file that needs no server and asks for nothing. A bundle exported with --maps shows the fused scores,
+    those of the local and the context branch, and the attention; with --heatmaps the fused scores; any
+    other only best matches.
+    """
+    from dccnet.runtime.console import note, warn
+    from dccnet.runtime.errors import UsageError
+    from dccnet.runtime.files import write_text
+    from dccnet.runtime.images import read_image
+    from dccnet.runtime.matcher import Matcher
+    from dccnet.runtime.viewer.page import LIMIT_BYTES, build_page
+
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"cannot write '{output}': a page's name ends in .html")
+    pictures = read_image(image_a), read_image(image_b)
+    matcher = Matcher.open(bundle, backend=backend, device=device, on_note=note)
+    manifest = matcher.manifest
+    if not manifest.verified:
+        warn(f"{bundle} is marked as not verified: its matches may differ from the network's")
+    page = build_page(
+        matcher.match(*pictures),
+        *pictures,
+        names=(image_a.name, image_b.name),
+        network=f"{manifest.model['backbone']}, {manifest.grid[0]}×{manifest.grid[1]} cells",
+    )
+    write_text(output, page.html)
+    size = output.stat().st_size
+    if size > LIMIT_BYTES:
+        warn(f"the page has {size / 1e6:.1f} MB: this grid has many scores")
+    if not page.maps:
+        note(f"{bundle} returns best matches only; for heat maps: dcc export MODEL --maps -o BUNDLE")
+    if not as_json:
+        click.echo(output)
+        note(f"{size / 1e6:.1f} MB; open it in a browser")
+        return
+    facts = {
+        "page": str(output),
+        "bytes": size,
+        "maps": page.maps,
+        "attention": page.attention,
+        "levels": page.levels,
+        "largest_error": page.largest_error,
+    }
+    click.echo(json.dumps(facts))

@@ -1,0 +1,64 @@
+"""``dcc bench``: a row for each bundle and backend."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dccnet.calibration.bench.rows import Latency
+from dccnet.runtime.bundle import Bundle
+from tests.helpers.bundles import Bundles
+from tests.helpers.commands import Cli
+
+
+def test_rows_are_measured_and_those_that_cannot_run_say_why(
+    bundle: Bundle, bundles: Bundles, tmp_path: Path, dcc: Cli
+) -> None:
+    other = bundles("float16", "spectral").path
+    result = dcc(
+        "bench", bundle.path, other, "--rounds", "3", "--json",
+        "-o", tmp_path / "bench.md", "-o", tmp_path / "bench.json",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    values = json.loads(result.stdout)
+    assert json.loads((tmp_path / "bench.json").read_text()) == values
+    assert values["environment"]["tools"]["onnxruntime"] and values["environment"]["cores"] >= 1
+    assert len(values["rows"]) == 4
+    first, engine, half, _ = values["rows"]
+    assert first["agreement"]["changed_cells"] == 0 and first["agreement"]["pck"] is None
+    assert half["precision"] == "float16" and half["lowering"] == "spectral"
+    assert 0 <= half["agreement"]["changed_cells"] < 0.5
+    assert (
+        first["megabytes"]
+        == sum((bundle.path / f"{n}.onnx").stat().st_size for n in ("encoder", "matcher")) / 1e6
+    )
+    for row in (first, half):
+        assert row["problem"] is None and row["load_s"] > 0 and row["peak_mb"] > 0
+        assert 0 < row["encoder"]["median"] <= row["encoder"]["p95"]
+        assert row["frames_per_s"] > row["pairs_per_s"] > 0
+    markdown = (tmp_path / "bench.md").read_text()
+    assert markdown.count("| ONNX Runtime") == 2 and "* processor: " in markdown
+    if engine["problem"] is not None:  # there is no GPU
+        assert engine["encoder"] is None and engine["problem"] in markdown
+        assert "Traceback" not in result.stderr
+
+
+def test_no_row_at_all_is_a_failure(bundle: Bundle, dcc: Cli) -> None:
+    result = dcc("bench", bundle.path, "--backend", "onnxruntime", "--device", "cuda:99")
+    assert result.returncode == 1 and "no row could run" in result.stderr.splitlines()[-1]
+
+
+def test_bad_arguments_of_bench(bundle: Bundle, tmp_path: Path, dcc: Cli) -> None:
+    for arguments, code, said in (
+        ((bundle.path, "-o", tmp_path / "a.xlsx"), 2, ".md or .json"),
+        ((tmp_path / "none",), 1, "does not exist"),
+        ((bundle.path, "--data", tmp_path / "none.csv"), 1, "does not exist"),
+    ):
+        result = dcc("bench", *arguments)
+        assert result.returncode == code and said in result.stderr.splitlines()[-1], result.stderr
+
+
+def test_latencies_are_milliseconds() -> None:
+    assert Latency.of([0.1, 0.2, 0.3]) == Latency(pytest.approx(200.0), pytest.approx(290.0))

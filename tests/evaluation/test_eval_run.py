@@ -1,0 +1,361 @@
+"""``dcc eval``: resuming, features computed once, what it writes, and the same table from every backend."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dccnet.evaluation.benchmark import Benchmark
+from dccnet.evaluation.benchmarks import load_benchmark
+from dccnet.evaluation.benchmarks.tss import read_flo
+from dccnet.evaluation.commands import output_folders, parse_alphas
+from dccnet.evaluation.feature_store import FeatureStore
+from dccnet.evaluation.journal import JOURNAL, Journal
+from dccnet.evaluation.models import Subject, open_subject
+from dccnet.evaluation.pairs import Picture
+from dccnet.evaluation.runner import evaluate
+from dccnet.evaluation.scoring import Outcome
+from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.correspondences import Correspondences
+from dccnet.runtime.errors import DccError, UsageError
+from dccnet.runtime.images import Image
+from dccnet.runtime.selection import Choice
+from tests.helpers import tiny_benchmarks as tiny
+from tests.helpers.commands import Cli
+from tests.helpers.results import identity
+
+SIZE = (tiny.HEIGHT, tiny.WIDTH)
+
+
+class Fake:
+    """A network that counts what is asked of it, and may stop."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.encoded = self.matched = 0
+        self.stop_after = stop_after
+
+    def encode(self, image: Image) -> int:
+        self.encoded += 1
+        return int(image.sum())
+
+    def match(self, a: int, b: int) -> Correspondences:
+        if self.stop_after is not None and self.matched >= self.stop_after:
+            raise KeyboardInterrupt
+        self.matched += 1
+        index = (np.arange(20) * (a + 2 * b) % 20).reshape(4, 5)  # something that depends on both
+        score = np.ones((4, 5), np.float32)
+        return Correspondences(SIZE, SIZE, index, score, index, score)
+
+    def subject(self, digest: str = "d") -> Subject:
+        return Subject(Path("model"), digest, "fake", self.encode, self.match, lambda features: 1)
+
+
+@pytest.fixture
+def benchmark(tmp_path: Path) -> Benchmark:
+    return load_benchmark("pf-pascal", tiny.pf_pascal(tmp_path / "data", pairs=5))
+
+
+def test_every_picture_is_encoded_once(benchmark: Benchmark) -> None:
+    fake = Fake()
+    run = evaluate(fake.subject(), benchmark, (0.1,))
+    assert (run.pictures, run.encoded, fake.encoded) == (6, 6, 6)
+    assert len(run.outcomes) == fake.matched == 5
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=30),
+    st.integers(0, 8),
+)
+@settings(max_examples=80, deadline=None)
+def test_features_within_the_budget_whatever_the_order(turns: list[tuple[int, int]], budget: int) -> None:
+    calls: list[int] = []
+
+    def picture(number: int) -> Picture:
+        return Picture(str(number), lambda: np.full((1, 1, 3), number, np.uint8))
+
+    def encode(image: Image) -> int:
+        calls.append(int(image[0, 0, 0]))
+        return calls[-1]
+
+    pictures = [(picture(a), picture(b)) for a, b in turns]
+    store = FeatureStore(encode, lambda features: 1, pictures, budget)
+    for turn, pair in enumerate(pictures):
+        assert store.take(turn, pair) == turns[turn]
+    different = {number for turn in turns for number in turn}
+    assert store.pictures == len(different)
+    assert store.largest <= max(budget, 2) + 1  # one arrives before another leaves
+    if budget >= len(different):
+        assert sorted(calls) == sorted(different)
+    if turns == turns[:1] * len(turns):
+        assert len(calls) == len(different)  # what is in use stays, whatever the budget
+
+
+def test_a_stopped_run_continues_with_the_same_result(benchmark: Benchmark, tmp_path: Path) -> None:
+    whole = evaluate(Fake().subject(), benchmark, (0.1,), folder=tmp_path / "whole")
+    stopped = Fake(stop_after=2)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(stopped.subject(), benchmark, (0.1,), folder=tmp_path / "run")
+    again = Fake()
+    run = evaluate(again.subject(), benchmark, (0.1,), folder=tmp_path / "run")
+    assert (run.resumed, again.matched) == (2, 3)
+    assert run.outcomes == whole.outcomes
+    same = evaluate(Fake(stop_after=0).subject(), benchmark, (0.1,), folder=tmp_path / "run")
+    assert same.outcomes == whole.outcomes  # nothing was left to do
+
+
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_a_journal_cut_anywhere_continues(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("journal")
+    with Journal(folder, {"a": 1}) as journal:
+        for number in range(4):
+            journal.add(number, Outcome(f"ü{number}", "c", 2, (1,), 3.5, (0.1, 7.0), ((1.0, 2.0),)))
+        outcomes = dict(journal.outcomes)
+    content = (folder / JOURNAL).read_bytes()
+    cut = data.draw(st.integers(0, len(content)))
+    (folder / JOURNAL).write_bytes(content[:cut])
+    with Journal(folder, {"a": 1}) as journal:
+        kept = dict(journal.outcomes)
+        for number in range(4):
+            if number not in kept:
+                journal.add(number, outcomes[number])
+    assert all(kept[number] == outcomes[number] for number in kept)
+    assert (folder / JOURNAL).read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"digest": "other"}, "another model"),
+        ({"list": "other"}, "another list"),
+        ({"alphas": (0.2,)}, r"its alphas is \[0.1\], not \[0.2\]"),
+        ({"name": "pairs"}, "its protocol is"),
+    ],
+)
+def test_another_model_list_or_protocol_is_noticed(
+    benchmark: Benchmark, tmp_path: Path, changed: dict[str, Any], message: str
+) -> None:
+    evaluate(Fake().subject(), benchmark, (0.1,), folder=tmp_path / "run")
+    if "list" in changed:
+        path = tmp_path / "data" / "image_pairs" / "test_pairs.csv"
+        path.write_text(path.read_text().replace(",5;20;", ",6;20;"))
+        benchmark = load_benchmark("pf-pascal", path)
+    if "name" in changed:
+        benchmark = load_benchmark("pairs", tmp_path / "data")
+    subject, alphas = Fake().subject(changed.get("digest", "d")), changed.get("alphas", (0.1,))
+    with pytest.raises(UsageError, match=message):
+        evaluate(subject, benchmark, alphas, folder=tmp_path / "run")
+    run = evaluate(subject, benchmark, alphas, folder=tmp_path / "run", restart=True)
+    assert run.resumed == 0
+
+
+def test_two_evaluations_do_not_write_to_one_folder(tmp_path: Path) -> None:
+    with (
+        Journal(tmp_path, {}),
+        pytest.raises(DccError, match="another evaluation is writing"),
+        Journal(tmp_path, {}),
+    ):
+        pass
+
+
+def test_a_damaged_journal_says_how_to_begin_again(tmp_path: Path) -> None:
+    with Journal(tmp_path, {"a": 1}):
+        pass
+    with (tmp_path / JOURNAL).open("a") as file:
+        file.write('{"case": 0, "nonsense": 1}\n')
+    with pytest.raises(DccError, match="--restart"), Journal(tmp_path, {"a": 1}):
+        pass
+
+
+def test_flows_in_the_layout_of_the_kit(tmp_path: Path) -> None:
+    groups = ("FG3DCar/a", "FG3DCar/b")
+    benchmark = load_benchmark("tss", tiny.tss(tmp_path / "data", groups=groups))
+    subject = Subject(Path("m"), "d", "b", lambda image: 0, lambda a, b: identity(SIZE), lambda f: 1)
+    folders = {"folder": tmp_path / "run", "flow_folder": tmp_path / "flows"}
+    run = evaluate(subject, benchmark, (0.05,), **folders)  # type: ignore[arg-type]
+    written = sorted(
+        p.relative_to(tmp_path / "flows").as_posix() for p in folders["flow_folder"].rglob("*.flo")
+    )
+    assert written == [f"TSS_CVPR2016/{group}/flow1.flo" for group in groups]
+    flow = read_flo(tmp_path / "flows" / written[0])
+    np.testing.assert_allclose(flow, np.zeros((*SIZE, 2)), atol=1e-4)
+    (tmp_path / "flows" / written[1]).unlink()  # a pair that was scored and whose flow is missing
+    again = evaluate(subject, benchmark, (0.05,), **folders)  # type: ignore[arg-type]
+    assert (tmp_path / "flows" / written[1]).exists()
+    assert again.outcomes == run.outcomes
+
+
+def test_true_flows_are_not_overwritten(tmp_path: Path) -> None:
+    path = tiny.tss(tmp_path)
+    absolute = (
+        path.read_text().replace("TSS_CVPR2016", f"{tmp_path}/TSS_CVPR2016").replace("/a/", "/a/../a/")
+    )
+    subject = Subject(Path("m"), "d", "b", lambda image: 0, lambda a, b: identity(SIZE), lambda f: 1)
+    truth = next(tmp_path.rglob("flow1.flo")).read_bytes()
+    with pytest.raises(UsageError, match="overwrite the true flows"):
+        evaluate(subject, load_benchmark("tss", path), (0.05,), flow_folder=tmp_path)
+    path.write_text(absolute)
+    evaluate(subject, load_benchmark("tss", path), (0.05,), flow_folder=tmp_path / "flows")
+    assert len(list((tmp_path / "flows").rglob("flow1.flo"))) == 1
+    assert (tmp_path / "TSS_CVPR2016/FG3DCar/a/flow1.flo").read_bytes() == truth
+
+
+@pytest.mark.parametrize("text", ["", "x", "0", "-0.1", "0.1,,0.2", "nan", "inf"])
+def test_thresholds_that_are_none(text: str) -> None:
+    with pytest.raises(UsageError, match="--alpha takes positive numbers"):
+        parse_alphas(text)
+    assert parse_alphas("0.1,0.05,0.10") == (0.05, 0.1)
+
+
+def test_a_folder_for_each_of_several_models(tmp_path: Path) -> None:
+    a, b = tmp_path / "a" / "best.safetensors", tmp_path / "b" / "best.safetensors"
+    assert output_folders((a,), tmp_path) == [tmp_path]
+    assert output_folders((a, b), tmp_path) == [tmp_path / "a-best", tmp_path / "b-best"]
+    with pytest.raises(UsageError, match="one folder"):
+        output_folders((a, a), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "error", "message"),
+    [
+        ("absent", Choice(), DccError, "does not exist"),
+        ("model.pth.tar", Choice(), UsageError, "dcc import"),
+        ("lonely.engine", Choice(), UsageError, "lies in no bundle"),
+        ("checkpoint", Choice(backend="onnxruntime"), UsageError, "export it for onnxruntime"),
+        ("bundle", Choice(backend="pytorch"), UsageError, "holds no PyTorch weights"),
+    ],
+)
+def test_models_that_cannot_be_opened(
+    checkpoint: Path,
+    bundle: Bundle,
+    tmp_path: Path,
+    name: str,
+    how: Choice,
+    error: type[DccError],
+    message: str,
+) -> None:
+    path = {"checkpoint": checkpoint, "bundle": bundle.path}.get(name, tmp_path / name)
+    with pytest.raises(error, match=message):
+        open_subject(path, how)
+
+
+def test_pytorch_and_onnx_runtime_agree_pair_by_pair(
+    checkpoint: Path, bundle: Bundle, dcc: Cli, tmp_path: Path
+) -> None:
+    tiny.pf_pascal(tmp_path / "data", pairs=6)
+    arguments = ["--benchmark", "pf-pascal", "--data", tmp_path / "data", "--alpha", "0.1,0.3"]
+    done = dcc("eval", checkpoint, bundle.path, *arguments, "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    for text in ("DCCNet", "82.3", "scnet", "PyTorch", "ONNX Runtime", "aeroplane"):
+        assert text in done.stdout
+    assert "7 pictures encoded 7 times" in done.stderr
+    tables = [
+        list(csv.reader((folder / "pairs.csv").open()))
+        for folder in output_folders((checkpoint, bundle.path), tmp_path / "out")
+        if folder is not None
+    ]
+    assert len(tables[0]) == 7
+    for one, other in zip(*tables, strict=True):
+        assert one[1:] == other[1:]
+    assert tables[0][1][0] != tables[1][1][0]
+
+
+def test_json_is_the_same_every_time_and_says_its_protocol(
+    bundle: Bundle, dcc: Cli, tmp_path: Path
+) -> None:
+    tiny.pf_pascal(tmp_path / "data")
+    command = ["eval", bundle.path, "--benchmark", "pairs", "--protocol", "img", "--one-based"]
+    command += ["--data", tmp_path / "data", "--json"]
+    first, second = dcc(*command), dcc(*command, "-o", tmp_path / "out")
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    assert first.stdout == second.stdout
+    result = json.loads(first.stdout)
+    assert result["protocol"].startswith("img: ")
+    assert "1-based" in result["protocol"]
+    assert result["overall"]["pairs"] == 3
+    assert json.loads((tmp_path / "out" / "results.json").read_text()) == result
+    contents = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    third = dcc(*command, "-o", tmp_path / "out")
+    assert "3 pairs had been scored before" in third.stderr
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == contents
+
+
+@pytest.mark.parametrize(
+    ("name", "make"), [("pf-willow", tiny.pf_willow), ("tss", tiny.tss), ("spair", tiny.spair)]
+)
+def test_the_report_is_one_whole_page(
+    bundle: Bundle, dcc: Cli, tmp_path: Path, name: str, make: Callable[[Path], Path]
+) -> None:
+    make(tmp_path / "data")
+    out = tmp_path / "out"
+    done = dcc("eval", bundle.path, "--benchmark", name, "--data", tmp_path / "data", "-o", out)
+    assert done.returncode == 0, done.stderr
+    page = (out / "report.html").read_text()
+    assert not re.search(r"""(src|href)=["'](?!data:)|url\(|@import|<script""", page)
+    for drawing in re.findall(r"<svg.*?</svg>", page, re.DOTALL):
+        ET.fromstring(drawing)
+    assert page.count("<figure>") >= 1
+    assert json.loads((out / "results.json").read_text())["protocol"][:30] in page
+
+
+def test_killed_at_any_moment_and_continued(bundle: Bundle, dcc: Cli, tmp_path: Path) -> None:
+    rows = [tiny.pascal_row(i % 5, (i + 1 + i // 5) % 5, i % 20 + 1) for i in range(60)]
+    tiny.pf_pascal(tmp_path / "data", rows, pairs=4)
+    command = ["eval", bundle.path, "--benchmark", "pf-pascal", "--data", tmp_path / "data"]
+    whole = dcc(*command, "-o", tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    journal = tmp_path / "run" / JOURNAL
+    for lines in (2, 15, 40):  # so many lines, then SIGKILL wherever it is
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dccnet", *map(str, command), "-o", str(tmp_path / "run")],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while process.poll() is None:
+            if journal.exists() and journal.read_bytes().count(b"\n") >= lines:
+                process.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.002)
+        process.wait()
+    done = dcc(*command, "-o", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "pairs had been scored before" in done.stderr
+    for path in (tmp_path / "whole").iterdir():
+        if path.name != JOURNAL:
+            assert (tmp_path / "run" / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--benchmark", "tss"], 2, "--data"),
+        (["--benchmark", "pf-pascal", "--data", "absent"], 1, "absent does not exist"),
+        (["--benchmark", "pf-pascal", "--data", "x", "--flow", "f"], 2, "--flow goes with"),
+        (["--benchmark", "pf-pascal", "--data", "x", "--alpha", "a"], 2, "--alpha takes"),
+        (["--benchmark", "tss", "--data", "x", "--protocol", "img"], 2, "a protocol of its own"),
+    ],
+)
+def test_requests_that_cannot_be_met_are_one_sentence(
+    bundle: Bundle, dcc: Cli, arguments: list[str], code: int, message: str
+) -> None:
+    done = dcc("eval", bundle.path, *arguments)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""

@@ -1,0 +1,20 @@
+"""Running the command line, and what it must say."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from subprocess import CompletedProcess
+
+Cli = Callable[..., CompletedProcess[str]]
+
+
+def one_sentence(result: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:
+    assert result.returncode == code, result.stderr
+    assert result.stdout == ""
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("running on ")]  # which engine auto took
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("dcc: ")
+    for part in parts:
+        assert part in lines[0], lines[0]

@@ -1,0 +1,67 @@
+"""A machine with a GPU that is not there: CUDA and TensorRT emulated, for tests of what uses them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.helpers.fake_cuda import FakeCuda
+from tests.helpers.fake_tensorrt import FakeTensorRT
+
+CUDA = "cuda.bindings.runtime"
+
+
+@dataclass
+class Machine:
+    cuda: FakeCuda = field(default_factory=FakeCuda)
+    tensorrt: FakeTensorRT = field(default_factory=FakeTensorRT)
+
+    def array(self, values: NDArray[Any]) -> GpuArray:
+        return GpuArray(self.cuda, values)
+
+
+@contextmanager
+def emulated(cache: Path, library: str = "tensorrt") -> Iterator[Machine]:
+    """One GPU of capability 8.6 and one library, for imports within the block."""
+    machine = Machine(
+        tensorrt=FakeTensorRT(library, "11.4.0.106" if library == "tensorrt" else "1.7.1.116")
+    )
+    machine.tensorrt.captured = machine.cuda.enqueue
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, CUDA, machine.cuda.module)
+        for name in ("tensorrt", "tensorrt_rtx"):
+            patch.setitem(sys.modules, name, machine.tensorrt.module if name == library else None)
+        patch.setenv("XDG_CACHE_HOME", str(cache))
+        yield machine
+
+
+class GpuArray:
+    """Another library's array on the emulated GPU; its values arrive when its stream has run."""
+
+    def __init__(self, cuda: FakeCuda, values: NDArray[Any]) -> None:
+        self.stream: int = cuda.module.cudaStreamCreateWithFlags(1)[1]
+        self.pointer: int = cuda.module.cudaMalloc(values.nbytes)[1]
+        self._values, self._cuda = np.ascontiguousarray(values), cuda
+        kind = cuda.module.cudaMemcpyKind.cudaMemcpyHostToDevice
+        cuda.module.cudaMemcpyAsync(
+            self.pointer, self._values.ctypes.data, values.nbytes, kind, self.stream
+        )
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {
+            "shape": self._values.shape,
+            "typestr": self._values.dtype.str,
+            "data": (self.pointer, False),
+            "strides": None,
+            "version": 3,
+            "stream": self.stream,
+        }

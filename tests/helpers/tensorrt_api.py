@@ -1,0 +1,99 @@
+"""TensorRT's API as a listing says it is, to hold calls against that cannot be run here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.helpers.paths import DATA
+
+LISTING = DATA / "tensorrt-11.4-api.txt"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """How many arguments a call takes beside ``self``, and their names."""
+
+    required: int
+    names: tuple[str, ...]
+
+    def takes(self, positional: int, keywords: tuple[str, ...] = ()) -> bool:
+        left = self.names[positional:]
+        given = positional + len(keywords)
+        return self.required <= given <= len(self.names) and all(k in left for k in keywords)
+
+
+@dataclass(frozen=True)
+class Member:
+    kind: str
+    """``method``, ``property``, ``read-only``, ``constant``, or ``callable`` of unknown arguments."""
+    signatures: tuple[Signature, ...] = ()
+
+    def takes(self, positional: int, keywords: tuple[str, ...] = ()) -> bool:
+        return self.kind == "callable" or any(s.takes(positional, keywords) for s in self.signatures)
+
+
+@dataclass(frozen=True)
+class Api:
+    enums: dict[str, dict[str, int]]
+    classes: dict[str, dict[str, Member]]
+    functions: frozenset[str]
+
+
+def read_api(path: Path = LISTING) -> Api:
+    enums: dict[str, dict[str, int]] = {}
+    classes: dict[str, dict[str, Member]] = {}
+    functions = set()
+    section, name = "", ""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("==="):
+            section = line.split()[-1]
+        elif section == "FUNCTIONS" and line:
+            functions.add(line.split()[0])
+        elif section and line and not line.startswith(" "):
+            name = line.split()[0]
+            if section == "ENUMS":
+                enums[name] = {}
+            else:
+                classes[name] = {}
+        elif section == "ENUMS" and (match := re.match(r"\s+(\w+) = (\d+)", line)):
+            enums[name][match[1]] = int(match[2])
+        elif section == "CLASSES" and (match := re.match(r"\s+(\w+): (.*)", line)):
+            classes[name][match[1]] = _member(match[2])
+    return Api(enums, classes, frozenset(functions))
+
+
+def _member(text: str) -> Member:
+    text = re.sub(r"\s*\[rtx-\]$", "", text)
+    if text == "property":
+        return Member("property")
+    if text.startswith("property (read-only)"):
+        return Member("read-only")
+    if text == "callable":
+        return Member("callable")
+    if "(" in text:
+        return Member("method", tuple(signatures(text)))
+    return Member("constant")
+
+
+def signatures(text: str) -> list[Signature]:
+    """From a docstring of pybind11, ``f(self: X, a: int, b: int = 0) -> bool``; each overload."""
+    found = []
+    for match in re.finditer(r"\w+\((self: [^()]*?(?:\([^()]*\)[^()]*?)*)\) ->", text):
+        arguments = _split(match[1])[1:]
+        names = tuple(argument.split(":")[0].strip() for argument in arguments)
+        found.append(Signature(sum("=" not in argument for argument in arguments), names))
+    return found
+
+
+def _split(text: str) -> list[str]:
+    """At commas outside brackets."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "[(<{") - (character in "])>}")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts

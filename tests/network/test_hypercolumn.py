@@ -1,0 +1,71 @@
+"""Features of several levels of the backbone: what they are, and that they travel all the road."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dccnet.export.build import export_bundle
+from dccnet.export.bundles.steps import read_steps
+from dccnet.inference import TorchMatcher
+from dccnet.network.backbone import build_backbone, hypercolumn
+from dccnet.network.correlation import l2_normalise
+from dccnet.runtime.images import Image
+from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.tensorrt.builder import BatchRange, BuildSettings, build_engine
+from dccnet.runtime.tensorrt.library import RTX, load_library
+from dccnet.weights.pretrained import load_backbone_weights
+from tests.helpers.networks import ONE_BRANCH, SMALL, build
+
+NAME = "efficientnet-lite0-hypercolumn"
+
+
+def test_levels_have_equal_say_and_meet_at_their_corners() -> None:
+    torch.manual_seed(0)
+    fine, coarse = 100 * torch.rand(2, 3, 6, 5) + 7, torch.rand(2, 4, 3, 3)
+    column = hypercolumn(fine, coarse)
+    assert column.shape == (2, 7, 6, 5)
+    for level in (column[:, :3], column[:, 3:]):
+        torch.testing.assert_close(level.square().sum(1), torch.ones(2, 6, 5), rtol=1e-3, atol=0)
+    torch.testing.assert_close(column[:, :3], l2_normalise(fine - fine.mean(dim=(2, 3), keepdim=True)))
+    stretched = F.interpolate(coarse, size=(6, 5), mode="bilinear", align_corners=True)
+    torch.testing.assert_close(stretched[..., 0, 0], coarse[..., 0, 0])
+    centred = stretched - stretched.mean(dim=(2, 3), keepdim=True)
+    torch.testing.assert_close(column[:, 3:], l2_normalise(centred))
+
+
+def test_what_is_alike_everywhere_says_nothing() -> None:
+    torch.manual_seed(0)
+    fine, coarse = torch.rand(1, 3, 6, 5), torch.rand(1, 4, 3, 3)
+    torch.testing.assert_close(hypercolumn(fine + 5, coarse - 3), hypercolumn(fine, coarse))
+
+
+def test_levels_are_not_trained() -> None:
+    backbone = build_backbone(NAME)
+    backbone.unfreeze(0)
+    with pytest.raises(ValueError, match="none of them is trained"):
+        backbone.unfreeze(1)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_exported_and_compiled(
+    half: bool, tmp_path: Path, pictures: list[Path], photos: list[Image]
+) -> None:
+    model = build(SMALL.replace(backbone=NAME, branches=("local",), **ONE_BRANCH))
+    load_backbone_weights(model.backbone, NAME, "imagenet")
+    bundle = export_bundle(model, tmp_path / "b", pictures, half=half)
+    assert bundle.manifest.verified
+    if not half:
+        found, true = (m.match(*photos[:2]) for m in (Matcher.open(bundle.path), TorchMatcher(model)))
+        assert np.mean(found.index_b == true.index_b) >= 0.999
+    path = bundle.graph_path("encoder")
+    assert "backbone.hypercolumn" in read_steps(onnx.load(str(path)), "encoder").values()
+    pytest.importorskip("tensorrt_rtx")  # not made for every platform
+    settings = BuildSettings(targets=("sm86",), batch=BatchRange(1, 1, 8))
+    built = build_engine(load_library(RTX), "encoder", bundle.manifest.graphs["encoder"], path, settings)
+    assert built.record.precision == ("float16" if half else "float32")

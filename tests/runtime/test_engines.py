@@ -1,0 +1,479 @@
+"""Engines: compiled for real by TensorRT-RTX, which needs no GPU for it; by an emulation of TensorRT where
+it does; and what is refused to be loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from dccnet.runtime.bundle import Bundle, EngineRecord, Graph
+from dccnet.runtime.errors import EngineError, NotVerifiedError, UsageError
+from dccnet.runtime.tensorrt.builder import BatchRange, BuildSettings, BuiltEngine, build_engine
+from dccnet.runtime.tensorrt.bundled import add_engines, build_engines
+from dccnet.runtime.tensorrt.layers import count_precisions, from_inspector, from_report, precision
+from dccnet.runtime.tensorrt.library import RTX, TENSORRT, Library, load_library
+from dccnet.runtime.tensorrt.options import parse_bytes
+from dccnet.runtime.tensorrt.plan import (
+    check_loadable,
+    plan_header,
+    read_plan,
+    read_sidecar,
+    sidecar_path,
+    write_engine,
+)
+from tests.helpers.bundles import Bundles
+from tests.helpers.commands import Cli
+from tests.helpers.fake_tensorrt import FakeTensorRT
+
+tensorrt_rtx = pytest.importorskip("tensorrt_rtx")  # not made for every platform
+ALL_BATCHES = BatchRange(1, 1, 8)
+TARGETS = ("sm80", "sm86", "sm89", "sm120")
+
+
+@pytest.fixture(scope="module")
+def rtx() -> Library:
+    return load_library(RTX)
+
+
+@pytest.fixture(scope="module")
+def half(bundles: Bundles) -> Bundle:
+    return bundles("float16", "spectral")
+
+
+@pytest.fixture(scope="module")
+def built(rtx: Library, half: Bundle) -> BuiltEngine:
+    """A matcher in half precision for one GPU."""
+    return compile_graph(rtx, half, "matcher", BuildSettings(targets=("sm86",)))
+
+
+def compile_graph(library: Library, bundle: Bundle, name: str, settings: BuildSettings) -> BuiltEngine:
+    return build_engine(library, name, bundle.manifest.graphs[name], bundle.graph_path(name), settings)
+
+
+@pytest.fixture
+def plan(built: BuiltEngine, tmp_path: Path) -> Path:
+    return write_engine(built, tmp_path)
+
+
+# Compiled for real ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lowering", ["stack", "spectral", "spectral3"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_both_graphs_compile_for_every_gpu_generation_with_a_dynamic_batch(
+    dtype: str, lowering: str, bundles: Bundles, rtx: Library
+) -> None:
+    targets = ("sm75", *TARGETS) if dtype == "float16" else TARGETS  # Turing has no float32 products
+    settings = BuildSettings(batch=ALL_BATCHES, targets=targets)
+    for engine in build_engines(bundles(dtype, lowering), rtx, settings):
+        record = engine.record
+        assert record.precision == dtype
+        # Every convolution and matrix product that pictures reach, not most of them.
+        assert set(record.layers["convolution"]) == set(record.layers["matrix product"]) == {dtype}
+        header = plan_header(engine.plan)
+        assert header == {"bytes": len(engine.plan), "version": rtx.version, "targets": targets}
+        assert record.bytes == len(engine.plan) > 10_000 and record.batch == (1, 1, 8)
+        assert record.activation_bytes and record.scratch_bytes and record.weight_bytes
+        assert record.build_seconds > 0
+
+
+def test_half_engines_need_half_of_the_memory(bundles: Bundles, rtx: Library) -> None:
+    settings = BuildSettings(batch=ALL_BATCHES, targets=("sm86",))
+    whole, halved = (
+        compile_graph(rtx, bundles(dtype, "stack"), "encoder", settings).record
+        for dtype in ("float32", "float16")
+    )
+    assert whole.weight_bytes is not None and halved.weight_bytes is not None
+    assert halved.weight_bytes <= 0.55 * whole.weight_bytes
+    assert halved.bytes <= 0.6 * whole.bytes
+
+
+def test_layer_table_follows_what_depends_on_weights_alone(built: BuiltEngine) -> None:
+    assert count_precisions(built.layers) == built.record.layers
+    kinds = {layer.kind for layer in built.layers}
+    assert {"convolution", "matrix product", "other kernel"} <= kinds
+    convolutions = [layer for layer in built.layers if layer.kind == "convolution"]
+    assert all(layer.onnx_nodes for layer in convolutions)
+
+
+def test_float32_engine_of_a_half_bundle_is_an_error(rtx: Library, bundles: Bundles) -> None:
+    """The best-known bug of other exporters: what is called FP16 and runs in FP32."""
+    bundle = bundles("float32", "stack")
+    claimed = dataclasses.replace(bundle.manifest.graphs["encoder"], precision="float16")
+    with pytest.raises(NotVerifiedError, match=r"is float16 and the engine .* computes in float32"):
+        build_engine(
+            rtx, "encoder", claimed, bundle.graph_path("encoder"), BuildSettings(targets=("sm86",))
+        )
+
+
+def test_progress_is_told(rtx: Library, half: Bundle) -> None:
+    phases: list[str] = []
+    graph = half.manifest.graphs["encoder"]
+    settings = BuildSettings(targets=("sm86",))
+    build_engine(rtx, "encoder", graph, half.graph_path("encoder"), settings, phases.append)
+    assert "Building engine" in phases and len(phases) > 3
+
+
+def test_graph_that_is_none_is_named(rtx: Library, half: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"no graph at all")
+    with pytest.raises(EngineError, match=r"TensorRT-RTX .* cannot read .*broken\.onnx.*ONNX") as error:
+        build_engine(
+            rtx, "encoder", half.manifest.graphs["encoder"], tmp_path / "broken.onnx", BuildSettings()
+        )
+    assert "\n" not in str(error.value) and "cudaError" not in str(error.value)
+
+
+def test_profile_that_the_graph_does_not_have_is_named(rtx: Library, half: Bundle) -> None:
+    graph = half.manifest.graphs["encoder"]
+    other = dataclasses.replace(graph.inputs[0], shape=("batch", 32, 32, 3))
+    with pytest.raises(EngineError, match=r"cannot build encoder\.onnx"):
+        build_engine(
+            rtx,
+            "encoder",
+            dataclasses.replace(graph, inputs=(other,)),
+            half.graph_path("encoder"),
+            BuildSettings(targets=("sm86",)),
+        )
+
+
+# In a bundle ------------------------------------------------------------------------------------
+
+
+def test_engines_travel_in_the_bundle_and_its_manifest(half: Bundle, rtx: Library, tmp_path: Path) -> None:
+    shutil.copytree(half.path, tmp_path / "b")
+    bundle = Bundle.open(tmp_path / "b")
+    for targets in (("sm86",), ("sm89",)):  # the second takes the place of the first
+        added = add_engines(bundle, build_engines(bundle, rtx, BuildSettings(targets=targets)))
+        reopened = Bundle.open(tmp_path / "b")
+        assert reopened.manifest == added.manifest
+        assert [(r.graph, r.targets) for r in reopened.manifest.engines] == [
+            ("encoder", targets),
+            ("matcher", targets),
+        ]
+        for record in reopened.manifest.engines:
+            content, found = read_plan(tmp_path / "b" / record.file)
+            assert found == record and len(content) == record.bytes
+        bundle = reopened
+
+
+def test_build_command_compiles_an_existing_bundle(half: Bundle, tmp_path: Path, dcc: Cli) -> None:
+    shutil.copytree(half.path, tmp_path / "b")
+    result = dcc("build", tmp_path / "b", "--target", "sm86,sm120", "--batch", "1:2:4", "--json")
+    assert result.returncode == 0, result.stderr
+    records = json.loads(result.stdout)
+    assert [(r["graph"], r["precision"]) for r in records] == [
+        ("encoder", "float16"),
+        ("matcher", "float16"),
+    ]
+    assert records[0]["targets"] == ["sm86", "sm120"] and records[0]["batch"] == [1, 2, 4]
+    assert len(Bundle.open(tmp_path / "b").manifest.engines) == 2
+    info = dcc("info", tmp_path / "b" / "matcher.tensorrt_rtx.engine")
+    assert info.returncode == 0 and "sm86, sm120" in info.stdout and "float16" in info.stdout
+    elsewhere = dcc("build", tmp_path / "b", "--target", "sm75", "-o", tmp_path / "plans")
+    assert elsewhere.returncode == 0
+    names = {path.name for path in (tmp_path / "plans").iterdir()}
+    assert names == {
+        f"{graph}.tensorrt_rtx.engine{end}" for graph in ("encoder", "matcher") for end in ("", ".json")
+    }
+
+
+def test_export_compiles_in_one_go(
+    checkpoint: Path, half: Bundle, built: BuiltEngine, tmp_path: Path, dcc: Cli
+) -> None:
+    shutil.copytree(half.path, tmp_path / "b")
+    add_engines(Bundle.open(tmp_path / "b"), [built])  # a bundle is replaced, engines included
+    arguments = ("--fp16", "--format", "engine", "--target", "sm86", "-o", tmp_path / "b")
+    result = dcc("export", checkpoint, *arguments)
+    assert result.returncode == 0, result.stderr
+    manifest = Bundle.open(tmp_path / "b").manifest
+    assert {r.precision for r in manifest.engines} == {"float16"} and len(manifest.engines) == 2
+
+
+# What is refused --------------------------------------------------------------------------------
+
+
+def test_plan_and_sidecar_belong_together(plan: Path, built: BuiltEngine) -> None:
+    content, record = read_plan(plan)
+    assert content == built.plan and record == built.record
+    sidecar = read_sidecar(plan)
+    assert sidecar is not None and sidecar[1] == built.layers
+
+
+def test_altered_plan(plan: Path) -> None:
+    data = bytearray(plan.read_bytes())
+    data[len(data) // 2] ^= 1
+    plan.write_bytes(data)
+    with pytest.raises(EngineError, match="not the engine that was built"):
+        read_plan(plan)
+
+
+def test_truncated_plan(plan: Path) -> None:
+    size = plan.stat().st_size
+    plan.write_bytes(plan.read_bytes()[: size // 3])
+    with pytest.raises(EngineError, match=rf"has {size // 3} bytes of {size}: copy it again"):
+        read_plan(plan)
+    sidecar_path(plan).unlink()
+    with pytest.raises(EngineError, match="copy it again"):  # trusted or not
+        read_plan(plan, trust=True)
+
+
+def test_plan_without_sidecar_must_be_trusted(plan: Path) -> None:
+    sidecar_path(plan).unlink()
+    with pytest.raises(EngineError, match="--trust-engine"):
+        read_plan(plan)
+    assert read_plan(plan, trust=True)[1] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("{", "damaged"), ('{"schema": 9}', "its schema is 9"), ('{"schema": 1, "engine": {}}', "damaged")],
+)
+def test_damaged_sidecar(plan: Path, text: str, reason: str) -> None:
+    sidecar_path(plan).write_text(text)
+    with pytest.raises(EngineError, match=f"{reason}.*build the engine again"):
+        read_plan(plan)
+
+
+def test_missing_plan(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="cannot be read"):
+        read_plan(tmp_path / "none.engine")
+
+
+def test_engine_of_another_version(plan: Path, built: BuiltEngine, rtx: Library) -> None:
+    newer = Library(rtx.name, "1.9.0", rtx.module)
+    for record in (built.record, None):  # the sidecar says so, and without it the header
+        with pytest.raises(EngineError, match=r"built by TensorRT-RTX .* and 1\.9\.0 is installed"):
+            check_loadable(plan, record, built.plan, newer, (8, 6))
+
+
+def test_engine_for_another_gpu(plan: Path, built: BuiltEngine, rtx: Library) -> None:
+    for record in (built.record, None):
+        with pytest.raises(EngineError, match="built for sm86 and this GPU is sm89"):
+            check_loadable(plan, record, built.plan, rtx, (8, 9))
+        check_loadable(plan, record, built.plan, rtx, (8, 6))
+
+
+def test_engine_of_the_other_library(plan: Path, built: BuiltEngine) -> None:
+    classic = Library(TENSORRT, "11.4.0", ModuleType("tensorrt"))
+    with pytest.raises(EngineError, match="an engine of TensorRT-RTX, not of TensorRT"):
+        check_loadable(plan, built.record, built.plan, classic, (8, 6))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["--target", "sm90"], 2, "has no target sm90: choose from sm75"),
+        (["--library", "tensorrt_rtx", "--hardware-compatibility", "ampere+"], 2, "where --target says"),
+        (["--target", "sm86", "--timing-cache", "t.cache"], 2, "leave --timing-cache away"),
+        (["--target", "sm86", "--batch", "4:2:8"], 2, "1 <= MIN <= OPT <= MAX"),
+        (["--target", "sm86", "--batch", "many"], 2, "MIN:OPT:MAX"),
+        (["--target", "sm86", "--batch", "1:x:2"], 2, "MIN:OPT:MAX"),
+        (["--target", "sm86", "--workspace", "lots"], 2, "such as 512M"),
+        (["--library", "tensorrt"], 1, "TensorRT is not installed: pip install"),
+        (["--target", "sm86", "-o", "/proc/none/plans"], 1, "cannot write"),
+    ],
+)
+def test_bad_requests_of_the_build_command(
+    arguments: list[str], code: int, sentence: str, half: Bundle, dcc: Cli
+) -> None:
+    result = dcc("build", half.path, *arguments)
+    assert result.returncode == code and sentence in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1 and not result.stdout
+
+
+def test_tensorrt_without_a_gpu_says_where_to_build(half: Bundle) -> None:
+    fake = FakeTensorRT()
+    fake.has_gpu = False
+    library = Library(TENSORRT, "11.4.0.106", fake.module)
+    with pytest.raises(EngineError, match=r"only on a machine with an NVIDIA GPU.*--target"):
+        compile_graph(library, half, "encoder", BuildSettings())
+
+
+def test_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    with pytest.raises(EngineError, match=r"pip install 'dccnet\[rtx\]'"):
+        load_library(RTX)
+
+
+# TensorRT, emulated -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fake() -> FakeTensorRT:
+    return FakeTensorRT()
+
+
+@pytest.fixture
+def classic(fake: FakeTensorRT) -> Library:
+    return Library(TENSORRT, "11.4.0.106", fake.module)
+
+
+def content(engine: BuiltEngine) -> dict[str, object]:
+    configuration: dict[str, object] = json.loads(engine.plan.partition(b"fake plan ")[2])["config"]
+    return configuration
+
+
+def test_settings_reach_tensorrt(classic: Library, half: Bundle) -> None:
+    settings = BuildSettings(
+        batch=ALL_BATCHES,
+        workspace=1 << 30,
+        optimization_level=4,
+        hardware_compatibility="ampere+",
+    )
+    engine = compile_graph(classic, half, "encoder", settings)
+    assert content(engine) == {
+        "flags": [],
+        "limits": {"WORKSPACE": 1 << 30},
+        "level": 4,
+        "compatibility": "AMPERE_PLUS",
+        "targets": [],
+    }
+    assert content(compile_graph(classic, half, "encoder", BuildSettings(tf32=True)))["flags"] == ["TF32"]
+    assert engine.record.activation_bytes == 1024 and engine.record.precision == "float16"
+    assert engine.record.layers == {"convolution": {"float16": 1}, "matrix product": {"float16": 1}}
+
+
+def test_inspector_that_says_nothing_leaves_the_precision_unknown(
+    classic: Library, fake: FakeTensorRT, half: Bundle
+) -> None:
+    fake.layers = ["a bare name", "another"]  # type: ignore[list-item]
+    assert compile_graph(classic, half, "encoder", BuildSettings()).record.precision == "unknown"
+
+
+def test_silent_float32_of_tensorrt_is_an_error(classic: Library, fake: FakeTensorRT, half: Bundle) -> None:
+    fake.layers = [
+        {
+            "Name": "conv",
+            "LayerType": "CaskConvolution",
+            "Inputs": [{"Name": "frame", "Dimensions": [1, 3], "Format/Datatype": "Row major linear FP32"}],
+            "Outputs": [{"Name": "y", "Dimensions": [1, 3], "Format/Datatype": "Row major linear FP32"}],
+        }
+    ]
+    with pytest.raises(NotVerifiedError, match="computes in float32"):
+        compile_graph(classic, half, "encoder", BuildSettings())
+
+
+def test_failed_build_gives_the_reason_without_the_noise_after_it(
+    classic: Library, fake: FakeTensorRT, half: Bundle
+) -> None:
+    fake.fail = {"build_serialized_network"}
+    with pytest.raises(EngineError, match="no implementation for node conv") as error:
+        compile_graph(classic, half, "encoder", BuildSettings())
+    assert "cudaError" not in str(error.value)
+
+
+def test_timing_cache_grows_and_is_never_clobbered(classic: Library, half: Bundle, tmp_path: Path) -> None:
+    cache = tmp_path / "timing.cache"
+    settings = BuildSettings(timing_cache=cache)
+    compile_graph(classic, half, "encoder", settings)
+    assert cache.read_text() == "encoder.onnx"
+    cache.write_text("encoder.onnx\nfrom another build")  # as if one had finished meanwhile
+    compile_graph(classic, half, "matcher", settings)
+    assert cache.read_text().split("\n") == ["encoder.onnx", "from another build", "matcher.onnx"]
+    assert list(tmp_path.iterdir()) == [cache]
+
+
+def test_timing_cache_survives_a_failed_build(
+    classic: Library, fake: FakeTensorRT, half: Bundle, tmp_path: Path
+) -> None:
+    cache = tmp_path / "timing.cache"
+    cache.write_text("mine")
+    fake.fail = {"build_serialized_network"}
+    with pytest.raises(EngineError):
+        compile_graph(classic, half, "encoder", BuildSettings(timing_cache=cache))
+    assert cache.read_text() == "mine"
+
+
+def test_timing_cache_of_another_gpu_is_left_alone(
+    classic: Library, fake: FakeTensorRT, half: Bundle, tmp_path: Path
+) -> None:
+    cache = tmp_path / "timing.cache"
+    cache.write_text("of another GPU")
+    fake.fail = {"set_timing_cache"}
+    with pytest.raises(EngineError, match=r"not a timing cache of this GPU.*name another file"):
+        compile_graph(classic, half, "encoder", BuildSettings(timing_cache=cache))
+    assert cache.read_text() == "of another GPU"
+
+
+# Reading reports --------------------------------------------------------------------------------
+
+
+REPORT = """Layers:
+Name: start, LayerType: shape_call, Inputs: [], Constants: [], Outputs: [], TacticName: , StreamId: 0, Metadata: 
+Name: kernels, LayerType: gemm, Inputs: [], Constants: [ { Name: w, Dimensions: [5,5], Strides: [5,1], Datatype: Float, Format: x }], Outputs: [ { Name: spectrum, Dimensions: [9,5], Strides: [5,1], Datatype: Float, Format: x }], TacticName: , StreamId: 0, Metadata: [ONNX Layer: node_mm]
+Name: conv, LayerType: correlation, Inputs: [ { Name: x, Dimensions: [-1,3,8,8], Strides: [1], Datatype: Half, Format: x }, { Name: spectrum, Dimensions: [9,5], Strides: [1], Datatype: Float, Format: x }], Constants: [], Outputs: [ { Name: y, Dimensions: [-1,3,8,8], Strides: [1], Datatype: Half, Format: x }], TacticName: t, StreamId: 0, Metadata: [ONNX Layer: node_Conv_1][ONNX Layer: node_relu]
+Name: __myl_FcMul_0, LayerType: runtime_fusion, Inputs: [ { Name: scale, Dimensions: [1], Strides: [1], Datatype: Float, Format: x }, { Name: y, Dimensions: [-1,3,8,8], Strides: [1], Datatype: Half, Format: x }], Constants: [], Outputs: [ { Name: z, Dimensions: [-1,3], Strides: [1], Datatype: Float, Format: x }], TacticName: t, StreamId: 0, Metadata: 
+"""  # noqa: E501, W291  (as the library prints it)
+
+
+def test_report_of_tensorrt_rtx() -> None:
+    layers = from_report(REPORT, ["x"])
+    assert [(layer.kind, layer.precision) for layer in layers] == [
+        ("on weights alone", "float32"),
+        ("convolution", "float16"),
+        ("matrix product", "float16"),  # its scale is float32, what it multiplies is not
+    ]
+    assert layers[1].onnx_nodes == ("node_Conv_1", "node_relu")
+    assert precision(layers) == "float16"
+    assert from_report("", ["x"]) == () and precision(()) == ""
+
+
+def test_inspector_of_tensorrt() -> None:
+    def layer(kind: str, reads: str, writes: str, dtype: str) -> dict[str, object]:
+        def tensor(name: str) -> dict[str, object]:
+            return {"Name": name, "Dimensions": [1, 4], "Format/Datatype": dtype}
+
+        return {"Name": kind, "LayerType": kind, "Inputs": [tensor(reads)], "Outputs": [tensor(writes)]}
+
+    text = json.dumps(
+        {
+            "Layers": [
+                layer("CaskConvolution", "x", "y", "Channel major FP16 format where channel % 8 == 0"),
+                layer("MatrixMultiply", "w", "k", "Row major linear FP32 format"),
+                layer("kgen", "y", "z", "Float"),
+            ]
+        }
+    )
+    assert [(found.kind, found.precision) for found in from_inspector(text, ["x"])] == [
+        ("convolution", "float16"),
+        ("on weights alone", "float32"),
+        ("other kernel", "float32"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("512M", 512 << 20), ("2G", 2 << 30), ("1.5GiB", 3 << 29), ("4096", 4096), ("8kb", 8192)],
+)
+def test_sizes_of_memory(text: str, size: int) -> None:
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "M", "-1G", "0", "1T"])
+def test_no_sizes_of_memory(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_bytes(text)
+
+
+def test_batches() -> None:
+    assert BatchRange.parse("1:2:8") == (1, 2, 8) and BatchRange.parse("4") == (4, 4, 4)
+    for text in ("0", "0:1:1", "2:1:3", "1:2", "1:2:3:4", ""):
+        with pytest.raises(UsageError):
+            BatchRange.parse(text)
+
+
+def test_records_round_trip_as_json(built: BuiltEngine) -> None:
+    from dccnet.runtime.bundle import engine_record
+
+    record: EngineRecord = engine_record(json.loads(json.dumps(dataclasses.asdict(built.record))))
+    assert record == built.record
+    outside = dataclasses.asdict(built.record) | {"file": "../x.engine"}
+    with pytest.raises(ValueError, match="outside the bundle"):
+        engine_record(outside)
+    assert isinstance(built.record.inputs[0].shape, tuple) and Graph

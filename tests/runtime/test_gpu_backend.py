@@ -1,0 +1,695 @@
+"""The GPU backend, on an emulation that moves real bytes and computes real matches: there is no GPU here.
+
+Work on the emulated streams is done when somebody waits for it, so that a missing wait shows.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import runpy
+import shutil
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.correspondences import Correspondences
+from dccnet.runtime.cuda import PyCudaDevice, cuda_problem, devices, open_device
+from dccnet.runtime.device_arrays import device_view
+from dccnet.runtime.errors import EngineError, ImageError, UsageError
+from dccnet.runtime.geometry import resize_uint8
+from dccnet.runtime.images import Image
+from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.onnx_runtime import OnnxRuntimeBackend
+from dccnet.runtime.tensorrt.backend import TensorRTBackend
+from dccnet.runtime.tensorrt.builder import BatchRange, BuildSettings
+from dccnet.runtime.tensorrt.bundled import add_engines, build_engines
+from dccnet.runtime.tensorrt.library import load_library
+from dccnet.runtime.tensorrt.plan import sidecar_path
+from tests.helpers.bundles import Bundles
+from tests.helpers.commands import Cli
+from tests.helpers.emulation import CUDA, Machine, emulated
+from tests.helpers.fake_cuda import CODES, FakeCuda, Properties, real
+from tests.helpers.tensorrt_api import signatures
+from tests.runtime import test_gpu
+
+
+@pytest.fixture(params=["tensorrt", "tensorrt_rtx"])
+def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machine]:
+    with emulated(tmp_path / "cache", request.param) as found:
+        yield found
+
+
+@pytest.fixture
+def classic(tmp_path: Path) -> Iterator[Machine]:
+    with emulated(tmp_path / "cache") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def expected(bundle: Bundle, photos: list[Image]) -> list[Correspondences]:
+    """Of the first photograph with each."""
+    matcher = Matcher.open(bundle, backend="onnxruntime", device="cpu")
+    return [matcher.match(photos[0], photo) for photo in photos]
+
+
+def assert_same(found: Correspondences, true: Correspondences) -> None:
+    for name in ("index_a", "score_a", "index_b", "score_b", "heatmap_a", "heatmap_b"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(true, name))
+    assert (found.size_a, found.size_b) == (true.size_a, true.size_b)
+
+
+# Matching ---------------------------------------------------------------------------------------
+
+
+def test_matches_are_those_of_onnx_runtime(
+    machine: Machine, bundle: Bundle, photos: list[Image], expected: list[Correspondences]
+) -> None:
+    notes: list[str] = []
+    matcher = Matcher.open(bundle, on_note=notes.append)
+    assert "cuda:0 (Emulated GPU)" in matcher.backend.description and "TensorRT" in notes[0]
+    reference = matcher.encode(photos[0])
+    for photo, true in zip(photos, expected, strict=True):  # the second run is captured, the third replayed
+        assert_same(matcher.match(reference, photo), true)
+        assert_same(matcher.match(photos[0], photo), true)
+    matcher.backend.close()
+
+
+def test_only_matches_come_back(classic: Machine, bundle: Bundle, photos: list[Image]) -> None:
+    matcher = Matcher.open(bundle)
+    reference = matcher.encode(photos[0])
+    to_host, to_device = (real.cudaMemcpyKind(kind) for kind in (2, 1))
+    assert classic.cuda.copied[to_host] == 0
+    before = classic.cuda.copied[to_device]
+    matcher.match(reference, reference)
+    outputs = bundle.manifest.graphs["matcher"].outputs
+    nbytes = sum(np.dtype(o.dtype).itemsize * int(np.prod(o.shape[1:])) for o in outputs)  # type: ignore[arg-type]
+    assert classic.cuda.copied[to_host] == nbytes and classic.cuda.copied[to_device] == before
+
+
+def test_memory_is_allocated_once_and_given_back(
+    machine: Machine, bundle: Bundle, photos: list[Image]
+) -> None:
+    matcher = Matcher.open(bundle)
+    reference = matcher.encode(photos[0])
+    matcher.match(reference, photos[1])
+    held = set(machine.cuda.memory), set(machine.cuda.pinned)
+    for photo in photos:
+        matcher.match(reference, photo)
+    assert held == (set(machine.cuda.memory), set(machine.cuda.pinned))
+    matcher.backend.close()
+    assert len(machine.cuda.memory) == len(reference.tensors)  # somebody still has them
+    del reference
+    assert not machine.cuda.memory and not machine.cuda.pinned and not machine.cuda.graphs
+    assert set(machine.cuda.streams) == {0, 1, 2}
+
+
+def test_every_thread_has_a_context_of_its_own(
+    classic: Machine, bundle: Bundle, photos: list[Image], expected: list[Correspondences]
+) -> None:
+    matcher = Matcher.open(bundle)
+    reference = matcher.encode(photos[0])
+    barrier = threading.Barrier(3)
+
+    def match(i: int) -> Correspondences:
+        barrier.wait()
+        return matcher.match(reference, photos[i])
+
+    with ThreadPoolExecutor(3) as pool:
+        for _ in range(3):
+            for found, true in zip(pool.map(match, range(3)), expected, strict=True):
+                assert_same(found, true)
+    assert 2 <= classic.tensorrt.contexts <= 6  # two engines, at most three calls at once
+
+
+def test_step_is_captured_once_and_replayed(classic: Machine, bundle: Bundle, photos: list[Image]) -> None:
+    matcher = Matcher.open(bundle)
+    reference = matcher.encode(photos[0])
+    for _ in range(4):
+        matcher.match(reference, reference)
+    assert classic.cuda.launches == 3 and len(classic.cuda.graphs) == 1
+
+
+def test_step_that_cannot_be_captured_runs_without(
+    classic: Machine, bundle: Bundle, photos: list[Image], expected: list[Correspondences]
+) -> None:
+    classic.cuda.fail["cudaStreamBeginCapture"] = CODES.cudaErrorStreamCaptureUnsupported
+    matcher = Matcher.open(bundle)
+    for _ in range(3):
+        assert_same(matcher.match(photos[0], photos[1]), expected[1])
+    assert classic.cuda.launches == 0
+
+
+def test_features_of_another_backend_are_refused(
+    classic: Machine, bundle: Bundle, photos: list[Image]
+) -> None:
+    features = Matcher.open(bundle, backend="onnxruntime", device="cpu").encode(photos[0])
+    with pytest.raises(EngineError, match="encode them again"):
+        Matcher.open(bundle).match(features, features)
+
+
+# Frames on the GPU ------------------------------------------------------------------------------
+
+
+def test_frame_that_is_on_the_gpu_is_not_copied_to_the_host(
+    machine: Machine, bundle: Bundle, photos: list[Image], expected: list[Correspondences]
+) -> None:
+    matcher = Matcher.open(bundle)
+    reference = matcher.encode(photos[0])
+    frame = machine.array(resize_uint8(photos[1], bundle.manifest.image_size))
+    before = dict(machine.cuda.copied)
+    features = matcher.encode(frame, size=photos[1].shape[:2])  # type: ignore[arg-type]
+    to_device = real.cudaMemcpyKind.cudaMemcpyHostToDevice
+    assert machine.cuda.copied[to_device] == before[to_device]
+    assert_same(matcher.match(reference, features), expected[1])  # also waited for the array's own stream
+    exposed = features.tensors["local"].__cuda_array_interface__
+    assert exposed["shape"][0] == 1 and exposed["data"][0] in machine.cuda.memory
+
+
+def test_work_is_done_on_the_callers_stream(
+    machine: Machine, bundle: Bundle, photos: list[Image], expected: list[Correspondences]
+) -> None:
+    matcher = Matcher.open(bundle)
+    stream = machine.cuda.module.cudaStreamCreateWithFlags(1)[1]
+    for _ in range(3):
+        for handle in (stream, 0):
+            features = matcher.encode(photos[1], stream=handle)
+            assert_same(matcher.match(photos[0], features, stream=handle), expected[1])
+
+
+class DLPack:
+    """An array that says it is on a GPU, with a capsule as NumPy makes them."""
+
+    def __init__(self, values: np.ndarray[Any, Any], device: tuple[int, int] = (2, 0)) -> None:
+        self._values, self._device, self.stream = values, device, 0
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._device
+
+    def __dlpack__(self, *, stream: int) -> Any:
+        self.stream = stream
+        return self._values.__dlpack__()
+
+
+def test_dlpack_is_read_and_freed() -> None:
+    values = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    count = sys.getrefcount(values)
+    array = DLPack(values)
+    view = device_view(array)
+    assert view is not None and array.stream == 1 == view.stream
+    assert (view.pointer, view.shape, view.dtype) == (values.ctypes.data, (2, 4, 3), "uint8")
+    del view, array
+    assert sys.getrefcount(values) == count
+    assert device_view(DLPack(values, (1, 0))) is None  # on the host
+
+
+def test_dlpack_says_more_of_streams_than_an_old_interface() -> None:
+    class Both(DLPack):
+        @property
+        def __cuda_array_interface__(self) -> dict[str, Any]:
+            return {"version": 2, "shape": (1,), "typestr": "|u1", "data": (1, False)}
+
+    view = device_view(Both(np.zeros((2, 2, 3), np.float32)))
+    assert view is not None and view.shape == (2, 2, 3) and view.dtype == "float32"
+
+
+def interface(**changes: Any) -> Any:
+    values = {"version": 3, "shape": (96, 80, 3), "typestr": "|u1", "data": (4096, False), "strides": None}
+    return SimpleNamespace(__cuda_array_interface__=values | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"shape": (80, 96, 3)}, r"network's own shape \(96, 80, 3\), uint8 BGR"),
+        ({"typestr": "<f4"}, "float32"),
+        ({"strides": (480, 6, 1)}, "without gaps: make it contiguous"),
+    ],
+)
+def test_unfit_frames_on_the_gpu(
+    changes: dict[str, Any], sentence: str, classic: Machine, bundle: Bundle
+) -> None:
+    with pytest.raises(ImageError, match=sentence):
+        Matcher.open(bundle).encode(interface(**changes))
+
+
+def test_frame_on_another_gpu(classic: Machine, bundle: Bundle) -> None:
+    frame = DLPack(np.zeros((96, 80, 3), np.uint8), (2, 3))
+    with pytest.raises(ImageError, match="on cuda:3, the engines are on cuda:0: move it"):
+        Matcher.open(bundle).encode(frame)
+
+
+def test_backend_on_the_cpu_takes_no_frames_from_a_gpu(bundle: Bundle) -> None:
+    with pytest.raises(ImageError, match="takes frames from the host"):
+        Matcher.open(bundle, device="cpu").encode(interface())
+
+
+# Which engine -----------------------------------------------------------------------------------
+
+
+def test_engines_are_built_on_first_use_and_kept(machine: Machine, bundle: Bundle, tmp_path: Path) -> None:
+    notes: list[str] = []
+    for _ in range(2):
+        Matcher.open(bundle, backend="tensorrt", on_note=notes.append).backend.close()
+    assert len(notes) == 1 and "this is done once" in notes[0]
+    plans = sorted(p.name for p in (tmp_path / "cache/dcc/engines").rglob("*.engine"))
+    assert [name.split(".")[0] for name in plans] == ["encoder", "matcher"]
+    machine.cuda.gpus = (Properties(name=b"Another GPU"),)
+    Matcher.open(bundle, backend="tensorrt", on_note=notes.append)
+    assert len(notes) == 2  # tuned for one GPU, not used on another
+
+
+@pytest.fixture
+def with_engines(classic: Machine, bundle: Bundle, tmp_path: Path) -> Bundle:
+    shutil.copytree(bundle.path, tmp_path / "b")
+    copied = Bundle.open(tmp_path / "b")
+    library = load_library("tensorrt")
+    return add_engines(copied, build_engines(copied, library, BuildSettings()))
+
+
+def test_engines_in_the_bundle_come_first(
+    with_engines: Bundle, photos: list[Image], expected: list[Correspondences]
+) -> None:
+    notes: list[str] = []
+    matcher = Matcher.open(with_engines, backend="tensorrt", on_note=notes.append)
+    assert not notes
+    assert_same(matcher.match(photos[0], photos[1]), expected[1])
+
+
+def test_engine_in_the_bundle_that_does_not_fit_is_passed_over(
+    with_engines: Bundle, classic: Machine
+) -> None:
+    classic.tensorrt.module.__version__ = "11.5.0.1"
+    notes: list[str] = []
+    Matcher.open(with_engines, backend="tensorrt", on_note=notes.append)
+    assert "11.4.0.106 and 11.5.0.1 is installed" in notes[0] and "building engines" in notes[1]
+
+
+def test_engine_of_another_graph_is_passed_over(with_engines: Bundle) -> None:
+    plan = with_engines.path / "matcher.tensorrt.engine"
+    text = sidecar_path(plan).read_text()
+    graph = with_engines.manifest.graphs["matcher"].sha256
+    sidecar_path(plan).write_text(text.replace(graph, "0" * 64))
+    notes: list[str] = []
+    Matcher.open(with_engines, backend="tensorrt", on_note=notes.append)
+    assert "was built from another matcher" in notes[0]
+
+
+def test_altered_engine_is_never_loaded(with_engines: Bundle, classic: Machine) -> None:
+    plan = with_engines.path / "matcher.tensorrt.engine"
+    plan.write_bytes(plan.read_bytes() + b" ")
+    notes: list[str] = []
+    Matcher.open(with_engines, backend="tensorrt", on_note=notes.append)
+    assert "is not the engine that was built" in notes[0] and "building engines" in notes[1]
+
+
+def test_engine_without_sidecar_must_be_trusted(
+    with_engines: Bundle, photos: list[Image], expected: list[Correspondences]
+) -> None:
+    for name in ("encoder", "matcher"):
+        sidecar_path(with_engines.path / f"{name}.tensorrt.engine").unlink()
+    with pytest.raises(EngineError, match="--trust-engine"):
+        Matcher.open(with_engines, backend="tensorrt")
+    trusting = Matcher.open(with_engines, backend="tensorrt", trust_engine=True)
+    assert_same(trusting.match(photos[0], photos[1]), expected[1])
+
+
+def test_engine_without_a_batch_of_one(classic: Machine, bundle: Bundle, tmp_path: Path) -> None:
+    shutil.copytree(bundle.path, tmp_path / "b")
+    copied = Bundle.open(tmp_path / "b")
+    settings = BuildSettings(batch=BatchRange(2, 2, 4))
+    with_pairs = add_engines(copied, build_engines(copied, load_library("tensorrt"), settings))
+    with pytest.raises(EngineError, match=r"has no batch of one; build it with --batch 1:1:1"):
+        Matcher.open(with_pairs, backend="tensorrt").encode(np.zeros((9, 9, 3), np.uint8))
+    assert not classic.cuda.memory
+
+
+# Choosing ---------------------------------------------------------------------------------------
+
+
+def test_auto_without_a_gpu_is_the_cpu(bundle: Bundle, tmp_path: Path) -> None:
+    with emulated(tmp_path) as machine:
+        for answer in (CODES.cudaErrorNoDevice, CODES.cudaErrorInsufficientDriver):
+            machine.cuda.start = answer
+            notes: list[str] = []
+            matcher = Matcher.open(bundle, on_note=notes.append)
+            assert isinstance(matcher.backend, OnnxRuntimeBackend) and not notes
+            assert "(CPU)" in matcher.backend.description
+
+
+def test_auto_says_what_it_passed_over(classic: Machine, bundle: Bundle) -> None:
+    classic.tensorrt.fail = {"build_serialized_network"}
+    notes: list[str] = []
+    matcher = Matcher.open(bundle, on_note=notes.append)
+    assert "(CPU)" in matcher.backend.description
+    assert "no implementation" in notes[1] and "CUDAExecutionProvider" in notes[2]
+
+
+def test_requested_gpu_is_not_replaced_by_the_cpu(classic: Machine, bundle: Bundle) -> None:
+    classic.tensorrt.fail = {"build_serialized_network"}
+    with pytest.raises(EngineError, match="nothing runs on cuda:0"):
+        Matcher.open(bundle, device="cuda:0")
+    classic.cuda.start = CODES.cudaErrorInsufficientDriver
+    with pytest.raises(EngineError, match=r"--device cuda cannot be used: .*NVIDIA driver"):
+        Matcher.open(bundle, device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("choice", "sentence"),
+    [
+        ({"device": "gpu"}, "no device 'gpu'"),
+        ({"backend": "openvino"}, "no backend 'openvino'"),
+        ({"backend": "tensorrt", "device": "cpu"}, "leave --device cpu"),
+        ({"backend": "tensorrt", "provider": "cuda"}, "and --provider away"),
+        ({"provider": "cpu", "device": "cuda:0"}, "does not run on cuda:0"),
+        ({"provider": "cuda", "device": "cpu"}, "leave --device cpu away"),
+    ],
+)
+def test_choices_that_contradict_themselves(choice: dict[str, str], sentence: str, bundle: Bundle) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        Matcher.open(bundle, **choice)  # type: ignore[arg-type]
+
+
+def test_gpu_that_is_not_there(classic: Machine, bundle: Bundle) -> None:
+    with pytest.raises(EngineError, match="there is no cuda:3: this machine has only cuda:0"):
+        Matcher.open(bundle, device="cuda:3", backend="tensorrt")
+
+
+def test_tensorrt_without_a_library(classic: Machine, bundle: Bundle) -> None:
+    sys.modules["tensorrt"] = None  # type: ignore[assignment]
+    with pytest.raises(EngineError, match="no engine library is installed: pip install"):
+        Matcher.open(bundle, backend="tensorrt")
+
+
+def test_tensorrt_from_the_command_line_without_a_driver(bundle: Bundle, dcc: Cli) -> None:
+    if cuda_problem() is None:
+        pytest.skip("this machine has a GPU")
+    for arguments in (("--backend", "tensorrt"), ("--device", "cuda:0")):
+        result = dcc("match", bundle.path, "a.jpg", "b.jpg", *arguments)
+        assert result.returncode == 1 and "dcc doctor" in result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1
+
+
+# What fails on a GPU ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("member", "sentence"),
+    [
+        ("create_execution_context", "has no memory on the GPU to run"),
+        ("deserialize_cuda_engine", r"cannot load .*encoder.*build it again"),
+    ],
+)
+def test_failures_of_the_library(member: str, sentence: str, classic: Machine, bundle: Bundle) -> None:
+    Matcher.open(bundle, backend="tensorrt")  # builds
+    classic.tensorrt.fail = {member}
+    with pytest.raises(EngineError, match=sentence):
+        matcher = Matcher.open(bundle, backend="tensorrt")
+        matcher.encode(np.zeros((9, 9, 3), np.uint8))
+
+
+def test_failed_run(classic: Machine, bundle: Bundle, photos: list[Image]) -> None:
+    matcher = Matcher.open(bundle, backend="tensorrt")
+    classic.tensorrt.fail = {"execute_async_v3"}
+    with pytest.raises(EngineError, match="failed in"):
+        matcher.encode(photos[0])
+
+
+def test_full_gpu(classic: Machine, bundle: Bundle, photos: list[Image]) -> None:
+    matcher = Matcher.open(bundle, backend="tensorrt")
+    classic.cuda.fail["cudaMalloc"] = CODES.cudaErrorMemoryAllocation
+    with pytest.raises(EngineError, match=r"cudaMalloc failed: .*close other programs on the GPU"):
+        matcher.encode(photos[0])
+
+
+def test_worker_that_could_not_be_made_leaves_nothing(
+    classic: Machine, bundle: Bundle, photos: list[Image]
+) -> None:
+    matcher = Matcher.open(bundle, backend="tensorrt")
+    classic.cuda.fail["cudaMallocHost"] = CODES.cudaErrorMemoryAllocation
+    for _ in range(2):
+        with pytest.raises(EngineError, match="cudaMallocHost"):
+            matcher.encode(photos[0])
+    assert not classic.cuda.memory and set(classic.cuda.streams) == {0, 1, 2}
+    del classic.cuda.fail["cudaMallocHost"]
+    matcher.match(photos[0], photos[1])
+
+
+# CUDA itself ------------------------------------------------------------------------------------
+
+
+def test_active_device_is_restored(tmp_path: Path) -> None:
+    with emulated(tmp_path) as machine:
+        machine.cuda.gpus = (Properties(), Properties(name=b"Second", major=12, minor=0))
+        assert [(gpu.name, gpu.capability) for gpu in devices()][1] == ("Second", (12, 0))
+        device = open_device(1)
+        with device.activate():
+            assert machine.cuda.cudaGetDevice() == 1
+        assert machine.cuda.cudaGetDevice() == 0
+
+
+def test_no_binding_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (CUDA, "pycuda", "pycuda.driver"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert "pip install 'dccnet[gpu]'" in str(cuda_problem())
+
+
+def test_milliseconds_between_events(classic: Machine) -> None:
+    device = open_device(0)
+    start, end = device.create_event(), device.create_event()
+    device.record(start, 1)
+    device.record(end, 1)
+    assert device.milliseconds(start, end) == 1.5
+
+
+def fake_pycuda(cuda: FakeCuda) -> Any:
+    """The parts of PyCUDA's driver module that dccnet.runtime.cuda calls, over the same emulation."""
+    runtime = cuda.module
+    driver: Any = ModuleType("pycuda.driver")
+
+    class Context:
+        depth = 0
+
+        def push(self) -> None:
+            Context.depth += 1
+
+        @staticmethod
+        def pop() -> None:
+            Context.depth -= 1
+
+        @staticmethod
+        def synchronize() -> None:
+            for stream in list(cuda.streams):
+                cuda.drain(stream)
+
+    class Device:
+        def __init__(self, index: int) -> None:
+            self._gpu = cuda.gpus[index]
+
+        @staticmethod
+        def count() -> int:
+            return len(cuda.gpus)
+
+        def name(self) -> str:
+            return self._gpu.name.decode()
+
+        def compute_capability(self) -> tuple[int, int]:
+            return self._gpu.major, self._gpu.minor
+
+        def total_memory(self) -> int:
+            return self._gpu.totalGlobalMem
+
+        def retain_primary_context(self) -> Context:
+            return Context()
+
+    class Allocation:
+        def __init__(self, nbytes: int) -> None:
+            assert Context.depth, "no context is active"
+            self._pointer: int = runtime.cudaMalloc(nbytes)[1]
+
+        def __int__(self) -> int:
+            return self._pointer
+
+        def free(self) -> None:
+            runtime.cudaFree(self._pointer)
+
+    class Pagelocked(np.ndarray[Any, Any]):
+        freed = 0
+
+        def free(self) -> None:
+            Pagelocked.freed += 1
+
+    class Stream:
+        def __init__(self) -> None:
+            self.handle: int = runtime.cudaStreamCreateWithFlags(1)[1]
+
+        def synchronize(self) -> None:
+            cuda.drain(self.handle)
+
+        def wait_for_event(self, event: Event) -> None:
+            runtime.cudaStreamWaitEvent(self.handle, event.event, 0)
+
+    class Event:
+        def __init__(self) -> None:
+            self.event: int = runtime.cudaEventCreateWithFlags(0)[1]
+
+        def record(self, stream: Stream | None = None) -> None:
+            runtime.cudaEventRecord(self.event, 0 if stream is None else stream.handle)
+
+        def synchronize(self) -> None:
+            Context.synchronize()
+
+        def time_since(self, start: Event) -> float:
+            return 2.5
+
+    def copy(kind: int) -> Any:
+        def async_(dest: Any, src: Any, *rest: Any) -> None:
+            *size, stream = rest
+            pointers = [x.ctypes.data if isinstance(x, np.ndarray) else int(x) for x in (dest, src)]
+            nbytes = size[0] if size else next(x.nbytes for x in (dest, src) if isinstance(x, np.ndarray))
+            handle = 0 if stream is None else stream.handle
+            runtime.cudaMemcpyAsync(*pointers, nbytes, real.cudaMemcpyKind(kind), handle)
+
+        return async_
+
+    driver.Error = type("Error", (Exception,), {})
+    driver.init = lambda: None
+    driver.Device, driver.Stream, driver.Event, driver.Pagelocked = Device, Stream, Event, Pagelocked
+    driver.mem_alloc = Allocation
+    driver.pagelocked_empty = lambda shape, dtype: np.zeros(shape, dtype).view(Pagelocked)[:]
+    driver.memcpy_htod_async, driver.memcpy_dtoh_async, driver.memcpy_dtod_async = map(copy, (1, 2, 3))
+    return driver
+
+
+def test_pycuda_does_where_it_alone_is_installed(
+    classic: Machine,
+    monkeypatch: pytest.MonkeyPatch,
+    bundle: Bundle,
+    photos: list[Image],
+    expected: list[Correspondences],
+) -> None:
+    driver = fake_pycuda(classic.cuda)
+    monkeypatch.setitem(sys.modules, CUDA, None)
+    monkeypatch.setitem(sys.modules, "pycuda", ModuleType("pycuda"))
+    monkeypatch.setitem(sys.modules, "pycuda.driver", driver)
+    matcher = Matcher.open(bundle)
+    assert isinstance(matcher.backend, TensorRTBackend)
+    assert isinstance(open_device(0), PyCudaDevice)
+    for _ in range(3):
+        assert_same(matcher.match(photos[0], photos[1]), expected[1])
+    frame = classic.array(resize_uint8(photos[1], bundle.manifest.image_size))
+    with pytest.raises(EngineError, match="takes no streams of other libraries"):
+        matcher.encode(photos[0], stream=frame.stream)
+    matcher.backend.close()
+    assert driver.Pagelocked.freed > 0
+    driver.Device.count = staticmethod(lambda: (_ for _ in ()).throw(driver.Error("no driver")))
+    assert cuda_problem() == "CUDA does not start (no driver)"
+
+
+# What is given to those who have a GPU ------------------------------------------------------------
+
+
+def test_gpu_suite_itself_runs(
+    classic: Machine, bundles: Bundles, photos: list[Image], expected: list[Correspondences]
+) -> None:
+    """But for what needs PyTorch, PyCUDA or ONNX Runtime on a real GPU."""
+    device, library = open_device(0), load_library("tensorrt")
+    for precision in ("float32", "float16"):
+        test_gpu.test_engine_agrees_with_onnx_runtime(
+            precision, "spectral", bundles, library, device, photos, expected[1:]
+        )
+    matcher = Matcher.open(bundles("float16", "spectral"), backend="tensorrt")
+    test_gpu.test_every_thread_gets_its_own_answer(matcher, photos)
+    test_gpu.test_frame_on_the_gpu_and_a_stream_of_the_caller(matcher, device, photos)
+
+
+def test_gpu_benchmark_itself_runs(
+    classic: Machine, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = tmp_path / "report.json"
+    arguments = ["gpu.py", str(bundle.path), "--rounds", "2", "--report", str(report)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    runpy.run_path("benchmarks/gpu.py", run_name="__main__")
+    engine, provider = json.loads(report.read_text())["rows"]
+    assert engine["identical_cells"] == 1 and engine["largest_score_difference"] == 0
+    assert engine["encode_ms"] == {"median": 1.5, "p95": 1.5} and engine["frame_ms"]["median"] > 0
+    assert "CUDAExecutionProvider" in provider["error"]
+    classic.cuda.start = CODES.cudaErrorNoDevice
+    with pytest.raises(SystemExit, match="nothing was measured: CUDA finds no GPU"):
+        runpy.run_path("benchmarks/gpu.py", run_name="__main__")
+
+
+# Names and signatures ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def uses(
+    bundle: Bundle, photos: list[Image], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Machine]:
+    """What the code calls when it builds, loads, matches, takes a frame of the GPU, and closes."""
+    machines = {}
+    for library in ("tensorrt", "tensorrt_rtx"):
+        folder = tmp_path_factory.mktemp(library)
+        with emulated(folder / "cache", library) as machine:
+            classic = library == "tensorrt"
+            settings = BuildSettings(
+                workspace=1 << 20,
+                optimization_level=3,
+                targets=() if classic else ("sm86",),
+                timing_cache=folder / "t.cache" if classic else None,
+                hardware_compatibility="same-capability" if classic else "none",
+            )
+            build_engines(bundle, load_library(library), settings)
+            matcher = Matcher.open(bundle, backend="tensorrt")
+            frame = machine.array(resize_uint8(photos[0], bundle.manifest.image_size))
+            for _ in range(3):
+                matcher.match(matcher.encode(frame), photos[1])
+            matcher.backend.close()
+        machines[library] = machine
+    return machines
+
+
+def test_tensorrt_is_called_as_the_listing_of_its_api_says(uses: dict[str, Machine]) -> None:
+    """The emulation knows nothing else; here, that it was used."""
+    called = {(title, name) for title, name, _ in uses["tensorrt"].tensorrt.uses}
+    assert {
+        ("Builder", "build_serialized_network"),
+        ("IBuilderConfig", "set_timing_cache"),
+        ("IBuilderConfig", "hardware_compatibility_level"),
+        ("EngineInspector", "get_engine_information"),
+        ("IExecutionContext", "execute_async_v3"),
+    } <= called
+
+
+def test_tensorrt_rtx_itself_takes_every_call(uses: dict[str, Machine]) -> None:
+    trt = pytest.importorskip("tensorrt_rtx")
+    checked = 0
+    for title, name, count in uses["tensorrt_rtx"].tensorrt.uses:
+        member = getattr(getattr(trt, title), name)  # AttributeError: it does not exist
+        if count < 0:
+            assert not callable(member) or isinstance(member, type), f"{title}.{name} is no property"
+            continue
+        listed = signatures(str(member.__doc__))
+        assert listed, f"{title}.{name}: {member.__doc__}"
+        assert any(s.required <= count <= len(s.names) for s in listed), f"{title}.{name} with {count}"
+        checked += 1
+    assert checked >= 20
+    for name in ("SM75", "SM80", "SM86", "SM89", "SM120", "SM121"):
+        assert hasattr(trt.ComputeCapability, name)
+    assert hasattr(trt.CudaGraphStrategy, "WHOLE_GRAPH_CAPTURE")
+
+
+def test_cuda_python_itself_takes_every_call(uses: dict[str, Machine]) -> None:
+    """The emulation binds each call to the real function's signature; here, that all were called."""
+    called = uses["tensorrt"].cuda.uses
+    own = {name for name in dir(FakeCuda) if name.startswith("cuda")}
+    assert own - called == {"cudaGetErrorString", "cudaEventElapsedTime"}  # tested above
+    assert all(inspect.isbuiltin(getattr(real, n)) or callable(getattr(real, n)) for n in own)

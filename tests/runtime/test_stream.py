@@ -1,0 +1,299 @@
+"""Matcher.stream: which frames come, matched with what, and what is left when it ends."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import threading
+import time
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dccnet.runtime import Matcher, Reference
+from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.errors import ImageError, UsageError, VideoError
+from dccnet.runtime.images import Image, write_image
+from dccnet.runtime.video.sources import open_source
+from tests.helpers.streams import (
+    BatchingIdentityBackend,
+    IdentityBackend,
+    LockstepCamera,
+    NetworkCamera,
+    descriptors,
+    grey,
+    greys,
+    matcher_of,
+    stage_threads,
+)
+
+
+def level(image: Image) -> int:
+    return int(image[0, 0, 0])
+
+
+# Frames ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch", [1, 3, 64])
+@pytest.mark.parametrize("backend", [IdentityBackend, BatchingIdentityBackend])
+def test_every_frame_in_order(batch: int, backend: type[IdentityBackend]) -> None:
+    used = backend()
+    results = list(matcher_of(used).stream(greys(100), grey(7), batch=batch))
+    assert [result.index for result in results] == list(range(100))
+    assert [level(result.image) for result in results] == list(range(100))
+    assert used.encoded == [7, *range(100)]
+    if backend is BatchingIdentityBackend and batch == 64:
+        assert used.runs == 1 + 2 + 2  # the reference; 64 frames and 36
+
+
+def test_a_file_is_the_same_through_the_stream(bundle: Bundle, video: Path, photos: list[Image]) -> None:
+    matcher = Matcher.open(bundle)
+    features = matcher.encode(photos[0])
+    frames = list(open_source(video).frames)
+    for batch in (1, 5):
+        results = list(matcher.stream(video, photos[0], batch=batch))
+        assert len(results) == len(frames)
+        for result, frame in zip(results, frames, strict=True):
+            alone = matcher.match(features, frame)
+            assert np.array_equal(result.correspondences.index_a, alone.index_a)
+            assert np.allclose(result.correspondences.score_b, alone.score_b, atol=1e-6)
+        assert results[3].time_s == 3 / 25
+        assert {"decode", "resize", "encode", "match"} <= set(results[0].timings)
+
+
+def test_many_pairs_encode_each_picture_once(tmp_path: Path) -> None:
+    backend = BatchingIdentityBackend()
+    for i in range(4):
+        write_image(tmp_path / f"{i}.png", grey(10 * i))
+    paths = [tmp_path / f"{i}.png" for i in range(4)]
+    array = grey(200)
+    pairs = [*itertools.permutations(paths, 2), (array, paths[0]), (paths[1], array)]
+    results = list(matcher_of(backend).match_many(pairs, batch=5))
+    assert sorted(backend.encoded) == [0, 10, 20, 30, 200]
+    alone = [matcher_of(IdentityBackend()).match(*map(_read, pair)) for pair in pairs]
+    assert [r.score_a.item(0) for r in results] == [r.score_a.item(0) for r in alone]
+
+
+def _read(picture: Path | Image) -> Image:
+    return np.asarray(cv2.imread(str(picture)), np.uint8) if isinstance(picture, Path) else picture
+
+
+def test_pairs_in_batches_are_the_pairs_alone(bundle: Bundle, photos: list[Image]) -> None:
+    matcher = Matcher.open(bundle)
+    pairs = list(itertools.combinations(photos, 2))
+    for (a, b), result in zip(pairs, matcher.match_many(pairs, batch=2), strict=True):
+        alone = matcher.match(a, b)
+        assert result.size_b == alone.size_b and np.array_equal(result.index_b, alone.index_b)
+        assert np.allclose(result.score_a, alone.score_a, atol=1e-6)
+
+
+# References ------------------------------------------------------------------------------------
+
+
+def test_the_best_of_several_references_for_each_frame() -> None:
+    backend = IdentityBackend()
+    stream = matcher_of(backend).stream([grey(x) for x in (10, 90, 60, 95)], [grey(0), grey(100)])
+    assert [level(result.reference.image) for result in stream] == [0, 100, 100, 100]
+    assert backend.encoded[:2] == [0, 100] and len(backend.encoded) == 6
+
+
+def test_the_frame_before_and_a_frame_of_the_source(video: Path) -> None:
+    matcher = matcher_of(IdentityBackend())
+    results = list(matcher.stream(greys(4), "previous"))
+    assert [level(result.reference.image) for result in results] == [0, 0, 1, 2]
+    assert [r.reference.name for r in results] == ["frame:0", "frame:0", "frame:1", "frame:2"]
+    first = list(matcher.stream(greys(4), "frame:0"))
+    assert [level(result.image) for result in first] == [0, 1, 2, 3]
+    assert {level(result.reference.image) for result in first} == {0}
+    third = list(matcher.stream(video, "frame:3"))
+    assert len(third) == 12 and np.array_equal(third[3].image, third[0].reference.image)
+    for source, number, message in ((video, 12, "fewer than 13 frames"), (greys(4), 3, "needs a file")):
+        with pytest.raises(UsageError, match=message):
+            matcher.stream(source, f"frame:{number}")
+    with pytest.raises(VideoError, match="no frames"):
+        matcher.stream([], "frame:0")
+
+
+def test_a_reference_is_replaced_on_the_fly() -> None:
+    backend = IdentityBackend()
+    stream = matcher_of(backend).stream(greys(100), grey(7))
+    seen = []
+    for result in stream:
+        seen.append(level(result.reference.image))
+        if len(seen) == 1:
+            stream.replace_reference(grey(9))
+    assert seen == sorted(seen) and seen[0] == 7 and seen[-1] == 9 and len(seen) == 100
+    with pytest.raises(UsageError, match="no reference to replace"):
+        matcher_of(backend).stream(greys(2), "previous").replace_reference(grey(0))
+
+
+def test_points_mask_and_boxes_must_fit_their_picture() -> None:
+    for wrong, message in (
+        ({"points": np.array([[60.0, 3.0]])}, "the point 60,3 lies outside the 60x48 picture a"),
+        ({"points": np.array([[1.0, 3.0]]), "labels": ("x", "y")}, "2 labels for 1 points"),
+        ({"mask": np.zeros((60, 48), np.uint8)}, "the mask is 48x60 and does not fit the 60x48 picture a"),
+        ({"boxes": np.array([[50.0, 0, 20, 20]])}, "the box 50,0,20,20"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            Reference(grey(0), "a", **wrong)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="give each its own"):
+        matcher_of(IdentityBackend()).stream(greys(2), [grey(0), grey(1)], points=[[1, 1]])
+
+
+# Live ------------------------------------------------------------------------------------------
+
+
+def test_a_camera_three_times_as_fast_as_the_network() -> None:
+    """Frames are counted, not seconds: three arrive while one is matched."""
+    camera = LockstepCamera(ratio=3, count=90)
+    stream = matcher_of(camera).stream(camera.frames(), grey(0), live=True)
+    seen = []
+    for result in stream:
+        seen.append(result.index)
+        assert camera.arrived - 1 - result.index <= 2 * camera.ratio  # two frames of the network's
+    assert seen == sorted(set(seen)) and 29 <= len(seen) <= 31
+    assert stream.stats.dropped == 90 - len(seen)
+    assert not stage_threads()
+
+
+def test_a_source_that_stalls_or_fails_ends_with_its_frames_and_a_sentence() -> None:
+    gone = threading.Event()
+
+    def two(then_wait: bool) -> Iterator[Image]:
+        yield grey(1)
+        yield grey(2)
+        if then_wait:
+            gone.wait(30)
+        else:
+            raise VideoError("the cable is out")
+
+    matcher = matcher_of(IdentityBackend())
+    for waits, message in ((True, "gave no frame for 0.2 s"), (False, "the cable is out")):
+        seen = []
+        with pytest.raises(VideoError, match=message):
+            for result in matcher.stream(two(waits), grey(0), stall_s=0.2):
+                seen.append(level(result.image))
+                if len(seen) == 2:
+                    threading.Timer(0.5, gone.set).start()
+        assert seen == [1, 2]
+    assert not stage_threads()
+
+
+# What is left ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ["exhausted", "broken", "raised", "closed", "never started"])
+@pytest.mark.parametrize("reference", ["frame:0", "previous"])
+def test_no_thread_and_no_descriptor_is_left(video: Path, ending: str, reference: str) -> None:
+    matcher = matcher_of(IdentityBackend())
+    list(matcher.stream(video))  # what OpenCV opens once
+    before = descriptors()
+
+    def run() -> None:
+        stream = matcher.stream(video, reference)
+        if ending == "exhausted":
+            assert len(list(stream)) == 12
+        elif ending == "broken":
+            for result in stream:
+                if result.index == 2:
+                    break
+        elif ending == "raised":
+            with pytest.raises(KeyError), stream:
+                next(stream)
+                raise KeyError
+        elif ending == "closed":
+            next(stream)
+            stream.close()
+            assert list(stream) == []
+
+    run()
+    gc.collect()
+    assert not stage_threads()
+    assert descriptors() == before
+
+
+def test_a_callers_iterator_stays_open() -> None:
+    frames = greys(100)
+    with matcher_of(IdentityBackend()).stream(frames, grey(0)) as stream:
+        next(stream)
+    assert next(frames, None) is not None
+
+
+def test_memory_is_flat() -> None:
+    stream = matcher_of(IdentityBackend()).stream(greys(600), grey(0), points=[[10, 10]])
+    used = []
+    tracemalloc.start()
+    try:
+        for result in stream:
+            if result.index % 50 == 49:
+                used.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    # Low water: at other moments some tens of frames, 8 kB each, are under way.
+    assert min(used[-3:]) < min(used[2:6]) + 50_000
+
+
+# Bad frames ------------------------------------------------------------------------------------
+
+
+def test_pictures_that_cannot_be_read_are_left_out_and_counted(tmp_path: Path) -> None:
+    for i in range(6):
+        write_image(tmp_path / f"{i}.png", grey(i, (48 + i, 60 - i)))  # and every one of another size
+    (tmp_path / "2.png").write_text("no picture")
+    notes: list[str] = []
+    stream = matcher_of(IdentityBackend()).stream(tmp_path, on_note=notes.append)
+    results = list(stream)
+    assert [result.index for result in results] == [0, 1, 3, 4, 5]
+    assert results[2].correspondences.size_b == (51, 57)
+    assert stream.stats.unreadable == 1
+    assert len(notes) == 1 and "2.png is not a picture" in notes[0]
+
+
+def test_something_else_than_a_picture_is_one_sentence() -> None:
+    frames = [grey(0), grey(1), np.zeros((4, 4), np.uint8)]
+    stream = matcher_of(IdentityBackend()).stream(frames, grey(0), batch=3)
+    assert [next(stream).index for _ in range(2)] == [0, 1]
+    with pytest.raises(ImageError, match="shape"):
+        next(stream)
+    assert not stage_threads()
+
+
+def test_a_camera_of_the_network_is_live_and_its_end_is_an_end() -> None:
+    """Through a real socket and FFmpeg. A matcher slower than the camera skips frames, in order."""
+    with NetworkCamera(frames=60, period_s=0.01) as camera:
+        source = open_source(camera.address)
+        assert source.live and source.count == 0
+        every = [level(frame) for frame in source.frames if not isinstance(frame, Exception)]
+        assert every == sorted(every) and len(every) >= 50  # FFmpeg looks at some to learn the format
+
+        stream = matcher_of(IdentityBackend()).stream(camera.address, grey(0))
+        seen = []
+        for result in stream:
+            seen.append(level(result.image))
+            time.sleep(0.03)
+        assert seen == sorted(set(seen))
+        assert stream.stats.dropped > 0
+        assert 50 <= stream.stats.frames + stream.stats.dropped <= 60
+    assert not stage_threads()
+
+
+def test_sources_that_are_not_there(tmp_path: Path) -> None:
+    matcher = matcher_of(IdentityBackend())
+    for source, message in (
+        (99, "camera 99 cannot be opened"),
+        ("99", "camera 99 cannot be opened"),
+        ("http://127.0.0.1:9/x.mjpg", "is the address right"),
+        (tmp_path / "absent.mp4", "does not exist"),
+        (str(tmp_path / "*.png"), "no pictures"),
+    ):
+        with pytest.raises((VideoError, ImageError), match=message):
+            matcher.stream(source, grey(0))
+    with pytest.raises(UsageError, match="frame by frame"):
+        matcher.stream(greys(3), grey(0), live=True, batch=2)
+    with pytest.raises(UsageError, match="needs a reference"):
+        matcher.stream(greys(3), [])

@@ -1,0 +1,337 @@
+"""Training in parts, in several processes, killed, in bfloat16, with features on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dccnet.evaluation.pairs import Pair, Picture
+from dccnet.export.bundles.samples import PICTURES
+from dccnet.network.loss import weak_loss
+from dccnet.runtime.errors import UsageError
+from dccnet.training.batches import Batches
+from dccnet.training.feature_files import FeatureFiles
+from dccnet.training.features import FeatureCache
+from dccnet.training.objective import Objective, gather
+from dccnet.training.processes import Processes, processes
+from dccnet.training.reporting import Silence
+from dccnet.training.settings import RunFolder, TrainSettings
+from dccnet.training.synthetic import synthetic_pairs
+from dccnet.training.trainer import Trainer
+from dccnet.weights.checkpoint import load_checkpoint
+from tests.helpers.commands import Cli
+from tests.helpers.networks import SMALL, build, decisive
+
+CONFIG = SMALL.replace(image_size=(64, 64))
+SMALL_RUN = [
+    "--preset=tiny", "--set=backbone=resnet18", "--set=image_size=[64,64]", "--set=context_kernel=3",
+    "--set=context_channels=8", "--set=consensus_channels=[2,1]", "--set=consensus_kernels=[3,3]",
+    "--weights=random", "--batch-size=4", "--device=cpu", "--warps=0.01", "--opposite=0.5", "--average=0.9",
+]  # fmt: skip
+
+
+def settings(**changes: Any) -> TrainSettings:
+    return TrainSettings(**({"synthetic": "photos", "batch_size": 4, "learning_rate": 1e-3} | changes))
+
+
+@pytest.fixture(scope="module")
+def pairs(pictures: list[Path]) -> list[Pair]:
+    return synthetic_pairs(pictures, 8, seed=3, size=(64, 64))
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Arguments of a run of three steps an epoch, the last of two pairs; three pairs validate."""
+    names = [path.name for path in sorted(PICTURES.glob("*.jpg"))]
+    rows = [f"{names[i % len(names)]},{names[(i + 1) % len(names)]},{i % 3},{i % 2}" for i in range(10)]
+    known = [f"{names[0]},{name},1,9;40,9;50,12;60,10;44" for name in names[1:4]]
+    folder = tmp_path_factory.mktemp("lists")
+    (folder / "train.csv").write_text("\n".join(["source_image,target_image,class,flip", *rows]) + "\n")
+    (folder / "known.csv").write_text(
+        "\n".join(["source_image,target_image,class,XA,YA,XB,YB", *known]) + "\n"
+    )
+    lists = [f"--data={folder}/train.csv", f"--validate={folder}/known.csv", f"--root={PICTURES}"]
+    return [*SMALL_RUN, *lists]
+
+
+def losses(run: Path) -> list[float]:
+    records = map(json.loads, (run / "log.jsonl").read_text().splitlines())
+    return [record["loss"] for record in records if "loss" in record]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(run / "last.safetensors").state_dict()
+
+
+# A batch in parts ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 3, 4])
+def test_parts_of_a_batch_add_up_to_its_gradient(pairs: list[Pair], size: int) -> None:
+    asked = settings(warps=0.1, supervised=0.2, opposite=0.5)
+    model = decisive(build(CONFIG)).double()
+    model.backbone.float()
+    features = FeatureCache(model, 10**9)
+    objective = Objective(model, asked)
+    batch = Batches(pairs, asked, CONFIG.image_size).of_epoch(0)[0]
+
+    def gradient(step: int) -> list[torch.Tensor]:
+        model.zero_grad()
+        for start in range(0, len(batch), step):
+            samples = batch[start : start + step]
+            loss, _ = objective(gather(samples, features, asked, model.grid))
+            (loss * len(samples) / len(batch)).backward()
+        return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+    whole = gradient(len(batch))
+    assert len(whole) == len([p for p in model.parameters() if p.requires_grad])
+    for part, expected in zip(gradient(size), whole, strict=True):
+        torch.testing.assert_close(part, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_the_objective_alone_is_the_weak_loss(pairs: list[Pair]) -> None:
+    asked = settings()
+    model = decisive(build(CONFIG))
+    features = FeatureCache(model, 10**9)
+    batch = Batches(pairs, asked, CONFIG.image_size).of_epoch(0)[0]
+    loss, scores = Objective(model, asked)(gather(batch, features, asked, model.grid))
+    source, target = (
+        model.describe(model.finish(features.batch(pictures)))
+        for pictures in ([s.pair.source for s in batch], [s.pair.target for s in batch])
+    )
+    expected = weak_loss(model, source, target)
+    torch.testing.assert_close(loss, expected.loss)
+    torch.testing.assert_close(scores, torch.stack([expected.positive, expected.negative]))
+
+
+# Several processes -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("items", "count"), [(10, 3), (2, 4), (0, 2), (7, 1)])
+def test_shares_are_the_whole_in_order(items: int, count: int) -> None:
+    shares = [Processes(rank, count).share(range(items)) for rank in range(count)]
+    assert [item for share in shares for item in share] == list(range(items))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@pytest.fixture(scope="module")
+def alone(dcc: Cli, small_run: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one process, two epochs."""
+    run = tmp_path_factory.mktemp("alone") / "run"
+    assert dcc("train", *small_run, "--epochs=2", "-o", run).returncode == 0
+    return run
+
+
+def test_two_processes_train_as_one_does_and_one_continues(
+    dcc: Cli, small_run: list[str], alone: Path, tmp_path: Path
+) -> None:
+    """The second epoch by one process, whoever began: gloo, and resuming across their number."""
+    run = tmp_path / "run"
+    began = dcc("train", *small_run, "--epochs=1", "--nproc=2", "-o", run)
+    assert began.returncode == 0, began.stderr
+    assert began.stdout.splitlines() == [str(run / "best.safetensors")]
+    assert began.stderr.count("before training") == 1
+    assert dcc("train", "--resume", run, "--epochs=2").returncode == 0
+    np.testing.assert_allclose(losses(run), losses(alone), atol=1e-4)
+    for name, expected in weights(alone).items():
+        torch.testing.assert_close(weights(run)[name], expected, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_torchrun_starts_it_too(small_run: list[str], alone: Path, tmp_path: Path) -> None:
+    """Three processes for batches of four, then of two: one has nothing to do there."""
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=3", "-m", "dccnet", "train"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, *small_run, "--epochs=1", "--micro-batch=1", "-o", run],
+        capture_output=True, text=True, timeout=300, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(losses(run), losses(alone)[:3], atol=1e-4)
+
+
+def test_what_is_wrong_is_said_once_however_many_processes(
+    dcc: Cli, small_run: list[str], tmp_path: Path
+) -> None:
+    missing = dcc("train", "--data", tmp_path / "no.csv", "--nproc=2", "-o", tmp_path / "run")
+    assert missing.returncode == 1
+    assert missing.stderr.count("does not exist") == 1 and "Traceback" not in missing.stderr
+    again = dcc("train", *small_run, "--learning-rate=1e30", "--nproc=2", "-o", tmp_path / "diverged")
+    assert again.returncode == 1
+    assert again.stderr.count("lower --learning-rate") == 1, again.stderr
+    assert "Traceback" not in again.stderr
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there() -> None:
+    with pytest.raises(UsageError, match="--device cpu"), processes("cuda"):
+        pass
+
+
+# Killed ----------------------------------------------------------------------------------------
+
+
+def test_killed_at_any_moment_it_continues_to_the_same_end(
+    dcc: Cli, small_run: list[str], alone: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "dccnet", "train"]
+    arguments = [*small_run, "--epochs=2", "--save-every=1", "-o", str(run)]
+    chance = random.Random(time.time_ns())
+    kills = 0
+    while kills < 3:
+        process = subprocess.Popen(
+            [*command, *arguments], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+        while process.poll() is None and not (run / "last.state.pt").exists():
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 2.0))
+        process.send_signal(signal.SIGKILL)
+        if process.wait() == 0:
+            break  # it was done before
+        kills += 1
+        for name in ("last", "start"):
+            load_checkpoint(run / f"{name}.safetensors")
+        arguments = ["--resume", str(run)]
+    assert dcc("train", "--resume", run).returncode == 0
+    assert losses(run) == losses(alone), f"after {kills} kills"
+    for name, expected in weights(alone).items():
+        torch.testing.assert_close(weights(run)[name], expected, rtol=0, atol=0, msg=name)
+    assert not list(run.glob(".dcc-*"))
+
+
+# Half precision and memory ---------------------------------------------------------------------
+
+
+def test_bfloat16_points_the_same_way(pairs: list[Pair]) -> None:
+    """And leaves float32 where the islands are: the loss is no coarser than its inputs."""
+    gradients, values = [], []
+    for precision in ("fp32", "bf16"):
+        asked = settings(precision=precision, warps=0.1)
+        model = decisive(build(CONFIG))
+        features = FeatureCache(model, 10**9)
+        batch = Batches(pairs, asked, CONFIG.image_size).of_epoch(0)[0]
+        loss, _ = Objective(model, asked)(gather(batch, features, asked, model.grid))
+        assert loss.dtype == torch.float32
+        loss.backward()
+        trained = [p for p in model.parameters() if p.requires_grad]
+        assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in trained)
+        gradients.append(torch.cat([p.grad.flatten() for p in trained if p.grad is not None]))
+        values.append(float(loss.detach()))
+    assert values[1] == pytest.approx(values[0], rel=0.02) and values[1] != values[0]
+    assert float(torch.cosine_similarity(gradients[0], gradients[1], dim=0)) > 0.99
+
+
+@pytest.mark.parametrize("on", ["on", "off"])
+def test_checkpointing_changes_no_digit(pairs: list[Pair], tmp_path: Path, on: str) -> None:
+    """In float64: what is recomputed may round otherwise, and Adam steps as far for tiny gradients."""
+    ran = []
+    for name, checkpointing in (("auto", "auto"), (on, on)):
+        folder = tmp_path / name
+        asked = settings(epochs=1, checkpointing=checkpointing)
+        trainer = Trainer(decisive(build(CONFIG)).double(), pairs, [], asked, RunFolder(folder))
+        trainer.run(Silence())
+        ran.append(weights(folder))
+    for name, expected in ran[0].items():
+        torch.testing.assert_close(ran[1][name], expected, rtol=0, atol=1e-6, msg=name)
+
+
+# Blocks of the backbone ------------------------------------------------------------------------
+
+
+def test_the_last_blocks_are_trained_and_the_others_are_not(pairs: list[Pair], tmp_path: Path) -> None:
+    asked = settings(epochs=1)
+    model = decisive(build(CONFIG))
+    model.backbone.unfreeze(1)
+    before = {name: tensor.clone() for name, tensor in model.backbone.state_dict().items()}
+    Trainer(model, pairs, [], asked, RunFolder(tmp_path)).run(Silence())
+    changed = {n for n, t in model.backbone.state_dict().items() if not torch.equal(t, before[n])}
+    assert changed and all(name.startswith("trunk.layer3.1.") for name in changed)
+    assert not any("running" in name for name in changed)
+
+
+def test_more_blocks_than_there_are(dcc: Cli, small_run: list[str], tmp_path: Path) -> None:
+    refused = dcc("train", *small_run, "--finetune-blocks=9", "-o", tmp_path / "run")
+    assert refused.returncode == 2 and "2 blocks" in refused.stderr
+    assert not (tmp_path / "run").exists()
+
+
+# Features on disk ------------------------------------------------------------------------------
+
+
+class Counted:
+    """Loads a picture, and counts how often."""
+
+    def __init__(self, picture: Picture) -> None:
+        self.load, self.times = picture.load, 0
+
+    def __call__(self) -> np.ndarray:
+        self.times += 1
+        return self.load()
+
+
+def test_features_on_disk_serve_later_runs_and_are_mapped(pairs: list[Pair], tmp_path: Path) -> None:
+    model = build(CONFIG)
+    load = Counted(pairs[0].source)
+    picture = Picture("one", load)
+    frozen = list(model.backbone.state_dict().items())
+
+    def cache(network: Any = frozen, size: tuple[int, int] = (64, 64)) -> FeatureCache:
+        return FeatureCache(model, 0, FeatureFiles(tmp_path, network, size))
+
+    first = cache().batch([picture])
+    torch.testing.assert_close(cache().batch([picture]), first, rtol=0, atol=0)
+    assert load.times == 1 and cache().size(picture) == (64, 64)
+    cache(size=(64, 80)).batch([picture])
+    cache([(n, t + 1) for n, t in frozen]).batch([picture])
+    assert load.times == 3, "another size and other weights are other features"
+    for file in tmp_path.rglob("*.safetensors"):
+        file.write_bytes(file.read_bytes()[:-5])
+    torch.testing.assert_close(cache().batch([picture]), first, rtol=0, atol=0)
+    assert load.times == 4, "a damaged file is computed again"
+
+
+def test_features_belong_to_a_files_content_not_its_place(tmp_path: Path, pictures: list[Path]) -> None:
+    from dccnet.evaluation.pairs import file_picture
+
+    model = build(CONFIG)
+    one, two = tmp_path / "one.jpg", tmp_path / "two.jpg"
+    one.write_bytes(pictures[0].read_bytes())
+    two.write_bytes(pictures[0].read_bytes())
+
+    def computed(path: Path, flip: bool = False) -> int:
+        files = FeatureFiles(tmp_path / "cache", model.backbone.state_dict().items(), (64, 64))
+        cache = FeatureCache(model, 0, files)
+        cache.batch([file_picture(path, flip)])
+        return cache.computed
+
+    assert [computed(one), computed(two), computed(two, flip=True), computed(one, flip=True)] == [
+        1,
+        0,
+        1,
+        0,
+    ]
+    one.write_bytes(pictures[1].read_bytes())
+    assert computed(one) == 1
+
+
+def test_a_full_disk_costs_only_the_cache(
+    pairs: list[Pair], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    model = build(CONFIG)
+    cache = FeatureCache(model, 0, FeatureFiles(blocked, [], (64, 64)))
+    cache.batch([pairs[0].source, pairs[0].target])
+    assert capsys.readouterr().err.count("no longer kept") == 1

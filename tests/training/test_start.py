@@ -1,0 +1,116 @@
+"""What a network that starts plainly computes before it is trained."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from dccnet.network.config import PRESETS
+from dccnet.network.consensus import NeighbourhoodConsensus
+from dccnet.network.context import SIMILARITY_SHARE, Z_SHARE, SpatialContextEncoder, self_similarity
+from dccnet.network.correlation import l2_normalise
+from dccnet.network.fusion import DynamicFusion
+from dccnet.network.model import DCCNet
+from dccnet.training.recipes import recipe
+from tests.helpers.commands import Cli
+
+
+def voted(c: Tensor, kernel: int, both_ways: bool) -> Tensor:
+    network = NeighbourhoodConsensus((kernel, 3), (4, 1)).double()
+    network.start_voting(both_ways)
+    (result,) = network([c])
+    return result
+
+
+def volume(*matches: tuple[int, int, int, int]) -> Tensor:
+    c = torch.zeros(1, 1, 7, 7, 7, 7, dtype=torch.float64)
+    for match in matches:
+        c[(0, 0, *match)] = 1
+    return c
+
+
+def test_neighbours_on_the_same_side_vote() -> None:
+    alone = voted(volume((3, 3, 3, 3)), 5, False)[0, 0, 3, 3, 3, 3]
+    same = voted(volume((3, 3, 3, 3), (3, 4, 3, 4)), 5, False)[0, 0, 3, 3, 3, 3]
+    other = voted(volume((3, 3, 3, 3), (3, 4, 3, 2)), 5, False)[0, 0, 3, 3, 3, 3]
+    above = voted(volume((3, 3, 3, 3), (2, 3, 4, 3)), 5, False)[0, 0, 3, 3, 3, 3]
+    assert same > 1.5 * alone and other < 1.1 * alone and above < 1.1 * alone
+
+
+def test_of_votes_of_both_ways_the_more_count() -> None:
+    """Not the sum of both: the one way's and the mirrored volume's, whichever is larger at each match."""
+    torch.manual_seed(0)
+    c = torch.rand(1, 1, 4, 5, 4, 5, dtype=torch.float64)
+    network = NeighbourhoodConsensus((5,), (1,)).double()
+    network.start_voting(False)
+    (one_way,) = network([c])
+    other_way = network([c.flip(5)])[0].flip(5)
+    both = voted(c, 5, True)
+    # A chain of kernels is symmetric in the two images here, so that its two passes give the same.
+    ratio = both / torch.maximum(one_way, other_way)
+    widths = voted(volume((3, 3, 3, 3)), 5, True).amax() / network([volume((3, 3, 3, 3))])[0].amax()
+    torch.testing.assert_close(ratio, widths.expand_as(ratio))
+
+
+@pytest.mark.parametrize("channels", [(1,), (2, 1), (3, 1), (8, 1), (16, 16, 1), (6, 4, 1)])
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_any_number_of_channels_votes(channels: tuple[int, ...], both_ways: bool) -> None:
+    network = NeighbourhoodConsensus((3,) * len(channels), channels)
+    network.start_voting(both_ways)
+    with torch.no_grad():
+        (result,) = network([volume((3, 3, 3, 3)).float()])
+    assert int(result.argmax()) == int(volume((3, 3, 3, 3)).argmax()) and result.amax() > 0
+    assert float(result.amin()) >= 0
+
+
+def product(*features: Tensor) -> Tensor:
+    """Of ``(2, ·, h, w)``, cut at zero: all cells of the first picture with all of the second, added up."""
+    products = [a.T @ b for a, b in (f.clamp(min=0).flatten(2) for f in features)]
+    return torch.stack(products).sum(dim=0)
+
+
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_plain_context_is_the_features_and_their_similarity(both_ways: bool) -> None:
+    torch.manual_seed(0)
+    z = l2_normalise(torch.randn(2, 6, 5, 7))
+    encoder = SpatialContextEncoder(6, 3, 2 * 6 + 9 + 4)
+    encoder.start_plain(both_ways)
+    g = encoder(z)
+    torch.testing.assert_close(g[:, :6] - g[:, 6:12], math.sqrt(Z_SHARE) * z)
+    s = l2_normalise(self_similarity(z, 3))
+    if both_ways:  # a picture's mirror image has the same features, mirrored
+        taken = 2 * 6 + 6
+        torch.testing.assert_close(encoder(z.flip(3))[:, :taken], g[:, :taken].flip(3))
+        left, middle, right = s.view(2, 3, 3, 5, 7).unbind(2)
+        s = torch.cat([(left + right) / math.sqrt(2), middle], dim=1)
+    else:
+        taken = 2 * 6 + 9
+    assert float(s.amin()) < 1 / 3 < float(s.amax())
+    expected = Z_SHARE * product(z, -z) + SIMILARITY_SHARE * product(s - 1 / 3)
+    torch.testing.assert_close(product(g[:, :taken]), expected)
+
+
+def test_both_maps_begin_with_the_same_trust() -> None:
+    fusion = DynamicFusion((3, 4), None)
+    fusion.start_even()
+    attention = fusion([torch.rand(1, 1, 3, 4, 3, 4) for _ in range(2)]).attention
+    assert attention is not None and bool((attention.on_a == 0.5).all())
+
+
+def test_small_has_the_room_that_its_recipe_asks_for() -> None:
+    DCCNet(PRESETS["small"]).start_plain(both_ways=recipe("small")["opposite"] > 0)
+
+
+def test_too_few_channels_for_a_plain_start(dcc: Cli, pictures: list[Path], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    refused = dcc(
+        "train", "--preset=tiny", "--start=plain", "--weights=random",
+        "--synthetic", pictures[0].parent, "-o", run,
+    )  # fmt: skip
+    assert refused.returncode == 2 and "context_channels of at least" in refused.stderr
+    assert "--set context_channels=" in refused.stderr
+    assert not run.exists()

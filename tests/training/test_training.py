@@ -1,0 +1,377 @@
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dccnet.evaluation.pairs import Pair
+from dccnet.evaluation.pck import pair_pck
+from dccnet.export.bundles.samples import PICTURES
+from dccnet.network.config import PRESETS, ModelConfig
+from dccnet.network.conv4d import TRAINING_LOWERINGS
+from dccnet.network.model import DCCNet
+from dccnet.runtime.correspondences import Correspondences
+from dccnet.runtime.errors import CheckpointError, DataError, DccError, UsageError
+from dccnet.training.autotune import lowering_here, settled_lowering, usual_lowering
+from dccnet.training.batches import Sample, epoch_order, in_a_ring
+from dccnet.training.features import FeatureCache
+from dccnet.training.interrupts import Interrupts
+from dccnet.training.processes import Processes
+from dccnet.training.run import check, datasets, resume_run, start_run
+from dccnet.training.settings import RunFolder, TrainSettings
+from dccnet.training.state import Progress
+from dccnet.training.synthetic import random_warp, split_photographs, synthetic_pairs
+from dccnet.training.trainer import Trainer
+from dccnet.weights.checkpoint import load_checkpoint
+from tests.helpers.networks import ONE_BRANCH, SMALL, build
+
+CONFIG = SMALL.replace(image_size=(96, 96))
+
+
+class Silent:
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def on_step(self, progress: Progress, steps: int, values: dict[str, float]) -> None:
+        self.losses.append(values["loss"])
+
+    def on_validation(self, progress: Progress, pck: float) -> None:
+        pass
+
+
+def settings(**changes: object) -> TrainSettings:
+    values: dict[str, object] = {"synthetic": "photos", "epochs": 2, "batch_size": 4, "learning_rate": 1e-3}
+    return TrainSettings(**(values | changes))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def pairs(pictures: list[Path]) -> list[Pair]:
+    return synthetic_pairs(pictures, 12, seed=3, size=(96, 96))
+
+
+def trainer(
+    model: DCCNet, pairs: Sequence[Pair], folder: Path, **changes: object
+) -> tuple[Trainer, Silent]:
+    listener = Silent()
+    run = RunFolder(folder)
+    return Trainer(model, pairs, pairs[:4], settings(**changes), run), listener
+
+
+# Synthetic pairs -------------------------------------------------------------------------------
+
+
+def test_synthetic_pairs_are_reproducible_and_of_the_size_asked_for(pictures: list[Path]) -> None:
+    first, again = (synthetic_pairs(pictures, 4, seed=7, size=(64, 80)) for _ in range(2))
+    other = synthetic_pairs(pictures, 4, seed=8, size=(64, 80))
+    for a, b, c in zip(first, again, other, strict=True):
+        assert a.source.load().shape == (64, 80, 3)
+        assert (a.target.load() == b.target.load()).all()
+        assert a.target.key == b.target.key != c.target.key
+        assert (a.target.load() != c.target.load()).any()
+
+
+def test_synthetic_keypoints_show_the_same_thing_in_both_views(pictures: list[Path]) -> None:
+    """Patches around true keypoints must resemble each other far more than patches elsewhere."""
+    rng = np.random.default_rng(0)
+    true, random = [], []
+    for pair in synthetic_pairs(pictures, 12, seed=5, size=(128, 128)):
+        assert pair.source_points is not None and pair.target_points is not None
+        assert len(pair.source_points) >= 5
+        source, target = (p.load().astype(float).mean(2) for p in (pair.source, pair.target))
+        for a, b in zip(pair.source_points, pair.target_points, strict=True):
+            elsewhere = rng.uniform(8, 119, 2)
+            for point, distances in ((b, true), (elsewhere, random)):
+                patches = [_patch(source, a), _patch(target, point)]
+                if all(p is not None for p in patches):
+                    distances.append(1 - np.corrcoef(*patches)[0, 1])
+    assert np.nanmedian(true) < 0.35 < 0.7 < np.nanmedian(random)
+
+
+def _patch(image: np.ndarray, point: np.ndarray) -> np.ndarray | None:
+    x, y = np.rint(point).astype(int)
+    patch = image[max(y - 6, 0) : y + 7, max(x - 6, 0) : x + 7]
+    return patch.ravel() if patch.shape == (13, 13) and patch.std() > 4 else None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_warps_keep_orientation_and_do_not_fold(seed: int) -> None:
+    warp = random_warp(np.random.default_rng(seed))
+    y, x = np.mgrid[-1:1:15j, -1:1:15j]
+    moved = warp(np.stack([x.ravel(), y.ravel()], axis=1)).reshape(15, 15, 2)
+    right, down = np.diff(moved, axis=1)[:-1], np.diff(moved, axis=0)[:, :-1]
+    assert (right[..., 0] * down[..., 1] - right[..., 1] * down[..., 0] > 0).all()
+
+
+def test_photographs_are_split_without_overlap(tmp_path: Path, pictures: list[Path]) -> None:
+    for i in range(10):
+        (tmp_path / f"{i}.jpg").write_bytes(pictures[0].read_bytes())
+    seen, held_out = split_photographs(tmp_path, seed=1)
+    assert len(seen) == 8 and len(held_out) == 2 and not set(seen) & set(held_out)
+    few = split_photographs(pictures[0].parent, seed=1)
+    assert few[0] == few[1] == pictures
+
+
+def test_no_photographs_is_an_error() -> None:
+    with pytest.raises(DataError, match="at least one photograph"):
+        synthetic_pairs([], 3, 0, (32, 32))
+
+
+# The loop --------------------------------------------------------------------------------------
+
+
+def test_training_lowers_the_loss_and_leaves_the_backbone(pairs: list[Pair], tmp_path: Path) -> None:
+    model = build(CONFIG)
+    frozen = model.backbone.trunk.conv1.weight.clone()
+    run, listener = trainer(model, pairs, tmp_path, epochs=6, learning_rate=5e-3)
+    progress = run.run(listener)
+    assert progress.epoch == 6 and progress.total_steps == 18
+    assert np.mean(listener.losses[-3:]) < np.mean(listener.losses[:3])
+    assert torch.equal(model.backbone.trunk.conv1.weight, frozen)
+    assert load_checkpoint(tmp_path / "last.safetensors").config == CONFIG
+
+
+@pytest.mark.parametrize("moment", ["in a step", "after the epoch's last step", "in validation"])
+def test_a_run_resumed_after_ctrl_c_continues_exactly(
+    pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    whole, silent = trainer(build(CONFIG), pairs, tmp_path / "whole")
+    whole.run(silent)
+
+    halted, _ = trainer(build(CONFIG), pairs, tmp_path / "halted")
+    step, match = Trainer._step, Trainer._match
+    taken, matches = itertools.count(1), itertools.count(1)
+
+    def press_in_step(self: Trainer, batch: Sequence[Sample], steps: int) -> dict[str, float]:
+        values = step(self, batch, steps)
+        if next(taken) == {"in a step": 4, "after the epoch's last step": 3}.get(moment):
+            signal.raise_signal(signal.SIGINT)  # the optimizer has stepped, the counters have not
+        return values
+
+    def press_in_validation(self: Trainer, pair: Pair) -> Correspondences:
+        if next(matches) == 6 and moment == "in validation":  # of the second validation
+            signal.raise_signal(signal.SIGINT)
+        return match(self, pair)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_step", press_in_step)
+        patched.setattr(Trainer, "_match", press_in_validation)
+        with pytest.raises(KeyboardInterrupt):
+            halted.run(silent)
+    assert halted.progress.validated_epochs < 2
+
+    resumed, _ = trainer(build(CONFIG), pairs, tmp_path / "halted")
+    resumed.restore()
+    assert resumed.run(silent) == whole.progress
+    for name in ("last", "best"):
+        expected = load_checkpoint(tmp_path / "whole" / f"{name}.safetensors").state_dict()
+        actual = load_checkpoint(tmp_path / "halted" / f"{name}.safetensors").state_dict()
+        for key, value in expected.items():
+            torch.testing.assert_close(actual[key], value, rtol=0, atol=0, msg=key)
+
+
+def test_a_second_ctrl_c_takes_effect_at_once() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with Interrupts():
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_seed_decides_everything(pairs: list[Pair], tmp_path: Path) -> None:
+    losses = []
+    for number, seed in enumerate((1, 1, 2)):
+        run, listener = trainer(build(CONFIG), pairs, tmp_path / str(number), epochs=1, seed=seed)
+        run.run(listener)
+        losses.append(listener.losses)
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_early_stopping_counts_epochs_without_improvement(
+    pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = iter([50.0, 60.0, 55.0, 54.0, 99.0])
+    monkeypatch.setattr(Trainer, "validation_pck", lambda self: next(values))
+    monkeypatch.setattr(Trainer, "_step", lambda self, batch, steps: {"loss": 0.0})
+    run, listener = trainer(build(CONFIG), pairs, tmp_path, epochs=10, patience=2)
+    progress = run.run(listener)
+    assert progress.epoch == 3 and progress.best_pck == 60.0
+
+
+def test_a_loss_that_is_not_finite_stops_with_advice(pairs: list[Pair], tmp_path: Path) -> None:
+    model = build(CONFIG)
+    model.consensus.layers[0].weight.data.fill_(torch.inf)
+    with pytest.raises(DccError, match="lower --learning-rate"):
+        trainer(model, pairs, tmp_path)[0].run(Silent())
+
+
+@pytest.mark.parametrize(("photographs", "size"), [(5, 16), (7, 16), (2, 4), (3, 5), (10, 10)])
+def test_views_of_one_photograph_are_never_each_others_negatives(photographs: int, size: int) -> None:
+    groups = [str(i % photographs) for i in range(10 * photographs)]
+    order = epoch_order(groups, np.random.default_rng(0), apart=True)
+    assert sorted(order) == list(range(len(groups)))
+    for start in range(0, len(order) - size + 1, size):
+        batch = in_a_ring(order[start : start + size], groups)
+        assert sorted(batch) == sorted(order[start : start + size])
+        rolled = [*batch[1:], batch[0]]
+        assert all(groups[a] != groups[b] for a, b in zip(batch, rolled, strict=True))
+
+
+def test_lists_are_shuffled_as_they_are() -> None:
+    groups = ["a"] * 20 + ["b"] * 20
+    order = epoch_order(groups, np.random.default_rng(0), apart=False)
+    assert sorted(order) == list(range(40)) and order != list(range(40))
+
+
+def test_features_are_computed_once_within_the_budget(pairs: list[Pair]) -> None:
+    model = build(CONFIG)
+    loads = []
+    picture = dataclasses.replace(pairs[0].source, load=lambda: loads.append(1) or pairs[0].source.load())
+    generous, stingy = FeatureCache(model, 10**9), FeatureCache(model, 0)
+    first = generous.batch([picture])
+    assert torch.equal(generous.batch([picture]), first) and len(loads) == generous.computed == 1
+    assert generous.size(picture) == (96, 96)
+    stingy.batch([picture])
+    torch.testing.assert_close(stingy.batch([picture]), first, rtol=0, atol=0)
+    assert len(loads) == 3 and stingy.computed == 2
+
+
+# Folders ---------------------------------------------------------------------------------------
+
+
+def test_a_run_can_be_resumed_to_more_epochs_from_its_folder(tmp_path: Path, pictures: list[Path]) -> None:
+    options = {
+        "synthetic": str(pictures[0].parent),
+        "epochs": 1,
+        "pairs": 6,
+        "batch_size": 3,
+        "weights": "random",
+    }
+    config = CONFIG.replace(branches=("local",), **ONE_BRANCH)
+    folder, progress = start_run(str(tmp_path / "run"), config, options)
+    assert progress.epoch == 1
+    with pytest.raises(UsageError, match="already holds a run"):
+        start_run(str(tmp_path / "run"), config, options)
+    _, progress = resume_run(str(tmp_path / "run"), epochs=2)
+    assert progress.epoch == 2 and progress.total_steps == 4
+
+    records = [json.loads(line) for line in (folder.path / "log.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in records if "step" in r] == [1, 2, 3, 4]
+    assert all("threshold" in r["protocol"] for r in records if "pck" in r)
+    saved = json.loads(folder.config.read_text())
+    assert saved["training"]["epochs"] == 2 and saved["model"]["backbone"] == "resnet18"
+    assert list(folder.tensorboard.glob("events.*"))
+
+
+def test_damaged_runs_are_refused(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with pytest.raises(CheckpointError, match="no training run"):
+        folder.read_config()
+    folder.config.write_text("{")
+    with pytest.raises(CheckpointError, match="damaged"):
+        folder.read_config()
+
+
+def test_a_damaged_state_is_refused(pairs: list[Pair], tmp_path: Path) -> None:
+    run, _ = trainer(build(CONFIG), pairs, tmp_path)
+    with pytest.raises(CheckpointError, match="before its first save"):
+        run.restore()
+    run.folder.state.write_bytes(b"junk")
+    with pytest.raises(CheckpointError, match="damaged"):
+        run.restore()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"synthetic": None}, "--data"),
+        ({"data": "list.csv"}, "--data"),
+        ({"batch_size": 1}, "at least 2"),
+    ],
+)
+def test_impossible_settings_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        settings(**changes)
+
+
+def test_validation_pairs_come_from_held_out_photographs(tmp_path: Path, pictures: list[Path]) -> None:
+    for i in range(5):
+        (tmp_path / f"{i}.jpg").write_bytes(pictures[0].read_bytes())
+    training, validation = datasets(ModelConfig(), settings(synthetic=str(tmp_path), pairs=8))
+    assert not {p.category for p in training} & {p.category for p in validation}
+    pair = validation[0]
+    assert pair.source_points is not None
+    assert pair_pck(pair.source_points, pair.source_points, (400, 400), 0.1, "bbox") == 1
+
+
+# How 4D convolutions are computed --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "settled"),
+    [("spectral", {"spectral"}), (None, {"paired"}), ("auto", set(TRAINING_LOWERINGS))],
+)
+def test_the_lowering_is_settled_when_a_run_starts(
+    asked: str | None, settled: set[str], tmp_path: Path
+) -> None:
+    options = {
+        "synthetic": str(PICTURES),
+        "pairs": 4,
+        "weights": "random",
+        "epochs": 1,
+        "batch_size": 4,
+        "conv4d": asked,
+    }
+    folder, _ = start_run(str(tmp_path / "run"), CONFIG, options)
+    assert folder.read_config()[1].conv4d in settled
+    resume_run(str(folder.path), 2)
+
+
+def test_lowerings_train_the_same_network(pairs: list[Pair], tmp_path: Path) -> None:
+    losses = {}
+    for name in TRAINING_LOWERINGS:
+        run, listener = trainer(build(CONFIG), pairs, tmp_path / name, conv4d=name)
+        run.model.lower(TRAINING_LOWERINGS[name])
+        run.folder.path.mkdir()
+        run.run(listener)
+        losses[name] = listener.losses
+    assert len(losses["stack"]) == 6
+    for name in TRAINING_LOWERINGS:
+        np.testing.assert_allclose(losses[name], losses["stack"], atol=1e-4)
+
+
+def test_large_volumes_train_in_frequencies() -> None:
+    assert usual_lowering(DCCNet(PRESETS["dccnet"])) == "spectral"
+    wide = PRESETS["tiny"].replace(consensus_kernels=(5, 5))
+    assert usual_lowering(DCCNet(wide)) == "spectral3"
+    assert usual_lowering(DCCNet(PRESETS["tiny"])) == "paired"
+
+
+def test_loops_for_cpus_are_not_for_gpus() -> None:
+    gpu = torch.device("cuda")
+    model = DCCNet(PRESETS["tiny"])
+    assert settled_lowering(None, model, 16, Processes(device=gpu)) == "stack"
+    assert settled_lowering("spectral", model, 16, Processes(device=gpu)) == "spectral"
+    with pytest.raises(UsageError, match="paired computes on a CPU only: give --device cpu"):
+        settled_lowering("paired", model, 16, Processes(device=gpu))
+    # A run that began on a CPU.
+    assert lowering_here("paired", model, gpu) == "stack"
+    assert lowering_here("paired", model) == "paired"
+
+
+def test_without_numba_training_has_other_lowerings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dccnet.training.autotune.find_spec", lambda name: None)
+    model = DCCNet(PRESETS["tiny"])
+    assert settled_lowering(None, model, 16, Processes()) == "stack"
+    assert lowering_here("paired", model) == "stack"
+    with pytest.raises(UsageError, match="paired needs numba: pip install"):
+        settled_lowering("paired", model, 16, Processes())
+    with pytest.raises(UsageError, match="paired needs numba: pip install"):  # once, before processes start
+        check("run", CONFIG, {"synthetic": str(PICTURES), "conv4d": "paired"})
