@@ -12,7 +12,7 @@ from dccnet.export.graphs import MatcherGraph
 from dccnet.export.onnx_file import write_onnx
 from dccnet.network.conv4d import LOWERINGS
 from dccnet.network.model import DCCNet
-from dccnet.runtime.backend import Array
+from dccnet.runtime.arrays import Array
 from dccnet.runtime.onnx_runtime import OnnxRuntimeGraph
 
 ROUNDS = 5

@@ -17,7 +17,7 @@ from dccnet.export.verify import MAX_PAIRS, verify
 from dccnet.network.backbone import BACKBONES
 from dccnet.network.conv4d import LOWERINGS, STACK
 from dccnet.network.model import DCCNet
-from dccnet.runtime.backend import Array
+from dccnet.runtime.arrays import Array
 from dccnet.runtime.bundle import (
     ENCODER,
     MATCHER,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from numpy.typing import NDArray
+from dccnet.runtime.arrays import Array
 
-Array = NDArray[Any]
+_Tensor = TypeVar("_Tensor")
 Tensors = Mapping[str, Any]
 """One entry a branch of the network: NumPy arrays, or what a backend keeps on its device."""
 
@@ -39,3 +39,9 @@ class BatchBackend(Backend, Protocol):
 
     def match_many(self, pairs: Sequence[tuple[Tensors, Tensors]]) -> list[dict[str, Array]]:
         """Outputs for each pair of features, as :meth:`match` gives them."""
+
+
+def matcher_inputs(a: Mapping[str, _Tensor], b: Mapping[str, _Tensor]) -> dict[str, _Tensor]:
+    """Features of two pictures by branch -> the matcher's inputs by name: ``local_a``, ``local_b``."""
+    sides = (("a", a), ("b", b))
+    return {f"{branch}_{side}": tensor for side, features in sides for branch, tensor in features.items()}

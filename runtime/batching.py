@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dccnet.runtime.backend import Array, Backend, BatchBackend, Tensors
+from dccnet.runtime.arrays import Array
+from dccnet.runtime.backend import Backend, BatchBackend, Tensors
 
 
 def encode_all(backend: Backend, frames: Sequence[Array], batch: int) -> list[Tensors]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dccnet.runtime.backend import Array, Backend
+from dccnet.runtime.arrays import Array
+from dccnet.runtime.backend import Backend
 from dccnet.runtime.bundle import Bundle, Manifest
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.device_arrays import device_view

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from dccnet.runtime.backend import Array, Tensors
+from dccnet.runtime.arrays import Array
+from dccnet.runtime.backend import Tensors
 from dccnet.runtime.bundle import ENCODER, MATCHER, Bundle
 from dccnet.runtime.errors import EngineError, ImageError
 

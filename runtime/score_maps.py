@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dccnet.runtime.backend import Array
+from dccnet.runtime.arrays import Array
 from dccnet.runtime.geometry import Size
 
 

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from dccnet.calibration.frames import Frame
 from dccnet.calibration.int8.histogram import Histogram
 from dccnet.calibration.int8.layers import Layer
-from dccnet.runtime.backend import Array
+from dccnet.runtime.arrays import Array
 from dccnet.runtime.bundle import ENCODER, MATCHER, Bundle
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.onnx_runtime import OnnxRuntimeGraph

@@ -11,7 +11,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from dccnet.export.bundles.half import HalfTensor, half_tensors, widen
-from dccnet.runtime.backend import Array
+from dccnet.runtime.arrays import Array
 from dccnet.runtime.bundle import ENCODER, MATCHER, RangeReport, TensorRange
 from dccnet.runtime.images import Image
 from dccnet.runtime.onnx_runtime import OnnxRuntimeGraph

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from dccnet.runtime.backend import Array, Tensors
+from dccnet.runtime.arrays import Array
+from dccnet.runtime.backend import Tensors
 from dccnet.runtime.bundle import ENCODER, MATCHER, Bundle
 from dccnet.runtime.cuda import Device, open_device
 from dccnet.runtime.device_arrays import DeviceView, check_frame

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from dccnet.runtime.backend import Array
+from dccnet.runtime.arrays import Array
 from dccnet.runtime.cuda import Device
 from dccnet.runtime.errors import EngineError
 from dccnet.runtime.tensorrt.library import Library, Messages
