@@ -1,4 +1,4 @@
-"""``dcc``: a table of commands, each loaded from its room when it is called."""
+"""``dcc``: a table of commands, each imported when it is called."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any, NoReturn
 
 import click
 
-# name -> (module of dccnet, attribute, one line for the overview)
+from dccnet.runtime.errors import DccError
+
+# name -> (module in dccnet, attribute, one line for the overview)
 COMMANDS = {
-    "demo": (".demo.commands", "demo", "Train, export and match on photographs that pip brings."),
+    "demo": (".demo.commands", "demo", "Train, export and match on photographs that pip installs."),
     "train": (".training.commands", "train", "Train a network on a list of pairs or on photographs."),
     "ablate": (
         ".training.ablation.command",
@@ -32,16 +34,16 @@ COMMANDS = {
         "bench_command",
         "Measure bundles and backends side by side.",
     ),
-    "doctor": (".runtime.doctor.commands", "doctor", "Say whether dcc works on this machine."),
+    "doctor": (".runtime.doctor.commands", "doctor", "Check whether dcc works on this machine."),
     "info": (
-        ".runtime.doctor.commands",
+        ".export.info_command",
         "info",
-        "Say what a bundle, engine, graph or checkpoint is.",
+        "Describe a bundle, engine, graph or checkpoint.",
     ),
     "eval": (
         ".evaluation.commands",
         "eval_command",
-        "Score a network on a benchmark, in any backend.",
+        "Score a network on a benchmark, with any backend.",
     ),
     "data": (".evaluation.data_commands", "data", "Check or fetch a benchmark's files."),
     "match": (".runtime.commands.match", "match", "Find correspondences in pictures or a video."),
@@ -50,7 +52,7 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """Names and one-liners without importing what is behind them."""
+    """Lists names and one-line descriptions without importing the commands."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -67,19 +69,28 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
+)
 @click.version_option(package_name="dccnet", prog_name="dcc")
-def dcc() -> None:
+@click.pass_context
+def dcc(ctx: click.Context) -> None:
     """Semantic correspondence with DCCNet: train, export, match.
 
     Results go to stdout, everything else to stderr. Exit codes: 1 failure, 2 usage, 3 an export or
-    engine that is not what it was asked to be, 130 interrupted.
+    engine that failed its verification, 130 interrupted.
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(2)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run ``dcc``; an error that a user can act on becomes one sentence and an exit code."""
-    # So that what cleans up after Ctrl-C also does after kill, timeout and systemctl stop.
+    # Clean-up code that runs on Ctrl-C must also run on kill, timeout and systemctl stop.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         result: Any = dcc.main(arguments, prog_name="dcc", standalone_mode=False)
@@ -94,13 +105,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.exit(error.exit_code)
     except OSError as error:
         click.echo(f"dcc: {error.filename or 'standard output'}: {error.strerror or error}", err=True)
-        sys.stdout = None  # what is left in it cannot be flushed
+        sys.stdout = None  # its remaining content cannot be flushed at exit
         sys.exit(1)
-    except Exception as error:
-        from dccnet.runtime.errors import DccError  # imports NumPy and OpenCV: not before it is needed
-
-        if not isinstance(error, DccError):
-            raise
+    except DccError as error:
         click.echo(f"dcc: {error}", err=True)
         sys.exit(error.exit_code)
 

@@ -124,7 +124,7 @@ def _packed(array: NDArray[Any], dtype: str) -> str:
 
 
 def _assemble(data: dict[str, Any], title: str) -> str:
-    folder = files("viewer")
+    folder = files("dccnet.runtime.viewer")
     style, *scripts = (folder.joinpath(n).read_text(encoding="utf-8") for n in ("page.css", *SCRIPTS))
     script = "\n".join(scripts)
     parts = {
