@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dccnet.runtime import geometry
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.drawing.matches import draw_matches
 from dccnet.runtime.drawing.styles import STYLES, Style, draw_grid, draw_truth, draw_warp
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.geometry import Size
-from dccnet.runtime.images import Image
 from dccnet.runtime.matches import PointMatches
 from dccnet.runtime.score_maps import ScoreMaps
 

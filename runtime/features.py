@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.backend import Tensors
 from dccnet.runtime.errors import ImageError
 from dccnet.runtime.geometry import Size
-from dccnet.runtime.images import Image
 
 
 @dataclass(frozen=True, slots=True, eq=False)

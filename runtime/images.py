@@ -8,13 +8,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.errors import ImageError
 from dccnet.runtime.files import atomic_path
-
-Image = NDArray[np.uint8]
-"""``(H, W, 3)`` uint8 BGR, OpenCV's convention."""
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Union
 
 import numpy as np
 
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.batching import encode_all, match_all
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.features import Features, check_image
 from dccnet.runtime.geometry import resize_uint8
-from dccnet.runtime.images import Image, read_image
+from dccnet.runtime.images import read_image
 
 if TYPE_CHECKING:
     from dccnet.runtime.matcher import Matcher

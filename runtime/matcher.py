@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dccnet.runtime.arrays import Array
+from dccnet.runtime.arrays import Array, Image
 from dccnet.runtime.backend import Backend
-from dccnet.runtime.bundle import Bundle, Manifest
+from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.device_arrays import device_view
 from dccnet.runtime.errors import EngineError
 from dccnet.runtime.features import Features, check_image
 from dccnet.runtime.geometry import Size, resize_uint8
-from dccnet.runtime.images import Image
+from dccnet.runtime.manifest import Manifest
 from dccnet.runtime.score_maps import take_maps
 from dccnet.runtime.selection import Choice, open_backend
 

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.console import note, progress_bar, warn
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.drawing.matches import draw_points
 from dccnet.runtime.drawing.styles import Style
 from dccnet.runtime.errors import ImageError, UsageError
-from dccnet.runtime.images import SUFFIXES, Image, read_image, write_image
+from dccnet.runtime.images import SUFFIXES, read_image, write_image
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.matches import PointMatches
 from dccnet.runtime.video.drawing import LINES

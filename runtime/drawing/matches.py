@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dccnet.runtime.images import Image
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.matches import PointMatches
 
 GAP = 8  # pixels between the two pictures

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.drawing.matches import GAP, draw_dot, draw_label, draw_line, side_by_side
 from dccnet.runtime.drawing.place_colours import place_colours
 from dccnet.runtime.geometry import Size, pixels_per_cell
-from dccnet.runtime.images import Image
 
 Style = Literal["lines", "grid", "warp"]
 STYLES: tuple[Style, ...] = get_args(Style)

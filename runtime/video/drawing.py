@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.drawing.matches import colours, draw_dot, draw_label, draw_matches, side_by_side
-from dccnet.runtime.images import Image
 from dccnet.runtime.matches import PointMatches
 from dccnet.runtime.video.propagation.maps import inside
 

@@ -12,8 +12,9 @@ from typing import Any, Union
 import numpy as np
 from numpy.typing import NDArray
 
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.errors import UsageError
-from dccnet.runtime.images import Image, read_image
+from dccnet.runtime.images import read_image
 
 PREVIOUS = "previous"
 

@@ -12,8 +12,9 @@ from typing import Any, Union
 import cv2
 import numpy as np
 
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.errors import DccError, ImageError, VideoError
-from dccnet.runtime.images import SUFFIXES, Image, find_images, read_image
+from dccnet.runtime.images import SUFFIXES, find_images, read_image
 
 DEFAULT_RATE = 25.0
 """Frames per second, for pictures and for files that do not say."""

@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.errors import VideoError
 from dccnet.runtime.files import atomic_path
-from dccnet.runtime.images import Image
 
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 """What OpenCV's wheels can write on every machine."""

@@ -14,9 +14,8 @@ from typing import Any, cast
 import cv2
 import numpy as np
 
-from dccnet.runtime.arrays import Array
+from dccnet.runtime.arrays import Array, Image
 from dccnet.runtime.backend import Tensors
-from dccnet.runtime.images import Image
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.video.stream import Stream
 

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from dccnet.runtime import Matcher, Reference
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.errors import ImageError, UsageError, VideoError
-from dccnet.runtime.images import Image, write_image
+from dccnet.runtime.images import write_image
 from dccnet.runtime.video.sources import open_source
 from tests.helpers.streams import (
     BatchingIdentityBackend,

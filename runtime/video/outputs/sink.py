@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from dccnet.runtime.images import Image
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.video.stream import FrameResult
 
 
