@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 import re
 import subprocess
 import sys
@@ -11,11 +12,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle
-from dccnet.runtime.images import Image, write_image
+from dccnet.runtime.images import write_image
 from dccnet.runtime.matcher import Matcher
+from tests.helpers.paths import ROOT
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = ROOT / "docs"
+PAGES = [*sorted(DOCS.glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+FORMER_ROOMS = {"bundles", "diagnostics", "evaluation", "training", "viewer"}
+TOP = {path.name for path in ROOT.iterdir() if path.name != "demo-output"} | FORMER_ROOMS
+ROOMS = {path.parent.name for path in ROOT.glob("*/__init__.py")} | FORMER_ROOMS
+FILES = {"csv", "json", "md", "py", "safetensors", "toml"}
 
 
 def code(page: str) -> list[str]:
@@ -25,7 +33,7 @@ def code(page: str) -> list[str]:
 
 @pytest.fixture
 def folder(bundle: Bundle, photos: list[Image], video: Path, tmp_path: Path) -> Path:
-    """What the pages take for granted."""
+    """The files that the code on the pages reads."""
     (tmp_path / "bundle").symlink_to(bundle.path)
     (tmp_path / "in.mp4").symlink_to(video)
     for name, photo in zip(("a.jpg", "b.jpg", "mug.jpg"), (*photos[:2], photos[0]), strict=True):
@@ -88,7 +96,72 @@ def test_the_embedding_page_runs_in_order(
     assert (folder / "check" / "2.jpg").is_file()
 
 
-@pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))
-def test_pages_point_to_files_that_exist(page: str) -> None:
-    for link in re.findall(r"\]\(((?!https?:)[^)#]+)\)", (DOCS / page).read_text(encoding="utf-8")):
-        assert (DOCS / link).exists(), link
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_link_to_files_and_headings_that_exist(page: Path) -> None:
+    links = re.findall(r"\]\(((?!https?:)[^)]+)\)", page.read_text(encoding="utf-8"))
+    for file, _, heading in (link.partition("#") for link in links):
+        target = page.parent / file if file else page
+        assert target.exists(), file
+        assert not heading or heading in anchors(target), f"{file}#{heading}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Fragments that a page's headings have on GitHub."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def code_words(page: Path) -> list[list[str]]:
+    """Words of all code, in backticks or in blocks: a list for each paragraph or item."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"```.*?```|^    [^*\n]+$", text, re.S | re.M)
+    prose = re.sub(r"```.*?```", "", text, flags=re.S)
+    items = re.split(r"\n\n|\n(?=[*|]|\d\.)", prose)
+    spans = [" ".join(re.findall(r"`([^`]+)`", item)) for item in items]
+    return [re.split(r"[\s\"'`,;()=]+", words) for words in (*blocks, *spans)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_name_files_of_the_repository_that_exist(page: Path) -> None:
+    """A bare name, such as ``stages.py``, is in the folder of the path before it in the same paragraph."""
+    for words in code_words(page):
+        folder = None
+        for word in words:
+            path = word.strip(":.").removesuffix("/*")
+            if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*/?", path):
+                continue
+            if "/" in path and path.split("/")[0] in TOP:
+                assert (ROOT / path).exists(), path
+                folder = ROOT / path if (ROOT / path).is_dir() else (ROOT / path).parent
+            elif re.fullmatch(r"\w+\.(py|js|css|html|toml|yaml)", path):
+                places = [ROOT] if folder is None else [folder, ROOT]
+                if path.endswith(".py") or folder is not None:
+                    assert any((place / path).is_file() for place in places), path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_name_modules_and_classes_that_exist(page: Path) -> None:
+    """By the import name: ``dccnet.runtime.Matcher``, not ``runtime.Matcher``."""
+    for word in (word for words in code_words(page) for word in words):
+        first, last = word.partition(".")[0], word.rpartition(".")[2]
+        if not re.fullmatch(r"[a-z]\w*(\.\w+)+", word) or last in FILES:
+            continue
+        if first == "dccnet":
+            assert pkgutil.resolve_name(word) is not None
+        else:
+            assert first not in ROOMS, f"{word} is not an import name"
+
+
+def test_the_checks_of_names_see_what_is_wrong(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    for text in (
+        "`training/recipes.py`",
+        "`runtime/video/`: `nothing.py`",
+        "    python benchmarks/no.py X",
+    ):
+        page.write_text(text)
+        with pytest.raises(AssertionError):
+            test_pages_name_files_of_the_repository_that_exist(page)
+    page.write_text("`dccnet.runtime.Nothing`, `runtime.DccError`")
+    with pytest.raises((AttributeError, ImportError)):
+        test_pages_name_modules_and_classes_that_exist(page)
