@@ -29,7 +29,7 @@ from dccnet.weights.pretrained import load_backbone_weights
 
 
 class Clock:
-    """Hears of every step."""
+    """Records the speed of every step."""
 
     def __init__(self) -> None:
         self.images_per_s: list[float] = []

@@ -38,9 +38,9 @@ def demo(output: Path, seed: int, as_json: bool) -> None:
         from dccnet.demo.run import ALPHA, run_demo
     except ImportError as error:
         raise DccError(f"the demo needs {error.name}: pip install 'dccnet[demo]'") from error
-    from dccnet.training.cpu import settled
+    from dccnet.training.cpu import fast_cpu_settings
 
-    with settled():
+    with fast_cpu_settings():
         report = run_demo(output, seed)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(report)))

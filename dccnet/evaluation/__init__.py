@@ -1,1 +1,1 @@
-"""Pair lists with keypoints, and the share of keypoints that a matcher gets right."""
+"""Evaluation on benchmarks: pairs with keypoints or flow, and the share that a matcher gets right."""

@@ -1,4 +1,4 @@
-"""Nearest neighbour on backbone features: what a network has to beat."""
+"""The baseline that a network has to beat: nearest neighbours of backbone features."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from dccnet.runtime.geometry import Size
 
 @torch.no_grad()
 def nearest_neighbour(za: Tensor, zb: Tensor, size_a: Size, size_b: Size) -> Correspondences:
-    """The most similar cell, both ways, from features Z ``(1, d, h, w)``; the score is their cosine."""
+    """The most similar cell in both directions, from features Z ``(1, d, h, w)``; scores are cosines.
+
+    ``size_a`` and ``size_b`` are the (height, width) of the pictures in pixels.
+    """
     products = as_matrix(correlate(za, zb))
     matches = best_matches(Scores(on_a=products, on_b=products))
     grid_a, grid_b = za.shape[-2:], zb.shape[-2:]

@@ -1,4 +1,4 @@
-"""What a benchmark is, to the code that runs it; the benchmarks themselves are in ``benchmarks/``."""
+"""The interface of a benchmark; the benchmarks themselves are in ``benchmarks/``."""
 
 from __future__ import annotations
 
@@ -13,33 +13,34 @@ from dccnet.runtime.errors import DataError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Benchmark:
-    """Pairs, how they are scored, and how scores become one number."""
+    """Pairs, how to score them, and how to combine the scores into one number."""
 
     name: str
     title: str
     protocol: str
-    """In a sentence; stored and printed beside every number."""
+    """The protocol in words; stored and printed with every number."""
     cases: Sequence[Case]
     score: Score
     alphas: tuple[float, ...]
-    """The usual thresholds."""
+    """The usual thresholds α."""
     digest: str
-    """SHA-256 of the list or lists."""
+    """SHA-256 of the list, or of all annotation files."""
     classes: tuple[str, ...] = ()
-    """In the order of the published tables; empty: as they come."""
+    """Class names in the order of the published tables; empty if there is no such order."""
     mean_over: Literal["pairs", "classes"] = "pairs"
     """What the headline number is a mean over."""
     point_name: str = "keypoints"
+    """Plural noun for what is scored, used in reports."""
     carried_to: Literal["source", "target"] = "source"
     """The picture in which keypoints are compared."""
 
 
 def locate(data: Path, names: Sequence[str]) -> tuple[Path, Path]:
-    """A benchmark's list and the folder that its paths start from.
+    """The path of a benchmark's list, and the folder that the paths in it are relative to.
 
-    ``data`` is the list itself or a folder that holds one under one of ``names``. The paths of the
-    published lists start from the benchmark's folder, wherever in it the list lies. Raises
-    :class:`DataError`.
+    ``data`` is the list itself, or a folder that contains one of ``names``. Paths in the published lists
+    are relative to the benchmark's folder, also if the list is in its subfolder ``image_pairs``. Raises
+    :class:`DataError` if there is no list.
     """
     if data.is_file():
         return data, data.parent.parent if data.parent.name == "image_pairs" else data.parent
@@ -49,6 +50,6 @@ def locate(data: Path, names: Sequence[str]) -> tuple[Path, Path]:
         if (data / name).is_file():
             return data / name, data
     raise DataError(
-        f"{data} holds no list of pairs ({' or '.join(names)}): name the list itself with --data and its "
-        "pictures' folder with --root, or see dcc data check"
+        f"{data} holds no list of pairs ({' or '.join(names)}): give the list itself with --data and the "
+        "folder of its pictures with --root, or see dcc data check"
     )

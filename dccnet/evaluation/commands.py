@@ -11,7 +11,8 @@ import click
 
 if TYPE_CHECKING:
     from dccnet.evaluation.benchmark import Benchmark
-    from dccnet.evaluation.models import Subject
+    from dccnet.evaluation.models import Model
+    from dccnet.evaluation.runner import EvaluationOptions
     from dccnet.evaluation.summary import Summary
 
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     "--benchmark",
     required=True,
     type=click.Choice(["pf-pascal", "pf-willow", "tss", "spair", "pairs"]),
-    help="pairs: any list in PF-PASCAL's columns.",
+    help="Benchmark to run; pairs is any list in PF-PASCAL's format.",
 )
 @click.option(
     "--data",
@@ -39,15 +40,15 @@ if TYPE_CHECKING:
 @click.option(
     "--protocol",
     type=click.Choice(["bbox", "scnet", "img"]),
-    help="Of --benchmark pairs: what the threshold is relative to.  [default: bbox]",
+    help="What the threshold is relative to, for --benchmark pairs.  [default: bbox]",
 )
 @click.option(
     "--one-based/--zero-based",
     default=None,
-    help="Of --benchmark pairs: what coordinates count from.  [default: 0]",
+    help="Whether coordinates start at 1 or 0, for --benchmark pairs.  [default: 0]",
 )
 @click.option(
-    "--split", type=click.Choice(["test", "val", "trn"]), help="Of --benchmark spair.  [default: test]"
+    "--split", type=click.Choice(["test", "val", "trn"]), help="Split of SPair-71k.  [default: test]"
 )
 @click.option("--alpha", metavar="A,A...", help="Thresholds, such as 0.05,0.1.  [default: the benchmark's]")
 @click.option(
@@ -55,14 +56,14 @@ if TYPE_CHECKING:
     "--output",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="Folder for results.json, pairs.csv, report.html, and what a stopped run needs to continue.",
+    help="Folder for results.json, pairs.csv, report.html and the progress, to resume from.",
 )
-@click.option("--restart", is_flag=True, help="Forget what -o holds of an earlier run.")
+@click.option("--restart", is_flag=True, help="Discard the progress of an earlier run in -o.")
 @click.option(
     "--flow",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="Of --benchmark tss: write every flow there, in the layout of its evaluation kit.",
+    help="Write all flows there in the layout of the evaluation kit, for --benchmark tss.",
 )
 @click.option(
     "--backend",
@@ -71,8 +72,10 @@ if TYPE_CHECKING:
     show_default=True,
     help="What runs the network.",
 )
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda or cuda:N.")
-@click.option("--provider", type=click.Choice(["cpu", "cuda", "tensorrt"]), help="Of ONNX Runtime.")
+@click.option("--device", default="auto", show_default=True, help="Where to run it: cpu, cuda or cuda:N.")
+@click.option(
+    "--provider", type=click.Choice(["cpu", "cuda", "tensorrt"]), help="Execution provider of ONNX Runtime."
+)
 @click.option("--trust-engine", is_flag=True, help="Load engines in the bundle that have no sidecar.")
 @click.option(
     "--threads", type=click.IntRange(0, 256), default=0, help="CPU threads.  [default: all cores]"
@@ -82,7 +85,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(0),
     default=4.0,
     show_default=True,
-    help="Memory for features of pictures that are needed again.",
+    help="Memory for features of pictures, in GiB.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def eval_command(
@@ -99,28 +102,28 @@ def eval_command(
     flow: Path | None,
     cache_gb: float,
     as_json: bool,
-    **how: Any,
+    **choice: Any,
 ) -> None:
-    """Score a MODEL on a benchmark: a checkpoint (.safetensors) or a bundle. Several: a row each.
+    """Score each MODEL, a checkpoint (.safetensors) or a bundle, on a benchmark.
 
     \b
     dcc eval bundle --benchmark pairs --data test_pairs.csv -o results
     dcc eval model.safetensors bundle --benchmark pf-pascal --data pf-pascal
     dcc eval bundle --benchmark tss --data tss --flow flows
 
-    Every number is printed and stored with its protocol (docs/evaluation.md). With -o a run that was
-    stopped, however it was, continues when it is called again. A bundle runs in whatever --backend says,
-    a checkpoint in PyTorch.
+    Every score is printed and stored with its protocol (docs/evaluation.md). With -o, the same command
+    resumes after any interruption. A bundle runs in the --backend, a checkpoint in PyTorch.
     """
     from dccnet.evaluation.benchmarks import load_benchmark
-    from dccnet.evaluation.models import open_subject
+    from dccnet.evaluation.models import open_model
     from dccnet.evaluation.results import to_dict
+    from dccnet.evaluation.runner import EvaluationOptions
     from dccnet.runtime.console import note, print_wide
     from dccnet.runtime.errors import UsageError
     from dccnet.runtime.selection import Choice
 
     if flow is not None and benchmark != "tss":
-        raise UsageError("--flow goes with --benchmark tss")
+        raise UsageError("--flow applies to --benchmark tss only")
     if flow is not None and len(models) > 1:
         raise UsageError("--flow takes one MODEL: its files would overwrite each other")
     alphas = None if alpha is None else parse_alphas(alpha)
@@ -128,12 +131,11 @@ def eval_command(
     loaded = load_benchmark(benchmark, data, root, protocol=protocol, one_based=one_based, split=split)
     note(f"protocol: {loaded.protocol}")
     summaries = []
-    for model, folder in zip(models, folders, strict=True):
-        subject = open_subject(model, Choice(**how), note)
-        note(f"{model}: running on {subject.backend}")
-        options: dict[str, Any] = {"folder": folder, "restart": restart, "flow_folder": flow}
-        options["budget"] = int(cache_gb * 2**30)
-        summaries.append(_evaluate(subject, loaded, alphas or loaded.alphas, options))
+    for path, folder in zip(models, folders, strict=True):
+        model = open_model(path, Choice(**choice), note)
+        note(f"{path}: running on {model.backend}")
+        options = EvaluationOptions(folder, restart, flow_folder=flow, budget=int(cache_gb * 2**30))
+        summaries.append(_evaluate(model, loaded, alphas or loaded.alphas, options))
     if as_json:
         results = [to_dict(summary) for summary in summaries]
         click.echo(json.dumps(results[0] if len(results) == 1 else results, indent=2, allow_nan=False))
@@ -144,7 +146,7 @@ def eval_command(
 
 
 def _evaluate(
-    subject: Subject, benchmark: Benchmark, alphas: tuple[float, ...], options: dict[str, Any]
+    model: Model, benchmark: Benchmark, alphas: tuple[float, ...], options: EvaluationOptions
 ) -> Summary:
     from dccnet.evaluation.results import write_results
     from dccnet.evaluation.runner import evaluate
@@ -154,17 +156,17 @@ def _evaluate(
     started = time.perf_counter()
     try:
         with progress_bar() as progress:
-            task = progress.add_task(str(subject.path), total=len(benchmark.cases))
+            task = progress.add_task(str(model.path), total=len(benchmark.cases))
             run = evaluate(
-                subject,
+                model,
                 benchmark,
                 alphas,
+                options,
                 on_pair=lambda done: progress.update(task, completed=done),
-                **options,
             )
     except KeyboardInterrupt:
-        if options["folder"] is not None:
-            note("stopped: the same command goes on from here")
+        if options.folder is not None:
+            note("stopped: the same command resumes from here")
         raise
     seconds = time.perf_counter() - started
     scored = len(run.outcomes) - run.resumed
@@ -179,20 +181,20 @@ def _evaluate(
         benchmark,
         run.outcomes,
         alphas,
-        model=str(subject.path),
-        model_sha256=subject.digest,
-        backend=subject.backend,
+        model=str(model.path),
+        model_sha256=model.digest,
+        backend=model.backend,
     )
     if summary.outside:
-        warn(f"{summary.outside} keypoints lie outside of their pictures; they count as they are")
-    if options["folder"] is not None:
-        paths = write_results(options["folder"], benchmark, run.outcomes, summary)
+        warn(f"{summary.outside} keypoints lie outside their pictures; they are scored nevertheless")
+    if options.folder is not None:
+        paths = write_results(options.folder, benchmark, run.outcomes, summary)
         note(f"wrote {', '.join(map(str, paths))}")
     return summary
 
 
 def parse_alphas(text: str) -> tuple[float, ...]:
-    """``"0.05,0.1"`` -> increasing thresholds. Raises :class:`UsageError`."""
+    """The thresholds in a text such as ``0.05,0.1``, increasing. Raises :class:`UsageError`."""
     from dccnet.runtime.errors import UsageError
 
     try:
@@ -205,7 +207,7 @@ def parse_alphas(text: str) -> tuple[float, ...]:
 
 
 def output_folders(models: tuple[Path, ...], output: Path | None) -> list[Path | None]:
-    """A folder for each model: ``output`` itself for one, folders in it for several."""
+    """A folder for each model: ``output`` itself for one model, folders in it for several."""
     from dccnet.runtime.errors import UsageError
 
     if output is None:
@@ -214,5 +216,5 @@ def output_folders(models: tuple[Path, ...], output: Path | None) -> list[Path |
         return [output]
     names = [f"{model.absolute().parent.name}-{model.stem}" for model in models]
     if len(set(names)) < len(names):
-        raise UsageError(f"two models would write to one folder in {output}: evaluate them one at a time")
+        raise UsageError(f"two models would write to one folder in {output}: evaluate them separately")
     return [output / name for name in names]

@@ -9,25 +9,30 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from dccnet.evaluation.datasets.check import Check
+    from dccnet.evaluation.datasets.check import CheckReport
 
 NAMES = ("pf-pascal", "pf-willow", "tss", "spair")
 
 
 @click.group()
 def data() -> None:
-    """Check or fetch the files of a published benchmark."""
+    """Check or download the files of a published benchmark."""
 
 
 @data.command(short_help="Verify a downloaded benchmark.")
 @click.argument("name", type=click.Choice(NAMES))
 @click.argument("folder", metavar="DIR|LIST", type=click.Path(path_type=Path))
-@click.option("--root", metavar="DIR", type=click.Path(path_type=Path), help="Folder of the list's paths.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@click.option(
+    "--root",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder that the list's paths start from.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def check(name: str, folder: Path, root: Path | None, as_json: bool) -> None:
     """Verify a downloaded benchmark: its list, counts, every picture, every true flow.
 
-    Exit code 3 where something is wrong; each problem is a line on stderr.
+    Exits with code 3 if there are problems, with one line on stderr for each.
     """
     from dccnet.evaluation.datasets.check import check as run_check
     from dccnet.evaluation.datasets.check import to_dict
@@ -37,7 +42,7 @@ def check(name: str, folder: Path, root: Path | None, as_json: bool) -> None:
 
     with progress_bar() as progress:
         task = progress.add_task("pictures", total=None)
-        result = run_check(
+        report = run_check(
             name,
             SOURCES[name],
             folder,
@@ -46,15 +51,15 @@ def check(name: str, folder: Path, root: Path | None, as_json: bool) -> None:
             on_picture=lambda: progress.advance(task),
         )
     if as_json:
-        click.echo(json.dumps(to_dict(result), indent=2))
+        click.echo(json.dumps(to_dict(report), indent=2))
     else:
-        _print(name, result)
-    for problem in result.problems:
+        _print(name, report)
+    for problem in report.problems:
         console.print(f"problem: {problem}", style="red", markup=False)
-    if result.problems:
+    if report.problems:
         raise NotVerifiedError(
-            f"{folder} is not {SOURCES[name].title} as published ({len(result.problems)} found wrong): "
-            "fetch it again, or take its numbers for what they are"
+            f"{folder} differs from the published {SOURCES[name].title} ({len(report.problems)} problems): "
+            "fetch it again; results on it are not comparable"
         )
 
 
@@ -63,11 +68,15 @@ def check(name: str, folder: Path, root: Path | None, as_json: bool) -> None:
 @click.option(
     "-o", "--output", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Folder to fill."
 )
-@click.option("--mirror", metavar="URL", help="Address that the files lie below, in place of the authors'.")
+@click.option(
+    "--mirror",
+    metavar="URL",
+    help="Address of a folder with the files, in place of the authors' addresses.",
+)
 def fetch(name: str, output: Path, mirror: str | None) -> None:
-    """Download a benchmark, check it against the hashes of the first download, and unpack it.
+    """Download a benchmark, check it against the hashes of its first download, and unpack it.
 
-    What has arrived is kept: call again to go on. The addresses are the authors' (docs/evaluation.md).
+    Received bytes are kept: call again to resume. The addresses are the authors' (docs/evaluation.md).
     """
     from dccnet.evaluation.datasets.fetch import Listener
     from dccnet.evaluation.datasets.fetch import fetch as run_fetch
@@ -78,9 +87,9 @@ def fetch(name: str, output: Path, mirror: str | None) -> None:
     with progress_bar("{task.fields[unit]}") as progress:
         task = progress.add_task(name, total=None, unit="")
 
-        def on_bytes(there: int, total: int | None) -> None:
+        def on_bytes(received: int, total: int | None) -> None:
             megabytes = None if total is None else total / 1e6
-            progress.update(task, completed=round(there / 1e6, 1), total=megabytes, unit="MB")
+            progress.update(task, completed=round(received / 1e6, 1), total=megabytes, unit="MB")
 
         def on_start(text: str) -> None:
             note(text)
@@ -94,12 +103,12 @@ def fetch(name: str, output: Path, mirror: str | None) -> None:
     note(f"next: dcc data check {name} {output}")
 
 
-def _print(name: str, result: Check) -> None:
-    click.echo(f"{name}: {result.pairs} pairs of {result.pictures} pictures, {result.keypoints} keypoints")
-    if result.smallest is not None and result.largest is not None:
-        (h0, w0), (h1, w1) = result.smallest, result.largest
+def _print(name: str, report: CheckReport) -> None:
+    click.echo(f"{name}: {report.pairs} pairs of {report.pictures} pictures, {report.keypoints} keypoints")
+    if report.smallest is not None and report.largest is not None:
+        (h0, w0), (h1, w1) = report.smallest, report.largest
         click.echo(f"pictures: {w0}x{h0} to {w1}x{h1} pixels")
-    click.echo("classes: " + ", ".join(f"{name} {count}" for name, count in result.classes.items()))
-    if result.outside:
-        click.echo(f"{result.outside} keypoints lie outside of their pictures; they count as they are")
-    click.echo(f"list SHA-256: {result.list_sha256}")
+    click.echo("classes: " + ", ".join(f"{name} {count}" for name, count in report.classes.items()))
+    if report.outside:
+        click.echo(f"{report.outside} keypoints lie outside their pictures; they are scored nevertheless")
+    click.echo(f"list SHA-256: {report.list_sha256}")

@@ -1,4 +1,4 @@
-"""Features of pictures, computed once each: the order of use is known, so what memory keeps is too."""
+"""Features of pictures in memory. The order of their use is known, which decides what to keep."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 from dccnet.evaluation.pairs import Picture
-from dccnet.runtime.images import Image
+from dccnet.runtime.arrays import Image
 
 F = TypeVar("F")
 NEVER = 1 << 62
 
 
 class FeatureStore(Generic[F]):
-    """Keeps features until their last use. Beyond ``budget`` bytes it gives up those that are needed last
-    (Belady's rule), which are then computed again."""
+    """Keeps features until their last use, in at most ``budget`` bytes.
+
+    Above the budget it drops the features whose next use is furthest away (Belady's algorithm) and computes
+    them again when they are needed.
+    """
 
     def __init__(
         self,
@@ -32,17 +35,17 @@ class FeatureStore(Generic[F]):
         self._kept: dict[str, F] = {}
         self._bytes = 0
         self.largest = 0
-        """Most bytes that were ever held."""
+        """Peak size in bytes."""
         self.encoded = 0
-        """Pictures encoded so far, counting those that were encoded again."""
+        """Encoded pictures so far; a picture that is encoded twice counts twice."""
 
     @property
     def pictures(self) -> int:
-        """How many different ones the turns use."""
+        """Number of different pictures in all turns."""
         return len(self._uses)
 
     def take(self, turn: int, pictures: tuple[Picture, Picture]) -> tuple[F, F]:
-        """Features of both pictures of a turn; turns come in order."""
+        """Features of both pictures of a turn; turns must be taken in order."""
         keys = {picture.key for picture in pictures}
         features = {picture.key: self._features(picture, keys) for picture in pictures}
         for key in keys:

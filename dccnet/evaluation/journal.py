@@ -1,4 +1,4 @@
-"""What an evaluation has scored so far, on disk: a line a pair, so that it continues after any end."""
+"""The journal of an evaluation: one line per scored pair, so that an interrupted evaluation can resume."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dccnet.evaluation.scoring import Outcome
+from dccnet.runtime.decoding import decode
 from dccnet.runtime.errors import DccError, UsageError
 from dccnet.runtime.files import lock
 
@@ -15,11 +16,11 @@ JOURNAL = "progress.jsonl"
 SCHEMA = 1
 
 Identity = dict[str, Any]
-"""What must be the same for two runs to be one: plain values."""
+"""Plain values that must be equal for an evaluation to be resumed."""
 
 
 class Journal:
-    """Outcomes by number of the case. A context: it holds the file, and no other process may."""
+    """Outcomes by case number, appended to a file. A context manager, which locks the file."""
 
     def __init__(self, folder: Path, identity: Identity, restart: bool = False) -> None:
         self._path = folder / JOURNAL
@@ -29,8 +30,11 @@ class Journal:
         self._file: IO[bytes] | None = None
 
     def __enter__(self) -> Journal:
-        """Raises :class:`UsageError` where the folder holds an evaluation of something else, and
-        :class:`DccError` where it cannot be used."""
+        """Lock the file and read its outcomes.
+
+        Raises :class:`UsageError` if the folder holds another evaluation, and :class:`DccError` if the file
+        is damaged, in use or cannot be written.
+        """
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("a+b")
@@ -40,9 +44,9 @@ class Journal:
             folder = self._path.parent
             lock(
                 self._file,
-                f"another evaluation is writing to {folder}: wait for it, or name another folder",
+                f"another evaluation is writing to {folder}: wait for it, or choose another folder",
             )
-            self._begin()
+            self._read()
         except BaseException:
             self._file.close()
             raise
@@ -53,52 +57,46 @@ class Journal:
             self._file.close()
 
     def add(self, number: int, outcome: Outcome) -> None:
-        """Handed to the system at once: what was scored outlives the process."""
+        """Append an outcome. It is flushed at once, so that it survives the end of the process."""
         assert self._file is not None
         self.outcomes[number] = outcome
         record = {"case": number} | dataclasses.asdict(outcome)
         self._file.write(json.dumps(record).encode() + b"\n")
         self._file.flush()
 
-    def _begin(self) -> None:
+    def _read(self) -> None:
         assert self._file is not None
         self._file.seek(0)
         content = b"" if self._restart else self._file.read()
-        whole = content.rfind(b"\n") + 1
-        self._file.truncate(whole)  # a line that was being written when the process ended
-        if whole == 0:
+        end = content.rfind(b"\n") + 1
+        self._file.truncate(end)  # removes a line that was incomplete when the process ended
+        if end == 0:
             self._file.write(json.dumps(self._identity).encode() + b"\n")
             self._file.flush()
             return
-        first, *lines = content[:whole].splitlines()
+        first, *lines = content[:end].splitlines()
         try:
             self._check(json.loads(first))
-            for line in lines:
+            for line_number, line in enumerate(lines, start=2):
                 values = json.loads(line)
-                number = values.pop("case")
-                self.outcomes[number] = _outcome(values)
+                case = values.pop("case")
+                self.outcomes[case] = decode(Outcome, values, f"line {line_number}")
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DccError(f"{self._path} is damaged ({error}): begin again with --restart") from error
+            raise DccError(f"{self._path} is damaged ({error}): start again with --restart") from error
 
     def _check(self, found: Identity) -> None:
         wanted = self._identity
         changed = [key for key in wanted | found if found.get(key) != wanted.get(key)]
         if changed:
             raise UsageError(
-                f"{self._path.parent} holds an evaluation of something else "
-                f"({', '.join(_change(key, found.get(key), wanted.get(key)) for key in changed)}): name "
-                "another folder with -o, or begin again with --restart"
+                f"{self._path.parent} holds another evaluation "
+                f"({', '.join(_change(key, found.get(key), wanted.get(key)) for key in changed)}): choose "
+                "another folder with -o, or start again with --restart"
             )
 
 
 def _change(key: str, found: Any, wanted: Any) -> str:
-    if "sha256" in key:  # digests say nothing to people
+    if "sha256" in key:  # a digest tells a person nothing
         return f"another {key.removesuffix('_sha256')}"
     was, asked = (json.dumps(value, ensure_ascii=False) for value in (found, wanted))
     return f"its {key} is {was}, not {asked}"
-
-
-def _outcome(values: dict[str, Any]) -> Outcome:
-    values["hits"], values["distances"] = tuple(values["hits"]), tuple(values["distances"])
-    values["carried"] = tuple((x, y) for x, y in values["carried"])
-    return Outcome(**values)

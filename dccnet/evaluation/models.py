@@ -1,4 +1,4 @@
-"""What is evaluated: a checkpoint in PyTorch or a bundle in any of the runtime's backends, as one thing."""
+"""Models to evaluate: a checkpoint in PyTorch, or a bundle in any backend, behind one interface."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from dccnet.runtime.bundle import ENCODER, Bundle, manifest_digest
+from dccnet.runtime.arrays import Image
+from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DccError, EngineError, UsageError
+from dccnet.runtime.extras import required
 from dccnet.runtime.files import sha256
-from dccnet.runtime.images import Image
+from dccnet.runtime.manifest import ENCODER, manifest_digest
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.selection import Choice, gpu_index, open_backend
 
@@ -22,82 +24,82 @@ ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Subject:
-    """An opened network: pictures to features, features to correspondences."""
+class Model:
+    """An opened network, which computes features of pictures and correspondences of features."""
 
     path: Path
     digest: str
-    """SHA-256 that changes with the weights."""
+    """SHA-256 of the weights."""
     backend: str
-    """What runs it, for people to read."""
+    """Description of what runs the network."""
     encode: Callable[[Image], Any]
     match: Callable[[Any, Any], Correspondences]
     nbytes: Callable[[Any], int]
-    """Of the features of one picture."""
+    """Size in bytes of the features of one picture."""
 
 
-def open_subject(path: Path, how: Choice, on_note: Callable[[str], None] = lambda text: None) -> Subject:
-    """Open a checkpoint (``.safetensors``), a bundle, or an engine that lies in its bundle.
+def open_model(path: Path, choice: Choice, on_note: Callable[[str], None] = lambda text: None) -> Model:
+    """Open a checkpoint (``.safetensors``), a bundle, or an engine in its bundle's folder.
 
-    Raises :class:`DccError` for what is none of these, and :class:`UsageError` for a backend that does not
-    run it.
+    ``on_note`` is called with remarks about the chosen backend. Raises :class:`DccError` for any other
+    path, and :class:`UsageError` for a backend that cannot run the model.
     """
     if path.suffix in ENGINE_SUFFIXES:
         if not (path.parent / "manifest.json").is_file():
             raise UsageError(
-                f"{path} is one graph of two and lies in no bundle: evaluate the bundle that it was built "
+                f"{path} is one of two graphs and lies in no bundle: evaluate the bundle that it was built "
                 "from with --backend tensorrt"
             )
-        if how.backend not in ("auto", "tensorrt"):
-            raise UsageError(f"an engine runs in TensorRT: leave --backend {how.backend} away")
-        return _bundle(path.parent, how._replace(backend="tensorrt"), on_note)
+        if choice.backend not in ("auto", "tensorrt"):
+            raise UsageError(f"an engine runs in TensorRT: remove --backend {choice.backend}")
+        return _open_bundle(path.parent, choice._replace(backend="tensorrt"), on_note)
     if path.is_dir():
-        if how.backend == "pytorch":
+        if choice.backend == "pytorch":
             raise UsageError(
                 f"{path} is a bundle and holds no PyTorch weights: evaluate the checkpoint that it was "
                 "exported from"
             )
-        return _bundle(path, how, on_note)
+        return _open_bundle(path, choice, on_note)
     if path.name.endswith((".pth.tar", ".pth", ".pt")):
         raise UsageError(f"{path} is a pickle: dcc import {path} -o MODEL.safetensors, then evaluate that")
     if not path.exists():
-        raise DccError(f"{path} does not exist; name a checkpoint (.safetensors) or a bundle")
-    if how.backend not in ("auto", "pytorch"):
-        raise UsageError(f"{path} is a checkpoint, which runs in PyTorch: export it for {how.backend}")
-    return _checkpoint(path, how)
+        raise DccError(f"{path} does not exist; give a checkpoint (.safetensors) or a bundle")
+    if choice.backend not in ("auto", "pytorch"):
+        raise UsageError(f"{path} is a checkpoint, which runs in PyTorch: export it for {choice.backend}")
+    return _open_checkpoint(path, choice)
 
 
-def _bundle(path: Path, how: Choice, on_note: Callable[[str], None]) -> Subject:
+def _open_bundle(path: Path, choice: Choice, on_note: Callable[[str], None]) -> Model:
     bundle = Bundle.open(path)
-    matcher = Matcher(bundle.manifest, open_backend(bundle, how, on_note))
-    # The features stay where the backend has them; their size is known from the graph.
+    matcher = Matcher(bundle.manifest, open_backend(bundle, choice, on_note))
+    # The features may be on a GPU; their size follows from the graph's outputs.
     nbytes = sum(
         np.dtype(spec.dtype).itemsize * math.prod(d for d in spec.shape if isinstance(d, int))
         for spec in bundle.manifest.graphs[ENCODER].outputs
     )
-    return Subject(
+    return Model(
         path,
-        manifest_digest({name: graph.sha256 for name, graph in bundle.manifest.graphs.items()}),
-        f"{matcher.backend.description}, {bundle.manifest.precision}",
-        matcher.encode,
-        matcher.match,
-        lambda features: nbytes,
+        digest=manifest_digest({name: graph.sha256 for name, graph in bundle.manifest.graphs.items()}),
+        backend=f"{matcher.backend.description}, {bundle.manifest.precision}",
+        encode=matcher.encode,
+        match=matcher.match,
+        nbytes=lambda features: nbytes,
     )
 
 
-def _checkpoint(path: Path, how: Choice) -> Subject:
-    try:
+def _open_checkpoint(path: Path, choice: Choice) -> Model:
+    with required("a checkpoint", "train"):
         import torch
 
         from dccnet.inference import TorchMatcher, match_features
         from dccnet.weights.checkpoint import load_checkpoint
-    except ImportError as error:
-        raise DccError(f"a checkpoint needs {error.name}: pip install 'dccnet[train]'") from error
-    if how.provider is not None:
-        raise UsageError("--provider is of ONNX Runtime: a checkpoint runs in PyTorch")
-    if how.threads:
-        torch.set_num_threads(how.threads)
-    device = _device(torch.cuda.is_available(), how.device)
+    if choice.provider is not None:
+        raise UsageError(
+            "--provider is an option of ONNX Runtime, but a checkpoint runs in PyTorch: remove it"
+        )
+    if choice.threads:
+        torch.set_num_threads(choice.threads)
+    device = _torch_device(torch.cuda.is_available(), choice.device)
     model = load_checkpoint(path)
     matcher = TorchMatcher(model, device)
 
@@ -108,20 +110,20 @@ def _checkpoint(path: Path, how: Choice) -> Subject:
         return result
 
     place = "CPU" if device == "cpu" else device
-    return Subject(
+    return Model(
         path,
-        sha256(path),
-        f"PyTorch {torch.__version__} ({place}), float32",
-        matcher.encode,
-        match,
-        lambda features: sum(int(tensor.nbytes) for tensor in features[0].values()),
+        digest=sha256(path),
+        backend=f"PyTorch {torch.__version__} ({place}), float32",
+        encode=matcher.encode,
+        match=match,
+        nbytes=lambda features: sum(int(tensor.nbytes) for tensor in features[0].values()),
     )
 
 
-def _device(cuda_there: bool, device: str) -> str:
+def _torch_device(cuda_available: bool, device: str) -> str:
     gpu = gpu_index(device)
     if device == "auto":
-        return "cuda:0" if cuda_there else "cpu"
-    if gpu is not None and not cuda_there:
+        return "cuda:0" if cuda_available else "cpu"
+    if gpu is not None and not cuda_available:
         raise EngineError(f"--device {device} cannot be used: PyTorch finds no CUDA here; use --device cpu")
     return "cpu" if gpu is None else f"cuda:{gpu}"

@@ -1,4 +1,4 @@
-"""One scored pair as SVG: pictures inside it, hits and misses over them, lines to the truth."""
+"""Draws a scored pair as SVG: both pictures, hits and misses, and lines to the true points."""
 
 from __future__ import annotations
 
@@ -6,23 +6,21 @@ import base64
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from dccnet.evaluation.benchmark import Benchmark
-from dccnet.evaluation.pairs import Points
 from dccnet.evaluation.scoring import HIT, MISS, Case, Outcome
-from dccnet.runtime.images import Image
+from dccnet.runtime.arrays import Floats, Image, Points
 
-# Okabe and Ito's bluish green and vermilion, which colour-blind people tell apart; shapes differ too.
+# Okabe and Ito's bluish green and vermilion, which colour-blind people can tell apart; shapes differ too.
 HIT_COLOUR, MISS_COLOUR = "#009e73", "#d55e00"
 _HIT_BGR, _MISS_BGR = (115, 158, 0), (0, 94, 213)
-_HEIGHT, _WIDTH = 230, 320  # of each picture at most, in pixels of the drawing
+_HEIGHT, _WIDTH = 230, 320  # largest size of a picture, in pixels of the drawing
 _GAP = 8
 _QUALITY = 80
 
 
 def draw_pair(benchmark: Benchmark, case: Case, outcome: Outcome, alpha: float) -> str:
-    """Source left, target right. Reads both pictures."""
+    """SVG with the source on the left and the target on the right. Reads both pictures."""
     source, target = case.pair.source.load(), case.pair.target.load()
     if outcome.overlay:
         target = _tinted(target, outcome.overlay)
@@ -40,13 +38,13 @@ def draw_pair(benchmark: Benchmark, case: Case, outcome: Outcome, alpha: float) 
         in_target = _placed(case.pair.target_points, target, right, offset)
         carried = np.array(outcome.carried)
         if benchmark.carried_to == "source":
-            asked, truth, carried = in_target, in_source, _placed(carried, source, left, 0)
+            query, truth, carried = in_target, in_source, _placed(carried, source, left, 0)
         else:
-            asked, truth, carried = in_source, in_target, _placed(carried, target, right, offset)
+            query, truth, carried = in_source, in_target, _placed(carried, target, right, offset)
         hits = np.array(outcome.distances) <= alpha * outcome.length
-        parts += [_number(point, number) for number, point in enumerate(asked, start=1)]
+        parts += [_number(point, number) for number, point in enumerate(query, start=1)]
         parts += [
-            _answer(where, true, bool(hit), number)
+            _prediction(where, true, bool(hit), number)
             for number, (where, true, hit) in enumerate(zip(carried, truth, hits, strict=True), start=1)
         ]
     parts.append("</svg>")
@@ -62,7 +60,7 @@ def _small(image: Image) -> Image:
 
 
 def _placed(points: Points, image: Image, small: Image, offset: int) -> Points:
-    """Pixels of a picture -> places in the drawing; a pixel's centre is half a pixel from its edge."""
+    """Points in pixels of ``image`` -> the drawing, where pixel 0 of ``image`` has its centre at 0.5."""
     scale = np.array([small.shape[1] / image.shape[1], small.shape[0] / image.shape[0]])
     placed: Points = (points + 0.5) * scale + [offset, 0]
     return placed
@@ -76,7 +74,7 @@ def _embedded(image: Image, x: int) -> str:
 
 
 def _tinted(image: Image, overlay: str) -> Image:
-    """Hits evenly tinted, misses hatched, so that they differ without their colours."""
+    """The image with hits tinted and misses hatched, so that they also differ without colours."""
     labels = cv2.imdecode(np.frombuffer(base64.b64decode(overlay), np.uint8), cv2.IMREAD_UNCHANGED)
     y, x = np.mgrid[: image.shape[0], : image.shape[1]]
     period = max(image.shape[0] // 40, 4)
@@ -87,7 +85,7 @@ def _tinted(image: Image, overlay: str) -> Image:
     return np.rint(tinted).astype(np.uint8)
 
 
-def _number(point: NDArray[np.float64], number: int) -> str:
+def _number(point: Floats, number: int) -> str:
     x, y = point
     return (
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="7" fill="#fff" fill-opacity=".85" stroke="#000"/>'
@@ -96,7 +94,7 @@ def _number(point: NDArray[np.float64], number: int) -> str:
     )
 
 
-def _answer(where: NDArray[np.float64], truth: NDArray[np.float64], hit: bool, number: int) -> str:
+def _prediction(where: Floats, truth: Floats, hit: bool, number: int) -> str:
     (x, y), (u, v) = where, truth
     colour = HIT_COLOUR if hit else MISS_COLOUR
     mark = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="{colour}" stroke="#fff"/>'

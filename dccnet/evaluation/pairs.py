@@ -1,4 +1,4 @@
-"""Lists of image pairs, in the two CSV forms of PF-PASCAL (spec §3 and §4)."""
+"""Lists of image pairs, in the two CSV formats of PF-PASCAL (spec §3 and §4)."""
 
 from __future__ import annotations
 
@@ -13,31 +13,28 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dccnet.runtime.arrays import Floats, Image, Points
 from dccnet.runtime.errors import DataError
-from dccnet.runtime.images import Image, read_image
+from dccnet.runtime.images import read_image
 
 TRAINING_COLUMNS = ("source_image", "target_image", "class", "flip")
 KEYPOINT_COLUMNS = ("source_image", "target_image", "class", "XA", "YA", "XB", "YB")
 PADDING = -1
-"""What the benchmarks fill missing coordinates with; any other number is a coordinate."""
-
-Points = NDArray[np.float64]
-"""``(N, 2)`` pixels (x, y), 0-based."""
+"""The value of missing coordinates in the benchmarks' lists."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """A picture that is loaded when it is needed."""
+    """A picture that is loaded on demand."""
 
     key: str
-    """The same for the same pixels: what a cache of features is keyed by."""
+    """Identifies the pixels; the key of feature caches."""
     load: Callable[[], Image]
     file: Path | None = None
-    """Where its pixels come from; the key names it."""
+    """The file with the pixels; its path is part of the key."""
     mirror_of: Picture | None = None
-    """The picture whose mirror image this is."""
+    """The original, if this picture is a mirror image."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +45,7 @@ class Pair:
     target: Picture
     category: str
     source_points: Points | None = None
-    """Padding left out."""
+    """``(N, 2)``, without padding."""
     target_points: Points | None = None
 
 
@@ -58,9 +55,9 @@ def read_pairs(
     """Read a list with the columns ``source_image,target_image,class`` and either ``flip`` or
     ``XA,YA,XB,YB`` (coordinates ``;``-separated, −1 is padding).
 
-    Paths are relative to ``root``, by default the list's folder. ``one_based`` says that coordinates
-    count from 1, as in the published benchmarks. Raises :class:`DataError`, naming the line, for
-    what is missing or malformed.
+    Paths are relative to ``root``, by default the list's folder. With ``one_based``, coordinates in the
+    list start at 1, as in the published benchmarks. Raises :class:`DataError`, which names the line, if
+    something is missing or malformed.
     """
     path = Path(path)
     root = path.parent if root is None else Path(root)
@@ -81,9 +78,9 @@ def read_pairs(
 
 
 def numbered_rows(path: Path) -> list[tuple[int, list[str]]]:
-    """Line numbers and columns of a list whose columns are known by their place; without its header.
+    """Line numbers and cells of the rows of a list, without its header and without empty rows.
 
-    Raises :class:`DataError` for a list that cannot be read or is empty.
+    Raises :class:`DataError` if the list cannot be read or is empty.
     """
     rows = enumerate(csv.reader(io.StringIO(read_list(path), newline="")), start=1)
     found = [(number, row) for number, row in rows if row and number > 1]
@@ -93,7 +90,7 @@ def numbered_rows(path: Path) -> list[tuple[int, list[str]]]:
 
 
 def read_list(path: Path) -> str:
-    """The text of a list, without a byte-order mark. Raises :class:`DataError`."""
+    """The text of a list, without a byte-order mark. Raises :class:`DataError` if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -113,15 +110,15 @@ def _pair(row: dict[str, str], root: Path, origin: float, where: str) -> Pair:
         return Pair(file_picture(source, flip), file_picture(target, flip), row["class"])
     columns = [coordinates(row[name].split(";"), name, where) for name in ("XA", "YA", "XB", "YB")]
     if len({len(column) for column in columns}) != 1:
-        raise DataError(f"{where}: XA, YA, XB and YB hold different numbers of coordinates")
+        raise DataError(f"{where}: XA, YA, XB and YB contain different numbers of coordinates")
     source_points, target_points = keypoints(columns, origin, where)
     return Pair(file_picture(source), file_picture(target), row["class"], source_points, target_points)
 
 
-def keypoints(columns: list[NDArray[np.float64]], origin: float, where: str) -> tuple[Points, Points]:
-    """XA, YA, XB, YB of one length -> points of both pictures, 0-based, without padding.
+def keypoints(columns: list[Floats], origin: float, where: str) -> tuple[Points, Points]:
+    """The points of both pictures, 0-based and without padding, from the columns XA, YA, XB, YB.
 
-    Raises :class:`DataError` where none are left.
+    ``origin`` is the coordinate of the first pixel, 0 or 1. Raises :class:`DataError` without any point.
     """
     points = np.stack(columns)
     points = points[:, (points != PADDING).all(axis=0)]
@@ -132,7 +129,7 @@ def keypoints(columns: list[NDArray[np.float64]], origin: float, where: str) -> 
 
 
 def find_picture(root: Path, name: str, where: str) -> Path:
-    """The file that a list names, whatever the case of its suffix. Raises :class:`DataError`."""
+    """The file ``name``, with its suffix in any case. Raises :class:`DataError` if it does not exist."""
     path = root / name.strip().replace("\\", "/")
     for candidate in (path, path.with_suffix(path.suffix.lower()), path.with_suffix(path.suffix.upper())):
         if candidate.is_file():
@@ -141,13 +138,13 @@ def find_picture(root: Path, name: str, where: str) -> Path:
 
 
 def file_picture(path: Path, flip: bool = False) -> Picture:
-    """A picture in a file, mirrored left to right where ``flip``."""
+    """A picture in a file, mirrored left to right if ``flip``."""
     picture = Picture(str(path), partial(read_image, path), path)
     return mirrored(picture) if flip else picture
 
 
 def mirrored(picture: Picture) -> Picture:
-    """The picture seen in a mirror, left and right exchanged; twice is the picture itself."""
+    """The picture with left and right exchanged; the mirror image of a mirror image is the original."""
     if picture.mirror_of is not None:
         return picture.mirror_of
     return Picture(f"{picture.key} mirrored", partial(_load_mirrored, picture.load), picture.file, picture)
@@ -158,9 +155,10 @@ def _load_mirrored(load: Callable[[], Image]) -> Image:
 
 
 def facing_opposite(pair: Pair) -> Pair:
-    """The pair with its source mirrored, keypoints included: the two then face opposite ways.
+    """The pair with its source and the source's keypoints mirrored, so that the objects face opposite ways.
 
-    For keypoints that have no left and right of their own; loads the source to learn its width.
+    Only for keypoints without left and right names, because they keep their order. Loads the source to read
+    its width.
     """
     points = pair.source_points
     if points is not None:
@@ -168,12 +166,14 @@ def facing_opposite(pair: Pair) -> Pair:
     return dataclasses.replace(pair, source=mirrored(pair.source), source_points=points)
 
 
-def coordinates(texts: list[str], name: str, where: str) -> NDArray[np.float64]:
-    """Numbers from text. Raises :class:`DataError` for anything else, and for NaN and infinity."""
+def coordinates(texts: list[str], name: str, where: str) -> Floats:
+    """Finite numbers from texts. Raises :class:`DataError`."""
     try:
         values = [float(v) for v in texts]
         if not all(map(math.isfinite, values)):
             raise ValueError
     except ValueError:
-        raise DataError(f"{where}: {name} holds something else than numbers: '{';'.join(texts)}'") from None
+        raise DataError(
+            f"{where}: {name} contains values that are not numbers: '{';'.join(texts)}'"
+        ) from None
     return np.array(values)

@@ -1,4 +1,4 @@
-"""Percentage of correct keypoints. It is not one metric: the protocol belongs beside every number."""
+"""Percentage of correct keypoints (PCK). Its value depends on the protocol, which must be reported."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterable
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dccnet.evaluation.pairs import Pair, Points
+from dccnet.evaluation.pairs import Pair
+from dccnet.runtime.arrays import Floats, Points
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.geometry import Size
 
 Protocol = Literal["bbox", "scnet", "img"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
-# Target keypoints are carried to the source picture and compared with the source keypoints there.
+# In every protocol, target keypoints are carried to the source and compared with its keypoints.
 DESCRIPTIONS: dict[Protocol, str] = {
     "bbox": "threshold α × longer side of the source keypoints' bounding box; mean over pairs",
     "scnet": "keypoints scaled to 224×224, threshold α × 224; mean over pairs",
@@ -26,10 +26,10 @@ SCNET_SIDE = 224
 
 
 def carry_keypoints(result: Correspondences, points: Points, protocol: Protocol) -> Points:
-    """Target (B) keypoints -> their places in the source (A), pixels of the pictures.
+    """Carry target (B) keypoints ``(N, 2)`` to the source (A); pixels of the pictures, 0-based.
 
-    As the released evaluation does it: for ``scnet`` the *1-based* coordinates are scaled by 224 / side
-    before they are looked up, which places them up to a pixel away from where they lie in the picture.
+    ``scnet`` follows the released evaluation code: it scales the *1-based* coordinates by 224 / side before
+    it looks them up, which moves them by up to a pixel.
     """
     if protocol != "scnet":
         return result.transfer(points, from_="b")
@@ -40,17 +40,15 @@ def carry_keypoints(result: Correspondences, points: Points, protocol: Protocol)
     return back
 
 
-def keypoint_distances(
-    carried: Points, truth: Points, size: Size, protocol: Protocol
-) -> NDArray[np.float64]:
-    """``(N,)`` distances in the protocol's pixels, of points ``(N, 2)`` in a source of ``size``."""
+def keypoint_distances(carried: Points, truth: Points, size: Size, protocol: Protocol) -> Floats:
+    """Distances ``(N,)`` between points ``(N, 2)`` of a source of ``size``, in the protocol's pixels."""
     scale = _scale(size) if protocol == "scnet" else np.ones(2)
-    distances: NDArray[np.float64] = np.linalg.norm((carried - truth) * scale, axis=1)
+    distances: Floats = np.linalg.norm((carried - truth) * scale, axis=1)
     return distances
 
 
 def threshold_length(truth: Points, size: Size, protocol: Protocol) -> float:
-    """What α is multiplied with, in the protocol's pixels."""
+    """The length that α is multiplied by, in the protocol's pixels."""
     if protocol == "scnet":
         return float(SCNET_SIDE)
     return float(max(size)) if protocol == "img" else float(np.ptp(truth, axis=0).max())
@@ -59,7 +57,8 @@ def threshold_length(truth: Points, size: Size, protocol: Protocol) -> float:
 def pair_pck(carried: Points, truth: Points, size: Size, alpha: float, protocol: Protocol) -> float:
     """Share in [0, 1] of the points ``(N, 2)`` that lie within the protocol's threshold of ``truth``.
 
-    Pixels of the source picture, whose ``size`` is (height, width). Raises ``ValueError`` for no points.
+    Points are in pixels of the source, whose ``size`` is (height, width). Raises ``ValueError`` if there
+    are none.
     """
     if len(truth) == 0:
         raise ValueError("PCK of no keypoints is undefined")
@@ -87,9 +86,9 @@ def mean_pck(
     alpha: float = 0.1,
     protocol: Protocol = "bbox",
 ) -> float:
-    """Mean of :func:`pair_scores`, in percent."""
+    """Mean of :func:`pair_scores` in percent."""
     return 100 * float(np.mean(pair_scores(pairs, match, alpha, protocol)))
 
 
-def _scale(size: Size) -> NDArray[np.float64]:
+def _scale(size: Size) -> Floats:
     return SCNET_SIDE / np.array([size[1], size[0]], np.float64)

@@ -1,4 +1,4 @@
-"""Published results, to stand beside ours (spec §4). Percent of correct keypoints or pixels."""
+"""Published results to compare with (spec §4), in percent of correct keypoints or pixels."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One method's line in a published table."""
+    """One row of a published table."""
 
     method: str
     scores: dict[float, float]
-    """α -> the headline number."""
+    """α -> the overall score."""
     classes: dict[str, float]
-    """At the first α; empty where the paper does not say."""
+    """Score of each class at the first α; empty if the paper does not have them."""
 
 
 # class: (NC-Net, DCCNet)
@@ -40,7 +40,7 @@ _BY_CLASS = {
     "tvmonitor": (82.8, 81.1),
 }
 PF_PASCAL_CLASSES = tuple(_BY_CLASS)
-"""In the order of the lists' numbers, from 1."""
+"""Class names in the order of their numbers in the lists, which start at 1."""
 
 
 def _pascal(method: str, score: float, column: int | None = None) -> Row:
@@ -96,4 +96,4 @@ ABLATIONS: dict[tuple[str, int | None], float] = {
     ("Baseline+SDA", 25): 82.3,
     ("Baseline+SDA", 31): 80.7,
 }
-"""Tables 4 and 5: method and context kernel -> PCK@0.1 on PF-PASCAL's test split."""
+"""Tables 4 and 5: (method, context kernel) -> PCK@0.1 on PF-PASCAL's test split."""

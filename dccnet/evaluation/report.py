@@ -1,4 +1,4 @@
-"""The HTML report: one file, nothing fetched from anywhere."""
+"""The HTML report: a single file without external resources."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dccnet.evaluation.scoring import Outcome
 from dccnet.evaluation.summary import Summary, class_alpha, published_by_class
 
 SHOWN = 6
-"""Best and worst pairs that are drawn, each."""
+"""Number of best pairs, and of worst pairs, that are drawn."""
 
 _STYLE = f"""
 :root {{ color-scheme: light dark; --ink: #1b1b1b; --paper: #ffffff; --soft: #6a6a6a; --line: #d8d8d8;
@@ -41,7 +41,7 @@ figure svg {{ max-width: 100%; height: auto; border: 1px solid var(--line); }}
 
 
 def html_report(benchmark: Benchmark, outcomes: Sequence[Outcome], summary: Summary) -> str:
-    """Numbers, the chart by class, and the best and worst pairs. Reads the pictures of those pairs."""
+    """A page with scores, a chart by class, and the best and worst pairs, whose pictures it reads."""
     alpha = class_alpha(summary)
     order = _by_quality(outcomes, summary.alphas.index(_drawn_alpha(summary)))
     best, worst = order[:SHOWN], order[::-1][: min(SHOWN, max(len(order) - SHOWN, 0))]
@@ -55,7 +55,7 @@ def html_report(benchmark: Benchmark, outcomes: Sequence[Outcome], summary: Summ
         f"<p>{escape(summary.model)}, run by {escape(summary.backend)}: {summary.overall.pairs} pairs, "
         f"{summary.overall.points} {summary.point_name}.</p>",
         f'<p class="soft">Protocol: {escape(summary.protocol)}.</p>',
-        _numbers(summary),
+        _score_table(summary),
         f"<h2>By class, PCK@{alpha:g}, mean over pairs</h2>",
         _chart(summary),
         _drawings("Best pairs", benchmark, outcomes, best, summary),
@@ -67,7 +67,7 @@ def html_report(benchmark: Benchmark, outcomes: Sequence[Outcome], summary: Summ
 
 
 def _by_quality(outcomes: Sequence[Outcome], index: int) -> list[int]:
-    """Numbers of the pairs, best first; of equal shares the nearer one, then the earlier."""
+    """Indices of the pairs, best first: by share of hits, then by mean distance, then by index."""
 
     def quality(number: int) -> tuple[float, float, int]:
         outcome = outcomes[number]
@@ -78,11 +78,11 @@ def _by_quality(outcomes: Sequence[Outcome], index: int) -> list[int]:
 
 
 def _drawn_alpha(summary: Summary) -> float:
-    # Of dense flow, only hits at the smallest threshold are kept as a picture.
+    # The overlay of dense flow has the hits at the smallest threshold only.
     return class_alpha(summary) if summary.point_name == "keypoints" else min(summary.alphas)
 
 
-def _numbers(summary: Summary) -> str:
+def _score_table(summary: Summary) -> str:
     head = [f"@{alpha:g}, {summary.headline_is}" for alpha in summary.alphas]
     head += [f"@{alpha:g}, per point" for alpha in summary.alphas]
     rows = [_row("th", "", ["method", "run by", *head])]
@@ -104,10 +104,10 @@ def _percent(score: float | None) -> str:
 
 
 def _chart(summary: Summary) -> str:
-    """A bar a class; published results of the same threshold as ticks and circles on it."""
+    """One bar per class, with published results at the same threshold as circles and ticks."""
     published = published_by_class(summary)[-2:]
     index = summary.alphas.index(class_alpha(summary))
-    left, scale, step = 150, 5.5, 24  # pixels: of the labels, of a percent, of a row
+    left, scale, step = 150, 5.5, 24  # pixels: width of labels, of one percent, height of a row
     height = step * len(summary.classes) + 30
     parts = [f'<svg width="{left + 100 * scale + 60:.0f}" height="{height}" role="img">']
     parts.append(f"<title>PCK by class of {escape(summary.model)}</title>")
@@ -144,8 +144,8 @@ def _drawings(
     index = summary.alphas.index(alpha)
     if benchmark.point_name == "keypoints":
         legend = (
-            '<span class="hit">●</span> right, <span class="miss">✕</span> wrong, each joined to the truth '
-            "○; the numbers are the same point in both pictures"
+            '<span class="hit">●</span> right, <span class="miss">✕</span> wrong, each with a line to '
+            "the true point ○; equal numbers are the same point in both pictures"
         )
     else:
         legend = '<span class="hit">■</span> right, <span class="miss">▨</span> wrong, on the foreground'

@@ -1,4 +1,4 @@
-"""An evaluation's results on disk: numbers as JSON, a row a pair as CSV, a report as HTML."""
+"""Writes the results of an evaluation: scores as JSON, one row per pair as CSV, a report as HTML."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ RESULTS, PAIRS, REPORT = "results.json", "pairs.csv", "report.html"
 def write_results(
     folder: Path, benchmark: Benchmark, outcomes: Sequence[Outcome], summary: Summary
 ) -> list[Path]:
-    """Write the three files, each whole or not at all, and return their paths.
+    """Write the three files, each atomically, and return their paths.
 
-    They hold nothing that differs between two runs of the same evaluation.
+    Two runs of the same evaluation write identical files.
     """
     contents = {
         RESULTS: json.dumps(to_dict(summary), indent=2, allow_nan=False) + "\n",
@@ -38,7 +38,7 @@ def write_results(
 
 
 def to_dict(summary: Summary) -> dict[str, Any]:
-    """Plain values for JSON, the published rows of the benchmark among them."""
+    """Plain values for JSON, with the published results of the benchmark."""
     published = [
         {
             "method": row.method,

@@ -1,4 +1,4 @@
-"""Runs a benchmark with anything that encodes and matches: every backend takes this road."""
+"""Runs a benchmark with a model in any backend."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from dccnet.evaluation.benchmark import Benchmark
 from dccnet.evaluation.feature_store import FeatureStore
 from dccnet.evaluation.journal import Identity, Journal
-from dccnet.evaluation.models import Subject
+from dccnet.evaluation.models import Model
 from dccnet.evaluation.scoring import Case, Outcome
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DccError, UsageError
@@ -20,50 +20,66 @@ from dccnet.runtime.writers import encode_flo
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What an evaluation did; the outcomes are those of all cases, in the benchmark's order."""
+    """The result of an evaluation."""
 
     outcomes: tuple[Outcome, ...]
+    """One per case, in the benchmark's order."""
     resumed: int
-    """Pairs that an earlier run had scored."""
+    """Number of pairs that an earlier run had scored."""
     pictures: int
-    """Different ones, in the pairs of this run."""
+    """Number of different pictures in the pairs of this run."""
     encoded: int
-    """How often one was encoded: more than ``pictures`` where memory did not suffice."""
+    """Number of encodings: more than ``pictures`` if memory was too small to keep all features."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationOptions:
+    """How to run an evaluation; none of these changes its results."""
+
+    folder: Path | None = None
+    """Folder of the journal, from which the same evaluation is resumed."""
+    restart: bool = False
+    """Whether to ignore and replace the journal in ``folder``."""
+    flow_folder: Path | None = None
+    """Folder for a dense flow of each pair, in the layout of TSS's evaluation kit."""
+    budget: int = 4 << 30
+    """Memory for features, in bytes."""
+
+
+DEFAULTS = EvaluationOptions()
 
 
 def evaluate(
-    subject: Subject,
+    model: Model,
     benchmark: Benchmark,
     alphas: Sequence[float],
-    *,
-    folder: Path | None = None,
-    restart: bool = False,
-    flow_folder: Path | None = None,
-    budget: int = 4 << 30,
+    options: EvaluationOptions = DEFAULTS,
     on_pair: Callable[[int], None] = lambda done: None,
 ) -> Run:
-    """Score every pair, continuing what ``folder`` holds of the same evaluation.
+    """Score every pair of the benchmark.
 
-    ``flow_folder`` receives a dense flow for each pair, in the layout of TSS's kit. ``budget`` is bytes of
-    features. ``on_pair`` hears how many are done. Raises :class:`DccError`.
+    ``on_pair`` is called with the number of pairs that are done. Raises :class:`DccError`.
     """
+    folder, flow_folder = options.folder, options.flow_folder
     if flow_folder is not None:
-        _keep_the_truth(benchmark, flow_folder)
+        _refuse_to_overwrite_truth(benchmark, flow_folder)
     with contextlib.ExitStack() as stack:
         journal = None
         done: dict[int, Outcome] = {}
         if folder is not None:
-            journal = stack.enter_context(Journal(folder, identity(subject, benchmark, alphas), restart))
+            journal = stack.enter_context(
+                Journal(folder, identity(model, benchmark, alphas), options.restart)
+            )
             done = journal.outcomes
         cases = benchmark.cases
         numbers = [n for n, case in enumerate(cases) if _pending(n, case, done, flow_folder)]
         resumed = len(cases) - len(numbers)
         turns = [(cases[n].pair.source, cases[n].pair.target) for n in numbers]
-        store = FeatureStore(subject.encode, subject.nbytes, turns, budget)
+        store = FeatureStore(model.encode, model.nbytes, turns, options.budget)
         on_pair(resumed)
         for turn, number in enumerate(numbers):
             case = cases[number]
-            result = subject.match(*store.take(turn, turns[turn]))
+            result = model.match(*store.take(turn, turns[turn]))
             if flow_folder is not None:
                 _write_flow(flow_folder / case.flow_path, result)
             outcome = benchmark.score(case, result, alphas)
@@ -72,21 +88,21 @@ def evaluate(
             done[number] = outcome
             on_pair(resumed + turn + 1)
     if len(done) != len(cases):
-        raise DccError(f"{folder} holds pairs that are not in the benchmark: begin again with --restart")
+        raise DccError(f"{folder} holds pairs that are not in the benchmark: start again with --restart")
     outcomes = tuple(done[number] for number in range(len(cases)))
     return Run(outcomes, resumed, store.pictures, store.encoded)
 
 
-def identity(subject: Subject, benchmark: Benchmark, alphas: Sequence[float]) -> Identity:
-    """What makes two evaluations the same one."""
+def identity(model: Model, benchmark: Benchmark, alphas: Sequence[float]) -> Identity:
+    """The values that must be equal for an evaluation to be resumed."""
     return {
         "benchmark": benchmark.name,
         "protocol": benchmark.protocol,
         "alphas": list(alphas),
         "list_sha256": benchmark.digest,
         "pairs": len(benchmark.cases),
-        "model_sha256": subject.digest,
-        "backend": subject.backend,
+        "model_sha256": model.digest,
+        "backend": model.backend,
     }
 
 
@@ -94,12 +110,12 @@ def _pending(number: int, case: Case, done: dict[int, Outcome], flow_folder: Pat
     return number not in done or (flow_folder is not None and not (flow_folder / case.flow_path).exists())
 
 
-def _keep_the_truth(benchmark: Benchmark, flow_folder: Path) -> None:
-    """Raises :class:`UsageError` where a flow would be written over a true one."""
+def _refuse_to_overwrite_truth(benchmark: Benchmark, flow_folder: Path) -> None:
+    """Raise :class:`UsageError` if a true flow would be overwritten."""
     for case in benchmark.cases:
         written = (flow_folder / case.flow_path).resolve()
         if written.parent == Path(case.pair.source.key).resolve().parent:
-            raise UsageError(f"--flow {flow_folder} would overwrite the true flows: name another folder")
+            raise UsageError(f"--flow {flow_folder} would overwrite the true flows: choose another folder")
 
 
 def _write_flow(path: Path, result: Correspondences) -> None:

@@ -1,4 +1,4 @@
-"""What one pair of a benchmark scores: by keypoints either way, or by dense flow on the foreground."""
+"""Scores one pair of a benchmark, by keypoints in either direction or by dense flow on the foreground."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dccnet.evaluation.pairs import Pair, Points
+from dccnet.evaluation.pairs import Pair
 from dccnet.evaluation.pck import Protocol, carry_keypoints, keypoint_distances, threshold_length
+from dccnet.runtime.arrays import Floats, Points
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.geometry import Size
@@ -23,53 +24,56 @@ HIT, MISS = 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Hits of one pair. Plain values, so that it survives a journey through JSON unchanged."""
+    """The hits of one pair; plain values, which JSON stores exactly."""
 
     name: str
     category: str
     count: int
-    """Keypoints, or foreground pixels."""
+    """Number of keypoints, or of foreground pixels."""
     hits: tuple[int, ...]
-    """For each α, how many of them are right."""
+    """Number of correct ones for each α."""
     length: float
-    """The threshold is α times this, in the protocol's pixels."""
+    """Length that α is multiplied by, in the protocol's pixels."""
     distances: tuple[float, ...] = ()
-    """Of every keypoint from the truth, in the protocol's pixels; none for dense flow."""
+    """Error of each keypoint, in the protocol's pixels; empty for dense flow."""
     carried: tuple[tuple[float, float], ...] = ()
-    """Where the keypoints were carried to, in 0-based pixels of that picture; none for dense flow."""
+    """The carried keypoints (x, y), in 0-based pixels of their picture; empty for dense flow."""
     outside: int = 0
-    """Keypoints of either picture that lie outside of it."""
+    """Number of annotated keypoints that lie outside their picture."""
     overlay: str = ""
-    """Dense flow only: a PNG in base64 with :data:`HIT` and :data:`MISS` (at the smallest α) by pixel."""
+    """Dense flow only: a base64 PNG with :data:`HIT` or :data:`MISS` at the smallest α for each pixel."""
 
 
 class Truth(NamedTuple):
-    """Dense ground truth, on the target (B)."""
+    """Dense ground truth on the target (B)."""
 
     flow: NDArray[np.float32]
-    """``(H, W, 2)`` pixels (u, v) from B to A; not finite where there is none."""
-    foreground: NDArray[np.bool_]  # (H, W)
+    """``(H, W, 2)``: flow (u, v) from B to A in pixels; not finite where it is unknown."""
+    foreground: NDArray[np.bool_]
+    """``(H, W)``: the pixels that are scored."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Case:
-    """One pair of a benchmark and what its protocol needs beyond keypoints."""
+    """One pair of a benchmark, with the data that its protocol needs besides keypoints."""
 
     name: str
-    """Unique in the benchmark."""
+    """Unique within the benchmark."""
     pair: Pair
     length: float | None = None
-    """What α is multiplied with, where the benchmark says so itself (SPair-71k's boxes)."""
+    """Length that α is multiplied by, if the benchmark defines it per pair (the boxes of SPair-71k)."""
     truth: Callable[[], Truth] | None = None
+    """Loads the dense ground truth."""
     flow_path: str = ""
-    """Of the pair's flow in the layout of TSS's evaluation kit, relative."""
+    """Relative path of the pair's flow in the layout of TSS's evaluation kit."""
 
 
 Score = Callable[[Case, Correspondences, Sequence[float]], Outcome]
+"""Scores the correspondences of a case at several α."""
 
 
 def target_to_source(protocol: Protocol) -> Score:
-    """Target keypoints carried to the source and compared there (PF-PASCAL, PF-WILLOW)."""
+    """Carries target keypoints to the source and compares them there (PF-PASCAL, PF-WILLOW)."""
 
     def score(case: Case, result: Correspondences, alphas: Sequence[float]) -> Outcome:
         source, target = _keypoints(case)
@@ -82,7 +86,7 @@ def target_to_source(protocol: Protocol) -> Score:
 
 
 def source_to_target(case: Case, result: Correspondences, alphas: Sequence[float]) -> Outcome:
-    """Source keypoints carried to the target and compared there (SPair-71k)."""
+    """Carry source keypoints to the target and compare them there (SPair-71k)."""
     source, target = _keypoints(case)
     carried = result.transfer(source, from_="a")
     distances = np.linalg.norm(carried - target, axis=1)
@@ -91,9 +95,9 @@ def source_to_target(case: Case, result: Correspondences, alphas: Sequence[float
 
 
 def dense_flow(case: Case, result: Correspondences, alphas: Sequence[float]) -> Outcome:
-    """Endpoint error on the target's foreground, α × longer side of the target (TSS).
+    """Endpoint error on the target's foreground; the threshold is α × longer side of the target (TSS).
 
-    Raises :class:`DataError` where flow, mask and picture differ in size or leave nothing to score.
+    Raises :class:`DataError` if flow, mask and picture differ in size or no pixel can be scored.
     """
     assert case.truth is not None
     truth = case.truth()
@@ -115,9 +119,9 @@ def dense_flow(case: Case, result: Correspondences, alphas: Sequence[float]) -> 
     return Outcome(
         case.name,
         case.pair.category,
-        count,
-        _hits(errors, length, alphas),
-        length,
+        count=count,
+        hits=_hits(errors, length, alphas),
+        length=length,
         overlay=base64.b64encode(cv2.imencode(".png", overlay)[1].tobytes()).decode(),
     )
 
@@ -126,7 +130,7 @@ def _outcome(
     case: Case,
     result: Correspondences,
     carried: Points,
-    distances: NDArray[np.float64],
+    distances: Floats,
     length: float,
     alphas: Sequence[float],
 ) -> Outcome:
@@ -134,16 +138,16 @@ def _outcome(
     return Outcome(
         case.name,
         case.pair.category,
-        len(distances),
-        _hits(distances, length, alphas),
-        length,
-        tuple(map(float, distances)),
-        tuple((float(x), float(y)) for x, y in carried),
-        outside(source, result.size_a) + outside(target, result.size_b),
+        count=len(distances),
+        hits=_hits(distances, length, alphas),
+        length=length,
+        distances=tuple(map(float, distances)),
+        carried=tuple((float(x), float(y)) for x, y in carried),
+        outside=outside(source, result.size_a) + outside(target, result.size_b),
     )
 
 
-def _hits(distances: NDArray[np.float64], length: float, alphas: Sequence[float]) -> tuple[int, ...]:
+def _hits(distances: Floats, length: float, alphas: Sequence[float]) -> tuple[int, ...]:
     return tuple(int((distances <= alpha * length).sum()) for alpha in alphas)
 
 
@@ -157,6 +161,6 @@ def _keypoints(case: Case) -> tuple[Points, Points]:
 
 
 def outside(points: Points, size: Size) -> int:
-    """How many points ``(N, 2)`` lie outside of a picture of ``size``, by a pixel or more."""
+    """Number of points ``(N, 2)`` that lie more than a pixel outside a picture of ``size``."""
     low, high = -1.0, np.array([size[1], size[0]], np.float64)
     return int(((points < low) | (points > high)).any(axis=1).sum())

@@ -1,4 +1,4 @@
-"""Outcomes of pairs become the numbers of a benchmark: overall and per class, per pair and per point."""
+"""Combines the outcomes of pairs into scores: overall and by class, per pair and per point."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from dccnet.evaluation.scoring import Outcome
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Percent, for each α."""
+    """Scores in percent, for each α."""
 
     pairs: int
     points: int
     per_pair: tuple[float, ...]
-    """Mean over pairs of the share of points that are right: what the papers report."""
+    """Mean over pairs of the share of correct points, which papers report."""
     per_point: tuple[float, ...]
-    """Share of all points that are right."""
+    """Share of correct points among all points."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A benchmark's numbers for one model, and all that is needed to know what they mean."""
+    """The scores of one model on a benchmark, with everything that defines their meaning."""
 
     schema: int
     benchmark: str
@@ -34,13 +34,14 @@ class Summary:
     protocol: str
     alphas: tuple[float, ...]
     headline: tuple[float, ...]
-    """Percent for each α: the number that papers print."""
+    """Percent for each α: the score that papers report."""
     headline_is: str
+    """What ``headline`` is a mean over, in words."""
     point_name: str
     overall: Scores
     classes: dict[str, Scores]
     outside: int
-    """Keypoints outside of their pictures; they count, as in the benchmarks' own evaluations."""
+    """Keypoints outside their pictures; they are scored, as in the benchmarks' own evaluations."""
     list_sha256: str
     model: str
     model_sha256: str
@@ -59,7 +60,10 @@ def summarise(
     model_sha256: str,
     backend: str,
 ) -> Summary:
-    """``outcomes`` of every case of the benchmark, in its order."""
+    """The summary of the ``outcomes`` of all cases, in the benchmark's order.
+
+    ``model`` is the path of the model, ``backend`` the description of what ran it.
+    """
     found = {outcome.category for outcome in outcomes}
     order = [name for name in benchmark.classes if name in found] or _natural(found)
     classes = {name: _scores([o for o in outcomes if o.category == name], len(alphas)) for name in order}
@@ -71,32 +75,32 @@ def summarise(
             float(np.mean(v)) for v in zip(*(s.per_pair for s in classes.values()), strict=True)
         )
     return Summary(
-        SCHEMA,
-        benchmark.name,
-        benchmark.title,
-        benchmark.protocol,
-        tuple(alphas),
-        headline,
-        "mean over groups" if over_classes else "mean over pairs",
-        benchmark.point_name,
-        overall,
-        classes,
-        sum(outcome.outside for outcome in outcomes),
-        benchmark.digest,
-        model,
-        model_sha256,
-        backend,
+        schema=SCHEMA,
+        benchmark=benchmark.name,
+        title=benchmark.title,
+        protocol=benchmark.protocol,
+        alphas=tuple(alphas),
+        headline=headline,
+        headline_is="mean over groups" if over_classes else "mean over pairs",
+        point_name=benchmark.point_name,
+        overall=overall,
+        classes=classes,
+        outside=sum(outcome.outside for outcome in outcomes),
+        list_sha256=benchmark.digest,
+        model=model,
+        model_sha256=model_sha256,
+        backend=backend,
     )
 
 
 def published_by_class(summary: Summary) -> list[Row]:
-    """The published rows that say something about classes at :func:`class_alpha`."""
+    """The published rows with scores by class at :func:`class_alpha`."""
     rows = PUBLISHED.get(summary.benchmark, ())
     return [row for row in rows if row.classes and next(iter(row.scores)) == class_alpha(summary)]
 
 
 def class_alpha(summary: Summary) -> float:
-    """The threshold at which classes are shown: the published one, 0.1, or the first."""
+    """The α of scores by class: the published one if evaluated, else 0.1 if evaluated, else the first."""
     wanted = [next(iter(row.scores)) for row in PUBLISHED.get(summary.benchmark, ()) if row.classes]
     return next((alpha for alpha in (*wanted, 0.1) if alpha in summary.alphas), summary.alphas[0])
 
@@ -112,5 +116,5 @@ def _scores(outcomes: Sequence[Outcome], alphas: int) -> Scores:
 
 
 def _natural(names: set[str]) -> list[str]:
-    """Sorted, numbers by value: classes are numbers in some lists."""
+    """Sorted names; numbers, which some lists have as classes, by value."""
     return sorted(names, key=lambda name: (0, int(name), "") if name.isdecimal() else (1, 0, name))

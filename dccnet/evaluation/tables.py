@@ -1,4 +1,4 @@
-"""Results in the terminal: the published rows, then ours, and what each number means."""
+"""Tables of results for the terminal: published rows, then ours, then the protocol."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from dccnet.evaluation.summary import Summary, class_alpha, published_by_class
 
 MOST_CLASSES = 40
 WIDTH = 120
-"""Characters, where no terminal says how many there are."""
+"""Width in characters if there is no terminal."""
 
 
 def tables(summaries: Sequence[Summary]) -> Group:
-    """One row a model, all of the same benchmark and protocol."""
+    """Tables with one row per model; all summaries must be of the same benchmark and protocol."""
     first = summaries[0]
     parts: list[Table | Text] = [_overall(summaries)]
     if 1 < len(first.classes) <= MOST_CLASSES:
@@ -65,7 +65,7 @@ def _by_class(summaries: Sequence[Summary]) -> Table:
 
 
 def label(summary: Summary) -> str:
-    """Enough of the path to tell models apart."""
+    """The end of the model's path, which tells models apart."""
     return "/".join(Path(summary.model).parts[-2:])
 
 

@@ -1,1 +1,1 @@
-"""Weakly supervised training on pair lists or on warped photographs."""
+"""Weakly supervised training, on lists of pairs or on warped photographs."""

@@ -1,6 +1,6 @@
-"""A running mean of the weights: what is validated and saved, while training goes on with the last ones.
+"""Polyak averaging: a running mean of the weights is validated and saved; training continues without it.
 
-Single steps of so small batches are noisy; the mean over the last hundred or so is steadier (Polyak).
+Steps with small batches are noisy; a mean over roughly the last hundred steps is steadier.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class RunningMean:
-    """Exponential mean of ``parameters`` with weight ``decay`` on the past; 0 keeps none."""
+    """Exponential mean of ``parameters`` with weight ``decay`` on the past; 0 disables it."""
 
     def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
         self._parameters, self._decay = parameters, decay
@@ -21,14 +21,17 @@ class RunningMean:
 
     @torch.no_grad()
     def update(self, steps: int) -> None:
-        """After a step, the ``steps``-th: the first ones count more, or the start would linger."""
+        """Add the parameters after step number ``steps``.
+
+        The decay is smaller in the first steps, so that the initial weights are soon forgotten.
+        """
         decay = min(self._decay, (1 + steps) / (10 + steps))
         for mean, parameter in zip(self.means, self._parameters, strict=False):
             mean.lerp_(parameter, 1 - decay)
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
-        """The network has its mean weights in this block."""
+        """Give the network its mean weights in this block."""
         self._exchange()
         try:
             yield

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 PRESETS = ("dccnet", "ncnet", "baseline-s", "baseline-sca", "baseline-saa", "baseline-sd", "tiny", "small")
 
 preset_option = click.option(
-    "--preset", type=click.Choice(PRESETS), default="dccnet", show_default=True, help="Network."
+    "--preset",
+    type=click.Choice(PRESETS),
+    default="dccnet",
+    show_default=True,
+    help="Network architecture and training recipe.",
 )
 set_option = click.option(
     "--set",
@@ -31,7 +35,11 @@ set_option = click.option(
     help="Change a field of the preset, such as backbone=resnet50 or image_size=[320,320]; repeatable.",
 )
 seed_option = click.option(
-    "--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True, help="Of everything random."
+    "--seed",
+    type=click.IntRange(0, 2**31 - 1),
+    default=1,
+    show_default=True,
+    help="Seed of all random numbers.",
 )
 
 
@@ -45,7 +53,7 @@ seed_option = click.option(
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Processes on this machine, one a GPU where there are GPUs; torchrun does for several machines.",
+    help="Processes on this machine, one per GPU if there are GPUs. For several machines use torchrun.",
 )
 @click.option("-o", "--output", metavar="DIR", help="Folder of the run.")
 @click.option("--resume", metavar="DIR", help="Continue the run in DIR with its own settings.")
@@ -70,33 +78,31 @@ def train(
     dcc train --preset dccnet --data pairs.csv --nproc 4 -o runs/paper
     dcc train --resume runs/tiny
 
-    The run's folder receives best.safetensors, last.safetensors, the state to resume from, the
+    The run's folder contains best.safetensors, last.safetensors, the state to resume from, the
     configuration, a log and TensorBoard events.
     """
     from dccnet.runtime.errors import UsageError
 
     if (output is None) == (resume is None):
-        raise UsageError("name either the run's folder with -o, or a run to continue with --resume")
+        raise UsageError("give either -o FOLDER for a new run, or --resume FOLDER to continue one")
     given = {name: value for name, value in options.items() if was_given(ctx, name)}
     if resume is not None and (given.keys() - {"epochs", "device"} or was_given(ctx, "preset", "changes")):
-        raise UsageError(
-            "--resume takes its settings from the run; only --epochs and --device may be changed"
-        )
+        raise UsageError("--resume uses the settings of the run; only --epochs and --device can be changed")
     require_torch()
-    from dccnet.training.cpu import settled
+    from dccnet.training.cpu import fast_cpu_settings
     from dccnet.training.processes import is_first, joins_others, leave
     from dccnet.training.recipes import recipe
-    from dccnet.training.run import check, resume_run, start_run
+    from dccnet.training.run import check_run, resume_run, start_run
 
     config = network_config(preset, changes)
     settings = options | recipe(preset) | given
     if nproc > 1 and not joins_others():
         from dccnet.training.launch import launch
 
-        if output is not None:  # what is wrong with it is better said once
-            check(output, config, settings)
+        if output is not None:  # report an error once, not once per process
+            check_run(output, config, settings)
         return launch(nproc, sys.argv[1:])
-    with settled():
+    with fast_cpu_settings():
         if resume is not None:
             folder, progress = resume_run(resume, given.get("epochs"), given.get("device"))
         else:
@@ -122,7 +128,7 @@ def _report(folder: RunFolder, progress: Progress, *, as_json: bool) -> None:
 
 
 def was_given(ctx: click.Context, *names: str) -> bool:
-    """Whether any of these parameters stood on the command line."""
+    """Whether any of these parameters was given on the command line."""
     return any(ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE for name in names)
 
 
@@ -139,9 +145,9 @@ def was_given(ctx: click.Context, *names: str) -> bool:
 @seed_option
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="File to write.")
 def init(preset: str, changes: tuple[str, ...], weights: str, seed: int, output: Path) -> None:
-    """Write an untrained network: random weights after the backbone.
+    """Write an untrained network, whose layers after the backbone have random weights.
 
-    For timing, for trying an export, and as a baseline. Its matches mean nothing.
+    Use it for timing, for trying an export, and as a baseline. Its matches are meaningless.
     """
     from dccnet.runtime.console import note
 
@@ -167,7 +173,7 @@ def init(preset: str, changes: tuple[str, ...], weights: str, seed: int, output:
 def import_(official: Path, output: Path) -> None:
     """Convert the authors' DCCNet or NC-Net checkpoint OFFICIAL (.pth.tar) to .safetensors.
 
-    The pickle is read without running any code in it. Every tensor must have its place and shape.
+    The pickle is read without executing any code in it. Every tensor must have the expected name and shape.
     """
     from dccnet.runtime.console import note
 
@@ -194,7 +200,7 @@ def _summary(model: DCCNet) -> str:
 
 
 def network_config(preset: str, changes: tuple[str, ...]) -> ModelConfig:
-    """A preset with ``field=value`` changes. Raises :class:`UsageError`."""
+    """The preset with ``FIELD=VALUE`` changes, values in JSON. Raises :class:`UsageError`."""
     from dccnet.network import config as configs
     from dccnet.runtime.errors import UsageError
 
@@ -204,11 +210,11 @@ def network_config(preset: str, changes: tuple[str, ...]) -> ModelConfig:
     for change in changes:
         name, equals, text = change.partition("=")
         if not equals or name not in fields:
-            raise UsageError(f"--set takes FIELD=VALUE with a field of {', '.join(sorted(fields))}")
+            raise UsageError(f"--set takes FIELD=VALUE, where FIELD is one of {', '.join(sorted(fields))}")
         try:
             values[name] = json.loads(text)
         except ValueError:
-            values[name] = text  # a bare word, such as a backbone's name
+            values[name] = text  # a string without quotes, such as a backbone's name
     try:
         return configs.ModelConfig.from_json(json.dumps(json.loads(config.to_json()) | values))
     except ValueError as error:
@@ -216,12 +222,11 @@ def network_config(preset: str, changes: tuple[str, ...]) -> ModelConfig:
 
 
 def require_torch() -> None:
-    from dccnet.runtime.errors import DccError
+    """Raise :class:`DccError` if PyTorch or safetensors is not installed."""
+    from dccnet.runtime.extras import required
 
-    try:
+    with required("this command", "train"):
         import safetensors
         import torch
 
         del safetensors, torch
-    except ImportError as error:
-        raise DccError(f"this needs {error.name}: pip install 'dccnet[train]'") from error

@@ -1,4 +1,4 @@
-"""What training asks of the process that it runs in; both concern CPUs, and neither the results."""
+"""Process settings that make training on a CPU faster and do not change its results."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ _M_MMAP_MAX = -4
 
 
 @contextmanager
-def settled() -> Iterator[None]:
-    """Both of the below. They affect the whole process, so commands do this and libraries do not."""
+def fast_cpu_settings() -> Iterator[None]:
+    """Keep freed memory, and flush denormals in this block.
+
+    Both affect the whole process, so commands use this and library functions do not.
+    """
     keep_freed_memory()
     flush_denormals(True)
     try:
@@ -26,20 +29,20 @@ def settled() -> Iterator[None]:
 
 
 def flush_denormals(on: bool) -> bool:
-    """Take numbers too small for float32's usual format (below 1e-38) as zero; says whether the CPU can.
+    """Treat denormal float32 numbers (below 1e-38) as zero; returns whether the CPU can.
 
-    Mutual matching takes third powers and ReLUs leave little of some cells: once a network has learned
-    something, such numbers are everywhere in its gradients, and each costs a CPU many times an
-    ordinary one (benchmarks/denormals.py). Before threads are started: they take it over from this one.
+    Mutual matching takes third powers and ReLUs make some cells tiny, so the gradients of a trained network
+    are full of denormals, on which a CPU computes many times slower (benchmarks/denormals.py). Call it
+    before threads are started: they inherit the setting from the thread that starts them.
     """
     return torch.set_flush_denormal(on)
 
 
 def keep_freed_memory() -> bool:
-    """Ask glibc not to hand large freed blocks back to the system; says whether it agreed.
+    """Make glibc keep large freed blocks instead of returning them to the system; returns whether it does.
 
-    PyTorch on a CPU frees and allocates hundreds of MB at every operation, and a page that comes
-    back from the system must be zeroed first: see benchmarks/training_step.py for what it costs.
+    PyTorch on a CPU frees and allocates hundreds of MB in every operation, and the system zeroes each page
+    before it hands it out again. benchmarks/training_step.py measures what that costs.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -47,5 +50,5 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):  # musl
         return False
-    # No block gets a mapping of its own, and the heap's top is never trimmed.
+    # Never map a block separately, and never trim the top of the heap.
     return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, -1))

@@ -1,7 +1,7 @@
-"""Features of the frozen backbone on disk, mapped into memory: computed once for all epochs and runs.
+"""Features of the frozen backbone on disk, computed once for all epochs and runs and memory-mapped.
 
-One safetensors file for each picture, in a folder for each backbone. A name is a hash of all that the
-features depend on, so that nothing stale is ever found, and any number of processes may share a folder.
+Each picture has one safetensors file, in a folder for its backbone. A file's name is a hash of everything
+that its features depend on, so stale features are never read. Several processes may share a folder.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SCHEMA = 1
 
 
 class FeatureFiles:
-    """What a folder holds of one network's features."""
+    """Reads and writes one network's features in a folder."""
 
     def __init__(self, folder: str | Path, weights: Iterable[tuple[str, Tensor]], size: Size) -> None:
         """``weights`` are those that the features depend on; ``size`` is the network's (height, width)."""
@@ -37,20 +37,20 @@ class FeatureFiles:
         self._writes = True
 
     def __contains__(self, picture: Picture) -> bool:
-        """Whether there is a file, whole or not."""
+        """Whether the picture has a file, which may be damaged."""
         return self._path(picture).exists()
 
     def get(self, picture: Picture) -> tuple[Tensor, Size] | None:
-        """The features and the picture's (height, width) in pixels, if they are there and whole."""
+        """Features ``(1, c, h, w)`` and the picture's (height, width); None if absent or damaged."""
         try:
             with safe_open(self._path(picture), framework="pt") as file:
                 height, width = (int(side) for side in file.metadata()["size"].split())
                 return file.get_tensor("features"), (height, width)
         except (FileNotFoundError, SafetensorError, KeyError, TypeError, ValueError):
-            return None  # absent or damaged: computed again, and written anew
+            return None  # the caller computes them again and replaces the file
 
     def put(self, picture: Picture, features: Tensor, size: Size) -> None:
-        """Keep them. A folder that takes no more is said once, and not tried again."""
+        """Write the picture's file. After a failed write (full disk) it warns, and writes no more files."""
         if not self._writes:
             return
         try:
@@ -58,14 +58,14 @@ class FeatureFiles:
                 temporary.write_bytes(save({"features": features}, {"size": f"{size[0]} {size[1]}"}))
         except DccError as error:
             self._writes = False
-            warn(f"features are no longer kept: {error}")
+            warn(f"features are no longer kept on disk: {error}")
 
     def _path(self, picture: Picture) -> Path:
         name = hashlib.sha256(self._identity(picture).encode()).hexdigest()[:32]
         return self._folder / name[:2] / f"{name}.safetensors"
 
     def _identity(self, picture: Picture) -> str:
-        """Its key, with the file's content in place of its path: files move, and change."""
+        """The key with the file's hash in place of its path, because files are moved and edited."""
         if picture.file is None:
             return picture.key
         if picture.file not in self._contents:

@@ -1,4 +1,4 @@
-"""What the frozen part of the backbone says of pictures, computed once for each and kept."""
+"""A cache of frozen backbone features: each picture is computed once and kept."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from dccnet.evaluation.baseline import nearest_neighbour
 from dccnet.evaluation.pairs import Pair, Picture
 from dccnet.inference import match_features, to_tensor
 from dccnet.network.model import DCCNet
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.geometry import Size, resize_uint8
-from dccnet.runtime.images import Image
 from dccnet.training.feature_files import FeatureFiles
 
 Frame = tuple[Image, Size]
-"""A picture at the network's size, and its own (height, width)."""
+"""A picture resized for the network, and its original (height, width) in pixels."""
 
 
 class FeatureCache:
-    """Frozen features of pictures: on disk where ``files`` is given, else in memory up to ``budget`` bytes.
+    """Frozen features of pictures: in memory up to ``budget`` bytes, and on disk if ``files`` is given.
 
     They are what :meth:`DCCNet.begin` returns: Z before its last steps, or before the blocks that are
-    trained. Pictures that are announced (:meth:`expect`) are read and resized by ``workers`` threads.
+    trained. ``workers`` threads read and resize pictures ahead of their use (:meth:`prefetch`).
     """
 
     def __init__(
@@ -41,63 +41,63 @@ class FeatureCache:
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="pictures")
         self._coming: dict[str, Future[Frame]] = {}
         self.computed = 0
-        """Pictures that went through the backbone so far."""
+        """Pictures computed by the backbone so far."""
         self.waited_s = 0.0
-        """Seconds spent waiting for pictures so far."""
+        """Seconds spent waiting for pictures to be read so far."""
 
-    def expect(self, pictures: Iterable[Picture]) -> None:
-        """Have these pictures read while other things are computed."""
+    def prefetch(self, pictures: Iterable[Picture]) -> None:
+        """Start to read these pictures in the background."""
         for picture in pictures:
             if not (picture.key in self._coming or self._is_known(picture)):
                 self._coming[picture.key] = self._workers.submit(self._frame, picture)
 
     def batch(self, pictures: Sequence[Picture]) -> Tensor:
-        """Frozen features ``(B, ·, h, w)`` on the network's device."""
+        """Frozen features ``(B, c, h, w)`` on the network's device."""
         return torch.cat([self._take(picture)[0] for picture in pictures]).to(self.device)
 
     def match(self, pair: Pair) -> Correspondences:
-        """The network's matches of source (A) and target (B)."""
+        """The network's matches between source (A) and target (B)."""
         with torch.no_grad():
             (a, size_a), (b, size_b) = (self._features_and_size(p) for p in (pair.source, pair.target))
             return match_features(
-                self._model, self._model.describe(a), self._model.describe(b), size_a, size_b
+                self._model, self._model.branch_features(a), self._model.branch_features(b), size_a, size_b
             )
 
     def nearest_neighbour(self, pair: Pair) -> Correspondences:
-        """What the backbone's features alone say of source (A) and target (B)."""
+        """Nearest neighbours of the backbone's features between source (A) and target (B)."""
         (a, size_a), (b, size_b) = (self._features_and_size(p) for p in (pair.source, pair.target))
         return nearest_neighbour(a.cpu(), b.cpu(), size_a, size_b)
 
     def size(self, picture: Picture) -> Size:
-        """(height, width) in pixels of a picture, known of those whose features were taken."""
+        """(height, width) of a picture in pixels; computes its features if they are not known."""
         return self._sizes[picture.key] if picture.key in self._sizes else self._take(picture)[1]
 
     def _features_and_size(self, picture: Picture) -> tuple[Tensor, Size]:
         """Z ``(1, d, h, w)``, and (height, width) in pixels."""
         x, size = self._take(picture)
         with torch.no_grad():
-            return self._model.finish(x.to(self.device)), size
+            return self._model.local_features(x.to(self.device)), size
 
     def _take(self, picture: Picture) -> tuple[Tensor, Size]:
-        found = self._found(picture) or self._compute(picture)
-        self._sizes[picture.key] = found[1]
-        return found
+        entry = self._lookup(picture) or self._compute(picture)
+        self._sizes[picture.key] = entry[1]
+        return entry
 
     def _compute(self, picture: Picture) -> tuple[Tensor, Size]:
         started = time.perf_counter()
         coming = self._coming.pop(picture.key, None)
         frame, size = self._frame(picture) if coming is None else coming.result()
         self.waited_s += time.perf_counter() - started
-        # One by one, because rounding may depend on a batch's size, and resumed runs continue exactly.
+        # One picture at a time: rounding may depend on the batch size, and a resumed run must be exact.
         with torch.no_grad():
-            x = self._model.begin(to_tensor(frame).to(self.device)).cpu()
+            x = self._model.frozen_features(to_tensor(frame).to(self.device)).cpu()
         self.computed += 1
         if self._files is not None:
             self._files.put(picture, x, size)
         self._keep(picture, (x, size))
         return x, size
 
-    def _found(self, picture: Picture) -> tuple[Tensor, Size] | None:
+    def _lookup(self, picture: Picture) -> tuple[Tensor, Size] | None:
         kept = self._kept.get(picture.key)
         if kept is None and self._files is not None:
             kept = self._files.get(picture)

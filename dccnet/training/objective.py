@@ -1,4 +1,4 @@
-"""From frozen features of some pairs to the loss that is minimised: what every process computes."""
+"""The training loss of a part of a batch, computed from frozen features."""
 
 from __future__ import annotations
 
@@ -7,36 +7,37 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dccnet.network.loss import Keypoints, keypoint_loss, weak_loss
+from dccnet.network.loss import weak_loss
 from dccnet.network.model import DCCNet, Features
+from dccnet.runtime.arrays import Floats, Points
 from dccnet.runtime.geometry import Size
 from dccnet.training.batches import Sample
 from dccnet.training.features import FeatureCache
 from dccnet.training.settings import TrainSettings
+from dccnet.training.supervision import Keypoints, keypoint_loss
 
 BF16 = "bf16"
 
 
 class Part(NamedTuple):
-    """A stretch of m neighbours of a batch, as frozen features ``(·, c, h', w')``."""
+    """m consecutive pairs of a batch, as frozen features ``(n, c, h', w')``."""
 
     sources: Tensor
-    """``m + 1``: each pair's own, and that of the pair after the last, so that each knows its negative."""
+    """n = m + 1: the source of each pair, then the source of the next pair, which is the last negative."""
     targets: Tensor
-    """``m``."""
+    """n = m."""
     keypoints: Keypoints | None
-    """Of the pairs that have any, where they are to be used."""
+    """Annotated keypoints, if training uses them; pairs without any are left out."""
     views: Tensor | None
-    """``m``: warped views of the targets."""
+    """n = m: warped views of the targets."""
     truth: Keypoints | None
-    """Places in the targets and in the views."""
+    """Matching points of the targets and their views."""
 
 
 class Objective(nn.Module):
-    """The loss of a part, mean over its pairs; parts weighted by their sizes add up to the batch's."""
+    """The mean loss over the pairs of a part; means weighted by part size add up to the batch's loss."""
 
     def __init__(self, model: DCCNet, settings: TrainSettings) -> None:
         super().__init__()
@@ -44,7 +45,7 @@ class Objective(nn.Module):
         self._settings = settings
 
     def forward(self, part: Part) -> tuple[Tensor, Tensor]:
-        """The loss, and without gradient ``(2,)``: mean score of true and of mismatched pairs."""
+        """The loss ``()``, and without gradient ``(2,)`` the mean scores of true and mismatched pairs."""
         with torch.autocast(
             part.targets.device.type, torch.bfloat16, enabled=self._settings.precision == BF16
         ):
@@ -62,27 +63,27 @@ class Objective(nn.Module):
         return loss, torch.stack([weak.positive, weak.negative])
 
     def _describe(self, x: Tensor) -> Features:
-        return self.model.describe(self.model.finish(x))
+        return self.model.branch_features(self.model.local_features(x))
 
 
 def gather(samples: Sequence[Sample], features: FeatureCache, settings: TrainSettings, grid: Size) -> Part:
-    """What the network needs of these neighbours in a batch; ``grid`` is (h, w) in cells."""
+    """The part that consecutive ``samples`` of a batch make; ``grid`` is the network's (h, w) in cells."""
     views = [sample.view for sample in samples if sample.view is not None]
     return Part(
         features.batch([*(sample.source for sample in samples), samples[-1].mismatched]),
         features.batch([sample.pair.target for sample in samples]),
-        _keypoints(_listed(samples, features), features, grid) if settings.supervised > 0 else None,
+        _keypoints(_annotated(samples, features), features, grid) if settings.supervised > 0 else None,
         features.batch([view.picture for view in views]) if views else None,
         _keypoints([(i, view.truth, view.points) for i, view in enumerate(views)], features, grid),
     )
 
 
-_Places = tuple[int, NDArray[np.float64], NDArray[np.float64]]
-"""A pair's place in the part, and normalised points (x, y) in A and in B, ``(N, 2)`` each."""
+_Places = tuple[int, Floats, Floats]
+"""A pair's index in the part, and matching points in A and in B: ``(N, 2)`` each, (x, y) in [-1, 1]."""
 
 
-def _listed(samples: Sequence[Sample], features: FeatureCache) -> list[_Places]:
-    """Keypoints of the list, mirrored with their pictures."""
+def _annotated(samples: Sequence[Sample], features: FeatureCache) -> list[_Places]:
+    """Annotated keypoints of the samples, mirrored where the source is."""
     places: list[_Places] = []
     for i, sample in enumerate(samples):
         pair = sample.pair
@@ -95,16 +96,16 @@ def _listed(samples: Sequence[Sample], features: FeatureCache) -> list[_Places]:
     return places
 
 
-def _normalised(points: NDArray[np.float64], size: Size) -> NDArray[np.float64]:
+def _normalised(points: Points, size: Size) -> Floats:
     return 2 * points / [size[1] - 1, size[0] - 1] - 1
 
 
 def _keypoints(places: Sequence[_Places], features: FeatureCache, grid: Size) -> Keypoints | None:
-    """In cells of the grid, on the device of the features; None for no places."""
+    """Points in cells of the grid, on the device of the features; None if ``places`` is empty."""
     if not places:
         return None
 
-    def cells(points: Sequence[NDArray[np.float64]]) -> Tensor:
+    def cells(points: Sequence[Floats]) -> Tensor:
         normalised = torch.from_numpy(np.concatenate(points)).float().to(features.device)
         return (normalised + 1) / 2 * normalised.new_tensor([grid[1] - 1, grid[0] - 1])
 

@@ -1,6 +1,6 @@
-"""The options of ``dcc train`` that become fields of its settings; imports nothing but click.
+"""The options of ``dcc train`` that are fields of its settings; imports nothing heavier than click.
 
-Where a preset has a recipe of its own (``recipes.py``), its values stand for what is not given.
+A preset with its own recipe (``recipes.py``) replaces the defaults of options that are not given.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ POSITIVE = click.FloatRange(0, min_open=True)
 
 
 def by_preset(flag: str, default: object, **attributes: Any) -> Callable[[Function], Function]:
-    """An option that presets may have their own value for, and whose ``--help`` says so."""
+    """An option whose default may differ for some presets; ``--help`` lists these values."""
     name = flag.removeprefix("--").replace("-", "_")
-    own = [f"{preset} {recipe[name]}" for preset, recipe in RECIPES.items() if name in recipe]
-    shown = "; ".join([str(default), *own]) if own else True
+    by_name = [f"{preset} {recipe[name]}" for preset, recipe in RECIPES.items() if name in recipe]
+    shown = "; ".join([str(default), *by_name]) if by_name else True
     return click.option(flag, default=default, show_default=shown, **attributes)
 
 
@@ -28,14 +28,20 @@ _DATA = [
     click.option("--data", metavar="LIST", help="CSV list of pairs to train on (docs/training.md)."),
     click.option("--synthetic", metavar="DIR", help="Train on warped views of the photographs in DIR."),
     click.option("--validate", metavar="LIST", help="CSV list of pairs with keypoints to validate on."),
-    click.option("--root", metavar="DIR", help="Folder of the lists' pictures.  [default: the list's own]"),
-    click.option("--one-based", is_flag=True, help="Keypoints count from 1, as in PF-PASCAL's lists."),
+    click.option(
+        "--root",
+        metavar="DIR",
+        help="Folder that paths in the lists start from.  [default: the list's own]",
+    ),
+    click.option(
+        "--one-based", is_flag=True, help="Keypoint coordinates start at 1, as in PF-PASCAL's lists."
+    ),
     click.option(
         "--protocol",
         type=click.Choice(["bbox", "scnet", "img"]),
         default="bbox",
         show_default=True,
-        help="What the validation's PCK threshold is relative to.",
+        help="What the threshold of the validation PCK is relative to.",
     ),
     click.option("--alpha", type=POSITIVE, default=0.1, show_default=True, help="PCK threshold."),
     click.option(
@@ -43,7 +49,7 @@ _DATA = [
         type=click.IntRange(2),
         default=400,
         show_default=True,
-        help="Synthetic pairs in an epoch.",
+        help="Synthetic pairs per epoch.",
     ),
     click.option(
         "--weights",
@@ -54,49 +60,51 @@ _DATA = [
     ),
 ]
 _RECIPE = [
-    by_preset("--epochs", 5, type=click.IntRange(1)),
+    by_preset("--epochs", 5, type=click.IntRange(1), help="Passes over the training pairs."),
     click.option(
-        "--batch-size", type=click.IntRange(2), default=16, show_default=True, help="Pairs of a step."
+        "--batch-size", type=click.IntRange(2), default=16, show_default=True, help="Pairs per step."
     ),
-    by_preset("--learning-rate", 5e-4, type=POSITIVE, help="Of Adam."),
+    by_preset("--learning-rate", 5e-4, type=POSITIVE, help="Learning rate of Adam."),
     by_preset(
         "--start",
         "random",
         type=click.Choice(["random", "plain"]),
-        help="Weights begin at random, as the authors', or as what works untrained (docs/training.md).",
+        help="Initial weights: random, as the authors', or plain, which already match without training.",
     ),
     by_preset(
         "--context-rate",
         1.0,
         type=click.FloatRange(0),
-        help="Share of the learning rate for the context encoder.",
+        help="Factor of the learning rate for the context encoder.",
     ),
     by_preset(
         "--schedule",
         "constant",
         type=click.Choice(["constant", "cosine"]),
-        help="Of the learning rate; cosine goes down to nothing.",
+        help="Learning rate schedule; cosine falls to zero.",
     ),
     click.option(
-        "--patience", type=click.IntRange(1), help="Stop after so many epochs without a better PCK."
+        "--patience",
+        type=click.IntRange(1),
+        help="Stop after this many epochs without a better validation PCK.",
     ),
     by_preset(
         "--negatives",
         "random",
         type=click.Choice(["random", "apart"]),
-        help="Negatives are neighbours in a batch: random ones as in the paper, or of other categories.",
+        help="Negative pairs, from neighbours in a batch: random, as in the paper, or of other categories.",
     ),
     by_preset(
         "--opposite",
         0.0,
         type=click.FloatRange(0, 1),
-        help="Share of pairs, and of warped views, with one side mirrored: things that face opposite ways.",
+        help="Share of pairs and warped views with one side mirrored, to learn to match such objects.",
     ),
     by_preset(
         "--warps",
         0.0,
         type=click.FloatRange(0),
-        help="Weight of a supervised loss between pictures and warped views of them.",
+        help="Weight of a supervised loss between pictures and their warped views.",
     ),
     click.option(
         "--supervised",
@@ -109,57 +117,61 @@ _RECIPE = [
         "--average",
         0.0,
         type=click.FloatRange(0, 1, max_open=True),
-        help="Validate and save a running mean of the weights, with this weight on the past.",
+        help="Decay of a running mean of the weights, which is validated and saved; 0 disables it.",
     ),
     by_preset(
         "--finetune-blocks",
         0,
         type=click.IntRange(0),
         metavar="N",
-        help="Train the last N blocks of the backbone, too.",
+        help="Also train the last N blocks of the backbone.",
     ),
 ]
 _MACHINE = [
     click.option(
-        "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="auto",
+        show_default=True,
+        help="Where to train; auto takes a GPU if there is one.",
     ),
     click.option(
         "--precision",
         type=click.Choice(["fp32", "bf16"]),
         default="fp32",
         show_default=True,
-        help="bf16 keeps weights and the steps that need it in float32.",
+        help="Precision; bf16 keeps weights and sensitive steps in float32.",
     ),
     click.option(
         "--micro-batch",
         type=click.IntRange(1),
         metavar="PAIRS",
-        help="Compute a batch in parts of so many pairs: the same gradient in less memory.",
+        help="Compute a batch in parts of this many pairs: the same gradient in less memory.",
     ),
     click.option(
         "--checkpointing",
         type=click.Choice(["auto", "on", "off"]),
         default="auto",
         show_default=True,
-        help="Recompute the 4D layers in the backward pass: less memory for more time.",
+        help="Recompute the 4D layers in the backward pass: less memory, more time.",
     ),
     click.option(
         "--conv4d",
         type=click.Choice(["stack", "paired", "spectral", "spectral3", "auto"]),
-        help="How the 4D convolutions are computed (docs/conv4d.md); auto tries all, keeps the fastest.  "
-        "[default: what has been fastest for kernels and volumes of such sizes]",
+        help="How to compute the 4D convolutions (docs/conv4d.md); auto measures which is fastest.  "
+        "[default: chosen by the sizes of kernels and volumes]",
     ),
     click.option(
         "--feature-cache",
         metavar="DIR",
-        help="Keep features of the frozen backbone on disk, for all epochs and later runs.",
+        help="Keep features of the frozen backbone on disk, for all epochs and for later runs.",
     ),
     click.option(
         "--cache-gb",
         type=click.FloatRange(0),
         default=4.0,
         show_default=True,
-        help="Memory for features of the backbone.",
+        help="Memory for features of the backbone, in GB.",
     ),
     click.option(
         "--workers",
@@ -174,13 +186,13 @@ _MACHINE = [
         default=100,
         show_default=True,
         metavar="STEPS",
-        help="Save the state within an epoch, too.",
+        help="Save the state every STEPS steps, besides after every epoch.",
     ),
 ]  # fmt: skip
 
 
 def training_options(function: Function) -> Function:
-    """All of them, in the order of ``--help``."""
+    """Add all these options to a command, in the order of ``--help``."""
     for option in reversed(_DATA + _RECIPE + _MACHINE):
         function = option(function)
     return function

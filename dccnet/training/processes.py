@@ -1,7 +1,7 @@
-"""One run by several processes: who is who, and what they tell each other.
+"""One run in several processes: their ranks and the data that they exchange.
 
-torchrun (or ``launch.py``) starts them; each holds the whole network and takes its share of every
-batch. A run by one process is the same thing with nobody to talk to.
+torchrun (or ``launch.py``) starts the processes. Each has the whole network and computes its share of every
+batch. A run in one process uses the same code and exchanges nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """This process among all; methods that talk must be called by all of them alike."""
+    """This process' rank among ``count`` processes.
+
+    All processes must call the methods that exchange data, in the same order: :meth:`collect`,
+    :meth:`total`, :meth:`any` and :meth:`wait`.
+    """
 
     rank: int = 0
     count: int = 1
@@ -33,16 +37,16 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this one writes files and speaks to the user."""
+        """Whether this process writes the files and reports to the user."""
         return self.rank == 0
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
-        """This process' stretch of ``items``; the stretches of all are the whole, in order."""
+        """This process' share of ``items``; the shares of all processes in order are all the items."""
         begin, end = (len(items) * rank // self.count for rank in (self.rank, self.rank + 1))
         return items[begin:end]
 
     def collect(self, items: list[T]) -> list[T]:
-        """The items of all, in order of rank."""
+        """The items of all processes, in order of rank."""
         if self.count == 1:
             return items
         shares: list[list[T]] = [[] for _ in range(self.count)]
@@ -50,7 +54,7 @@ class Processes:
         return [item for share in shares for item in share]
 
     def total(self, values: Sequence[float]) -> list[float]:
-        """The sums over all, each value on its own."""
+        """The sum of each value over all processes."""
         if self.count == 1:
             return list(values)
         sums = torch.tensor(values, dtype=torch.float64)
@@ -58,10 +62,11 @@ class Processes:
         return [float(value) for value in sums]
 
     def any(self, here: bool) -> bool:
+        """Whether ``here`` is true in any process."""
         return self.total([float(here)])[0] > 0
 
     def wait(self) -> None:
-        """Until all have come here."""
+        """Wait until all processes have called this."""
         if self.count > 1:
             dist.barrier()
 
@@ -72,15 +77,15 @@ def joins_others() -> bool:
 
 
 def is_first() -> bool:
-    """Whether this is the process that speaks to the user."""
+    """Whether this process reports to the user."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def leave() -> None:
-    """End here a process that torchrun started, whose work is done and written; one that is alone goes on.
+    """End a process that torchrun started, once its files are written; otherwise return.
 
-    In Python's own ending one of a dozen was seen to abort ("terminate called without an active exception",
-    a thread of PyTorch's that is not joined), and torchrun takes a finished run for a failed one then.
+    During Python's normal shutdown about one process in a dozen aborted ("terminate called without an
+    active exception", from a PyTorch thread that is not joined), and torchrun reports that as a failure.
     """
     if joins_others():
         sys.stdout.flush()
@@ -90,10 +95,10 @@ def leave() -> None:
 
 @contextlib.contextmanager
 def processes(device: str = "auto") -> Iterator[Processes]:
-    """Join the processes that torchrun started, or be alone.
+    """Join the processes that torchrun started; without torchrun there is only this process.
 
-    ``device`` is ``auto`` (a GPU where there is one), ``cpu`` or ``cuda``. Raises :class:`UsageError` for a
-    GPU that is not there, :class:`DccError` where another process is lost.
+    ``device`` is ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``. Raises :class:`UsageError` if there
+    are too few GPUs, and :class:`DccError` if another process fails.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
@@ -102,19 +107,19 @@ def processes(device: str = "auto") -> Iterator[Processes]:
     rank, local_rank = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
     where = _device(device, local_rank)
     try:
-        # What processes tell each other beside gradients is on the CPU.
+        # Everything that processes exchange besides gradients is on the CPU.
         dist.init_process_group("cpu:gloo,cuda:nccl" if where.type == "cuda" else "gloo")
         yield Processes(rank, count, where)
         dist.destroy_process_group()
     except KeyboardInterrupt:
-        if rank == 0:  # which tells the user, for all
+        if rank == 0:  # the first process reports it for all
             raise
         raise SystemExit(128 + signal.SIGINT) from None
     except RuntimeError as error:  # gloo has no exception of its own
         if not any(word in str(error) for word in ("gloo", "NCCL", "TCPStore", "onnection")):
             raise
         raise DccError(
-            f"process {rank} of {count} lost another one: that one's message says why; "
+            f"process {rank} of {count} lost the connection to another process, whose message says why; "
             "continue with dcc train --resume"
         ) from error
 
@@ -125,7 +130,7 @@ def _device(name: str, local_rank: int) -> torch.device:
         return CPU
     if local_rank >= found:
         raise UsageError(
-            f"there are {found} GPUs here for the process of number {local_rank}: start fewer processes, "
+            f"process {local_rank} has no GPU: this machine has {found}; start fewer processes, "
             "or train with --device cpu"
         )
     torch.cuda.set_device(local_rank)

@@ -1,4 +1,4 @@
-"""How a preset is trained best, where that is not the paper's way."""
+"""Training settings of the presets that are not trained with the paper's recipe."""
 
 from __future__ import annotations
 
@@ -22,5 +22,8 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def recipe(preset: str) -> dict[str, Any]:
-    """Settings that differ from the paper's; fields of :class:`~dccnet.training.settings.TrainSettings`."""
+    """The settings of a preset that differ from the paper's.
+
+    Keys are fields of :class:`~dccnet.training.settings.TrainSettings`.
+    """
     return RECIPES.get(preset, {})

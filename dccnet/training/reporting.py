@@ -1,4 +1,4 @@
-"""A run's progress line, its TensorBoard events and its log of one JSON line for each event."""
+"""Reports of a run: progress bar, TensorBoard events, and a log with one JSON line per event."""
 
 from __future__ import annotations
 
@@ -11,24 +11,22 @@ from rich.progress import TaskID
 
 from dccnet.evaluation.pck import DESCRIPTIONS
 from dccnet.runtime.console import note, progress_bar
-from dccnet.runtime.errors import DccError
+from dccnet.runtime.extras import required
 from dccnet.runtime.files import write_text
 from dccnet.training.settings import RunFolder, TrainSettings
 from dccnet.training.state import Progress
 
 
 class RunReport:
-    """Listens to a :class:`~dccnet.training.trainer.Trainer`; a context manager."""
+    """Reports what a :class:`~dccnet.training.trainer.Trainer` does; a context manager."""
 
     def __init__(self, folder: RunFolder, settings: TrainSettings, progress: Progress) -> None:
-        """What a run that was killed told after its last save (``progress``) is taken back."""
-        try:
+        """Discards the events that a killed run reported after its last save, which is ``progress``."""
+        with required("a training log", "train"):
             from torch.utils.tensorboard.writer import SummaryWriter
-        except ImportError as error:
-            raise DccError("TensorBoard is not installed: pip install 'dccnet[train]'") from error
         self._settings = settings
         self._events: Any = SummaryWriter(str(folder.tensorboard), purge_step=progress.total_steps + 1)
-        _forget_after(folder.log, progress)
+        _truncate_log(folder.log, progress)
         self._log = folder.log.open("a", encoding="utf-8")
         self._bar = progress_bar("{task.fields[values]}")
         self._task: TaskID | None = None
@@ -77,8 +75,8 @@ class RunReport:
         self._log.flush()
 
 
-def _forget_after(log: Path, progress: Progress) -> None:
-    """Leave only the records up to ``progress``, and none that was cut off."""
+def _truncate_log(log: Path, progress: Progress) -> None:
+    """Remove the records after ``progress``, and incomplete lines."""
     if not log.exists():
         return
     kept = []
@@ -96,10 +94,10 @@ def _forget_after(log: Path, progress: Progress) -> None:
     write_text(log, "".join(kept))
 
 
-class Silence:
-    """The listener of processes that leave speaking to the first."""
+class NullReport:
+    """Reports nothing: for all processes but the first."""
 
-    def __enter__(self) -> Silence:
+    def __enter__(self) -> NullReport:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""From settings to a trained network in a folder."""
+"""Start, resume and check training runs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from dccnet.network.model import DCCNet
 from dccnet.runtime.console import note
 from dccnet.runtime.errors import DataError, UsageError
 from dccnet.runtime.files import clear_scratch
-from dccnet.training.autotune import lowering_here, refuse_missing, settled_lowering
+from dccnet.training.autotune import lowering_here, lowering_of_run, refuse_missing
 from dccnet.training.processes import Processes, processes
-from dccnet.training.reporting import RunReport, Silence
+from dccnet.training.reporting import NullReport, RunReport
 from dccnet.training.settings import RunFolder, TrainSettings, new_run_folder
+from dccnet.training.starts import start_both_ways, start_plain
 from dccnet.training.state import Progress
 from dccnet.training.synthetic import split_photographs, synthetic_pairs
 from dccnet.training.trainer import Trainer
@@ -28,51 +29,57 @@ from dccnet.weights.checkpoint import load_checkpoint, save_checkpoint
 from dccnet.weights.pretrained import load_backbone_weights
 
 VALIDATION_PAIRS = 100
-"""Synthetic pairs held out for validation."""
+"""Number of synthetic pairs for validation."""
 
 
 def start_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> tuple[RunFolder, Progress]:
-    """Train a new network in the folder ``path``; ``options`` are fields of the settings."""
+    """Train a new network in the folder ``path``; returns the folder and the final progress.
+
+    ``options`` are fields of :class:`TrainSettings`. Raises :class:`DccError` for settings, lists or
+    weights that cannot be used.
+    """
     settings = TrainSettings(**options)
-    with processes(settings.device) as among:
+    with processes(settings.device) as group:
         training, validation = datasets(config, settings)
         folder = new_run_folder(path)
-        among.wait()  # until all have seen that the folder is free
+        group.wait()  # until all processes have checked that the folder is free
         torch.manual_seed(settings.seed)
         model = DCCNet(config)
-        lowering = settled_lowering(settings.conv4d, model, settings.batch_size, among)
+        lowering = lowering_of_run(settings.conv4d, model, settings.batch_size, group)
         settings = dataclasses.replace(settings, conv4d=lowering)
         load_backbone_weights(model.backbone, config.backbone, settings.weights)
         _unfreeze(model, settings.finetune_blocks)
         _start(model, settings)
-        if among.first:
+        if group.first:
             folder.write_config(config, settings)
             save_checkpoint(model, folder.start)
-        return folder, _train(model, training, validation, settings, folder, among, resume=False)
+        return folder, _train(model, training, validation, settings, folder, group, resume=False)
 
 
 def resume_run(path: str, epochs: int | None, device: str | None = None) -> tuple[RunFolder, Progress]:
-    """Continue the run in ``path``, to ``epochs`` in all and on ``device`` where given.
+    """Continue the run in ``path``; returns the folder and the final progress.
 
-    By any number of processes, whoever began it.
+    ``epochs`` (in total) and ``device`` replace the stored settings if given. The number of processes may
+    change. Raises :class:`CheckpointError` if there is no run, or a damaged one.
     """
     folder = RunFolder(Path(path))
-    config, settings = folder.read_config()
+    stored = folder.read_config()
+    config, settings = stored.model, stored.training
     settings = dataclasses.replace(
         settings, epochs=epochs or settings.epochs, device=device or settings.device
     )
-    with processes(settings.device) as among:
+    with processes(settings.device) as group:
         training, validation = datasets(config, settings)
-        model = load_checkpoint(folder.start)  # the backbone; the trained rest comes from the state
+        model = load_checkpoint(folder.start)  # for the backbone; the state has the trained weights
         _unfreeze(model, settings.finetune_blocks)
-        if among.first:
+        if group.first:
             clear_scratch(folder.path)
             folder.write_config(config, settings)
-        return folder, _train(model, training, validation, settings, folder, among, resume=True)
+        return folder, _train(model, training, validation, settings, folder, group, resume=True)
 
 
-def check(path: str, config: ModelConfig, options: Mapping[str, Any]) -> None:
-    """Raises the :class:`DccError` that :func:`start_run` would, before it computes anything."""
+def check_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> None:
+    """Raise the :class:`DccError` that :func:`start_run` would raise before it trains."""
     settings = TrainSettings(**options)
     gpu = settings.device != "cpu" and torch.cuda.device_count() > 0
     refuse_missing(settings.conv4d, torch.device("cuda" if gpu else "cpu"))
@@ -85,10 +92,10 @@ def check(path: str, config: ModelConfig, options: Mapping[str, Any]) -> None:
 
 def _start(model: DCCNet, settings: TrainSettings) -> None:
     if settings.opposite > 0:
-        model.start_both_ways()
+        start_both_ways(model)
     if settings.start == "plain":
         try:
-            model.start_plain(both_ways=settings.opposite > 0)
+            start_plain(model, both_ways=settings.opposite > 0)
         except ValueError as error:
             raise UsageError(f"--start plain: {error}: give --set context_channels=NUMBER") from error
 
@@ -101,7 +108,7 @@ def _unfreeze(model: DCCNet, blocks: int) -> None:
 
 
 def datasets(config: ModelConfig, settings: TrainSettings) -> tuple[list[Pair], list[Pair]]:
-    """Training and validation pairs. Raises :class:`DataError` where they cannot serve."""
+    """Training and validation pairs. Raises :class:`DataError` for lists or folders that cannot be used."""
 
     def read(path: str) -> list[Pair]:
         return read_pairs(path, settings.root, one_based=settings.one_based)
@@ -113,7 +120,7 @@ def datasets(config: ModelConfig, settings: TrainSettings) -> tuple[list[Pair], 
         assert settings.synthetic is not None
         seen, held_out = split_photographs(settings.synthetic, settings.seed)
         if len(seen) < 2:
-            raise DataError(f"{settings.synthetic} holds one photograph: negatives need at least two")
+            raise DataError(f"{settings.synthetic} contains one photograph: negatives need at least two")
         training = synthetic_pairs(seen, settings.pairs, settings.seed, config.image_size)
         validation = validation or synthetic_pairs(
             held_out, VALIDATION_PAIRS, settings.seed + 1, config.image_size
@@ -133,19 +140,19 @@ def _train(
     validation: list[Pair],
     settings: TrainSettings,
     folder: RunFolder,
-    among: Processes,
+    group: Processes,
     resume: bool,
 ) -> Progress:
-    if among.first:
+    if group.first:
         note(
             f"{len(training)} training pairs, {len(validation)} validation pairs; "
             f"PCK@{settings.alpha:g} {settings.protocol}: {DESCRIPTIONS[settings.protocol]}"
         )
-    model.lower(TRAINING_LOWERINGS[lowering_here(settings.conv4d, model, among.device)])
-    trainer = Trainer(model, training, validation, settings, folder, among)
+    model.lower(TRAINING_LOWERINGS[lowering_here(settings.conv4d, model, group.device)])
+    trainer = Trainer(model, training, validation, settings, folder, group)
     if resume:
         trainer.restore()
-        if among.first and trainer.progress.epoch >= settings.epochs:
-            note(f"the run has its {settings.epochs} epochs: ask for more with --epochs")
-    with RunReport(folder, settings, trainer.progress) if among.first else Silence() as report:
+        if group.first and trainer.progress.epoch >= settings.epochs:
+            note(f"the run has finished its {settings.epochs} epochs: train more with --epochs")
+    with RunReport(folder, settings, trainer.progress) if group.first else NullReport() as report:
         return trainer.run(report)

@@ -1,4 +1,4 @@
-"""What a run of ``dcc train`` was asked to do, and where it keeps its files."""
+"""The settings of a training run, and the files in its folder."""
 
 from __future__ import annotations
 
@@ -8,65 +8,67 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dccnet.evaluation.pck import Protocol
 from dccnet.network.config import ModelConfig
+from dccnet.runtime.decoding import decode
 from dccnet.runtime.errors import CheckpointError, UsageError
 from dccnet.runtime.files import write_text
 
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """The paper's recipe is the default (spec §3)."""
+    """The settings of ``dcc train``. The defaults are the paper's recipe (spec §3)."""
 
     data: str | None = None
-    """CSV list of pairs, or None for synthetic pairs."""
+    """CSV list of pairs to train on; None if ``synthetic`` is given."""
     synthetic: str | None = None
-    """Folder of photographs to warp."""
+    """Folder of photographs whose warped views are trained on; None if ``data`` is given."""
     root: str | None = None
-    """Folder that the pictures' paths in lists are relative to; None for the list's own."""
+    """Folder that the paths in the lists are relative to; None for each list's own folder."""
     validate: str | None = None
-    """CSV list of pairs with keypoints; synthetic pairs validate on held-out photographs without."""
+    """CSV list of pairs with keypoints; None validates synthetic training on held-out photographs."""
     one_based: bool = False
-    """Whether keypoints in lists count from 1."""
+    """Whether coordinates of keypoints in lists count from 1."""
     protocol: Protocol = "bbox"
+    """What the threshold of the validation PCK is relative to."""
     alpha: float = 0.1
+    """Threshold of the validation PCK."""
     pairs: int = 400
-    """Synthetic pairs in an epoch."""
+    """Synthetic pairs per epoch."""
     weights: str = "imagenet"
-    """Of the backbone: ``imagenet``, ``random``, or a file."""
+    """Weights of the backbone: ``imagenet``, ``random``, or a file."""
     epochs: int = 5
     batch_size: int = 16
     learning_rate: float = 5e-4
     seed: int = 1
     patience: int | None = None
-    """Stop after this many epochs without a better validation PCK; None to run all."""
+    """Stop after this many epochs without a better validation PCK; None runs all epochs."""
     conv4d: str | None = None
-    """How 4D convolutions are computed: a name of :data:`TRAINING_LOWERINGS`. A run's start
-    settles None and ``auto``, so that a resumed run rounds as it began."""
+    """Lowering of the 4D convolutions: a key of :data:`TRAINING_LOWERINGS`. A new run replaces None and
+    ``auto`` by the lowering that it uses, so that a resumed run rounds alike."""
     cache_gb: float = 4.0
-    """Memory for features of the frozen backbone."""
+    """Memory for features of the frozen backbone, in GB."""
     feature_cache: str | None = None
-    """Folder that keeps them on disk for all epochs and runs; None for memory alone."""
+    """Folder that keeps the features on disk for all epochs and runs; None keeps them in memory only."""
     workers: int = 2
-    """Threads that read and resize pictures ahead of their use."""
+    """Threads that read and resize pictures in advance."""
     device: str = "auto"
-    """``auto`` (a GPU where there is one), ``cpu`` or ``cuda``."""
+    """``auto`` (a GPU if there is one), ``cpu`` or ``cuda``."""
     precision: str = "fp32"
-    """Of the forward and backward pass: ``fp32``, or ``bf16`` between the float32 islands."""
+    """Precision of the forward and backward pass: ``fp32``, or ``bf16`` outside the float32 islands."""
     micro_batch: int | None = None
-    """Pairs that are computed at once; gradients of a batch's parts add up. None for all of a batch."""
+    """Pairs computed at once; gradients are summed over the batch. None computes a whole batch at once."""
     checkpointing: str = "auto"
-    """Whether the 4D layers are recomputed in the backward pass: ``on``, ``off``, or ``auto`` by size."""
+    """Whether the backward pass recomputes the 4D layers: ``on``, ``off``, or ``auto`` (by volume size)."""
     save_every: int = 100
-    """Steps between two saves of the state; epochs are saved in any case."""
+    """Steps between two saves of the state, which is also saved after every epoch."""
     finetune_blocks: int = 0
-    """Last blocks of the backbone that are trained, too."""
+    """Number of last blocks of the backbone that are also trained."""
     supervised: float = 0.0
-    """Weight of the loss on keypoints, of pairs that have them."""
+    """Weight of the supervised loss on the list's keypoints."""
     warps: float = 0.0
-    """Weight of the same loss on pictures and warped views of them."""
+    """Weight of the supervised loss between pictures and their warped views."""
     opposite: float = 0.0
     """Share of pairs whose source is mirrored, so that the two face opposite ways; of warped views, too.
     More than 0 also starts the 4D kernels both ways (:meth:`dccnet.DCCNet.start_both_ways`)."""
@@ -74,14 +76,14 @@ class TrainSettings:
     """Of the trained weights: ``random``, as the authors have it, or ``plain``, which works untrained
     (:meth:`dccnet.DCCNet.start_plain`), both ways if there are opposite pairs."""
     context_rate: float = 1.0
-    """Share of the learning rate for the context encoder: less than 1 keeps it near a plain start."""
+    """Factor of the learning rate for the context encoder; less than 1 keeps it close to a plain start."""
     schedule: str = "constant"
-    """Of the learning rate: ``constant``, or ``cosine``, down to nothing at the last epoch's end."""
+    """Learning rate schedule: ``constant``, or ``cosine``, which falls to zero at the end of the run."""
     negatives: str = "random"
-    """Which pairs are neighbours in a batch, and so negatives of each other: ``random`` ones, as the
-    authors have it, or ``apart``, of different categories where possible."""
+    """Which pairs are neighbours in a batch, and so negatives of each other: ``random`` pairs, as in the
+    authors' code, or ``apart``, pairs of different categories where possible."""
     average: float = 0.0
-    """Weight of the past in the running mean of the weights that is validated and saved; 0 for none."""
+    """Decay of the running mean of the weights, which is validated and saved; 0 disables the mean."""
 
     def __post_init__(self) -> None:
         if (self.data is None) == (self.synthetic is None):
@@ -97,6 +99,14 @@ class TrainSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RunConfig:
+    """The content of ``config.json``."""
+
+    model: ModelConfig
+    training: TrainSettings
+
+
+@dataclass(frozen=True, slots=True)
 class RunFolder:
     """The files of one training run."""
 
@@ -108,24 +118,27 @@ class RunFolder:
 
     @property
     def start(self) -> Path:
-        """The network before training."""
+        """The untrained network."""
         return self.path / "start.safetensors"
 
     @property
     def last(self) -> Path:
+        """The network of the last save."""
         return self.path / "last.safetensors"
 
     @property
     def best(self) -> Path:
+        """The network with the best validation PCK."""
         return self.path / "best.safetensors"
 
     @property
     def state(self) -> Path:
+        """The state to resume from."""
         return self.path / "last.state.pt"
 
     @property
     def log(self) -> Path:
-        """A JSON line for each step and each validation."""
+        """One JSON line per step and per validation."""
         return self.path / "log.jsonl"
 
     @property
@@ -133,27 +146,25 @@ class RunFolder:
         return self.path / "tensorboard"
 
     def write_config(self, model: ModelConfig, settings: TrainSettings) -> None:
-        content = {"model": json.loads(model.to_json()), "training": dataclasses.asdict(settings)}
+        content = dataclasses.asdict(RunConfig(model, settings))
         write_text(self.config, json.dumps(content, indent=2) + "\n")
 
-    def read_config(self) -> tuple[ModelConfig, TrainSettings]:
-        """Raises :class:`CheckpointError` where there is no run to resume."""
+    def read_config(self) -> RunConfig:
+        """The run's configuration. Raises :class:`CheckpointError` if it is missing or damaged."""
         try:
-            content: dict[str, Any] = json.loads(self.config.read_text(encoding="utf-8"))
-            model = ModelConfig.from_json(json.dumps(content["model"]))
-            return model, TrainSettings(**content["training"])
+            return decode(RunConfig, json.loads(self.config.read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise CheckpointError(f"{self.path} holds no training run: there is no config.json") from None
-        except (ValueError, KeyError, TypeError, OSError) as error:
+        except (ValueError, OSError) as error:
             raise CheckpointError(f"{self.config} is damaged ({error}): start a new run") from error
 
 
 def new_run_folder(path: str | os.PathLike[str]) -> RunFolder:
-    """Raises :class:`UsageError` where a run already lives there."""
+    """The folder ``path`` of a new run. Raises :class:`UsageError` if it already holds a run."""
     folder = RunFolder(Path(path))
     if folder.config.exists():
         raise UsageError(
-            f"{path} already holds a run: continue it with dcc train --resume {path}, or name another "
-            "folder"
+            f"{path} already holds a run: continue it with dcc train --resume {path}, or choose "
+            "another folder"
         )
     return folder

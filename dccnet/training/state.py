@@ -1,4 +1,4 @@
-"""What a run saves to continue from: weights, their running mean, the optimizer, and where it stands."""
+"""The state that a run is resumed from: weights, their running mean, optimizer and progress."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from dccnet.weights.checkpoint import save_checkpoint
 
 @dataclass(slots=True)
 class Progress:
-    """Where a run stands; saved with every checkpoint."""
+    """The progress of a run; saved with its state."""
 
     epoch: int = 0
-    """Epochs finished."""
+    """Finished epochs."""
     step: int = 0
-    """Batches finished in the current epoch."""
+    """Finished steps of the current epoch."""
     total_steps: int = 0
     best_pck: float = float("-inf")
     stale_epochs: int = 0
-    """Epochs since the best."""
+    """Epochs since the best validation PCK."""
     validated_epochs: int = -1
-    """The epoch after which the last validation was; -1 before the first, which precedes training."""
+    """Finished epochs at the last validation; -1 before the first validation, which precedes training."""
 
 
 def save_state(
@@ -39,10 +39,10 @@ def save_state(
     mean: RunningMean,
     progress: Progress,
 ) -> None:
-    """Write ``last``: the network to use, and the state to resume from, each atomically.
+    """Write ``last``: the network with its mean weights, and the state to resume from, each atomically.
 
-    The state comes second and stands alone, so that a run killed between the two continues from an
-    earlier state and writes both anew.
+    The state is written second and does not depend on the network's file. A run that is killed between
+    the two resumes from its earlier state and writes both again.
     """
     with mean.in_place():
         save_checkpoint(model, folder.last)
@@ -59,7 +59,7 @@ def save_state(
 def load_state(
     folder: RunFolder, model: DCCNet, optimizer: torch.optim.Optimizer, mean: RunningMean
 ) -> Progress:
-    """Continue where the state in the run's folder stands. Raises :class:`CheckpointError`."""
+    """Load the saved state of the run's folder. Raises :class:`CheckpointError`."""
     path = folder.state
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -70,5 +70,5 @@ def load_state(
         return Progress(**state["progress"])
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist: the run stopped before its first save") from None
-    except Exception as error:  # torch raises whatever damaged bytes provoke
-        raise CheckpointError(f"{path} is damaged or of another run: start a new run") from error
+    except Exception as error:  # damaged bytes make torch raise many kinds of errors
+        raise CheckpointError(f"{path} is damaged or belongs to another run: start a new run") from error

@@ -1,6 +1,7 @@
-"""Views of single photographs related by a known warp, so that keypoints come for free.
+"""Pairs of views of single photographs, related by a known warp, which gives the keypoints.
 
-Coordinates inside this file are normalised: (x, y) in [-1, 1], corners on the corner pixels' centres.
+Coordinates in this file are normalised: (x, y) in [-1, 1], where ±1 are the centres of the outermost
+pixels.
 """
 
 from __future__ import annotations
@@ -13,39 +14,40 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from dccnet.evaluation.pairs import Pair, Picture
+from dccnet.runtime.arrays import Floats, Image
+from dccnet.runtime.arrays import Points as PixelPoints
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.geometry import Size, cell_pixels
-from dccnet.runtime.images import Image, find_images, read_image
+from dccnet.runtime.images import find_images, read_image
 
-Points = NDArray[np.float64]
-"""``(N, 2)``, normalised (x, y)."""
+Points = Floats
+"""``(N, 2)``: normalised (x, y)."""
 Warp = Callable[[Points], Points]
 
-# Ranges chosen by eye so that most of a view stays visible in the other.
+# Ranges chosen by eye so that most of one view stays visible in the other.
 ROTATION = np.deg2rad(25)
 LOG_SCALE = 0.25
 SHEAR = 0.15
 SHIFT = 0.15
 CORNER_JITTER = 0.15
 CONTROL_JITTER = 0.12
-VIEW = (0.6, 0.85)  # side of a view, as a fraction of the photograph's
+VIEW = (0.6, 0.85)  # side of the source view, as a fraction of the photograph's
 KEYPOINTS = 25
-INSIDE = 0.95  # keypoints stay this far inside the other view
+INSIDE = 0.95  # largest normalised coordinate of a keypoint in the source view
 ZOOM = (0.75, 1.0)  # side of the warped view of a whole picture, as a fraction of the picture's
-LATTICE = 16  # keypoints of such a view along either axis, those inside the picture
+LATTICE = 16  # points of the warped view along each axis
 
 
 def synthetic_pairs(
     photographs: Sequence[str | os.PathLike[str]], count: int, seed: int, size: Size
 ) -> list[Pair]:
-    """``count`` pairs of views of ``size`` (height, width), round robin over the photographs.
+    """``count`` pairs of views of ``size`` (height, width) in pixels, taking the photographs in turn.
 
-    The source is a random crop; the target is a random affine map, homography or thin-plate spline of
-    it; both with photometric changes. Keypoints are true to the warp. The same arguments give the
-    same pairs. Raises :class:`DataError` for no photographs.
+    The source is a random crop. The target is a random affine map, homography or thin-plate spline of it.
+    Both have photometric changes. The warp determines the keypoints. The same arguments return the same
+    pairs. Raises :class:`DataError` if there are no photographs.
     """
     if not photographs:
         raise DataError("synthetic pairs need at least one photograph")
@@ -53,9 +55,9 @@ def synthetic_pairs(
 
 
 def split_photographs(folder: str | os.PathLike[str], seed: int) -> tuple[list[Path], list[Path]]:
-    """Photographs of a folder for training and, every fifth of a seeded shuffle, for validation.
+    """Photographs of a folder for training, and a random fifth of them, chosen by ``seed``, for validation.
 
-    With fewer than five both sets are the same photographs; the warps still differ.
+    With fewer than five, both sets are all the photographs; the warps still differ.
     """
     paths = find_images(folder)
     shuffled = [paths[i] for i in np.random.default_rng(seed).permutation(len(paths))]
@@ -85,18 +87,20 @@ def _pair(photograph: Path, index: int, seed: int, size: Size) -> Pair:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A picture seen through a known warp."""
+    """A picture transformed by a known warp."""
 
     picture: Picture
     points: Points
-    """``(N, 2)``, normalised (x, y): a lattice of places in the view."""
+    """``(N, 2)``, normalised (x, y): a lattice of points in the view, those that lie inside the picture."""
     truth: Points
-    """Where they lie in the picture that it is a view of."""
+    """The same points in the original picture."""
 
 
 def warped_view(picture: Picture, index: int, seed: tuple[int, int], size: Size) -> View:
-    """View number ``index`` of a picture, of ``size`` (height, width): a random warp with photometric
-    changes, mirrored if ``index`` is odd. The same numbers give the same warp."""
+    """View number ``index`` of a picture, of ``size`` (height, width): a random warp, other colours.
+
+    Views with an odd ``index`` are mirrored. The same ``index`` and ``seed`` return the same view.
+    """
     rng = np.random.default_rng([*seed, index])
     side = rng.uniform(*ZOOM)
     place = _Affine(np.diag([-side if index % 2 else side, side]), rng.uniform(side - 1, 1 - side, 2))
@@ -135,7 +139,7 @@ class _Chain:
 
 
 class _Affine:
-    def __init__(self, matrix: NDArray[np.float64], shift: NDArray[np.float64]) -> None:
+    def __init__(self, matrix: Floats, shift: Floats) -> None:
         self.matrix, self.shift = matrix, shift
 
     def __call__(self, points: Points) -> Points:
@@ -162,7 +166,7 @@ class _Homography:
 
 
 class _ThinPlateSpline:
-    """The smoothest map that takes ``before`` to ``after`` (Bookstein 1989), points ``(n, 2)``."""
+    """The smoothest map from ``before`` to ``after``, points ``(n, 2)`` (Bookstein 1989)."""
 
     def __init__(self, before: Points, after: Points) -> None:
         n = len(before)
@@ -179,14 +183,14 @@ class _ThinPlateSpline:
         return moved
 
 
-def _tps_kernel(a: Points, b: Points) -> NDArray[np.float64]:
+def _tps_kernel(a: Points, b: Points) -> Floats:
     squared = ((a[:, None] - b[None]) ** 2).sum(axis=2)
-    kernel: NDArray[np.float64] = squared * np.log(np.maximum(squared, np.finfo(float).tiny)) / 2
+    kernel: Floats = squared * np.log(np.maximum(squared, np.finfo(float).tiny)) / 2
     return kernel
 
 
 def _random_view(rng: np.random.Generator) -> Warp:
-    """The source view's place in the photograph, both normalised."""
+    """Map from the source view to the photograph."""
     half = rng.uniform(*VIEW, 2)
     return _Affine(np.diag(half), rng.uniform(half - 1, 1 - half))
 
@@ -200,11 +204,11 @@ def _render(load: Callable[[], Image], warp: Warp, size: Size, seed: Sequence[in
     drawn = cv2.remap(
         image, where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )
-    return _change_light(np.asarray(drawn, np.uint8), np.random.default_rng(seed))
+    return _photometric_change(np.asarray(drawn, np.uint8), np.random.default_rng(seed))
 
 
-def _change_light(image: Image, rng: np.random.Generator) -> Image:
-    """Random gain for each colour, gamma, contrast and a little noise."""
+def _photometric_change(image: Image, rng: np.random.Generator) -> Image:
+    """Random gain per colour channel, gamma, contrast, brightness and a little noise."""
     x = image.astype(np.float32) / 255
     x = x ** np.exp(rng.uniform(-0.3, 0.3))
     x = (x - 0.5) * rng.uniform(0.75, 1.25) + 0.5 + rng.uniform(-0.1, 0.1)
@@ -214,5 +218,5 @@ def _change_light(image: Image, rng: np.random.Generator) -> Image:
     return changed
 
 
-def _to_pixels(points: Points, size: Size) -> NDArray[np.float64]:
+def _to_pixels(points: Points, size: Size) -> PixelPoints:
     return (points + 1) / 2 * [size[1] - 1, size[0] - 1]

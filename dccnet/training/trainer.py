@@ -1,4 +1,4 @@
-"""The training loop: Adam on the weak loss, validation PCK, best and last checkpoint."""
+"""The training loop: Adam on the weak loss, validation by PCK, best and last checkpoints."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dccnet.training.averaging import RunningMean
 from dccnet.training.batches import Batches, Sample
 from dccnet.training.feature_files import FeatureFiles
 from dccnet.training.features import FeatureCache
-from dccnet.training.interrupts import Interrupts
+from dccnet.training.interrupt_flag import InterruptFlag
 from dccnet.training.objective import Objective, gather
 from dccnet.training.processes import Processes
 from dccnet.training.settings import RunFolder, TrainSettings
@@ -31,28 +31,31 @@ from dccnet.weights.checkpoint import save_checkpoint
 
 ALONE = Processes()
 WARM_UP = 20
-"""Steps in which a learning rate with a schedule rises, Adam's own estimates being poor so early."""
+"""Steps in which a scheduled learning rate rises, because Adam's first moment estimates are poor."""
 _NEW_NAME = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
-# Batch statistics never change, so that no forward pass need wait for the others'.
+# Batch statistics never change, so processes need not synchronise them in the forward pass.
 _FROZEN_BUFFERS: dict[str, Any] = {"forward_sync_buffers" if _NEW_NAME else "broadcast_buffers": False}
 
 
 class Listener(Protocol):
-    """Who wants to know what happens."""
+    """Is called with the progress of a run."""
 
     def on_step(self, progress: Progress, steps: int, values: dict[str, float]) -> None:
-        """After each batch: ``loss``, ``positive`` and ``negative`` score, ``images_per_s``, and
-        ``waited_s``, seconds spent waiting for pictures to be read."""
+        """Called after each of an epoch's ``steps`` batches.
+
+        ``values`` are ``loss``, the ``positive`` and ``negative`` scores, ``images_per_s``, and
+        ``waited_s``, the seconds spent waiting for pictures to be read.
+        """
 
     def on_validation(self, progress: Progress, pck: float) -> None:
-        """After each validation, PCK in percent; epoch 0 is before training."""
+        """Called after each validation with the PCK in percent; epoch 0 is before training."""
 
 
 class Trainer:
-    """One run, in one process or in several that each hold one of these.
+    """One training run. If several processes train, each of them has a trainer.
 
-    Everything random follows from the seed, and a batch from its place in the run: a resumed run continues
-    exactly, and the number of processes changes only the order in which numbers are added up.
+    The seed determines all random numbers, and the epoch and step determine a batch. So a resumed run
+    continues exactly, and the number of processes changes only the order in which numbers are summed.
     """
 
     def __init__(
@@ -65,16 +68,16 @@ class Trainer:
         processes: Processes = ALONE,
     ) -> None:
         self.model = model.to(processes.device)
-        self.model.checkpoint_activations({"auto": None, "on": True, "off": False}[settings.checkpointing])
+        self.model.recompute_activations({"auto": None, "on": True, "off": False}[settings.checkpointing])
         self.validation = validation
         self.settings = settings
         self.folder = folder
         self.processes = processes
         self.progress = Progress()
-        self.interrupts = Interrupts()
+        self.interrupt = InterruptFlag()
         self.batches = Batches(training, settings, model.config.image_size)
         self.features = FeatureCache(
-            model, int(settings.cache_gb * 1e9), _files(model, settings), settings.workers
+            model, int(settings.cache_gb * 1e9), _feature_files(model, settings), settings.workers
         )
         trainable = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(_groups(trainable, model, settings), lr=settings.learning_rate)
@@ -86,10 +89,10 @@ class Trainer:
     def run(self, listener: Listener) -> Progress:
         """Train to the last epoch or until the validation PCK stops rising.
 
-        The state is saved before the first step, as often as the settings say, after every epoch and on
-        Ctrl-C, which takes effect between two steps, so that a resumed run continues exactly.
+        The state is saved before the first step, every ``save_every`` steps, after every epoch and on
+        Ctrl-C. Ctrl-C takes effect between two steps, so that a resumed run continues exactly.
         """
-        with self.interrupts:
+        with self.interrupt:
             if self.progress.total_steps == 0:
                 self.save()
             try:
@@ -105,7 +108,7 @@ class Trainer:
                 raise
 
     def validation_pck(self) -> float:
-        """In percent, by the settings' protocol; every process scores its share of the pairs."""
+        """Validation PCK in percent, by the settings' protocol; each process scores a share of pairs."""
         self.model.eval()
         mine = self.processes.share(self.validation)
         scores = self.processes.collect(
@@ -114,21 +117,21 @@ class Trainer:
         return 100 * sum(scores) / len(scores)
 
     def save(self) -> None:
-        """Write ``last``: the network to use, and the state to resume from, each atomically."""
+        """Write ``last``: the network and the state to resume from, each atomically."""
         if self.processes.first:
             save_state(self.folder, self.model, self.optimizer, self.mean, self.progress)
 
     def restore(self) -> None:
-        """Continue where the state in the run's folder stands. Raises :class:`CheckpointError`."""
+        """Load the saved state of the run's folder. Raises :class:`CheckpointError`."""
         self.progress = load_state(self.folder, self.model, self.optimizer, self.mean)
 
     def _train_epoch(self, listener: Listener) -> None:
         self.model.train()
         batches = self.batches.of_epoch(self.progress.epoch)
         for number, batch in enumerate(batches[self.progress.step :], start=self.progress.step):
-            self._check()
+            self._raise_if_interrupted()
             started, waited = time.perf_counter(), self.features.waited_s
-            self._expect(batch, *batches[number + 1 : number + 2])
+            self._prefetch(batch, *batches[number + 1 : number + 2])
             values = self._step(batch, len(batches))
             self.progress.step += 1
             self.progress.total_steps += 1
@@ -140,57 +143,58 @@ class Trainer:
         self.progress.epoch += 1
         self.progress.step = 0
 
-    def _expect(self, *batches: Sequence[Sample]) -> None:
-        """Pictures of this batch and of the next are read while this one is computed."""
+    def _prefetch(self, *batches: Sequence[Sample]) -> None:
+        """Start to read the pictures of these batches."""
         for batch in batches:
             for sample in self.processes.share(batch):
-                self.features.expect((sample.source, sample.mismatched, sample.pair.target))
+                self.features.prefetch((sample.source, sample.mismatched, sample.pair.target))
                 if sample.view is not None:
-                    self.features.expect((sample.view.picture,))
+                    self.features.prefetch((sample.view.picture,))
 
     def _step(self, batch: Sequence[Sample], steps: int) -> dict[str, float]:
         mine = self.processes.share(batch)
         size = self.settings.micro_batch or len(batch)
         parts = [mine[start : start + size] for start in range(0, len(mine), size)]
-        idle = not parts  # a process without a share takes part in the sum of gradients, with nothing
+        idle = not parts  # a process without a share must still join the reduction, with zero gradients
         self.optimizer.zero_grad(set_to_none=True)
         sums = torch.zeros(3, dtype=torch.float64)
         for number, samples in enumerate(parts or [batch[:1]]):
             part = gather(samples, self.features, self.settings, self.model.grid)
             share = 0.0 if idle else len(samples) / len(batch)
-            with self._gradients(meet=number >= len(parts) - 1):
+            with self._gradient_sync(reduce=number >= len(parts) - 1):
                 loss, scores = self.objective(part)
-                # Gradients of several processes are averaged where they meet; ours are parts of a sum.
+                # DDP averages gradients over processes, but ours are parts of a sum.
                 (share * self.processes.count * loss).backward()
             sums += share * torch.cat([loss.detach()[None], scores]).cpu().double()
         values = self.processes.total(sums.tolist())
         if not all(map(math.isfinite, values)):
-            if not self.processes.first:  # all know, and the first one says it
+            if not self.processes.first:  # all processes stop, and the first reports the error
                 raise SystemExit(DccError.exit_code)
             raise DccError(
                 f"the loss is not finite after {self.progress.total_steps} steps: start a new run with a "
                 "lower --learning-rate"
             )
         for group in self.optimizer.param_groups:
-            # Groups of a run that an earlier version began have no share.
+            # States saved by earlier versions have no "share".
             group["lr"] = group.get("share", 1.0) * self.settings.learning_rate * self._rate(steps)
         self.optimizer.step()
         self.mean.update(self.progress.total_steps + 1)
         return dict(zip(("loss", "positive", "negative"), values, strict=True))
 
     def _rate(self, steps: int) -> float:
-        """Share of the learning rate, in epochs of so many ``steps``."""
+        """Factor of the learning rate for the current step, in epochs of ``steps`` steps."""
         if self.settings.schedule == "constant":
             return 1.0
         done = self.progress.total_steps / (steps * self.settings.epochs)
         warm = (self.progress.total_steps + 1) / WARM_UP
         return min(1.0, warm) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
 
-    def _gradients(self, meet: bool) -> contextlib.AbstractContextManager[None]:
-        if meet or not isinstance(self.objective, DistributedDataParallel):
+    def _gradient_sync(self, reduce: bool) -> contextlib.AbstractContextManager[None]:
+        """A context in which ``backward`` sums the gradients of all processes if ``reduce`` is true."""
+        if reduce or not isinstance(self.objective, DistributedDataParallel):
             return contextlib.nullcontext()
-        synchronised_later: contextlib.AbstractContextManager[None] = self.objective.no_sync()
-        return synchronised_later
+        no_sync: contextlib.AbstractContextManager[None] = self.objective.no_sync()
+        return no_sync
 
     def _validate(self, listener: Listener) -> None:
         with self.mean.in_place():
@@ -216,19 +220,22 @@ class Trainer:
         return patience is not None and self.progress.stale_epochs >= patience
 
     def _match(self, pair: Pair) -> Correspondences:
-        if self.processes.count == 1:  # several would part here, and wait for each other for ever
-            self._check()
+        if self.processes.count == 1:  # shares differ in length, so several would wait for each other
+            self._raise_if_interrupted()
         return self.features.match(pair)
 
-    def _check(self) -> None:
-        """Raises ``KeyboardInterrupt`` in all processes where it was pressed in one."""
-        if self.processes.any(self.interrupts.noted):
-            self.interrupts.noted = False
+    def _raise_if_interrupted(self) -> None:
+        """Raise ``KeyboardInterrupt`` in all processes if Ctrl-C was pressed in one of them."""
+        if self.processes.any(self.interrupt.pressed):
+            self.interrupt.pressed = False
             raise KeyboardInterrupt
 
 
 def _groups(trainable: Sequence[Parameter], model: DCCNet, settings: TrainSettings) -> list[dict[str, Any]]:
-    """Weights by their share of the learning rate; one group where all have the whole, as older runs do."""
+    """Parameter groups of the optimizer; ``share`` is the factor of the learning rate for a group.
+
+    A single group if all have the full rate, as in states of earlier versions.
+    """
     if model.context_encoder is None or settings.context_rate == 1:
         return [{"params": trainable, "share": 1.0}]
     slow = set(model.context_encoder.parameters())
@@ -238,7 +245,7 @@ def _groups(trainable: Sequence[Parameter], model: DCCNet, settings: TrainSettin
     ]
 
 
-def _files(model: DCCNet, settings: TrainSettings) -> FeatureFiles | None:
+def _feature_files(model: DCCNet, settings: TrainSettings) -> FeatureFiles | None:
     if settings.feature_cache is None:
         return None
     frozen = [

@@ -174,7 +174,7 @@ def test_tss_whose_flow_has_another_size_or_no_foreground(tmp_path: Path) -> Non
     [
         (lambda data: data[:-4], "is damaged: "),
         (lambda data: b"nonsense" + data[8:], "not a Middlebury"),
-        (lambda data: data[:4] + b"\xff\xff\xff\x7f" * 2 + data[12:], "it says that it is"),
+        (lambda data: data[:4] + b"\xff\xff\xff\x7f" * 2 + data[12:], "its header claims"),
         (lambda data: data[:3], "not a Middlebury"),
     ],
 )
@@ -224,9 +224,9 @@ def test_a_folder_without_a_list_and_options_that_do_not_apply(tmp_path: Path) -
     with pytest.raises(DataError, match="dcc data fetch"):
         load_benchmark("pf-pascal", tmp_path / "absent")
     path = tiny.pf_pascal(tmp_path)
-    with pytest.raises(UsageError, match="a protocol of its own"):
+    with pytest.raises(UsageError, match="has its own protocol"):
         load_benchmark("pf-pascal", path, protocol="bbox")
-    with pytest.raises(UsageError, match="--split goes with"):
+    with pytest.raises(UsageError, match="--split applies to"):
         load_benchmark("pf-pascal", path, split="val")
 
 

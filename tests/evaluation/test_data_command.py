@@ -125,7 +125,7 @@ def test_a_truncated_transfer_goes_on_by_itself(server: Server, tmp_path: Path) 
 
 def test_the_next_call_goes_on_where_the_last_one_gave_up(server: Server, tmp_path: Path) -> None:
     server.handler.cut_after += [100_000] + [0] * 5
-    with pytest.raises(DccError, match=r"\d{5} bytes are there: call again"):
+    with pytest.raises(DccError, match=r"\d{5} bytes have arrived: call again"):
         get(server, tmp_path / "a.bin")
     assert left(tmp_path) == {"a.bin.part", "a.bin.json"}
     server.handler.requests.clear()
@@ -161,7 +161,7 @@ def test_a_part_longer_than_the_file_is_thrown_away(server: Server, tmp_path: Pa
 
 
 def test_a_wrong_hash_leaves_no_file(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="not the file that it was"):
+    with pytest.raises(DataError, match="has changed"):
         get(server, tmp_path / "a.bin", "0" * 64)
     assert left(tmp_path) == set()
 
@@ -177,7 +177,7 @@ def test_server_errors_are_tried_again_and_missing_files_are_not(server: Server,
 
 
 def test_more_bytes_than_allowed_are_refused(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="512000 bytes, more than the 1000"):
+    with pytest.raises(DataError, match="512000 bytes, more than the allowed 1000"):
         get(server, tmp_path / "a.bin", largest=1000)
 
 
@@ -324,7 +324,7 @@ def test_a_changed_archive_is_not_accepted(server: Server, tmp_path: Path) -> No
     record["PF-dataset.zip"]["complete"] = False  # as if unpacking had been interrupted
     (tmp_path / "willow" / RECORD).write_text(json.dumps(record))
     server.handler.files["PF-dataset.zip"] += b"more"
-    with pytest.raises(DataError, match="not the file that it was"):
+    with pytest.raises(DataError, match="has changed"):
         fetch(source, tmp_path / "willow", server.url)
 
 

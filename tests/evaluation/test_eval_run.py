@@ -25,14 +25,14 @@ from dccnet.evaluation.benchmarks.tss import read_flo
 from dccnet.evaluation.commands import output_folders, parse_alphas
 from dccnet.evaluation.feature_store import FeatureStore
 from dccnet.evaluation.journal import JOURNAL, Journal
-from dccnet.evaluation.models import Subject, open_subject
+from dccnet.evaluation.models import Model, open_model
 from dccnet.evaluation.pairs import Picture
-from dccnet.evaluation.runner import evaluate
+from dccnet.evaluation.runner import EvaluationOptions, evaluate
 from dccnet.evaluation.scoring import Outcome
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DccError, UsageError
-from dccnet.runtime.images import Image
 from dccnet.runtime.selection import Choice
 from tests.helpers import tiny_benchmarks as tiny
 from tests.helpers.commands import Cli
@@ -60,8 +60,8 @@ class Fake:
         score = np.ones((4, 5), np.float32)
         return Correspondences(SIZE, SIZE, index, score, index, score)
 
-    def subject(self, digest: str = "d") -> Subject:
-        return Subject(Path("model"), digest, "fake", self.encode, self.match, lambda features: 1)
+    def model(self, digest: str = "d") -> Model:
+        return Model(Path("model"), digest, "fake", self.encode, self.match, lambda features: 1)
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def benchmark(tmp_path: Path) -> Benchmark:
 
 def test_every_picture_is_encoded_once(benchmark: Benchmark) -> None:
     fake = Fake()
-    run = evaluate(fake.subject(), benchmark, (0.1,))
+    run = evaluate(fake.model(), benchmark, (0.1,))
     assert (run.pictures, run.encoded, fake.encoded) == (6, 6, 6)
     assert len(run.outcomes) == fake.matched == 5
 
@@ -105,15 +105,15 @@ def test_features_within_the_budget_whatever_the_order(turns: list[tuple[int, in
 
 
 def test_a_stopped_run_continues_with_the_same_result(benchmark: Benchmark, tmp_path: Path) -> None:
-    whole = evaluate(Fake().subject(), benchmark, (0.1,), folder=tmp_path / "whole")
+    whole = evaluate(Fake().model(), benchmark, (0.1,), EvaluationOptions(tmp_path / "whole"))
     stopped = Fake(stop_after=2)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(stopped.subject(), benchmark, (0.1,), folder=tmp_path / "run")
+        evaluate(stopped.model(), benchmark, (0.1,), EvaluationOptions(tmp_path / "run"))
     again = Fake()
-    run = evaluate(again.subject(), benchmark, (0.1,), folder=tmp_path / "run")
+    run = evaluate(again.model(), benchmark, (0.1,), EvaluationOptions(tmp_path / "run"))
     assert (run.resumed, again.matched) == (2, 3)
     assert run.outcomes == whole.outcomes
-    same = evaluate(Fake(stop_after=0).subject(), benchmark, (0.1,), folder=tmp_path / "run")
+    same = evaluate(Fake(stop_after=0).model(), benchmark, (0.1,), EvaluationOptions(tmp_path / "run"))
     assert same.outcomes == whole.outcomes  # nothing was left to do
 
 
@@ -151,17 +151,17 @@ def test_a_journal_cut_anywhere_continues(
 def test_another_model_list_or_protocol_is_noticed(
     benchmark: Benchmark, tmp_path: Path, changed: dict[str, Any], message: str
 ) -> None:
-    evaluate(Fake().subject(), benchmark, (0.1,), folder=tmp_path / "run")
+    evaluate(Fake().model(), benchmark, (0.1,), EvaluationOptions(tmp_path / "run"))
     if "list" in changed:
         path = tmp_path / "data" / "image_pairs" / "test_pairs.csv"
         path.write_text(path.read_text().replace(",5;20;", ",6;20;"))
         benchmark = load_benchmark("pf-pascal", path)
     if "name" in changed:
         benchmark = load_benchmark("pairs", tmp_path / "data")
-    subject, alphas = Fake().subject(changed.get("digest", "d")), changed.get("alphas", (0.1,))
+    model, alphas = Fake().model(changed.get("digest", "d")), changed.get("alphas", (0.1,))
     with pytest.raises(UsageError, match=message):
-        evaluate(subject, benchmark, alphas, folder=tmp_path / "run")
-    run = evaluate(subject, benchmark, alphas, folder=tmp_path / "run", restart=True)
+        evaluate(model, benchmark, alphas, EvaluationOptions(tmp_path / "run"))
+    run = evaluate(model, benchmark, alphas, EvaluationOptions(tmp_path / "run", restart=True))
     assert run.resumed == 0
 
 
@@ -186,18 +186,17 @@ def test_a_damaged_journal_says_how_to_begin_again(tmp_path: Path) -> None:
 def test_flows_in_the_layout_of_the_kit(tmp_path: Path) -> None:
     groups = ("FG3DCar/a", "FG3DCar/b")
     benchmark = load_benchmark("tss", tiny.tss(tmp_path / "data", groups=groups))
-    subject = Subject(Path("m"), "d", "b", lambda image: 0, lambda a, b: identity(SIZE), lambda f: 1)
-    folders = {"folder": tmp_path / "run", "flow_folder": tmp_path / "flows"}
-    run = evaluate(subject, benchmark, (0.05,), **folders)  # type: ignore[arg-type]
-    written = sorted(
-        p.relative_to(tmp_path / "flows").as_posix() for p in folders["flow_folder"].rglob("*.flo")
-    )
+    model = Model(Path("m"), "d", "b", lambda image: 0, lambda a, b: identity(SIZE), lambda f: 1)
+    flows = tmp_path / "flows"
+    options = EvaluationOptions(tmp_path / "run", flow_folder=flows)
+    run = evaluate(model, benchmark, (0.05,), options)
+    written = sorted(p.relative_to(flows).as_posix() for p in flows.rglob("*.flo"))
     assert written == [f"TSS_CVPR2016/{group}/flow1.flo" for group in groups]
-    flow = read_flo(tmp_path / "flows" / written[0])
+    flow = read_flo(flows / written[0])
     np.testing.assert_allclose(flow, np.zeros((*SIZE, 2)), atol=1e-4)
-    (tmp_path / "flows" / written[1]).unlink()  # a pair that was scored and whose flow is missing
-    again = evaluate(subject, benchmark, (0.05,), **folders)  # type: ignore[arg-type]
-    assert (tmp_path / "flows" / written[1]).exists()
+    (flows / written[1]).unlink()  # a pair that was scored and whose flow is missing
+    again = evaluate(model, benchmark, (0.05,), options)
+    assert (flows / written[1]).exists()
     assert again.outcomes == run.outcomes
 
 
@@ -206,12 +205,12 @@ def test_true_flows_are_not_overwritten(tmp_path: Path) -> None:
     absolute = (
         path.read_text().replace("TSS_CVPR2016", f"{tmp_path}/TSS_CVPR2016").replace("/a/", "/a/../a/")
     )
-    subject = Subject(Path("m"), "d", "b", lambda image: 0, lambda a, b: identity(SIZE), lambda f: 1)
+    model = Model(Path("m"), "d", "b", lambda image: 0, lambda a, b: identity(SIZE), lambda f: 1)
     truth = next(tmp_path.rglob("flow1.flo")).read_bytes()
     with pytest.raises(UsageError, match="overwrite the true flows"):
-        evaluate(subject, load_benchmark("tss", path), (0.05,), flow_folder=tmp_path)
+        evaluate(model, load_benchmark("tss", path), (0.05,), EvaluationOptions(flow_folder=tmp_path))
     path.write_text(absolute)
-    evaluate(subject, load_benchmark("tss", path), (0.05,), flow_folder=tmp_path / "flows")
+    evaluate(model, load_benchmark("tss", path), (0.05,), EvaluationOptions(flow_folder=tmp_path / "flows"))
     assert len(list((tmp_path / "flows").rglob("flow1.flo"))) == 1
     assert (tmp_path / "TSS_CVPR2016/FG3DCar/a/flow1.flo").read_bytes() == truth
 
@@ -252,7 +251,7 @@ def test_models_that_cannot_be_opened(
 ) -> None:
     path = {"checkpoint": checkpoint, "bundle": bundle.path}.get(name, tmp_path / name)
     with pytest.raises(error, match=message):
-        open_subject(path, how)
+        open_model(path, how)
 
 
 def test_pytorch_and_onnx_runtime_agree_pair_by_pair(
@@ -346,9 +345,9 @@ def test_killed_at_any_moment_and_continued(bundle: Bundle, dcc: Cli, tmp_path: 
     [
         (["--benchmark", "tss"], 2, "--data"),
         (["--benchmark", "pf-pascal", "--data", "absent"], 1, "absent does not exist"),
-        (["--benchmark", "pf-pascal", "--data", "x", "--flow", "f"], 2, "--flow goes with"),
+        (["--benchmark", "pf-pascal", "--data", "x", "--flow", "f"], 2, "--flow applies to"),
         (["--benchmark", "pf-pascal", "--data", "x", "--alpha", "a"], 2, "--alpha takes"),
-        (["--benchmark", "tss", "--data", "x", "--protocol", "img"], 2, "a protocol of its own"),
+        (["--benchmark", "tss", "--data", "x", "--protocol", "img"], 2, "has its own protocol"),
     ],
 )
 def test_requests_that_cannot_be_met_are_one_sentence(

@@ -28,10 +28,11 @@ from dccnet.training.ablation.output import RESULTS, RUNS, TABLES
 from dccnet.training.ablation.plan import PLAN, Plan, make_plan, read_plan, write_plan
 from dccnet.training.ablation.results import Results, RunResult, to_dict
 from dccnet.training.ablation.rows import METHODS, Row, check_kernels, default_kernels, in_table, make_rows
-from dccnet.training.ablation.sweep import RESULT, alone_in, run_folder, sweep
+from dccnet.training.ablation.sweep import RESULT, locked, run_folder, sweep
 from dccnet.training.ablation.tables import columns, lines, markdown
 from dccnet.training.recipes import recipe
 from dccnet.training.settings import RunFolder
+from dccnet.training.starts import start_plain
 from dccnet.weights.checkpoint import load_checkpoint
 from tests.helpers import tiny_benchmarks as tiny
 from tests.helpers.commands import Cli
@@ -142,7 +143,7 @@ def test_another_base_keeps_its_sizes_and_kernels_stand_for_the_papers() -> None
 def test_what_starts_plainly_has_room_for_its_kernels(base: str) -> None:
     kernels = default_kernels(base, PRESETS[base])
     for row in make_rows(base, PRESETS[base], (4, 5), kernels):
-        DCCNet(row.model).start_plain(both_ways=recipe(base)["opposite"] > 0)
+        start_plain(DCCNet(row.model), both_ways=recipe(base)["opposite"] > 0)
 
 
 def test_kernels_of_ones_own_stand_for_nothing() -> None:
@@ -164,7 +165,7 @@ def test_kernels_that_are_even_or_larger_than_any_neighbourhood_are_refused(kern
 def test_the_best_epoch_is_scored_only_where_another_list_chose_it(plan: MakePlan, data: Path) -> None:
     assert plan(str(data / "test.csv")).scored == "best"
     for same in (plan(), plan(str(data / "val.csv"))):
-        assert same.scored == "last" and "would choose" in same.why
+        assert same.scored == "last" and "would be chosen" in same.scored_description
     copied = data / "copy.csv"
     copied.write_bytes((data / "val.csv").read_bytes())
     assert plan(str(copied)).scored == "last"
@@ -294,9 +295,9 @@ def test_a_list_that_is_a_link_has_its_pictures_beside_the_link(
 
 
 def test_two_sweeps_do_not_share_a_folder(tmp_path: Path) -> None:
-    with alone_in(tmp_path), pytest.raises(DccError, match="another sweep is at work"), alone_in(tmp_path):
+    with locked(tmp_path), pytest.raises(DccError, match="another sweep is running"), locked(tmp_path):
         pass
-    with alone_in(tmp_path):
+    with locked(tmp_path):
         pass
 
 
@@ -331,7 +332,7 @@ def test_tables_in_the_papers_form(plan: MakePlan) -> None:
     text = markdown(results)
     for part in (
         "PCK@0.1 in % on val.csv, 4 pairs. Protocol: bbox: what it is.",
-        "Scored: the last epoch, as the list is also the validation list",
+        "Scored: the last epoch, because the best would be chosen by this list, which also validates",
         "standard deviation over seeds 1, 2.",
         "on PF-PASCAL",
         "3 for 25",

@@ -25,7 +25,7 @@ from dccnet.training.feature_files import FeatureFiles
 from dccnet.training.features import FeatureCache
 from dccnet.training.objective import Objective, gather
 from dccnet.training.processes import Processes, processes
-from dccnet.training.reporting import Silence
+from dccnet.training.reporting import NullReport
 from dccnet.training.settings import RunFolder, TrainSettings
 from dccnet.training.synthetic import synthetic_pairs
 from dccnet.training.trainer import Trainer
@@ -107,7 +107,7 @@ def test_the_objective_alone_is_the_weak_loss(pairs: list[Pair]) -> None:
     batch = Batches(pairs, asked, CONFIG.image_size).of_epoch(0)[0]
     loss, scores = Objective(model, asked)(gather(batch, features, asked, model.grid))
     source, target = (
-        model.describe(model.finish(features.batch(pictures)))
+        model.branch_features(model.local_features(features.batch(pictures)))
         for pictures in ([s.pair.source for s in batch], [s.pair.target for s in batch])
     )
     expected = weak_loss(model, source, target)
@@ -241,7 +241,7 @@ def test_checkpointing_changes_no_digit(pairs: list[Pair], tmp_path: Path, on: s
         folder = tmp_path / name
         asked = settings(epochs=1, checkpointing=checkpointing)
         trainer = Trainer(decisive(build(CONFIG)).double(), pairs, [], asked, RunFolder(folder))
-        trainer.run(Silence())
+        trainer.run(NullReport())
         ran.append(weights(folder))
     for name, expected in ran[0].items():
         torch.testing.assert_close(ran[1][name], expected, rtol=0, atol=1e-6, msg=name)
@@ -255,7 +255,7 @@ def test_the_last_blocks_are_trained_and_the_others_are_not(pairs: list[Pair], t
     model = decisive(build(CONFIG))
     model.backbone.unfreeze(1)
     before = {name: tensor.clone() for name, tensor in model.backbone.state_dict().items()}
-    Trainer(model, pairs, [], asked, RunFolder(tmp_path)).run(Silence())
+    Trainer(model, pairs, [], asked, RunFolder(tmp_path)).run(NullReport())
     changed = {n for n, t in model.backbone.state_dict().items() if not torch.equal(t, before[n])}
     assert changed and all(name.startswith("trunk.layer3.1.") for name in changed)
     assert not any("running" in name for name in changed)
@@ -334,4 +334,4 @@ def test_a_full_disk_costs_only_the_cache(
     model = build(CONFIG)
     cache = FeatureCache(model, 0, FeatureFiles(blocked, [], (64, 64)))
     cache.batch([pairs[0].source, pairs[0].target])
-    assert capsys.readouterr().err.count("no longer kept") == 1
+    assert capsys.readouterr().err.count("no longer kept on disk") == 1

@@ -19,12 +19,12 @@ from dccnet.network.conv4d import TRAINING_LOWERINGS
 from dccnet.network.model import DCCNet
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import CheckpointError, DataError, DccError, UsageError
-from dccnet.training.autotune import lowering_here, settled_lowering, usual_lowering
-from dccnet.training.batches import Sample, epoch_order, in_a_ring
+from dccnet.training.autotune import lowering_here, lowering_of_run, usual_lowering
+from dccnet.training.batches import Sample, epoch_order, spread_groups
 from dccnet.training.features import FeatureCache
-from dccnet.training.interrupts import Interrupts
+from dccnet.training.interrupt_flag import InterruptFlag
 from dccnet.training.processes import Processes
-from dccnet.training.run import check, datasets, resume_run, start_run
+from dccnet.training.run import check_run, datasets, resume_run, start_run
 from dccnet.training.settings import RunFolder, TrainSettings
 from dccnet.training.state import Progress
 from dccnet.training.synthetic import random_warp, split_photographs, synthetic_pairs
@@ -178,7 +178,7 @@ def test_a_run_resumed_after_ctrl_c_continues_exactly(
 
 def test_a_second_ctrl_c_takes_effect_at_once() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with Interrupts():
+    with InterruptFlag():
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
@@ -218,7 +218,7 @@ def test_views_of_one_photograph_are_never_each_others_negatives(photographs: in
     order = epoch_order(groups, np.random.default_rng(0), apart=True)
     assert sorted(order) == list(range(len(groups)))
     for start in range(0, len(order) - size + 1, size):
-        batch = in_a_ring(order[start : start + size], groups)
+        batch = spread_groups(order[start : start + size], groups)
         assert sorted(batch) == sorted(order[start : start + size])
         rolled = [*batch[1:], batch[0]]
         assert all(groups[a] != groups[b] for a, b in zip(batch, rolled, strict=True))
@@ -330,7 +330,7 @@ def test_the_lowering_is_settled_when_a_run_starts(
         "conv4d": asked,
     }
     folder, _ = start_run(str(tmp_path / "run"), CONFIG, options)
-    assert folder.read_config()[1].conv4d in settled
+    assert folder.read_config().training.conv4d in settled
     resume_run(str(folder.path), 2)
 
 
@@ -357,10 +357,10 @@ def test_large_volumes_train_in_frequencies() -> None:
 def test_loops_for_cpus_are_not_for_gpus() -> None:
     gpu = torch.device("cuda")
     model = DCCNet(PRESETS["tiny"])
-    assert settled_lowering(None, model, 16, Processes(device=gpu)) == "stack"
-    assert settled_lowering("spectral", model, 16, Processes(device=gpu)) == "spectral"
+    assert lowering_of_run(None, model, 16, Processes(device=gpu)) == "stack"
+    assert lowering_of_run("spectral", model, 16, Processes(device=gpu)) == "spectral"
     with pytest.raises(UsageError, match="paired computes on a CPU only: give --device cpu"):
-        settled_lowering("paired", model, 16, Processes(device=gpu))
+        lowering_of_run("paired", model, 16, Processes(device=gpu))
     # A run that began on a CPU.
     assert lowering_here("paired", model, gpu) == "stack"
     assert lowering_here("paired", model) == "paired"
@@ -369,9 +369,9 @@ def test_loops_for_cpus_are_not_for_gpus() -> None:
 def test_without_numba_training_has_other_lowerings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dccnet.training.autotune.find_spec", lambda name: None)
     model = DCCNet(PRESETS["tiny"])
-    assert settled_lowering(None, model, 16, Processes()) == "stack"
+    assert lowering_of_run(None, model, 16, Processes()) == "stack"
     assert lowering_here("paired", model) == "stack"
     with pytest.raises(UsageError, match="paired needs numba: pip install"):
-        settled_lowering("paired", model, 16, Processes())
+        lowering_of_run("paired", model, 16, Processes())
     with pytest.raises(UsageError, match="paired needs numba: pip install"):  # once, before processes start
-        check("run", CONFIG, {"synthetic": str(PICTURES), "conv4d": "paired"})
+        check_run("run", CONFIG, {"synthetic": str(PICTURES), "conv4d": "paired"})

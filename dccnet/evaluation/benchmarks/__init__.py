@@ -1,4 +1,4 @@
-"""The benchmarks: a loader each, and the table that finds them."""
+"""Loaders of the benchmarks, by name."""
 
 from __future__ import annotations
 
@@ -26,17 +26,20 @@ def load_benchmark(
     one_based: bool | None = None,
     split: str | None = None,
 ) -> Benchmark:
-    """Read a benchmark's lists; pictures are read when they are matched.
+    """Read a benchmark's lists; its pictures are read when they are matched.
 
-    ``protocol`` and ``one_based`` are for ``pairs``, ``split`` for ``spair``; None: the usual one. Raises
-    :class:`DataError`, and :class:`UsageError` where an option does not apply.
+    ``data`` is the benchmark's folder or list, ``root`` the folder that paths in the list are relative to.
+    ``protocol`` and ``one_based`` apply to ``pairs`` only, ``split`` to ``spair`` only; None selects the
+    default. Raises :class:`DataError`, and :class:`UsageError` for an option that does not apply.
     """
     if name != "pairs" and (protocol is not None or one_based is not None):
         raise UsageError(
-            f"{name} has a protocol of its own: --protocol and --one-based go with --benchmark pairs"
+            f"{name} has its own protocol: --protocol and --one-based apply to --benchmark pairs only"
         )
     if name != "spair" and split is not None:
-        raise UsageError("--split goes with --benchmark spair; of the others, name the list with --data")
+        raise UsageError(
+            "--split applies to --benchmark spair only; for others, give the list of the split with --data"
+        )
     if name == "pairs":
         return any_pairs(data, root, protocol or "bbox", bool(one_based))
     if name == "spair":

@@ -1,4 +1,4 @@
-"""PF-PASCAL, and any list in its columns."""
+"""PF-PASCAL, and any list in its format."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ TRANSFER = "target keypoints carried to the source"
 
 
 def pf_pascal(data: Path, root: Path | None = None) -> Benchmark:
-    """The test list (or another in ``data``): SCNet's protocol, 1-based. Raises :class:`DataError`."""
+    """PF-PASCAL's test list, or the list ``data``, with SCNet's protocol; coordinates are 1-based.
+
+    Raises :class:`DataError`, which names the line or pair.
+    """
     path, folder = locate(data, LISTS)
     pairs = []
     for number, pair in enumerate(read_pairs(path, root or folder, one_based=True), start=1):
@@ -38,7 +41,7 @@ def pf_pascal(data: Path, root: Path | None = None) -> Benchmark:
 def any_pairs(
     data: Path, root: Path | None = None, protocol: Protocol = "bbox", one_based: bool = False
 ) -> Benchmark:
-    """Any list in PF-PASCAL's columns; classes are what the list calls them. Raises :class:`DataError`."""
+    """Any list in PF-PASCAL's format; class names are those of the list. Raises :class:`DataError`."""
     path, folder = locate(data, LISTS)
     counted = "1-based" if one_based else "0-based"
     return Benchmark(
@@ -54,7 +57,7 @@ def any_pairs(
 
 def _cases(pairs: list[Pair]) -> list[Case]:
     if pairs[0].source_points is None:
-        raise DataError("a training list has no keypoints to score: evaluate one with XA,YA,XB,YB")
+        raise DataError("a training list has no keypoints to score: use a list with XA,YA,XB,YB")
     return [
         Case(f"{number}: {Path(pair.source.key).name}, {Path(pair.target.key).name}", pair)
         for number, pair in enumerate(pairs, start=1)
@@ -63,12 +66,12 @@ def _cases(pairs: list[Pair]) -> list[Case]:
 
 def _class(pair: Pair, where: str) -> str:
     try:
-        number = float(pair.category)  # some copies of the lists say 1.0
+        number = float(pair.category)  # some copies of the lists have 1.0
         if number not in range(1, len(PF_PASCAL_CLASSES) + 1):
             raise ValueError
         return PF_PASCAL_CLASSES[int(number) - 1]
     except ValueError:
         raise DataError(
-            f"{where}: class must be 1 to {len(PF_PASCAL_CLASSES)}, not '{pair.category}'; a list of "
-            "other classes is evaluated with --benchmark pairs"
+            f"{where}: class must be 1 to {len(PF_PASCAL_CLASSES)}, not '{pair.category}'; use "
+            "--benchmark pairs for lists with other classes"
         ) from None

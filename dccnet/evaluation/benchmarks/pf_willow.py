@@ -1,4 +1,4 @@
-"""PF-WILLOW: ten keypoints in forty columns, thresholds by the keypoints' box."""
+"""PF-WILLOW: ten keypoints in forty columns; the threshold is relative to the keypoints' box."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLUMNS = 2 + 4 * POINTS
 
 
 def pf_willow(data: Path, root: Path | None = None) -> Benchmark:
-    """Raises :class:`DataError`, naming the line, for what is missing or malformed."""
+    """PF-WILLOW. Raises :class:`DataError`, which names the line, if something is missing or malformed."""
     path, folder = locate(data, LISTS)
     cases = [
         _case(row, root or folder, number, f"{path}, line {number}") for number, row in numbered_rows(path)
@@ -51,6 +51,6 @@ def _case(row: list[str], root: Path, number: int, where: str) -> Case:
 
 
 def _class(picture: Path) -> str:
-    """The folder's name, such as ``car(S)``; some copies keep pictures one level deeper."""
+    """The folder's name, such as ``car(S)``; in some copies the pictures are one level deeper."""
     folder = picture.parent
     return folder.parent.name if folder.name.lower() in ("images", "img") else folder.name

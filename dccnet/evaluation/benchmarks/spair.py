@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from dccnet.evaluation.benchmark import Benchmark
-from dccnet.evaluation.pairs import Pair, Points, file_picture, find_picture
+from dccnet.evaluation.pairs import Pair, file_picture, find_picture
 from dccnet.evaluation.published import PF_PASCAL_CLASSES
 from dccnet.evaluation.scoring import Case, source_to_target
+from dccnet.runtime.arrays import Points
 from dccnet.runtime.errors import DataError
 
 CLASSES = tuple(name for name in PF_PASCAL_CLASSES if name not in ("diningtable", "sofa"))
@@ -20,16 +21,17 @@ SPLITS = ("test", "val", "trn")
 
 
 def spair(data: Path, root: Path | None = None, split: str = "test") -> Benchmark:
-    """``data`` holds ``PairAnnotation/{split}`` and ``JPEGImages``, or is SPair-71k's parent folder.
+    """A split of SPair-71k.
 
-    Raises :class:`DataError`, naming the file, for what is missing or malformed.
+    ``data`` contains ``PairAnnotation/{split}`` and ``JPEGImages``, or the folder ``SPair-71k``. Raises
+    :class:`DataError`, which names the file, if something is missing or malformed.
     """
     if not (data / "PairAnnotation").is_dir() and (data / "SPair-71k").is_dir():
         data = data / "SPair-71k"
     folder = data / "PairAnnotation" / split
     files = sorted(folder.glob("*.json"))
     if not files:
-        raise DataError(f"{folder} holds no .json files: --data names the folder of SPair-71k")
+        raise DataError(f"{folder} holds no .json files: give the folder of SPair-71k with --data")
     digest = hashlib.sha256()
     cases = []
     for file in files:
@@ -58,11 +60,11 @@ def _case(file: Path, content: bytes, images: Path) -> Case:
         source, target = (_points(values[key]) for key in ("src_kps", "trg_kps"))
         x0, y0, x1, y1 = map(float, values["trg_bndbox"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{file} is no annotation of SPair-71k ({error}): get it again") from error
+        raise DataError(f"{file} is no annotation of SPair-71k ({error}): download it again") from error
     if category not in CLASSES:
         raise DataError(f"{file}: there is no category '{category}' in SPair-71k")
     if len(source) != len(target):
-        raise DataError(f"{file}: src_kps and trg_kps hold different numbers of keypoints")
+        raise DataError(f"{file}: src_kps and trg_kps contain different numbers of keypoints")
     if len(source) == 0:
         raise DataError(f"{file}: there are no keypoints")
     length = max(x1 - x0, y1 - y0)

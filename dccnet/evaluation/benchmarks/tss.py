@@ -20,13 +20,13 @@ LISTS = ("test_pairs_tss.csv",)
 GROUPS = ("FG3DCAR", "JODS", "PASCAL")
 COLUMNS = 5
 NO_FLOW = 1e9
-"""The kit writes 1e10 where there is no flow; anything above this is meant so."""
+"""Larger values mean unknown flow; TSS's evaluation kit writes 1e10."""
 LONGEST_SIDE = 20_000
-"""Pixels; a flow file that claims more is damaged."""
+"""In pixels; a flow file that claims more is damaged."""
 
 
 def tss(data: Path, root: Path | None = None) -> Benchmark:
-    """Raises :class:`DataError`, naming the line, for what is missing or malformed."""
+    """TSS. Raises :class:`DataError`, which names the line, if something is missing or malformed."""
     path, folder = locate(data, LISTS)
     cases = [
         _case(row, root or folder, number, f"{path}, line {number}") for number, row in numbered_rows(path)
@@ -60,12 +60,14 @@ def _case(row: list[str], root: Path, number: int, where: str) -> Case:
     flow, mask = folder / f"flow{direction}.flo", folder / f"mask{direction}.png"
     for file in (flow, mask):
         if not file.is_file():
-            raise DataError(f"{where}: {file} does not exist; get the benchmark again (dcc data check tss)")
+            raise DataError(
+                f"{where}: {file} does not exist; download the benchmark again (dcc data check tss)"
+            )
     pair = Pair(file_picture(source, bool(flip)), file_picture(target), GROUPS[group - 1])
     named = Path(row[0].strip().replace("\\", "/")).parent / flow.name
-    # Below the folder that flows are written to, whatever the list says.
+    # Flows are always written below the output folder, also if the list's paths lead elsewhere.
     relative = Path(*(part for part in named.parts if part not in ("..", named.anchor)))
-    # A folder has a pair for either direction.
+    # The pair's name includes the flow's number, because a folder has two pairs, one per direction.
     name = f"{number - 1}: {relative.as_posix()}"
     return Case(name, pair, truth=partial(_truth, flow, mask), flow_path=relative.as_posix())
 
@@ -88,16 +90,19 @@ def _truth(flow: Path, mask: Path) -> Truth:
 
 
 def read_flo(path: Path) -> NDArray[np.float32]:
-    """Middlebury's flow ``(H, W, 2)``, pixels (u, v); NaN for none. Raises :class:`DataError`."""
+    """A flow ``(H, W, 2)`` in Middlebury's format: (u, v) in pixels, NaN where it is unknown.
+
+    Raises :class:`DataError` if the file is damaged.
+    """
     data = path.read_bytes()
     if len(data) < 12 or np.frombuffer(data, "<f4", 1)[0] != np.float32(FLO_MAGIC):
         raise DataError(f"{path} is not a Middlebury .flo file")
     width, height = (int(v) for v in np.frombuffer(data, "<i4", 2, 4))
     if not (0 < width <= LONGEST_SIDE and 0 < height <= LONGEST_SIDE):
-        raise DataError(f"{path} is damaged: it says that it is {width}x{height} pixels")
+        raise DataError(f"{path} is damaged: its header claims {width}x{height} pixels")
     if len(data) != 12 + 8 * width * height:
         raise DataError(
-            f"{path} is damaged: {len(data)} bytes, where {width}x{height} pixels take "
+            f"{path} is damaged: it has {len(data)} bytes, but {width}x{height} pixels take "
             f"{12 + 8 * width * height}"
         )
     flow = np.frombuffer(data, "<f4", 2 * width * height, 12).reshape(height, width, 2).astype(np.float32)

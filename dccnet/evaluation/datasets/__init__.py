@@ -1,1 +1,1 @@
-"""Getting the benchmarks' files and telling whether they are all there."""
+"""Download the benchmarks' files, and check that they are complete."""

@@ -1,4 +1,4 @@
-"""Whether a benchmark's files are all there and whole."""
+"""Check whether a benchmark's files are complete and undamaged."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from dccnet.runtime.geometry import Size
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Check:
-    """What was found; no problems: the benchmark can be evaluated."""
+class CheckReport:
+    """The content of a benchmark's files; without problems it can be evaluated."""
 
     pairs: int
     pictures: int
     keypoints: int
     outside: int
-    """Keypoints outside of their pictures: unusual, but the published lists decide."""
+    """Keypoints outside their pictures; not a problem, because published lists contain some."""
     smallest: Size | None
     """(height, width) of the picture with the fewest pixels."""
     largest: Size | None
     classes: dict[str, int]
-    """Pairs in each."""
+    """Number of pairs in each class."""
     list_sha256: str
     problems: tuple[str, ...]
 
@@ -43,9 +43,12 @@ def check(
     root: Path | None = None,
     on_start: Callable[[int], None] = lambda total: None,
     on_picture: Callable[[], None] = lambda: None,
-) -> Check:
-    """Read a benchmark's list, every picture and every true flow. Raises :class:`DccError` only where the
-    list itself cannot be read; everything else becomes a problem."""
+) -> CheckReport:
+    """Read a benchmark's list, every picture and every true flow, and report problems.
+
+    ``on_start`` is called with the number of pictures, ``on_picture`` after each picture. Raises
+    :class:`DccError` only if the list itself cannot be read.
+    """
     benchmark = load_benchmark(name, data, root)
     pictures = _pictures(benchmark)
     on_start(len(pictures))
@@ -71,21 +74,21 @@ def check(
                 keypoints += len(points)
                 beyond += outside(points, sizes[picture.key])
     by_area = sorted(sizes.values(), key=lambda size: (size[0] * size[1], size))
-    return Check(
-        len(benchmark.cases),
-        len(pictures),
-        keypoints,
-        beyond,
-        by_area[0] if by_area else None,
-        by_area[-1] if by_area else None,
-        classes,
-        benchmark.digest,
-        tuple(problems),
+    return CheckReport(
+        pairs=len(benchmark.cases),
+        pictures=len(pictures),
+        keypoints=keypoints,
+        outside=beyond,
+        smallest=by_area[0] if by_area else None,
+        largest=by_area[-1] if by_area else None,
+        classes=classes,
+        list_sha256=benchmark.digest,
+        problems=tuple(problems),
     )
 
 
-def to_dict(result: Check) -> dict[str, Any]:
-    return dataclasses.asdict(result)
+def to_dict(report: CheckReport) -> dict[str, Any]:
+    return dataclasses.asdict(report)
 
 
 def _pictures(benchmark: Benchmark) -> dict[str, Picture]:
@@ -104,14 +107,14 @@ def _wrong_counts(source: Source, pairs: int, pictures: int) -> list[str]:
 
 
 def _altered(data: Path) -> list[str]:
-    """Files that are not as they were downloaded."""
+    """Problems of downloaded files that are incomplete or have changed."""
     problems = []
     for name, entry in read_record(data).items() if data.is_dir() else ():
         path = next((p for p in (data / name, data / ARCHIVES / name) if p.is_file()), None)
-        if not entry.get("complete"):
-            problems.append(f"{name} was not fetched completely: dcc data fetch goes on")
-        elif path is not None and (path.stat().st_size, sha256(path)) != (entry["bytes"], entry["sha256"]):
-            problems.append(f"{path} is not as it was downloaded: delete it and fetch again")
+        if not entry.complete:
+            problems.append(f"{name} was not fetched completely: continue with dcc data fetch")
+        elif path is not None and (path.stat().st_size, sha256(path)) != (entry.bytes, entry.sha256):
+            problems.append(f"{path} has changed since it was downloaded: delete it and fetch it again")
     return problems
 
 

@@ -1,4 +1,4 @@
-"""One file over HTTP: continued where it stopped, bounded in size, held against its hash."""
+"""Download one file over HTTP: resumed after interruptions, limited in size, checked against its hash."""
 
 from __future__ import annotations
 
@@ -10,32 +10,31 @@ from pathlib import Path
 from typing import Any
 
 from dccnet.runtime.errors import DataError, DccError
+from dccnet.runtime.extras import required
 from dccnet.runtime.files import sha256, write_text
 
 ATTEMPTS = 5
-"""In a row without a new byte."""
+"""Consecutive attempts without a new byte before the download fails."""
 PAUSE = 1.0  # seconds before the second attempt; doubles
 TIMEOUT = (15, 60)  # seconds: to connect, between two bytes
-BLOCK = 1 << 14  # bytes; what has come of a block is lost when the connection is
+BLOCK = 1 << 14  # bytes; a lost connection loses an incomplete block
 
 OnBytes = Callable[[int, int | None], None]
-"""Hears how many bytes are there, and of how many if the server said."""
+"""Is called with the bytes received so far, and the total if the server reports it."""
 
 
 def download(
     url: str, path: Path, *, known_hash: str | None, largest: int, on_bytes: OnBytes, pause: float = PAUSE
 ) -> str:
-    """Bring ``url`` to ``path`` and return its SHA-256; a file that is there already is only checked.
+    """Download ``url`` to ``path`` and return its SHA-256; an existing file is only checked.
 
-    What has arrived stays beside it as ``NAME.part`` when the transfer fails, and the next call goes on
-    from there. ``largest`` is in bytes. Raises :class:`DataError` for a wrong hash or size, and
-    :class:`DccError` where pooch is not installed or the server does not deliver.
+    If the transfer fails, the received bytes stay beside it as ``NAME.part``, and the next call resumes
+    it. ``largest`` is in bytes, ``pause`` in seconds. Raises :class:`DataError` for a wrong hash or size,
+    and :class:`DccError` if pooch is not installed or the server does not deliver the file.
     """
-    try:
+    with required("downloading", "data"):
         import pooch
-    except ImportError as error:
-        raise DccError(f"downloading needs {error.name}: pip install 'dccnet[data]'") from error
-    pooch.get_logger().setLevel(logging.WARNING)  # it would print the hash as news
+    pooch.get_logger().setLevel(logging.WARNING)  # it would print the hash of every file
 
     def fetch(address: str, output: str, _: Any) -> None:
         part = path.with_name(path.name + ".part")
@@ -52,18 +51,18 @@ def download(
             path=path.parent,
             downloader=fetch,
         )
-    except ValueError as error:  # pooch's word for a wrong hash; the bad file is gone
+    except ValueError as error:  # pooch's error for a wrong hash; it has deleted the file
         raise DataError(
-            f"{url} is not the file that it was (its SHA-256 is not {known_hash}): it was changed at its "
-            "source or on the way; try again later, or see docs/evaluation.md to accept it"
+            f"{url} has changed (its SHA-256 is not {known_hash}), at its source or in transit: "
+            "try again later, or see docs/evaluation.md to accept it"
         ) from error
     if there and path.stat().st_size > largest:
-        raise DataError(f"{path} is larger than {largest} bytes: it is not the file of {url}")
+        raise DataError(f"{path} is larger than {largest} bytes, so it is not the file at {url}")
     return sha256(path)
 
 
 def _fetch(url: str, part: Path, largest: int, on_bytes: OnBytes, pause: float) -> None:
-    """Ask again as long as bytes arrive."""
+    """Try again while new bytes arrive."""
     import requests
 
     failures = 0
@@ -75,7 +74,7 @@ def _fetch(url: str, part: Path, largest: int, on_bytes: OnBytes, pause: float) 
         except requests.HTTPError as error:
             status = 0 if error.response is None else error.response.status_code
             if status < 500:
-                raise DccError(f"{url} cannot be had (HTTP {status}): see docs/evaluation.md") from error
+                raise DccError(f"{url} is not available (HTTP {status}): see docs/evaluation.md") from error
             reason = f"HTTP {status}"
         except requests.RequestException as error:
             reason = type(error).__name__
@@ -83,8 +82,8 @@ def _fetch(url: str, part: Path, largest: int, on_bytes: OnBytes, pause: float) 
         failures = 0 if after > before else failures + 1
         if failures >= ATTEMPTS:
             raise DccError(
-                f"{url} cannot be fetched ({reason}), {after} bytes are there: call again to go on, or "
-                f"bring the file to {part.with_suffix('')} by other means and call again"
+                f"{url} cannot be fetched ({reason}), {after} bytes have arrived: call again to resume, or "
+                f"put the file at {part.with_suffix('')} by other means and call again"
             )
         time.sleep(pause * 2**failures)
 
@@ -93,28 +92,28 @@ def _attempt(url: str, part: Path, largest: int, on_bytes: OnBytes) -> None:
     import requests
 
     there = part.stat().st_size if part.exists() else 0
-    validator = _validator(part, url) if there else None
-    headers = {"Accept-Encoding": "identity"}  # a range of compressed bytes would be another file's
+    validator = _read_validator(part, url) if there else None
+    headers = {"Accept-Encoding": "identity"}  # a range of a compressed response would not fit the part
     if validator is not None:
         headers |= {"Range": f"bytes={there}-", "If-Range": validator}
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-        if response.status_code == 416:  # what is there is longer than the file
+        if response.status_code == 416:  # the part is longer than the file
             part.unlink()
-            raise requests.ConnectionError("the range is not there")
+            raise requests.ConnectionError("the range does not exist")
         response.raise_for_status()
-        goes_on = response.status_code == 206 and _starts_at(response.headers, there)
-        there = there if goes_on else 0
+        resumed = response.status_code == 206 and _starts_at(response.headers, there)
+        there = there if resumed else 0
         length = response.headers.get("Content-Length")
         total = there + int(length) if length is not None and length.isdecimal() else None
         if total is not None and total > largest:
-            raise DataError(f"{url} is {total} bytes, more than the {largest} that it may be")
-        _note_validator(part, url, response.headers)
-        with part.open("ab" if goes_on else "wb") as file:
+            raise DataError(f"{url} is {total} bytes, more than the allowed {largest}")
+        _write_validator(part, url, response.headers)
+        with part.open("ab" if resumed else "wb") as file:
             on_bytes(there, total)
             for block in response.iter_content(BLOCK):
                 there += len(block)
                 if there > largest:
-                    raise DataError(f"{url} does not end after the {largest} bytes that it may be")
+                    raise DataError(f"{url} does not end after the allowed {largest} bytes")
                 file.write(block)
                 on_bytes(there, total)
         if total is not None and there < total:
@@ -125,8 +124,8 @@ def _starts_at(headers: Any, there: int) -> bool:
     return str(headers.get("Content-Range", "")).startswith(f"bytes {there}-")
 
 
-def _validator(part: Path, url: str) -> str | None:
-    """What the server called the file when the first bytes came; None: start over."""
+def _read_validator(part: Path, url: str) -> str | None:
+    """The version of the file (ETag or date) that the part belongs to; None: start over."""
     try:
         values = json.loads(part.with_suffix(".json").read_text(encoding="utf-8"))
         return str(values["validator"]) if values["url"] == url else None
@@ -134,11 +133,11 @@ def _validator(part: Path, url: str) -> str | None:
         return None
 
 
-def _note_validator(part: Path, url: str, headers: Any) -> None:
+def _write_validator(part: Path, url: str, headers: Any) -> None:
     etag = headers.get("ETag", "")
     validator = etag if etag and not etag.startswith("W/") else headers.get("Last-Modified")
     note = part.with_suffix(".json")
     if validator:
         write_text(note, json.dumps({"url": url, "validator": validator}))
     else:
-        note.unlink(missing_ok=True)  # nothing says that the rest would be of the same file
+        note.unlink(missing_ok=True)  # nothing identifies the version that the part belongs to

@@ -1,4 +1,4 @@
-"""Bring a benchmark's files to a folder, so that ``dcc eval --data FOLDER`` finds them."""
+"""Download a benchmark's files into a folder for ``dcc eval --data FOLDER``."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from dccnet.evaluation.datasets.download import OnBytes, download
 from dccnet.evaluation.datasets.sources import Download, Source
 from dccnet.evaluation.datasets.unpack import unpack
+from dccnet.runtime.decoding import decode
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.files import write_text
 
@@ -20,7 +20,7 @@ ARCHIVES = "archives"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Listener:
-    """Hears of progress."""
+    """Functions that are called with the progress."""
 
     on_start: Callable[[str], None] = lambda text: None
     on_bytes: OnBytes = lambda there, total: None
@@ -30,55 +30,65 @@ class Listener:
 def fetch(
     source: Source, folder: Path, mirror: str | None = None, listener: Listener | None = None
 ) -> None:
-    """Download and unpack all files of a benchmark that are not there yet.
+    """Download and unpack the missing files of a benchmark.
 
-    ``mirror`` is an address that the files lie below by their own names. What was downloaded is recorded
-    in ``downloads.json`` with its hash, which every later download must have. Raises
-    :class:`DccError`.
+    ``mirror`` is the address of a folder with the files under their own names. ``downloads.json`` records
+    the hash of each downloaded file, which every later download must match. Raises :class:`DccError`.
     """
     listener = listener or Listener()
     record = read_record(folder)
     for item in source.downloads:
-        entry = record.get(item.name, {})
+        entry = record.get(item.name)
         path = _path(item, folder)
-        if entry.get("complete") and (item.largest_unpacked or path.exists()):
+        if entry is not None and entry.complete and (item.largest_unpacked or path.exists()):
             continue
         url = item.url if mirror is None else f"{mirror.rstrip('/')}/{item.name}"
         listener.on_start(f"fetching {item.name}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        known = item.sha256 or entry.get("sha256")
-        found = download(url, path, known_hash=known, largest=item.largest, on_bytes=listener.on_bytes)
-        record[item.name] = {"url": url, "sha256": found, "bytes": path.stat().st_size, "complete": False}
+        known = item.sha256 or (entry.sha256 if entry else None)
+        digest = download(url, path, known_hash=known, largest=item.largest, on_bytes=listener.on_bytes)
+        downloaded = Downloaded(url, digest, path.stat().st_size, complete=False)
+        record[item.name] = downloaded
         _write_record(folder, record)
         if item.largest_unpacked:
             listener.on_start(f"unpacking {item.name}")
             try:
                 unpack(path, folder, item.largest_unpacked, listener.on_file)
-            except DataError:  # a server's page of apology must not become the hash to hold others against
+            except DataError:  # the hash of an error page must not be required of later downloads
                 path.unlink()
                 del record[item.name]
                 _write_record(folder, record)
                 raise
-        record[item.name]["complete"] = True
+        record[item.name] = dataclasses.replace(downloaded, complete=True)
         _write_record(folder, record)
 
 
-def read_record(folder: Path) -> dict[str, dict[str, Any]]:
-    """What was downloaded, by file. Raises :class:`DataError` where the record is damaged."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Downloaded:
+    """A downloaded file."""
+
+    url: str
+    sha256: str
+    bytes: int
+    complete: bool
+    """Whether it has also been unpacked, if it is an archive."""
+
+
+def read_record(folder: Path) -> dict[str, Downloaded]:
+    """The downloaded files by name. Raises :class:`DataError` if the record is damaged."""
     path = folder / RECORD
     try:
-        values: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-        if not all(isinstance(entry, dict) for entry in values.values()):
-            raise ValueError("an entry is no object")
-        return values
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return {name: decode(Downloaded, entry, name) for name, entry in values.items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, AttributeError) as error:
-        raise DataError(f"{path} is damaged ({error}): delete it, and fetch again") from error
+        raise DataError(f"{path} is damaged ({error}): delete it and fetch again") from error
 
 
-def _write_record(folder: Path, record: dict[str, dict[str, Any]]) -> None:
-    write_text(folder / RECORD, json.dumps(record, indent=2, sort_keys=True) + "\n")
+def _write_record(folder: Path, record: dict[str, Downloaded]) -> None:
+    content = {name: dataclasses.asdict(entry) for name, entry in record.items()}
+    write_text(folder / RECORD, json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 def _path(item: Download, folder: Path) -> Path:

@@ -1,7 +1,7 @@
-"""Where the benchmarks come from: the one table of addresses, and how much must be there.
+"""The addresses of the benchmarks, and the numbers of pairs and pictures that they must contain.
 
-The addresses are those that the authors' and later public code names. No archive has a published hash, so
-the first download's is recorded and held against every later one.
+The addresses are those in the authors' and later public code. No archive has a published hash, so the hash
+of the first download is recorded, and later downloads must match it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ class Download:
 
     url: str
     largest: int = 5 * MB
-    """Bytes; more is refused."""
+    """Maximal size in bytes."""
     largest_unpacked: int = 0
-    """Bytes of all that is in an archive; 0: it is no archive."""
+    """Maximal size in bytes of an archive's content; 0 if the file is no archive."""
     sha256: str | None = None
-    """None: not published; what the first download had is recorded."""
+    """None if it is not published."""
 
     @property
     def name(self) -> str:
@@ -30,15 +30,15 @@ class Download:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A benchmark's files, and what ``dcc data check`` expects in them."""
+    """A benchmark's files, and the counts that ``dcc data check`` expects."""
 
     title: str
     page: str
     downloads: tuple[Download, ...]
     pairs: int
-    """In the list that papers report on."""
+    """Pairs in the list that papers use."""
     pictures: int | None = None
-    """Different ones in these pairs, where it is known."""
+    """Different pictures in these pairs, if known."""
 
 
 _WILLOW = "https://www.di.ens.fr/willow/research/proposalflow/dataset"

@@ -1,4 +1,4 @@
-"""Archives from the internet, unpacked without trusting them."""
+"""Unpack untrusted archives safely."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _DAMAGED = (
     gzip.BadGzipFile,
     lzma.LZMAError,
     EOFError,
-    RuntimeError,  # zipfile's word for an encrypted one
+    RuntimeError,  # zipfile's error for an encrypted archive
 )
 _SCRATCH = ".dcc-unpacking-"
 _LITTER = ("__MACOSX", ".DS_Store")
@@ -46,14 +46,14 @@ class _Member:
 def unpack(
     archive: Path, folder: Path, largest: int, on_file: Callable[[int], None] = lambda number: None
 ) -> None:
-    """Unpack a ``.zip`` or a tar file into ``folder``; what it holds appears whole or not at all.
+    """Unpack a ``.zip`` or tar file into ``folder``, completely or not at all.
 
-    Only plain files and folders below ``folder`` are made, of at most ``largest`` bytes together. Raises
-    :class:`DataError` for a path that leads out, a link, a device, more bytes or files than that, and a
-    damaged archive. An entry of the same name in ``folder`` is replaced.
+    Creates only plain files and folders below ``folder``, at most ``largest`` bytes in total, and replaces
+    entries of the same name. ``on_file`` is called with the number of each file. Raises :class:`DataError`
+    for a damaged archive, a path that leads out, a link, a device, and too many bytes or files.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(f"{_SCRATCH}*"):  # by a process that was killed
+    for left in folder.glob(f"{_SCRATCH}*"):  # left by a process that was killed
         shutil.rmtree(left, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=folder))
     try:
@@ -80,7 +80,7 @@ def _extract(archive: Path, folder: Path, largest: int, on_file: Callable[[int],
         path.parent.mkdir(parents=True, exist_ok=True)
         source = member.open()
         assert source is not None
-        with source, path.open("wb") as target:  # sizes in headers may lie: what comes out is counted
+        with source, path.open("wb") as target:  # count bytes, because sizes in headers may be wrong
             while block := source.read(BLOCK):
                 written += len(block)
                 if written > largest:
@@ -98,14 +98,14 @@ def _members(archive: Path) -> Iterator[_Member]:
                 yield _Member(info.filename, info.is_dir(), plain, partial(pack.open, info))
         return
     if not tarfile.is_tarfile(archive):
-        raise DataError(f"{archive} is neither a zip nor a tar file: delete it, fetch it again")
+        raise DataError(f"{archive} is neither a zip nor a tar file: delete it and fetch it again")
     with tarfile.open(archive) as tar:
         for entry in tar:
             yield _Member(entry.name, entry.isdir(), entry.isreg(), partial(tar.extractfile, entry))
 
 
 def _safe(member: _Member, archive: Path) -> PurePosixPath:
-    """The member's path below the folder. Raises :class:`DataError` for what may not be unpacked."""
+    """The member's path below the folder. Raises :class:`DataError` for a member that is not allowed."""
     name = member.name
     path = PurePosixPath(name)
     foreign = "\\" in name or "\0" in name or _DRIVE.match(name)

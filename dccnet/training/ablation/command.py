@@ -18,7 +18,7 @@ _KERNELS = "; ".join(f"{base} {','.join(map(str, kernels))}" for base, kernels i
 
 
 def numbers(least: int, most: int) -> Callable[[click.Context, click.Parameter, str | None], Any]:
-    """A callback for whole numbers between commas: each once, in the order given."""
+    """A click callback for comma-separated whole numbers in [least, most]; drops repetitions."""
 
     def parse(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[int, ...] | None:
         if text is None:
@@ -41,7 +41,7 @@ def numbers(least: int, most: int) -> Callable[[click.Context, click.Parameter, 
     type=click.Choice(list(STAND_FOR)),
     default="dccnet",
     show_default=True,
-    help="Sizes of all networks, and the recipe they are trained with.",
+    help="Network that sets the sizes and the training recipe of all rows.",
 )
 @set_option
 @click.option(
@@ -50,7 +50,7 @@ def numbers(least: int, most: int) -> Callable[[click.Context, click.Parameter, 
     metavar="4,5",
     default="4,5",
     show_default=True,
-    help="Of the paper.",
+    help="Tables of the paper to reproduce.",
 )
 @click.option(
     "--kernels",
@@ -64,7 +64,7 @@ def numbers(least: int, most: int) -> Callable[[click.Context, click.Parameter, 
     metavar="S,S...",
     default="1,2,3",
     show_default=True,
-    help="Each network is trained with each.",
+    help="Train each network once with each of these seeds.",
 )
 @click.option(
     "--test", metavar="LIST", help="CSV list of pairs with keypoints to score on.  [default: --validate's]"
@@ -72,7 +72,7 @@ def numbers(least: int, most: int) -> Callable[[click.Context, click.Parameter, 
 @training_options
 @click.option("-o", "--output", metavar="DIR", type=FOLDER, help="Folder of the sweep.")
 @click.option(
-    "--resume", metavar="DIR", type=FOLDER, help="Go on with the sweep in DIR as it was asked for."
+    "--resume", metavar="DIR", type=FOLDER, help="Continue the sweep in DIR with its own settings."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 @click.pass_context
@@ -97,29 +97,29 @@ def ablate(
     dcc ablate --base tiny --data train.csv --validate test.csv --seeds 1 -o ablations
     dcc ablate --resume ablations
 
-    A sweep that was stopped, however it was, goes on when the same command is called again: finished
-    runs are kept, an interrupted one continues. Seeds, tables and kernels may be added later. DIR
-    receives results.json, runs.csv, tables.md and a folder for each run.
+    After an interruption of any kind, the same command continues the sweep: it keeps finished runs and
+    resumes an interrupted one. Seeds, tables and kernels can be added later. DIR contains results.json,
+    runs.csv, tables.md and a folder for each run.
     """
     from dccnet.runtime.console import note, print_wide
     from dccnet.runtime.errors import DccError, UsageError
 
     if (output is None) == (resume is None):
-        raise UsageError("name either the sweep's folder with -o, or a sweep to go on with after --resume")
+        raise UsageError("give either -o FOLDER for a new sweep, or --resume FOLDER to continue one")
     given = {name for name in ctx.params if was_given(ctx, name)}
     if resume is not None and given - {"resume", "as_json"}:
-        raise UsageError("--resume takes its settings from the sweep: give it nothing else but --json")
+        raise UsageError("--resume uses the settings of the sweep: combine it with nothing else but --json")
     require_torch()
     from dccnet.training.ablation.plan import make_plan, read_plan
     from dccnet.training.ablation.results import to_dict
     from dccnet.training.ablation.sweep import sweep
     from dccnet.training.ablation.tables import terminal
-    from dccnet.training.cpu import settled
+    from dccnet.training.cpu import fast_cpu_settings
     from dccnet.training.processes import joins_others
     from dccnet.training.recipes import recipe
 
     if joins_others():
-        raise UsageError("a sweep is one process: start dcc ablate without torchrun")
+        raise UsageError("a sweep runs in one process: start dcc ablate without torchrun")
     if resume is not None:
         plan = read_plan(resume)
     else:
@@ -129,10 +129,10 @@ def ablate(
     folder = output or resume
     assert folder is not None
     try:
-        with settled():
+        with fast_cpu_settings():
             results = sweep(plan, folder)
     except KeyboardInterrupt:
-        note(f"stopped: dcc ablate --resume {folder} goes on from here")
+        note(f"stopped: continue with dcc ablate --resume {folder}")
         raise
     if as_json:
         click.echo(json.dumps(to_dict(results), indent=2, allow_nan=False))

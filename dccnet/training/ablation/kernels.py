@@ -1,11 +1,12 @@
-"""Context kernels of Table 5 for each base network; imports nothing, so that ``--help`` can name them."""
+"""Context kernels of Table 5 for each base network; imports nothing, because ``--help`` lists them."""
 
 from __future__ import annotations
 
 STAND_FOR: dict[str, dict[int, int]] = {
-    # base -> {kernel: the kernel of the paper that it stands for}: a smaller one, the base's own, a larger.
-    # On smaller grids the paper's sizes would mostly see padding: half of their own, and nearly the grid.
+    # base -> {kernel: the paper's kernel that it replaces}: one smaller than the base's own, its own, one
+    # larger. On smaller grids the paper's sizes would mostly see padding, so these are about half of the
+    # base's own kernel and nearly the whole grid.
     "dccnet": {11: 11, 25: 25, 31: 31},
     "tiny": {5: 11, 9: 25, 15: 31},
-    "small": {7: 11, 15: 25},  # no larger one: a plain start would have no room in its context channels
+    "small": {7: 11, 15: 25},  # a plain start with a larger one does not fit into its context channels
 }

@@ -1,4 +1,4 @@
-"""The files of a sweep: everything as JSON, a line a run as CSV, the tables as Markdown."""
+"""Writes the files of a sweep: all results as JSON, one line per run as CSV, the tables as Markdown."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RESULTS, RUNS, TABLES = "results.json", "runs.csv", "tables.md"
 
 
 def write_results(folder: Path, results: Results) -> None:
-    """Write the three files, each whole or not at all."""
+    """Write the three files, each atomically."""
     write_text(folder / RESULTS, json.dumps(to_dict(results), indent=2, allow_nan=False) + "\n")
     write_text(folder / RUNS, _csv(results))
     write_text(folder / TABLES, markdown(results))

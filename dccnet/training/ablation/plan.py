@@ -1,4 +1,4 @@
-"""What a sweep was asked to do, kept in its folder so that it goes on as it began."""
+"""The plan of a sweep, stored in its folder so that the sweep can be resumed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dccnet.network.config import ModelConfig
+from dccnet.runtime.decoding import decode
 from dccnet.runtime.errors import CheckpointError, DataError, UsageError
 from dccnet.runtime.files import sha256, write_text
 from dccnet.training.ablation.rows import Row, check_kernels, default_kernels, make_rows
@@ -18,12 +19,12 @@ PLAN = "sweep.json"
 LISTS = ("data", "validate", "test")
 PATHS = ("data", "synthetic", "validate", "root", "feature_cache")
 MAY_GROW = ("tables", "kernels", "seeds")
-"""What can be added to a sweep: it only means more runs."""
+"""Fields that may be extended later, because that only adds runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that decides the numbers of a sweep. Paths are absolute: a sweep goes on from any folder."""
+    """Everything that determines a sweep's results. Paths are absolute, so any folder can resume it."""
 
     base: str
     model: ModelConfig
@@ -40,30 +41,30 @@ class Plan:
         return make_rows(self.base, self.model, self.tables, self.kernels)
 
     def runs(self) -> list[tuple[Row, int]]:
-        """Row and seed, a whole table for one seed after the other."""
+        """All runs as (row, seed): all rows with the first seed, then with the next."""
         return [(row, seed) for seed in self.seeds for row in self.rows()]
 
     @property
     def scored(self) -> str:
-        """Which checkpoint of a run is scored: ``best`` or ``last``."""
+        """The checkpoint of a run that is scored: ``best`` or ``last``."""
         if self.validates_on_test:
             return "last"
         return "best" if self.training["validate"] or self.training["synthetic"] else "last"
 
     @property
-    def why(self) -> str:
-        """The same in a sentence, with the reason."""
+    def scored_description(self) -> str:
+        """The scored epoch in words, with the reason."""
         if self.validates_on_test:
-            return "the last epoch, as the list is also the validation list, which would choose the best"
+            return "the last epoch, because the best would be chosen by this list, which also validates"
         if self.training["validate"]:
-            return f"the epoch that is best on {Path(self.training['validate']).name}"
+            return f"the best epoch on {Path(self.training['validate']).name}"
         if self.training["synthetic"]:
-            return "the epoch that is best on warped photographs that were held out"
-        return "the last epoch, as there is no validation list"
+            return "the best epoch on held-out warped photographs"
+        return "the last epoch, because there is no validation list"
 
     @property
     def validates_on_test(self) -> bool:
-        """Whether the best epoch would be chosen by the list that is scored; a copy of it counts."""
+        """Whether the scored list, or a copy of it, would choose the best epoch."""
         return self.list_sha256.get("validate") == self.list_sha256["test"]
 
 
@@ -77,14 +78,15 @@ def make_plan(
     kernels: Sequence[int] | None,
     seeds: Sequence[int],
 ) -> Plan:
-    """Raises :class:`UsageError` for what cannot be asked, :class:`DataError` for lists that are missing.
+    """The plan of a new sweep; ``training`` has the fields of the training settings.
 
-    ``test`` is the validation list where None, ``kernels`` are the base's usual ones.
+    ``test`` defaults to the validation list, ``kernels`` to the usual ones of the base.
+    Raises :class:`UsageError` for options that do not fit together, :class:`DataError` for missing lists.
     """
     training = {name: value for name, value in training.items() if name != "seed"}
     test = test or training["validate"]
     if test is None:
-        raise UsageError("name the list to score on with --test, or a --validate list that serves for both")
+        raise UsageError("give --test LIST to score on, or a --validate LIST that serves for both")
     if kernels is None:
         kernels = default_kernels(base, model)
     if 5 in tables:
@@ -100,35 +102,35 @@ def make_plan(
         list_sha256=_digests(training, test),
     )  # fmt: skip
     if training["patience"] is not None and plan.validates_on_test:
-        raise UsageError("--patience would stop by the list that is scored: give --test a list of its own")
+        raise UsageError(
+            "--patience would stop training by the list that is scored: give --test another list"
+        )
     return plan
 
 
 def read_plan(folder: Path) -> Plan:
-    """The plan of the sweep in ``folder``, with its lists as they are now.
+    """The plan of the sweep in ``folder``, with the hashes of its lists as they are now.
 
-    Raises :class:`CheckpointError` where there is none, :class:`DataError` for lists that are gone.
+    Raises :class:`CheckpointError` if the plan, and :class:`DataError` if a list is missing or damaged.
     """
     if not (folder / PLAN).exists():
-        raise CheckpointError(f"{folder} holds no sweep: there is no {PLAN}; begin one with -o")
+        raise CheckpointError(f"{folder} holds no sweep: there is no {PLAN}; start one with -o")
     kept = _read(folder / PLAN)
     return dataclasses.replace(kept, list_sha256=_digests(kept.training, kept.test))
 
 
 def write_plan(folder: Path, plan: Plan) -> None:
-    """Raises :class:`UsageError` where the folder holds another sweep, or other things."""
+    """Write the plan. Raises :class:`UsageError` if the folder holds another sweep or other files."""
     path = folder / PLAN
     if path.exists():
         _check_same(folder, _read(path), plan)
     elif folder.exists() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
-        raise UsageError(f"{folder} holds other files and no sweep: name an empty folder with -o")
+        raise UsageError(f"{folder} holds other files and no sweep: choose an empty folder with -o")
     write_text(path, json.dumps(_plain(plan), indent=2) + "\n")
 
 
 def _absolute(path: str) -> str:
-    return str(
-        Path(path).absolute()
-    )  # not resolved: a list that is a link has its pictures beside the link
+    return str(Path(path).absolute())  # not resolved: the pictures of a linked list are beside the link
 
 
 def _check_same(folder: Path, kept: Plan, asked: Plan) -> None:
@@ -146,8 +148,8 @@ def _check_same(folder: Path, kept: Plan, asked: Plan) -> None:
             changes.append(f"its {field} is {_text(old.get(name))}, not {_text(new.get(name))}")
     if changes:
         raise UsageError(
-            f"{folder} holds another sweep ({'; '.join(changes)}): name another folder with -o, or go on "
-            f"with it as it is: dcc ablate --resume {folder}"
+            f"{folder} holds another sweep ({'; '.join(changes)}): choose another folder with -o, or "
+            f"continue that sweep with dcc ablate --resume {folder}"
         )
 
 
@@ -169,12 +171,10 @@ def _plain(plan: Plan) -> dict[str, Any]:
 
 def _read(path: Path) -> Plan:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        values["model"] = ModelConfig.from_json(json.dumps(values["model"]))
-        return Plan(**values | {name: tuple(values[name]) for name in MAY_GROW})
-    except (ValueError, KeyError, TypeError, OSError) as error:
+        return decode(Plan, json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, OSError) as error:
         raise CheckpointError(
-            f"{path} is damaged ({error}): begin a new sweep in another folder"
+            f"{path} is damaged ({error}): start a new sweep in another folder"
         ) from error
 
 

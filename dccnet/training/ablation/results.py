@@ -1,4 +1,4 @@
-"""The numbers of a sweep so far, and what they are."""
+"""The results of a sweep so far, and notes that explain them."""
 
 from __future__ import annotations
 
@@ -17,32 +17,35 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """One row trained with one seed."""
+    """The result of one row with one seed."""
 
     seed: int
     pck: float | None = None
-    """Percent; None where the run failed."""
+    """Percent; None if the run failed or has not been scored."""
     epochs: int | None = None
-    """That were trained."""
+    """Epochs trained."""
     scored_epoch: int | None = None
-    """The one whose weights were scored; 0 is before training."""
+    """The epoch whose weights were scored; 0 is the untrained network."""
     model_sha256: str | None = None
-    """Of the checkpoint that was scored."""
+    """SHA-256 of the checkpoint that was scored."""
     error: str | None = None
+    """Why the run failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
+    """The results of all runs that are done."""
+
     plan: Plan
     protocol: str
-    """Of every PCK here."""
+    """Protocol of every PCK, in words."""
     pairs: int
-    """In the list that is scored."""
+    """Pairs in the scored list."""
     runs: dict[tuple[str, int], RunResult] = field(default_factory=dict)
-    """(key of the row, seed) -> result; those to come are absent."""
+    """(key of the row, seed) -> result; without the runs that are not done."""
 
     def of(self, row: Row) -> list[RunResult]:
-        """In the order of the seeds."""
+        """Results of a row, in the order of the seeds."""
         return [self.runs[row.key, seed] for seed in self.plan.seeds if (row.key, seed) in self.runs]
 
     def scores(self, row: Row) -> list[float]:
@@ -62,26 +65,28 @@ class Results:
 
     @property
     def notes(self) -> list[str]:
-        """What the numbers are; belongs under every table."""
+        """What the numbers mean; shown under every table."""
         plan = self.plan
         lines = [
             f"PCK@{plan.training['alpha']:g} in % on {Path(plan.test).name}, {self.pairs} pairs. "
             f"Protocol: {self.protocol}.",
-            f"Scored: {plan.why}.",
+            f"Scored: {plan.scored_description}.",
             f"Mean ± sample standard deviation over seeds {', '.join(map(str, plan.seeds))}."
             if len(plan.seeds) > 1
             else f"One seed, {plan.seeds[0]}: no spread is known.",
             "Published: the paper's PCK@0.1 on PF-PASCAL, keypoints scaled to 224×224 (Tables 4 and 5).",
         ]
-        stand_ins = {row.kernel: row.published_kernel for row in plan.rows() if _stands_in(row)}
-        if stand_ins:
-            pairs = ", ".join(f"{ours} for {papers}" for ours, papers in sorted(stand_ins.items()))
-            lines.append(f"Context kernels that stand for the paper's on this grid: {pairs}.")
+        replacements = {
+            row.kernel: row.published_kernel for row in plan.rows() if _replaces_papers_kernel(row)
+        }
+        if replacements:
+            pairs = ", ".join(f"{ours} for {papers}" for ours, papers in sorted(replacements.items()))
+            lines.append(f"Context kernels that replace the paper's on this grid: {pairs}.")
         return lines
 
     @property
     def remarks(self) -> list[str]:
-        """On single runs: those that failed, and those whose number is not of a trained network."""
+        """Notes on single runs: those that failed, and those whose untrained network was scored."""
         lines = []
         for row in self.plan.rows():
             for run in self.of(row):
@@ -108,12 +113,12 @@ def to_dict(results: Results) -> dict[str, Any]:
         "alpha": plan.training["alpha"],
         "protocol": results.protocol,
         "checkpoint": plan.scored,
-        "checkpoint_is": plan.why,
+        "checkpoint_is": plan.scored_description,
         "rows": [_row(results, row) for row in plan.rows()],
     }
 
 
-def _stands_in(row: Row) -> bool:
+def _replaces_papers_kernel(row: Row) -> bool:
     return row.published_kernel is not None and row.published_kernel != row.kernel
 
 

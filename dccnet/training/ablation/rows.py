@@ -1,4 +1,4 @@
-"""What Tables 4 and 5 train: the paper's methods on any base network, and the kernels to try."""
+"""The rows of Tables 4 and 5: the paper's methods on any base network, with several context kernels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dccnet.network.config import PRESETS, ModelConfig
 from dccnet.runtime.errors import UsageError
 from dccnet.training.ablation.kernels import STAND_FOR
 
-# As the paper calls them, in the order of Table 4 -> the preset whose structure they are.
+# The paper's name, in the order of Table 4 -> the preset with the same structure.
 METHODS = {
     "NC-Net": "ncnet",
     "Baseline+S": "baseline-s",
@@ -23,30 +23,30 @@ METHODS = {
     "Baseline+SDA": "dccnet",
 }
 STRUCTURE = ("branches", "fusion", "embedding", "auxiliary_loss")
-"""The fields in which the methods differ; all others are the base's."""
+"""The fields in which the methods differ; all others are those of the base."""
 TABLES = (4, 5)
 KERNEL_METHODS = ("Baseline+S", "Baseline+SDA")
-"""Whose context kernel Table 5 varies."""
-PAPERS_OWN = PRESETS["dccnet"].context_kernel
+"""Methods whose context kernel Table 5 varies."""
+PAPERS_KERNEL = PRESETS["dccnet"].context_kernel
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A network of the tables; one that is in both is one row."""
+    """A network of the tables; a network in both tables is one row."""
 
     method: str
     model: ModelConfig
     tables: tuple[int, ...]
     kernel: int | None
-    """Side of the context's neighbourhood in cells; None without context."""
+    """Side of the context's neighbourhood in cells; None without a context branch."""
     published_kernel: int | None
-    """The paper's kernel that it stands for."""
+    """The paper's kernel that ``kernel`` replaces."""
     published: float | None
-    """The paper's PCK@0.1 on PF-PASCAL, where it has this row."""
+    """The paper's PCK@0.1 on PF-PASCAL; None if the paper does not have this row."""
 
     @property
     def key(self) -> str:
-        """Name of its folder."""
+        """Name of the row's folder."""
         name = self.method.lower().replace("+", "-")
         return name if self.kernel is None else f"{name}-k{self.kernel}"
 
@@ -56,29 +56,29 @@ class Row:
 
 
 def make_rows(base: str, model: ModelConfig, tables: Sequence[int], kernels: Sequence[int]) -> list[Row]:
-    """The rows of ``tables`` in their order, each once; ``kernels`` are Table 5's.
+    """The rows of ``tables`` in order, without repetitions; ``kernels`` are those of Table 5.
 
-    ``model`` is the preset ``base``, whose fields may have been changed.
+    ``model`` is the preset ``base``, possibly with changed fields.
     """
-    wanted: dict[tuple[str, int | None], tuple[int, ...]] = {}
+    tables_of: dict[tuple[str, int | None], tuple[int, ...]] = {}
 
-    def want(method: str, kernel: int, table: int) -> None:
+    def add(method: str, kernel: int, table: int) -> None:
         has_context = "context" in PRESETS[METHODS[method]].branches
         key = (method, kernel if has_context else None)
-        wanted[key] = (*wanted.get(key, ()), table)
+        tables_of[key] = (*tables_of.get(key, ()), table)
 
     if 4 in tables:
         for method in METHODS:
-            want(method, model.context_kernel, 4)
+            add(method, model.context_kernel, 4)
     if 5 in tables:
-        want("NC-Net", model.context_kernel, 5)
+        add("NC-Net", model.context_kernel, 5)
         for method in KERNEL_METHODS:
             for kernel in sorted(set(kernels)):
-                want(method, kernel, 5)
-    papers = STAND_FOR[base] | {model.context_kernel: PAPERS_OWN}
+                add(method, kernel, 5)
+    papers = STAND_FOR[base] | {model.context_kernel: PAPERS_KERNEL}
     return [
         _row(method, model, where, kernel, None if kernel is None else papers.get(kernel))
-        for (method, kernel), where in wanted.items()
+        for (method, kernel), where in tables_of.items()
     ]
 
 
@@ -90,21 +90,21 @@ def in_table(rows: Sequence[Row], number: int) -> list[Row]:
 
 
 def default_kernels(base: str, model: ModelConfig) -> tuple[int, ...]:
-    """The paper's of Table 5, or those that stand for them; the model's own among them."""
-    others = {kernel for kernel, papers in STAND_FOR[base].items() if papers != PAPERS_OWN}
+    """The kernels of Table 5, or their replacements for ``base``, and the model's own."""
+    others = {kernel for kernel, papers in STAND_FOR[base].items() if papers != PAPERS_KERNEL}
     return tuple(sorted(others | {model.context_kernel}))
 
 
 def check_kernels(model: ModelConfig, kernels: Sequence[int]) -> None:
-    """Raises :class:`UsageError` for kernels that are even, or of which a part sees padding everywhere."""
-    with torch.device("meta"):  # only the grid is asked for
+    """Raise :class:`UsageError` for kernels that are even or larger than any neighbourhood."""
+    with torch.device("meta"):  # without weights: only the grid is needed
         grid = build_backbone(model.backbone).grid(model.image_size)
     most = 2 * max(grid) - 1
     wrong = [kernel for kernel in kernels if not (0 < kernel <= most and kernel % 2)]
     if wrong:
         raise UsageError(
             f"context kernels {', '.join(map(str, wrong))} do not fit a grid of {grid[0]}x{grid[1]} cells: "
-            f"give odd numbers up to {most} with --kernels"
+            f"choose odd numbers up to {most} with --kernels"
         )
 
 

@@ -1,4 +1,4 @@
-"""Train and score every row with every seed; what is done stays done, what was interrupted goes on."""
+"""Train and score every row with every seed; finished runs are kept, interrupted ones resume."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ import torch
 
 from dccnet.evaluation.benchmark import Benchmark
 from dccnet.evaluation.benchmarks import load_benchmark
-from dccnet.evaluation.models import open_subject
+from dccnet.evaluation.models import open_model
 from dccnet.evaluation.results import to_dict
-from dccnet.evaluation.runner import evaluate
+from dccnet.evaluation.runner import EvaluationOptions, evaluate
 from dccnet.evaluation.summary import summarise
 from dccnet.runtime.console import note, progress_bar, warn
+from dccnet.runtime.decoding import decode
 from dccnet.runtime.errors import DccError
 from dccnet.runtime.files import clear_scratch, lock, write_text
 from dccnet.runtime.selection import Choice
@@ -32,19 +33,19 @@ from dccnet.training.settings import RunFolder, TrainSettings
 from dccnet.training.state import Progress
 
 RESULT = "result.json"
-"""Of a run, in its folder: how it was trained, then also how it scored."""
+"""File in a run's folder: written after training, and again with the scores."""
 
 
 def sweep(plan: Plan, folder: Path) -> Results:
-    """Do what is missing of ``plan`` in ``folder``, and write the results after every run.
+    """Do the runs of ``plan`` that are missing in ``folder``; write the results after each of them.
 
-    A run that fails is noted in its row and tried again by the next sweep. Raises :class:`DccError` for
-    what would fail every run: settings, lists, a folder that cannot be written or is in use.
+    A run that fails is marked in its row, and the next sweep tries it again. Raises :class:`DccError` for
+    problems that would fail every run: settings, lists, a folder that is in use or cannot be written.
     """
     datasets(plan.model, TrainSettings(**plan.training))
     benchmark = scored_list(plan)
     write_plan(folder, plan)
-    with alone_in(folder):
+    with locked(folder):
         clear_scratch(folder)
         runs = plan.runs()
         results = Results(plan, benchmark.protocol, len(benchmark.cases))
@@ -52,17 +53,17 @@ def sweep(plan: Plan, folder: Path) -> Results:
             done = _read(run_folder(folder, row, seed))
             if done is not None and done.pck is not None:
                 results.runs[row.key, seed] = done
-        there = f", {len(results.runs)} of them are done" if results.runs else ""
+        finished = f", {len(results.runs)} of them are done" if results.runs else ""
         seeds = ", ".join(map(str, plan.seeds))
-        note(f"{len(plan.rows())} networks, each with seed {seeds}: {len(runs)} runs{there}")
-        note(f"each is scored on {benchmark.title}: {plan.why}")
+        note(f"{len(plan.rows())} networks, each with seed {seeds}: {len(runs)} runs{finished}")
+        note(f"each is scored on {benchmark.title}: {plan.scored_description}")
         for number, (row, seed) in enumerate(runs, start=1):
             if (row.key, seed) not in results.runs:
                 note(f"[{number}/{len(runs)}] {row.label}, seed {seed}")
                 result = _attempt(plan, row, seed, run_folder(folder, row, seed), benchmark)
                 results.runs[row.key, seed] = result
                 write_results(folder, results)
-        write_results(folder, results)  # what was asked for may be more than before
+        write_results(folder, results)  # the plan may have more rows than the files
         return results
 
 
@@ -71,7 +72,7 @@ def run_folder(folder: Path, row: Row, seed: int) -> Path:
 
 
 def scored_list(plan: Plan) -> Benchmark:
-    """The list that runs are scored on, read like the lists of training."""
+    """The list that runs are scored on, read with the options of the training lists."""
     test, training = Path(plan.test), plan.training
     return load_benchmark(
         "pairs",
@@ -83,27 +84,31 @@ def scored_list(plan: Plan) -> Benchmark:
 
 
 def train(path: Path, row: Row, training: dict[str, Any], seed: int) -> Progress:
-    """Start or continue the run in ``path``: all that a sweep asks of training."""
+    """Start or continue the run in ``path``."""
     if RunFolder(path).state.exists():
         return resume_run(str(path), None)[1]
     if path.exists():
-        shutil.rmtree(path)  # it was stopped before its first save: there is nothing to go on with
+        shutil.rmtree(path)  # it was stopped before its first save, so there is nothing to resume
     return start_run(str(path), row.model, training | {"seed": seed})[1]
 
 
 def _attempt(plan: Plan, row: Row, seed: int, path: Path, benchmark: Benchmark) -> RunResult:
     try:
-        trained = _read(path)  # stopped while it was scored
+        trained = _read(path)  # exists if the sweep was stopped during scoring
         if trained is None:
             progress = train(path, row, plan.training, seed)
             scored = progress.epoch - (progress.stale_epochs if plan.scored == "best" else 0)
             trained = RunResult(seed, epochs=progress.epoch, scored_epoch=scored)
             _write(path, trained)
         return _score(plan, trained, path, benchmark)
-    except (DccError, RuntimeError, MemoryError) as error:  # PyTorch's for memory is a RuntimeError
+    except (
+        DccError,
+        RuntimeError,
+        MemoryError,
+    ) as error:  # PyTorch's out-of-memory error is a RuntimeError
         lines = str(error).strip().splitlines()
         reason = lines[0] if lines else type(error).__name__
-    gc.collect()  # the failed network must not take memory from the next one
+    gc.collect()  # free the memory of the failed network
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     warn(f"{row.label}, seed {seed} failed: {reason}")
@@ -114,21 +119,25 @@ def _score(plan: Plan, trained: RunResult, path: Path, benchmark: Benchmark) -> 
     alphas = (plan.training["alpha"],)
     run = RunFolder(path)
     checkpoint = run.best if plan.scored == "best" else run.last
-    subject = open_subject(checkpoint, Choice("pytorch", plan.training["device"]))
+    model = open_model(checkpoint, Choice("pytorch", plan.training["device"]))
     with progress_bar() as bar:
         task = bar.add_task("scoring", total=len(benchmark.cases))
         outcomes = evaluate(
-            subject, benchmark, alphas, folder=path, on_pair=lambda done: bar.update(task, completed=done)
+            model,
+            benchmark,
+            alphas,
+            EvaluationOptions(path),
+            on_pair=lambda done: bar.update(task, completed=done),
         ).outcomes
     summary = summarise(
         benchmark,
         outcomes,
         alphas,
         model=str(checkpoint),
-        model_sha256=subject.digest,
-        backend=subject.backend,
+        model_sha256=model.digest,
+        backend=model.backend,
     )
-    result = dataclasses.replace(trained, pck=summary.headline[0], model_sha256=subject.digest)
+    result = dataclasses.replace(trained, pck=summary.headline[0], model_sha256=model.digest)
     _write(path, result, to_dict(summary))
     note(f"PCK@{alphas[0]:g} on {benchmark.title}: {result.pck:.2f}")
     return result
@@ -140,17 +149,18 @@ def _write(path: Path, result: RunResult, evaluation: dict[str, Any] | None = No
 
 
 def _read(path: Path) -> RunResult | None:
-    """What an earlier sweep left of a run that was trained; a damaged file counts for nothing."""
+    """The stored result of a trained run; None if the file is missing or damaged."""
     try:
         content = json.loads((path / RESULT).read_text(encoding="utf-8"))
-        return RunResult(**{field.name: content[field.name] for field in dataclasses.fields(RunResult)})
+        known = {field.name: content[field.name] for field in dataclasses.fields(RunResult)}
+        return decode(RunResult, known)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Hold the folder. Raises :class:`DccError` where another sweep does."""
+def locked(folder: Path) -> Iterator[None]:
+    """Lock the folder. Raises :class:`DccError` if another sweep has locked it."""
     with (folder / ".lock").open("w") as file:
-        lock(file, f"another sweep is at work in {folder}: wait for it, or name another folder")
+        lock(file, f"another sweep is running in {folder}: wait for it, or choose another folder")
         yield

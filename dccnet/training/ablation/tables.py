@@ -1,4 +1,4 @@
-"""Tables 4 and 5 in the paper's form, for the terminal and as Markdown."""
+"""Tables 4 and 5 in the paper's format, for the terminal and as Markdown."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def columns(number: int) -> list[str]:
 
 
 def lines(results: Results, number: int) -> list[list[str]]:
-    """A line a row of the table, as text."""
+    """The cells of one table, one list per row."""
     found = []
     for row in in_table(results.plan.rows(), number):
         kinds = modules(row) if number == 4 else ["-" if row.kernel is None else str(row.kernel)]
@@ -52,7 +52,7 @@ def lines(results: Results, number: int) -> list[list[str]]:
 
 
 def modules(row: Row) -> list[str]:
-    """The paper's columns S, D and A, read off the network that is trained."""
+    """The paper's columns for S, D and A, derived from the row's network."""
     model = row.model
     context = "✓" if "context" in model.branches else "-"
     if model.fusion is None:
@@ -63,7 +63,7 @@ def modules(row: Row) -> list[str]:
 
 
 def _numbers(results: Results, row: Row) -> list[str]:
-    """PCK and how many seeds it is of."""
+    """The row's PCK and the number of seeds that it is the mean of."""
     mean, spread = results.mean(row), results.spread(row)
     runs, scored, seeds = results.of(row), len(results.scores(row)), len(results.plan.seeds)
     count = str(seeds) if scored == seeds else f"{scored} of {seeds}"
@@ -73,7 +73,7 @@ def _numbers(results: Results, row: Row) -> list[str]:
 
 
 def _published(row: Row, number: int) -> str:
-    """With the kernel that it is of, in the table that is about kernels."""
+    """The published PCK; in Table 5 with its kernel, if that is not the row's own."""
     if row.published is None:
         return ""
     other = number == 5 and row.published_kernel != row.kernel
