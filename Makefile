@@ -19,7 +19,7 @@ test-slow: $(VENV)/.installed-dev
 # Tests, then latencies; gpu-report/ is what to send back.
 test-gpu: $(VENV)/.installed-dev
 	mkdir -p gpu-report
-	$(BIN)/python -m pytest -m gpu -v -rs tests/test_gpu.py > gpu-report/tests.txt; \
+	$(BIN)/python -m pytest -m gpu -v -rs tests/runtime/test_gpu.py > gpu-report/tests.txt; \
 	  status=$$?; cat gpu-report/tests.txt; exit $$status
 	for preset in tiny dccnet; do \
 	  test -e gpu-report/$$preset.safetensors || \
@@ -50,7 +50,7 @@ $(VENV)/.installed-%: pyproject.toml | $(BIN)/python
 	touch $@
 
 picture: $(VENV)/.installed-dev demo  # README's, and those in docs/
-	$(BIN)/python -m demo.pictures $(DEMO_OUTPUT)/run/best.safetensors docs
+	$(BIN)/python -m dccnet.demo.pictures $(DEMO_OUTPUT)/run/best.safetensors docs
 
 clean:
 	rm -rf $(VENV) demo-output build *.egg-info
