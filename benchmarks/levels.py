@@ -30,6 +30,7 @@ from dccnet.network.conv4d import TRAINING_LOWERINGS
 from dccnet.network.correlation import correlate, l2_normalise, mutual_matching
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.geometry import Size, resize_uint8
+from dccnet.training.starts import count_votes, pass_features_through
 from dccnet.weights.pretrained import load_backbone_weights
 
 NAME = "efficientnet-lite0-hypercolumn"
@@ -105,7 +106,7 @@ def encoder(channels: int, plain: bool) -> SpatialContextEncoder:
     torch.manual_seed(0)
     new = SpatialContextEncoder(sum(CHANNELS.values()), SMALL.context_kernel, channels)
     if plain:
-        new.start_plain(both_ways=True)
+        pass_features_through(new, both_ways=True)
     return new
 
 
@@ -117,7 +118,7 @@ def encoded(by: SpatialContextEncoder) -> Volume:
 def voted(volume: Volume, channels: int) -> Volume:
     """By votes of neighbours of both ways: added up on 2 channels, the more of them on 4."""
     network = NeighbourhoodConsensus(SMALL.consensus_kernels, (channels, 1))
-    network.start_voting(both_ways=True)
+    count_votes(network, both_ways=True)
     network.lowering = TRAINING_LOWERINGS["spectral3"]
     return lambda a, b: mutual_matching(network([volume(a, b)])[0])
 

@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dccnet.network.conv4d import LayoutLowering
 
-class SliceLoop:
-    """A :class:`dccnet.network.conv4d.Lowering`."""
 
-    batched = False
+class SliceLoop(LayoutLowering):
+    """The authors' computation, for :meth:`dccnet.DCCNet.lower`."""
 
     def enter(self, c: Tensor) -> Tensor:
         return c

@@ -32,7 +32,7 @@ def measure(checkpointing: str, preset: str, pairs: int, lowering: str) -> dict[
     torch.manual_seed(0)
     model = DCCNet(PRESETS[preset])
     model.lower(TRAINING_LOWERINGS[lowering])
-    model.checkpoint_activations(checkpointing == "on")
+    model.recompute_activations(checkpointing == "on")
     sources, targets = (
         l2_normalise(torch.rand(n, model.backbone.channels, *model.grid)) for n in (pairs + 1, pairs)
     )

@@ -5,7 +5,7 @@
 Every measurement is a process of its own, the ways in turn; prints median seconds and peak memory beyond
 what the process held before the first step. The slice loop (benchmarks/slice_loop.py) keeps what it needs
 for the backward pass, as the authors' code does. "default memory" is the stack without
-training/cpu.py; all other ways keep freed memory.
+dccnet/training/cpu.py; all other ways keep freed memory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ def measure(way: str, preset: str, batch: int, steps: int) -> tuple[float, float
     import torch
     from slice_loop import SliceLoop
 
-    import dccnet.network.consensus
     from dccnet.calibration.bench.alone import peak_mb
     from dccnet.network.config import PRESETS
     from dccnet.network.conv4d import TRAINING_LOWERINGS
@@ -41,7 +40,7 @@ def measure(way: str, preset: str, batch: int, steps: int) -> tuple[float, float
     model = DCCNet(PRESETS[preset])
     if way == "slice loop":
         model.lower(SliceLoop())
-        dccnet.network.consensus.RECOMPUTE_FROM = sys.maxsize
+        model.recompute_activations(False)
     else:
         model.lower(TRAINING_LOWERINGS[way.split(",", maxsplit=1)[0]])
     a, b = (l2_normalise(torch.rand(batch, model.backbone.channels, *model.grid)) for _ in range(2))
@@ -51,7 +50,7 @@ def measure(way: str, preset: str, batch: int, steps: int) -> tuple[float, float
     for _ in range(steps + 1):
         started = time.perf_counter()
         optimizer.zero_grad()
-        weak_loss(model, model.describe(a), model.describe(b)).loss.backward()
+        weak_loss(model, model.branch_features(a), model.branch_features(b)).loss.backward()
         optimizer.step()
         seconds.append(time.perf_counter() - started)
     return float(np.median(seconds[1:])), peak_mb() - before

@@ -61,7 +61,7 @@ class ModelConfig:
             _require(type(getattr(self, field)) is bool, f"{field} must be true or false")
         for field in ("image_size", "consensus_kernels", "consensus_channels"):
             whole = all(type(value) is int for value in getattr(self, field))
-            _require(whole, f"{field} must hold whole numbers, got {getattr(self, field)}")
+            _require(whole, f"{field} must contain whole numbers, got {getattr(self, field)}")
         _require(
             self.backbone in BACKBONES,
             f"unknown backbone '{self.backbone}': choose one of {', '.join(BACKBONES)}",
@@ -110,7 +110,7 @@ class ModelConfig:
 
     @property
     def welded_to_grid(self) -> bool:
-        """Whether the weights fit one feature grid only (the attention layer has 2·h·w inputs)."""
+        """Whether the weights fit only one feature grid (the attention layer has 2·h·w inputs)."""
         return self.fusion == "dynamic"
 
     def replace(self, **changes: Any) -> ModelConfig:
@@ -156,8 +156,8 @@ PRESETS: dict[str, ModelConfig] = {
     "baseline-saa": ModelConfig(fusion="average"),
     "baseline-sd": ModelConfig(auxiliary_loss=False),
     "tiny": _TINY,
-    # Features of several levels, a finer grid, and room to begin with what works untrained: better
-    # matches, more slowly.
+    # Features of several levels, a finer grid, and enough context channels for a plain start
+    # (training/starts.py): better matches, more slowly.
     "small": _TINY.replace(
         backbone="efficientnet-lite0-hypercolumn",
         image_size=(320, 320),

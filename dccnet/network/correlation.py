@@ -23,13 +23,13 @@ def l2_normalise(x: Tensor) -> Tensor:
 def correlate(a: Tensor, b: Tensor) -> Tensor:
     """All dot products of the cells of A with those of B (Eq. 10), unnormalised.
 
-    ``a`` is ``(B, C, hA, wA)``, ``b`` ``(B, C, hB, wB)``; returns ``(B, 1, hA, wA, hB, wB)``, of features
-    in half precision as float32.
+    ``a`` is ``(B, C, hA, wA)``, ``b`` ``(B, C, hB, wB)``; returns ``(B, 1, hA, wA, hB, wB)``, in float32
+    for features in half precision.
     """
     (ha, wa), (hb, wb) = a.shape[-2:], b.shape[-2:]
     if a.dtype == torch.float16:
-        # Context features have any length, so their products any size. Measured in the longest of each
-        # picture, no product exceeds 1, and the matrix product itself can stay in half precision.
+        # Context features are not normalised, so their products could overflow. After a division by the
+        # longest vector of each picture no product exceeds 1, and half precision can hold them.
         longest_a, longest_b = _longest(a), _longest(b)
         products = (a / longest_a).half().flatten(2).transpose(1, 2) @ (b / longest_b).half().flatten(2)
         products = widened(products) * (longest_a * longest_b).flatten(1, 2)
@@ -40,7 +40,7 @@ def correlate(a: Tensor, b: Tensor) -> Tensor:
 
 @float32_island
 def _longest(x: Tensor) -> Tensor:
-    """``(B, C, h, w)`` -> ``(B, 1, 1, 1)``: length of the longest of all cells' vectors."""
+    """``(B, C, h, w)`` -> ``(B, 1, 1, 1)``: the largest length of a cell's vector."""
     return torch.sqrt(x.square().sum(dim=1, keepdim=True).amax(dim=(2, 3), keepdim=True) + NORM_EPSILON)
 
 

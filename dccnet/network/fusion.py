@@ -41,7 +41,7 @@ def softmax_directions(on_a: Tensor, on_b: Tensor) -> Scores:
 
 
 class Attention(NamedTuple):
-    """How much each cell trusts each branch; sums to 1 over dimension 1 (0 local, 1 context)."""
+    """Weight of each branch in each cell; sums to 1 over dimension 1 (0 local, 1 context)."""
 
     on_a: Tensor  # (B, 2, hA, wA)
     on_b: Tensor  # (B, 2, hB, wB)
@@ -53,7 +53,7 @@ class FusedScores(NamedTuple):
 
 
 class Fusion(nn.Module):
-    """What both kinds of fusion share. ``blend`` is that of :class:`dccnet.network.config.ModelConfig`."""
+    """Base class of both kinds of fusion. ``blend`` is the field of :class:`ModelConfig`."""
 
     def __init__(self, embedding: NeighbourhoodConsensus | None, blend: str = "scores") -> None:
         super().__init__()
@@ -62,15 +62,15 @@ class Fusion(nn.Module):
         self.softmax = Step(softmax_directions if self._of_maps else softmax_scores)
 
     def embedded(self, maps: Sequence[Tensor]) -> Sequence[Tensor]:
-        """``maps`` after the correlation embedding network (Eq. 12), if there is one."""
+        """``maps`` after the correlation embedding network (Eq. 12), if there is one, else unchanged."""
         return maps if self.embedding is None else self.embedding(maps)
 
     def blended(self, maps: Sequence[Tensor], weights: Scores) -> Scores:
         """Scores of both maps together.
 
-        ``weights`` are ``(B, 2, ·, ·)``, broadcast to matrices: how much each row, for ``on_a``, or each
-        column, for ``on_b``, trusts either branch. In Eq. 15, too, they differ by direction, and so do the
-        maps that they give.
+        ``weights`` are ``(B, 2, ·, ·)`` and broadcast to matrices: the weight of either branch in each row,
+        for ``on_a``, or each column, for ``on_b``. They differ by direction in Eq. 15, too, and so do the
+        blended maps.
         """
         if self._of_maps:
             both = [widened(as_matrix(c)) for c in maps]
@@ -100,12 +100,6 @@ class DynamicFusion(Fusion):
         self.cells = grid[0] * grid[1]
         self.attend = nn.Conv2d(2 * self.cells, 2, kernel_size=1)
 
-    @torch.no_grad()
-    def start_even(self) -> None:
-        """Begin with both branches trusted alike."""
-        for part in self.attend.parameters():
-            part.zero_()
-
     def forward(self, maps: Sequence[Tensor]) -> FusedScores:
         """``maps``: Cl and Cs, each ``(B, 1, hA, wA, hB, wB)`` with hA·wA = hB·wB as trained."""
         embedded = self.embedded(maps)
@@ -127,8 +121,8 @@ class DynamicFusion(Fusion):
 class AverageFusion(Fusion):
     """Both maps with equal weight: "Baseline+SAA" of Table 4.
 
-    With an embedding the embedded maps are averaged: the attention that they otherwise steer is
-    absent, and averaging the raw maps would leave the embedding without effect.
+    With an embedding, the embedded maps are averaged: there is no attention for them to steer, and
+    averaging the raw maps would leave the embedding without effect.
     """
 
     def forward(self, maps: Sequence[Tensor]) -> FusedScores:

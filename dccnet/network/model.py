@@ -1,18 +1,16 @@
-"""DCCNet, and by configuration NC-Net and the paper's ablations, top to bottom."""
+"""DCCNet, and by configuration NC-Net and the paper's ablations, top to bottom (Figure 2)."""
 
 from __future__ import annotations
 
-import copy
 from typing import NamedTuple
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dccnet.network.backbone import build_backbone
+from dccnet.network.computation import Computation
 from dccnet.network.config import ModelConfig
 from dccnet.network.consensus import NeighbourhoodConsensus
 from dccnet.network.context import SpatialContextEncoder
-from dccnet.network.conv4d import Lowering
 from dccnet.network.correlation import correlate, l2_normalise, mutual_matching
 from dccnet.network.fusion import Attention, AverageFusion, DynamicFusion, Scores, softmax_scores
 from dccnet.network.step import Step
@@ -22,7 +20,7 @@ Features = dict[str, Tensor]
 
 
 class GridMismatchError(ValueError):
-    """The weights are welded to a feature grid that these images do not have."""
+    """The images have another feature grid than the one that the attention's weights fit."""
 
 
 class Matching(NamedTuple):
@@ -34,8 +32,8 @@ class Matching(NamedTuple):
     attention: Attention | None
 
 
-class DCCNet(nn.Module):
-    """The network of spec §1. Build with random weights, or take one from :mod:`dccnet.weights`."""
+class DCCNet(Computation):
+    """The network of spec §1, with random weights; ``dccnet.load_checkpoint`` reads trained ones."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -63,57 +61,6 @@ class DCCNet(nn.Module):
     def _consensus(self) -> NeighbourhoodConsensus:
         return NeighbourhoodConsensus(self.config.consensus_kernels, self.config.consensus_channels)
 
-    def lower(self, lowering: Lowering) -> None:
-        """Choose how 4D convolutions are computed: a value of :data:`TRAINING_LOWERINGS`.
-
-        Every choice gives the same results up to rounding; checkpoints do not know of it.
-        """
-        for module in self.modules():
-            if isinstance(module, NeighbourhoodConsensus):
-                module.lowering = lowering
-
-    def start_both_ways(self) -> None:
-        """:meth:`NeighbourhoodConsensus.start_both_ways` of all 4D networks, before they are trained."""
-        for module in self.modules():
-            if isinstance(module, NeighbourhoodConsensus):
-                module.start_both_ways()
-
-    def start_plain(self, both_ways: bool) -> None:
-        """Before training: begin with what needs none, where there is such a thing.
-
-        Context features are Z and S side by side (:meth:`SpatialContextEncoder.start_plain`), consensus
-        counts votes (:meth:`NeighbourhoodConsensus.start_voting`), with ``both_ways`` also of things that
-        face opposite ways, and the fusion trusts both maps alike.
-        Raises ``ValueError`` for too few channels.
-        """
-        if self.context_encoder is not None:
-            self.context_encoder.start_plain(both_ways)
-        self.consensus.start_voting(both_ways)
-        if isinstance(self.fusion, DynamicFusion):
-            self.fusion.start_even()
-
-    def checkpoint_activations(self, on: bool | None) -> None:
-        """Whether training recomputes the 4D layers instead of keeping what they gave: less memory for a
-        third more time. None decides by the size of the volumes."""
-        for module in self.modules():
-            if isinstance(module, NeighbourhoodConsensus):
-                module.checkpointing = on
-
-    @property
-    def feature_dtype(self) -> torch.dtype:
-        """Of the features that :meth:`encode` returns: float16 after :meth:`in_half`."""
-        return next(self.backbone.trunk.parameters()).dtype
-
-    def in_half(self) -> DCCNet:
-        """A copy for inference that runs in float16, except for the islands of ``precision.py``."""
-        half = copy.deepcopy(self).eval()
-        half.backbone.fold_batch_norms()
-        half.backbone.trunk.half()
-        for part in (half.context_encoder, half.consensus, half.fusion):
-            if part is not None:
-                part.half()
-        return half
-
     def forward(self, image_a: Tensor, image_b: Tensor) -> Matching:
         """Images ``(B, 3, H, W)``, RGB in [0, 1], at the network's size."""
         return self.match(self.encode(image_a), self.encode(image_b))
@@ -121,30 +68,30 @@ class DCCNet(nn.Module):
     def encode(self, image: Tensor) -> Features:
         """``(B, 3, H, W)``, RGB in [0, 1] -> features of every branch.
 
-        Raises :class:`GridMismatchError` where the weights are welded to another image size.
+        Raises :class:`GridMismatchError` where the attention's weights do not fit the image's size.
         """
-        return self.describe(self.extract(image))
+        return self.branch_features(self.backbone_features(image))
 
-    def extract(self, image: Tensor) -> Tensor:
+    def backbone_features(self, image: Tensor) -> Tensor:
         """``(B, 3, H, W)``, RGB in [0, 1] -> Z ``(B, d, h, w)``, of unit length in each cell.
 
         Raises :class:`GridMismatchError` as :meth:`encode` does.
         """
-        return self.finish(self.begin(image))
+        return self.local_features(self.frozen_features(image))
 
-    def begin(self, image: Tensor) -> Tensor:
-        """The part of :meth:`extract` that training never changes; :meth:`finish` takes its result."""
+    def frozen_features(self, image: Tensor) -> Tensor:
+        """The first part of :meth:`backbone_features`, which training never changes."""
         if self.config.welded_to_grid:
             self._check_grid(self.backbone.grid((image.shape[-2], image.shape[-1])))
         return self.backbone.frozen_part(image)
 
-    def finish(self, x: Tensor) -> Tensor:
-        """The rest of :meth:`extract`: blocks of the backbone that are trained, if any, and the L2 norm."""
+    def local_features(self, x: Tensor) -> Tensor:
+        """:meth:`frozen_features` -> Z: the backbone's trained blocks, if any, and the L2 norm."""
         features: Tensor = self.backbone.trained_part(x)
         normalised: Tensor = self.l2_norm(features)
         return normalised.to(features)
 
-    def describe(self, z: Tensor) -> Features:
+    def branch_features(self, z: Tensor) -> Features:
         """Normalised backbone features ``Z (B, d, h, w)`` -> features of every branch."""
         features = {"local": z}
         if self.context_encoder is not None:

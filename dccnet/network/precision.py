@@ -1,10 +1,10 @@
-"""Half precision: which steps of the network may run in it, and which may not.
+"""Half precision: which steps of the network run in it, and which stay in float32.
 
 ``DCCNet.in_half()`` has the weights of the backbone, the context encoder, the 4D convolutions and the
 attention in float16, and these parts cast what they are given to their weights' type
 (:func:`as_weights_of`). Between them lie islands, marked :func:`float32_island` where they are defined:
-steps whose sums or quotients float16 cannot hold. docs/precision.md says what was measured for each. In a
-network of float32 or float64 none of this does anything.
+steps whose sums or quotients float16 cannot hold. docs/precision.md has the measurement for each. In a
+float32 or float64 network none of this has any effect.
 
 Training in bfloat16 (``torch.autocast``) keeps all weights in float32, and the same islands.
 """
@@ -23,7 +23,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def float32_island(function: _Function) -> _Function:
-    """Whatever half-precision tensors come in, compute in float32, and return that; in autocast, too."""
+    """Decorator: compute in float32, also for half-precision arguments and in autocast; return float32."""
 
     @functools.wraps(function)
     def island(*arguments: Any) -> Any:
@@ -38,10 +38,10 @@ def float32_island(function: _Function) -> _Function:
 
 
 def widened(x: Tensor) -> Tensor:
-    """float16 and bfloat16 as float32; anything else as it is."""
+    """float16 and bfloat16 as float32; any other type unchanged."""
     return x.float() if x.dtype in _HALVES else x
 
 
 def as_weights_of(module: nn.Module, x: Tensor) -> Tensor:
-    """``x`` in the precision that the module computes in."""
+    """``x`` in the type of the module's weights."""
     return x.to(next(module.parameters()).dtype)

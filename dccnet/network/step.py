@@ -1,4 +1,4 @@
-"""Steps of the network that have no weights, as modules: whatever walks through it can tell where it is."""
+"""Steps of the network without weights, as modules, so that exported graphs can name every step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 
 class Step(nn.Module):
-    """Calls a function. Its name in the network is what exported graphs call the step."""
+    """Calls a function. Exported graphs name the step after this module's place in the network."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__()

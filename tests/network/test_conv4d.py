@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dccnet.network.consensus import NeighbourhoodConsensus
 from dccnet.network.conv4d import LOWERINGS, TRAINING_LOWERINGS, Conv4d, conv4d
-from dccnet.network.conv4d.planes import Along, Planes
+from dccnet.network.conv4d.planes import AxisProducts, Planes
 
 
 def definition(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
@@ -119,7 +119,7 @@ def test_recomputed_gradients_are_the_kept_ones(lowering: str, monkeypatch: pyte
     wanted = [*maps, *consensus.parameters()]
     gradients = []
     for threshold in (1, 10**9):
-        monkeypatch.setattr("dccnet.network.consensus.RECOMPUTE_FROM", threshold)
+        monkeypatch.setattr("dccnet.network.conv4d.lowering.RECOMPUTE_FROM", threshold)
         loss = sum(y.square().sum() for y in consensus(maps))
         gradients.append(torch.autograd.grad(loss, wanted))  # type: ignore[arg-type]
     for recomputed, kept in zip(*gradients, strict=True):
@@ -131,7 +131,7 @@ def test_recomputed_gradients_are_the_kept_ones(lowering: str, monkeypatch: pyte
     st.sampled_from([((3,), (1,)), ((3, 5), (4, 1)), ((5, 3, 3), (2, 3, 1)), ((3, 1, 3), (3, 3, 1))]),
 )
 @settings(max_examples=30, deadline=None)
-def test_both_ways_at_once_have_the_values_and_gradients_of_one_by_one(
+def test_paired_has_the_values_and_gradients_of_stack(
     grid: tuple[int, ...], sizes: tuple[tuple[int, ...], tuple[int, ...]]
 ) -> None:
     torch.manual_seed(sum(grid))
@@ -146,7 +146,7 @@ def test_both_ways_at_once_have_the_values_and_gradients_of_one_by_one(
         torch.testing.assert_close(at_once, one_by_one)
 
 
-def test_both_ways_at_once_need_no_gradient_of_what_they_read() -> None:
+def test_paired_computes_no_gradient_of_its_input_unless_needed() -> None:
     torch.manual_seed(0)
     consensus = NeighbourhoodConsensus((3, 3), (4, 1)).double()
     consensus.lowering = TRAINING_LOWERINGS["paired"]
@@ -160,7 +160,7 @@ def test_both_ways_at_once_need_no_gradient_of_what_they_read() -> None:
 
 
 @pytest.mark.parametrize("channels", [(4, 1), (2, 6, 1), (6, 2, 1)])
-def test_both_ways_at_once_stay_in_float32_in_autocast(channels: tuple[int, ...]) -> None:
+def test_paired_stays_in_float32_in_autocast(channels: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     consensus = NeighbourhoodConsensus((3,) * len(channels), channels)
     consensus.lowering = TRAINING_LOWERINGS["paired"]
@@ -176,7 +176,7 @@ def test_both_ways_at_once_stay_in_float32_in_autocast(channels: tuple[int, ...]
         torch.testing.assert_close(in_autocast, plain, rtol=0, atol=0)
 
 
-def test_both_ways_at_once_are_as_exact_in_float32_as_one_by_one() -> None:
+def test_paired_is_as_exact_in_float32_as_stack() -> None:
     """Winograd's sums and differences round once more, which must not show at the size of ``tiny``."""
     torch.manual_seed(0)
     exact = NeighbourhoodConsensus((3, 3), (8, 1)).double()
@@ -196,7 +196,7 @@ def test_both_ways_at_once_are_as_exact_in_float32_as_one_by_one() -> None:
         assert errors[1] < max(2 * errors[0], 1e-6)
 
 
-def test_both_ways_at_once_do_not_depend_on_the_number_of_threads() -> None:
+def test_paired_does_not_depend_on_the_number_of_threads() -> None:
     torch.manual_seed(0)
     consensus = NeighbourhoodConsensus((3, 3), (4, 1))
     consensus.lowering = TRAINING_LOWERINGS["paired"]
@@ -213,7 +213,7 @@ def test_both_ways_at_once_do_not_depend_on_the_number_of_threads() -> None:
         torch.testing.assert_close(together, alone, rtol=0, atol=0)
 
 
-def test_both_ways_at_once_hide_no_nan() -> None:
+def test_paired_hides_no_nan() -> None:
     """Or a run that has diverged would go on."""
     consensus = NeighbourhoodConsensus((3, 3), (4, 1))
     consensus.lowering = TRAINING_LOWERINGS["paired"]
@@ -248,10 +248,10 @@ def test_laid_out_cells_come_back_and_have_their_neighbours_at_a_distance(
 
 @pytest.mark.parametrize("taps", [1, 3, 5, 7])
 def test_products_along_an_axis_add_up_to_the_convolution(taps: int) -> None:
-    along = Along.of(taps, np.dtype(np.float64))
+    axis = AxisProducts.of(taps, np.dtype(np.float64))
     x, kernel = np.random.default_rng(taps).standard_normal((2, taps + 1))
-    products = (along.thin @ x) * (along.taps @ kernel[:taps])
-    shares = np.array([[1, 0, 1, 1], [0, 1, 1, -1]])[:, along.sides]
+    products = (axis.narrow_side @ x) * (axis.taps @ kernel[:taps])
+    shares = np.array([[1, 0, 1, 1], [0, 1, 1, -1]])[:, axis.sides]
     np.testing.assert_allclose(shares @ products, np.correlate(x, kernel[:taps]), atol=1e-12)
 
 

@@ -135,7 +135,7 @@ def test_ncnet_takes_any_size_and_unequal_ones() -> None:
 def test_loss_falls_when_true_pairs_match_better_and_reaches_only_what_is_trained() -> None:
     model = build(SMALL).train()
     z = l2_normalise(torch.rand(3, 256, 6, 5))
-    loss = weak_loss(model, model.describe(z), model.describe(z))
+    loss = weak_loss(model, model.branch_features(z), model.branch_features(z))
     loss.loss.backward()
     reached = {n for n, p in model.named_parameters() if p.grad is not None}
     assert reached == {n for n, p in model.named_parameters() if p.requires_grad}
@@ -144,7 +144,7 @@ def test_loss_falls_when_true_pairs_match_better_and_reaches_only_what_is_traine
 
 def test_loss_of_one_pair_is_refused() -> None:
     model = build(SMALL)
-    features = model.describe(torch.rand(1, 256, 6, 5))
+    features = model.branch_features(torch.rand(1, 256, 6, 5))
     with pytest.raises(ValueError, match="at least 2 pairs"):
         weak_loss(model, features, features)
 

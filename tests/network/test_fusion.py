@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dccnet.network.fusion import AverageFusion, DynamicFusion, as_matrix, softmax_scores
+from dccnet.training.starts import weight_alike
 
 GRID_A, GRID_B = (3, 4), (4, 3)
 
@@ -46,7 +47,7 @@ def test_the_attention_is_the_same_whatever_is_blended(maps: list[Tensor]) -> No
 @pytest.mark.parametrize("blend", ["scores", "maps"])
 def test_an_average_is_an_even_attention(maps: list[Tensor], blend: str) -> None:
     even = attentive(blend)
-    even.start_even()
+    weight_alike(even)
     torch.testing.assert_close(AverageFusion(None, blend)(maps).scores, even(maps).scores)
 
 

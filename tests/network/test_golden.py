@@ -88,7 +88,7 @@ def network(golden: Golden, request: pytest.FixtureRequest) -> DCCNet:
 
 @pytest.fixture(scope="module")
 def features(golden: Golden, network: DCCNet) -> tuple[Features, Features]:
-    return network.describe(golden["net_za"]), network.describe(golden["net_zb"])
+    return network.branch_features(golden["net_za"]), network.branch_features(golden["net_zb"])
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from dccnet.export.bundles.steps import read_steps
 from dccnet.inference import TorchMatcher
 from dccnet.network.backbone import build_backbone, hypercolumn
 from dccnet.network.correlation import l2_normalise
-from dccnet.runtime.images import Image
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.tensorrt.builder import BatchRange, BuildSettings, build_engine
 from dccnet.runtime.tensorrt.library import RTX, load_library

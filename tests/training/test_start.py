@@ -11,17 +11,25 @@ from torch import Tensor
 
 from dccnet.network.config import PRESETS
 from dccnet.network.consensus import NeighbourhoodConsensus
-from dccnet.network.context import SIMILARITY_SHARE, Z_SHARE, SpatialContextEncoder, self_similarity
+from dccnet.network.context import SpatialContextEncoder, self_similarity
 from dccnet.network.correlation import l2_normalise
 from dccnet.network.fusion import DynamicFusion
 from dccnet.network.model import DCCNet
 from dccnet.training.recipes import recipe
+from dccnet.training.starts import (
+    SIMILARITY_SHARE,
+    Z_SHARE,
+    count_votes,
+    pass_features_through,
+    start_plain,
+    weight_alike,
+)
 from tests.helpers.commands import Cli
 
 
 def voted(c: Tensor, kernel: int, both_ways: bool) -> Tensor:
     network = NeighbourhoodConsensus((kernel, 3), (4, 1)).double()
-    network.start_voting(both_ways)
+    count_votes(network, both_ways)
     (result,) = network([c])
     return result
 
@@ -46,7 +54,7 @@ def test_of_votes_of_both_ways_the_more_count() -> None:
     torch.manual_seed(0)
     c = torch.rand(1, 1, 4, 5, 4, 5, dtype=torch.float64)
     network = NeighbourhoodConsensus((5,), (1,)).double()
-    network.start_voting(False)
+    count_votes(network, False)
     (one_way,) = network([c])
     other_way = network([c.flip(5)])[0].flip(5)
     both = voted(c, 5, True)
@@ -60,7 +68,7 @@ def test_of_votes_of_both_ways_the_more_count() -> None:
 @pytest.mark.parametrize("both_ways", [False, True])
 def test_any_number_of_channels_votes(channels: tuple[int, ...], both_ways: bool) -> None:
     network = NeighbourhoodConsensus((3,) * len(channels), channels)
-    network.start_voting(both_ways)
+    count_votes(network, both_ways)
     with torch.no_grad():
         (result,) = network([volume((3, 3, 3, 3)).float()])
     assert int(result.argmax()) == int(volume((3, 3, 3, 3)).argmax()) and result.amax() > 0
@@ -78,7 +86,7 @@ def test_plain_context_is_the_features_and_their_similarity(both_ways: bool) -> 
     torch.manual_seed(0)
     z = l2_normalise(torch.randn(2, 6, 5, 7))
     encoder = SpatialContextEncoder(6, 3, 2 * 6 + 9 + 4)
-    encoder.start_plain(both_ways)
+    pass_features_through(encoder, both_ways)
     g = encoder(z)
     torch.testing.assert_close(g[:, :6] - g[:, 6:12], math.sqrt(Z_SHARE) * z)
     s = l2_normalise(self_similarity(z, 3))
@@ -96,13 +104,13 @@ def test_plain_context_is_the_features_and_their_similarity(both_ways: bool) -> 
 
 def test_both_maps_begin_with_the_same_trust() -> None:
     fusion = DynamicFusion((3, 4), None)
-    fusion.start_even()
+    weight_alike(fusion)
     attention = fusion([torch.rand(1, 1, 3, 4, 3, 4) for _ in range(2)]).attention
     assert attention is not None and bool((attention.on_a == 0.5).all())
 
 
 def test_small_has_the_room_that_its_recipe_asks_for() -> None:
-    DCCNet(PRESETS["small"]).start_plain(both_ways=recipe("small")["opposite"] > 0)
+    start_plain(DCCNet(PRESETS["small"]), both_ways=recipe("small")["opposite"] > 0)
 
 
 def test_too_few_channels_for_a_plain_start(dcc: Cli, pictures: list[Path], tmp_path: Path) -> None:

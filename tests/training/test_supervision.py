@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from dccnet.evaluation.pairs import Pair, Picture, facing_opposite, file_picture, mirrored
 from dccnet.network.consensus import NeighbourhoodConsensus
 from dccnet.network.fusion import Scores
-from dccnet.network.loss import Keypoints, keypoint_loss
 from dccnet.network.model import Matching
 from dccnet.runtime.images import read_image
 from dccnet.training.batches import Batches
 from dccnet.training.settings import TrainSettings
+from dccnet.training.starts import mirror_channels
+from dccnet.training.supervision import Keypoints, keypoint_loss
 from dccnet.training.synthetic import warped_view
 from tests.helpers.networks import ONE_BRANCH, SMALL, build
 
@@ -98,10 +99,10 @@ def test_kernels_that_start_both_ways_see_both_ways_alike(channels: tuple[int, .
     c = torch.rand(1, 1, 4, 5, 3, 6, dtype=torch.float64)
 
     def chain(x: torch.Tensor) -> torch.Tensor:
-        return network._chain(x, network._convolutions(tuple(x.shape[2:])))
+        return network.lowering.chain([x], network.weights, None)[0]
 
     assert not torch.allclose(chain(c.flip(5)), chain(c).flip(5))
-    network.start_both_ways()
+    mirror_channels(network)
     torch.testing.assert_close(chain(c.flip(5)), chain(c).flip(5))
 
 

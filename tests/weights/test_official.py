@@ -41,8 +41,8 @@ def test_all_580_tensors_arrive_in_their_places(official: tuple[Path, State]) ->
 def test_the_imported_network_runs_at_400x400(official: tuple[Path, State]) -> None:
     model = import_official(official[0])
     with torch.no_grad():
-        z = model.extract(torch.rand(1, 3, 400, 400))
-        features = model.describe(z)
+        z = model.backbone_features(torch.rand(1, 3, 400, 400))
+        features = model.branch_features(z)
     assert z.shape == (1, 1024, 25, 25)
     assert features["context"].shape == (1, 1024, 25, 25)
     with torch.no_grad():

@@ -1,6 +1,16 @@
-"""4D convolution, and the exact ways to compute it: ``stack`` and ``spectral``."""
+"""4D convolution, and the exact ways to compute it (*lowerings*): docs/conv4d.md compares them."""
 
-from dccnet.network.conv4d.layer import LOWERINGS, STACK, TRAINING_LOWERINGS, Conv4d, Lowering, conv4d
-from dccnet.network.conv4d.paired import Paired
+from dccnet.network.conv4d.layer import LOWERINGS, STACK, TRAINING_LOWERINGS, Conv4d, conv4d
+from dccnet.network.conv4d.lowering import Layers, LayoutLowering, Lowering, recomputes
 
-__all__ = ["LOWERINGS", "STACK", "TRAINING_LOWERINGS", "Conv4d", "Lowering", "Paired", "conv4d"]
+__all__ = [
+    "LOWERINGS",
+    "STACK",
+    "TRAINING_LOWERINGS",
+    "Conv4d",
+    "Layers",
+    "LayoutLowering",
+    "Lowering",
+    "conv4d",
+    "recomputes",
+]

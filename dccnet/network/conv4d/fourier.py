@@ -1,8 +1,8 @@
 """Discrete Fourier transforms of short axes, as matrices of real numbers.
 
 A matrix holds complex numbers as blocks of reals. Towards frequencies, its rows are (frequency, re/im)
-and its columns (re/im, position); back, rows are (re/im, position) and columns (frequency, re/im). So
-each transform takes what the one before left, with re/im always right before the axes not yet seen.
+and its columns (re/im, position); back, rows are (re/im, position) and columns (frequency, re/im). So each
+transform reads the layout that the one before wrote, with re/im right before the axes not yet transformed.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class AxisTransform(NamedTuple):
     length: int
     frequencies: int
     scale: float
-    """Of the spectrum: a power of two near ``1/sqrt(length)``, so that float16 can hold a spectrum that is
-    all in one frequency as well as one that is even; in float32 it changes no digit."""
+    """Scale of the spectrum: a power of two near ``1/sqrt(length)``, so that float16 can hold a spectrum
+    with one single frequency as well as an even one; in float32 it changes no digit."""
     to_frequencies: Matrix
     """``(2·frequencies, 2·n)``; ``(2·frequencies, n)`` along the first axis, where nothing imaginary
     comes in."""
@@ -38,14 +38,14 @@ class AxisTransform(NamedTuple):
 
 @lru_cache(maxsize=256)
 def axis_transform(cells: int, taps: int, first: bool) -> AxisTransform:
-    """``first`` says that the volume is real along this axis: half of the frequencies say all."""
+    """``first``: the volume is real along this axis, so half of the frequencies determine it."""
     length = cells + taps // 2
     frequencies = length // 2 + 1 if first else length
     scale = 2.0 ** -round(math.log2(length) / 2)
     waves = scale * _waves(frequencies, range(cells), length)
     back = waves.conj().T / (length * scale**2)
     if first:
-        back[:, 1 : (length + 1) // 2] *= 2  # each stands for its conjugate, too
+        back[:, 1 : (length + 1) // 2] *= 2  # each stands for its conjugate as well
     forward, inverse = _blocks(waves), _blocks(back)
     centred = _blocks(_waves(frequencies, range(-(taps // 2), taps // 2 + 1), length).conj())
     return AxisTransform(

@@ -1,14 +1,15 @@
-"""The loops of ``paired.py`` over one volume, compiled by Numba when they are first called.
+"""The loops of ``paired.py`` over one volume. Numba compiles them when they are first called.
 
-A CPU's lanes are neighbouring cells here, of which there are enough whatever the channels. Innermost, four
-channels of the *wide* side, the one with more of them, meet three taps: the twelve factors stay in
-registers, and whatever is read serves three or four times.
+SIMD lanes hold neighbouring cells, of which there are always enough, however few channels there are. A
+layer has a *wide* side, with more channels, and a *narrow* side; either may be its input.
+The innermost loop multiplies four channels of the wide side by three taps: the twelve factors stay in
+registers, and every number that is read is used three or four times.
 
-Along D1, two slices are computed at a time, from products as :class:`Along` has
-them. Of the wide side, a product meets the one slice or the other, their sum or their difference.
+Along D1, two slices are computed at a time from the products that :class:`AxisProducts` lists. On the wide
+side, a product belongs to the first slice, to the second, to their sum or to their difference.
 
-Volumes are ``(C, channel)``, laid out by a :class:`~dccnet.network.conv4d.planes.Planes`, p. All arrays are
-contiguous and of one floating-point type; the wide side has a multiple of four channels.
+Volumes are ``(C, channel)``, in the layout of a :class:`Planes`, p. All arrays are contiguous and of one
+floating-point type; the wide side has a multiple of four channels.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from dccnet.network.conv4d.planes import Along, Planes
+from dccnet.network.conv4d.planes import AxisProducts, Planes
 
-# Compiled code is kept until this file changes. So it has to change with these, which are known by place.
+# Numba keeps compiled code until this file changes, and it knows fields by their position. So this file has
+# to change whenever one of these does.
 assert Planes._fields == ("d1", "d2", "d3", "d4", "row", "lead", "length")
-assert Along._fields == ("thin", "taps", "sides")
+assert AxisProducts._fields == ("narrow_side", "taps", "sides")
 
 Floats = NDArray[np.floating[Any]]
 Whole = NDArray[np.int64]
@@ -35,12 +37,12 @@ def _compiled(function: _Function) -> _Function:
     options: dict[str, Any] = {
         "nogil": True,
         "error_model": "numpy",
-        # Sums may be taken in any order; unlike with Numba's fastmath=True, NaN and infinity count.
+        # Sums may be computed in any order. Unlike fastmath=True, NaN and infinity keep their meaning.
         "fastmath": {"contract", "nsz", "reassoc"},
     }
     try:
         return cast("_Function", numba.njit(cache=True, **options)(function))
-    except RuntimeError:  # there is nowhere to keep compiled code
+    except RuntimeError:  # no folder can be written to for compiled code
         return cast("_Function", numba.njit(**options)(function))
 
 
@@ -49,18 +51,18 @@ def _inlined(function: _Function) -> _Function:
 
 
 @_compiled
-def transform(x: Floats, along: Along, thin: Floats, p: Planes) -> None:
-    """What each product sees of a thin volume: ``(C, pairs of slices, products, (D2 + 1)·length)``."""
-    channels, pairs, products = thin.shape[:3]
-    reached, size = along.thin.shape[1], p.d2 * p.length
-    thin[:] = 0
+def transform(x: Floats, axis: AxisProducts, narrow_side: Floats, p: Planes) -> None:
+    """Write the inputs of all products: ``narrow_side (C, pairs of slices, products, (D2 + 1)·length)``."""
+    channels, pairs, products = narrow_side.shape[:3]
+    reached, size = axis.narrow_side.shape[1], p.d2 * p.length
+    narrow_side[:] = 0
     for c in range(channels):
         for pair in range(pairs):
             for product in range(products):
-                target = thin[c, pair, product]
+                target = narrow_side[c, pair, product]
                 for s in range(reached):
                     i = 2 * pair + s - (reached - 2) // 2
-                    factor = along.thin[product, s]
+                    factor = axis.narrow_side[product, s]
                     if factor != 0 and 0 <= i < p.d1:
                         source = x[c, i * size : (i + 1) * size]
                         for cell in range(size):
@@ -69,12 +71,12 @@ def transform(x: Floats, along: Along, thin: Floats, p: Planes) -> None:
 
 @_compiled
 def _finish(y: Floats, gate: Floats, relu: bool) -> Any:
-    """Zero ``y`` where ``gate`` is not positive, with ``relu`` where it is not itself; returns its sum."""
+    """Zero ``y`` where ``gate`` is not positive and, with ``relu``, where ``y`` is not; return its sum."""
     zero = y.dtype.type(0)
     total = zero
     for cell in range(len(y)):
         kept = y[cell]
-        kept = zero if gate[cell] <= zero else kept  # so written, NaN stays
+        kept = zero if gate[cell] <= zero else kept  # NaN is kept: it compares as false
         kept = zero if relu & (kept <= zero) else kept
         y[cell] = kept
         total += kept
@@ -83,7 +85,7 @@ def _finish(y: Floats, gate: Floats, relu: bool) -> Any:
 
 @_compiled
 def _mix(x: Floats, at: int, apart: int, mixed: Floats) -> None:
-    """Sums and differences of four channels' numbers in two slices, to ``(2, 4, ·)``."""
+    """Write sums and differences of two slices, for four channels, to ``mixed (2, 4, ·)``."""
     for channel in range(4):
         one, other = x[channel, at:], x[channel, at + apart :]
         plus, minus = mixed[0, channel], mixed[1, channel]
@@ -97,7 +99,7 @@ def _mix(x: Floats, at: int, apart: int, mixed: Floats) -> None:
 def _four(
     x: Floats, at: int, apart: int, mixed: Floats, side: int
 ) -> tuple[Floats, Floats, Floats, Floats]:  # fmt: skip
-    """Four channels of what products of this side meet: of one slice, or of what is mixed."""
+    """Four channels of the slice, sum or difference that products of this ``side`` belong to."""
     if side < 2:
         here = at + side * apart
         return x[0, here:], x[1, here:], x[2, here:], x[3, here:]
@@ -106,7 +108,7 @@ def _four(
 
 @_inlined
 def _factors(w: Floats) -> tuple[Any, ...]:
-    """Of four channels and three taps, so that they stay in registers."""
+    """Factors of four channels and three taps as scalars, which stay in registers."""
     return (
         w[0, 0], w[0, 1], w[0, 2], w[1, 0], w[1, 1], w[1, 2],
         w[2, 0], w[2, 1], w[2, 2], w[3, 0], w[3, 1], w[3, 2],
@@ -115,22 +117,22 @@ def _factors(w: Floats) -> tuple[Any, ...]:
 
 @_compiled
 def widen(
-    thin: Floats, kernel: Floats, distances: Whole, along: Along, bias: Floats, gate: Floats, relu: bool,
-    y: Floats, totals: Floats, p: Planes, mixed: Floats,
+    narrow_side: Floats, kernel: Floats, distances: Whole, axis: AxisProducts, bias: Floats, gate: Floats,
+    relu: bool, y: Floats, totals: Floats, p: Planes, mixed: Floats,
 ) -> None:  # fmt: skip
-    """Convolve into ``y``, the wide side. ``thin`` is as :func:`transform` has it.
+    """Convolve from the narrow side, as :func:`transform` writes it, to ``y``, the wide side.
 
-    ``kernel`` is ``(Cy/4, Cx, products, k2, len(distances)/3, 4, 3)``. ``gate`` is one plane's cells,
-    ``(1, D3·row)``, the same everywhere, or a volume like ``y``: where it is not positive, ``y`` becomes
-    zero, and with ``relu`` also where it is not itself. ``totals``, ``(Cy,)``, is what ``y`` adds up to.
-    ``mixed`` is room, ``(2, 4, D3·row)``.
+    ``kernel`` is ``(Cy/4, Cx, products, k2, len(distances)/3, 4, 3)``. ``gate`` is a plane of cells that
+    serves for all planes, ``(1, D3·row)``, or a volume like ``y``: where it is not positive, ``y`` becomes
+    zero, and with ``relu`` also where ``y`` itself is not positive. ``totals (Cy,)`` receives the sum of
+    each channel of ``y``. ``mixed (2, 4, D3·row)`` is scratch memory.
     """
     blocks, channels, products, k2, groups = kernel.shape[:5]
     r2, n, everywhere = k2 // 2, p.d3 * p.row, gate.shape[1] < y.shape[1]
-    apart, mixes = p.d2 * p.length, along.sides.max() > 1
+    apart, mixes = p.d2 * p.length, axis.sides.max() > 1
     totals[:] = 0
-    y[:, 2 * thin.shape[1] * apart :] = 0
-    for pair in range(thin.shape[1]):
+    y[:, 2 * narrow_side.shape[1] * apart :] = 0
+    for pair in range(narrow_side.shape[1]):
         for block in range(blocks):
             four = y[4 * block : 4 * block + 4]
             for j in range(p.d2):
@@ -140,9 +142,9 @@ def widen(
                     four[channel, at : at + n] = bias[4 * block + channel]
                     four[channel, at + apart : at + apart + n] = bias[4 * block + channel]
                 for product in range(products):
-                    y0, y1, y2, y3 = _four(four, at, apart, mixed, along.sides[product])
+                    y0, y1, y2, y3 = _four(four, at, apart, mixed, axis.sides[product])
                     for c in range(channels):
-                        x = thin[c, pair, product]
+                        x = narrow_side[c, pair, product]
                         for t2 in range(max(r2 - j, 0), min(p.d2 + r2 - j, k2)):
                             start = (j + t2 - r2) * p.length + p.lead
                             for group in range(groups):
@@ -177,18 +179,19 @@ def widen(
 
 @_compiled
 def narrow(
-    x: Floats, kernel: Floats, distances: Whole, along: Along, p: Planes, thin: Floats, mixed: Floats
+    x: Floats, kernel: Floats, distances: Whole, axis: AxisProducts, p: Planes, narrow_side: Floats,
+    mixed: Floats,
 ) -> None:  # fmt: skip
-    """The transpose of :func:`widen`, from the wide side ``x`` to what :func:`collect` takes.
+    """The transpose of :func:`widen`: from the wide side ``x`` to the products that ``collect`` adds up.
 
     ``kernel`` is ``(Cx/4, Cy, products, k2/3 rounded up, len(distances), 4, 3)``: the three taps are along
-    D2. ``thin`` is ``(Cy, pairs of slices, products, D2 + 3·(k2/3 rounded up) - 1, D3·row)``: planes around
-    those of D2 take what falls outside. ``mixed`` is room, ``(2, 4, length + lead)``.
+    D2. ``narrow_side`` is ``(Cy, pairs of slices, products, D2 + 3·(k2/3 rounded up) - 1, D3·row)``: planes
+    around those of D2 take what falls outside. ``mixed (2, 4, length + lead)`` is scratch memory.
     """
     blocks, channels, products, groups, taps = kernel.shape[:5]
-    n, apart, mixes = p.d3 * p.row, p.d2 * p.length, along.sides.max() > 1
-    thin[:] = 0
-    for pair in range(thin.shape[1]):
+    n, apart, mixes = p.d3 * p.row, p.d2 * p.length, axis.sides.max() > 1
+    narrow_side[:] = 0
+    for pair in range(narrow_side.shape[1]):
         for block in range(blocks):
             four = x[4 * block : 4 * block + 4]
             for j in range(p.d2):
@@ -196,12 +199,12 @@ def narrow(
                 if mixes:
                     _mix(four, at, apart, mixed)
                 for product in range(products):
-                    z0, z1, z2, z3 = _four(four, at, apart, mixed, along.sides[product])
+                    z0, z1, z2, z3 = _four(four, at, apart, mixed, axis.sides[product])
                     for c in range(channels):
                         for group in range(groups):
-                            y0 = thin[c, pair, product, j + 3 * group]
-                            y1 = thin[c, pair, product, j + 3 * group + 1]
-                            y2 = thin[c, pair, product, j + 3 * group + 2]
+                            y0 = narrow_side[c, pair, product, j + 3 * group]
+                            y1 = narrow_side[c, pair, product, j + 3 * group + 1]
+                            y2 = narrow_side[c, pair, product, j + 3 * group + 2]
                             for tap in range(taps):
                                 start = p.lead - distances[tap]
                                 x0, x1, x2, x3 = z0[start:], z1[start:], z2[start:], z3[start:]
@@ -216,12 +219,15 @@ def narrow(
 
 @_compiled
 def collect(
-    thin: Floats, along: Along, r2: int, bias: Floats, gate: Floats, relu: bool,
+    narrow_side: Floats, axis: AxisProducts, r2: int, bias: Floats, gate: Floats, relu: bool,
     y: Floats, totals: Floats, p: Planes,
 ) -> None:  # fmt: skip
-    """The transpose of :func:`transform`, from what :func:`narrow` found; ends as :func:`widen` does."""
-    channels, pairs, products = thin.shape[:3]
-    reached, n, everywhere = along.thin.shape[1], p.d3 * p.row, gate.shape[1] < y.shape[1]
+    """The transpose of :func:`transform`: add up the products of :func:`narrow` in ``y``.
+
+    ``gate``, ``relu`` and ``totals`` are those of :func:`widen`.
+    """
+    channels, pairs, products = narrow_side.shape[:3]
+    reached, n, everywhere = axis.narrow_side.shape[1], p.d3 * p.row, gate.shape[1] < y.shape[1]
     y[:] = 0
     totals[:] = 0
     for c in range(channels):
@@ -234,9 +240,9 @@ def collect(
                     s = i + (reached - 2) // 2 - 2 * pair
                     if 0 <= s < reached:
                         for product in range(products):
-                            factor = along.thin[product, s]
+                            factor = axis.narrow_side[product, s]
                             if factor != 0:
-                                part = thin[c, pair, product, j + r2]
+                                part = narrow_side[c, pair, product, j + r2]
                                 for cell in range(n):
                                     plane[cell] += factor * part[cell]
                 totals[c] += _finish(plane, gate[0] if everywhere else gate[c, at:], relu)
@@ -244,28 +250,29 @@ def collect(
 
 @_compiled
 def correlate(
-    thin: Floats, wide: Floats, distances: Whole, along: Along, kernel: Floats, p: Planes, mixed: Floats
+    narrow_side: Floats, wide: Floats, distances: Whole, axis: AxisProducts, kernel: Floats, p: Planes,
+    mixed: Floats,
 ) -> None:  # fmt: skip
-    """The gradient of :func:`widen`'s ``kernel``, where ``wide`` is that of its ``y``.
+    """Write the gradient of :func:`widen`'s ``kernel``; ``wide`` is the gradient of its ``y``.
 
-    ``mixed`` is room, ``(2, 4, D2·length)``.
+    ``mixed (2, 4, D2·length)`` is scratch memory.
     """
     blocks, channels, products, k2, groups = kernel.shape[:5]
-    r2, apart, mixes = k2 // 2, p.d2 * p.length, along.sides.max() > 1
-    zero = thin.dtype.type(0)
+    r2, apart, mixes = k2 // 2, p.d2 * p.length, axis.sides.max() > 1
+    zero = narrow_side.dtype.type(0)
     kernel[:] = 0
-    for pair in range(thin.shape[1]):
+    for pair in range(narrow_side.shape[1]):
         for block in range(blocks):
             four = wide[4 * block : 4 * block + 4]
             if mixes:
                 _mix(four, 2 * pair * apart, apart, mixed)
             for product in range(products):
-                z0, z1, z2, z3 = _four(four, 2 * pair * apart, apart, mixed, along.sides[product])
+                z0, z1, z2, z3 = _four(four, 2 * pair * apart, apart, mixed, axis.sides[product])
                 for c in range(channels):
-                    x = thin[c, pair, product]
+                    x = narrow_side[c, pair, product]
                     for t2 in range(max(r2 - p.d2 + 1, 0), min(p.d2 + r2, k2)):
                         first, last = max(r2 - t2, 0), min(p.d2 + r2 - t2, p.d2)
-                        # All planes at once: the zeros between them add nothing.
+                        # All planes in one loop: the zeros between them add nothing.
                         cells = (last - first - 1) * p.length + p.d3 * p.row
                         at = first * p.length + p.lead
                         y0, y1, y2, y3 = z0[at:], z1[at:], z2[at:], z3[at:]

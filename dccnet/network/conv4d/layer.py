@@ -1,57 +1,31 @@
-"""The 4D convolution layer: its parameters, and the choice of how it is computed."""
+"""The 4D convolution layer, and the lowerings that can compute it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from dccnet.network.conv4d.lowering import LayoutLowering, Lowering
 from dccnet.network.conv4d.paired import Paired
 from dccnet.network.conv4d.spectral import Spectral
 from dccnet.network.conv4d.stack import Stack
 
-
-class Lowering(Protocol):
-    """One exact way to compute 4D convolutions.
-
-    ReLUs between two layers commute with every layout, so that a chain of layers stays in the
-    lowering's own: ``leave(conv(relu(conv(enter(c)))))``.
-    """
-
-    @property
-    def batched(self) -> bool:
-        """Whether volumes that meet the same kernels are faster in one batch than one by one."""
-
-    def enter(self, c: Tensor) -> Tensor:
-        """``(B, C, D1, D2, D3, D4)`` -> the lowering's layout."""
-
-    def convolution(
-        self, weight: Tensor, bias: Tensor | None, grid: Sequence[int]
-    ) -> Callable[[Tensor], Tensor]:
-        """One layer for volumes of the sides ``grid``, to be applied in the lowering's layout.
-
-        "Same" size, zero padding, the kernel not flipped: see :func:`conv4d`.
-        """
-
-    def leave(self, x: Tensor) -> Tensor:
-        """The inverse of :meth:`enter`."""
-
-
 STACK = Stack()
-LOWERINGS: dict[str, Lowering] = {
+LOWERINGS: dict[str, LayoutLowering] = {
     "stack": STACK,
     "spectral": Spectral(axes=2),
     "spectral3": Spectral(axes=3),
 }
-"""By the name that ``--conv4d`` takes."""
-TRAINING_LOWERINGS: dict[str, Lowering] = LOWERINGS | {"paired": Paired()}
-"""With one that is for training on CPUs alone: no exporter knows its functions."""
+"""Lowerings by the name that ``--conv4d`` takes."""
+TRAINING_LOWERINGS: dict[str, Lowering] = {**LOWERINGS, "paired": Paired()}
+"""These and ``paired``, which trains on CPUs only: ONNX has no operator for its loops."""
 
 
-def conv4d(x: Tensor, weight: Tensor, bias: Tensor | None = None, lowering: Lowering = STACK) -> Tensor:
+def conv4d(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, lowering: LayoutLowering = STACK
+) -> Tensor:
     """Cross-correlation with zero padding that keeps the size ("same").
 
     ``x`` is ``(B, Cin, D1, D2, D3, D4)``, ``weight`` ``(Cout, Cin, k1, k2, k3, k4)`` with odd sides
@@ -63,8 +37,8 @@ def conv4d(x: Tensor, weight: Tensor, bias: Tensor | None = None, lowering: Lowe
 class Conv4d(nn.Module):
     """The parameters of a 4D convolution layer, "same" size: its kernel and its bias.
 
-    The kernel is kept in natural order ``(Cout, Cin, k_hA, k_wA, k_hB, k_wB)``; the authors' files
-    store it permuted, see :mod:`dccnet.weights.official`.
+    The kernel is ``(Cout, Cin, k_hA, k_wA, k_hB, k_wB)``; the authors' files store it permuted, see
+    :mod:`dccnet.weights.official`.
     """
 
     def __init__(
@@ -76,14 +50,14 @@ class Conv4d(nn.Module):
             raise ValueError(f"a 4D kernel needs four odd sides, got {kernel_size}")
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, *sides))
         self.bias = nn.Parameter(torch.empty(out_channels))
-        # torch's own default for convolutions, which the authors' layer inherits.
+        # PyTorch's default for convolutions, which the authors' layer inherits.
         bound = 1 / math.sqrt(in_channels * math.prod(sides))
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, Cin, D1, D2, D3, D4)`` -> ``(B, Cout, D1, D2, D3, D4)``; chains of layers do better,
-        see :class:`~dccnet.network.consensus.NeighbourhoodConsensus`."""
+        """``(B, Cin, D1, D2, D3, D4)`` -> ``(B, Cout, D1, D2, D3, D4)``. Chains of layers are faster with
+        :meth:`Lowering.chain`, as in ``NeighbourhoodConsensus``."""
         return conv4d(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:

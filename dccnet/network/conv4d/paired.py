@@ -1,12 +1,12 @@
-"""Neighbourhood consensus in loops of our own, for training on a CPU with small kernels.
+"""4D convolutions in loops of our own, for training on a CPU with small kernels.
 
-Libraries put channels into a CPU's lanes. Consensus goes from one channel to a few and back to one, so
-most lanes stay empty; :mod:`.kernels` puts cells there. And a chain of layers is computed
-volume by volume, on as many threads as PyTorch has: what a layer gives is still in a cache when the next
-one reads it. Of the multiplications along the first axis, a third is saved (Winograd).
+Libraries put channels into a CPU's SIMD lanes. Consensus goes from one channel to a few and back to one, so
+most lanes would stay empty; ``kernels.py`` puts cells there. A chain of layers is computed volume by
+volume, on as many threads as PyTorch uses, so that a layer's output is still in a cache when the next layer
+reads it. Winograd's algorithm saves a third of the multiplications along the first axis.
 
-A layer either *widens*, to at least as many channels as it reads, or *narrows*. Each is the other's
-gradient with respect to what it reads; the gradient with respect to the kernel is the third loop.
+A layer either *widens*, to at least as many channels as its input has, or *narrows*. Each kind is the
+gradient of the other with respect to its input; the gradient with respect to the kernel is a third loop.
 """
 
 from __future__ import annotations
@@ -23,47 +23,60 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dccnet.network.conv4d.planes import Along, Planes
-from dccnet.network.conv4d.stack import Stack
+from dccnet.network.conv4d.lowering import Layers, apply_recomputing, recomputes
+from dccnet.network.conv4d.planes import AxisProducts, Planes
 
 _CHANNELS, _TAPS = 4, 3
-"""That the innermost loops take at a time."""
+"""Channels and taps that the innermost loops compute at a time."""
 
 Array = NDArray[np.floating[Any]]
-Layers = Sequence[tuple[Tensor, Tensor]]
-"""Kernels ``(Cout, Cin, k1, k2, k3, k4)`` with odd sides, and biases ``(Cout,)``."""
 _Gradients = list[tuple[Array, Array]]
-"""Of every layer's kernel, as :meth:`_Convolution.gathered` takes it, and bias."""
+"""Gradient of each layer's kernel, in the layout of :meth:`_Convolution.of_kernel`, and of its bias."""
 _Result = TypeVar("_Result")
 
 
-class Paired(Stack):
-    """A single convolution is computed as by :class:`Stack`; consensus asks for :meth:`chains`."""
+class Paired:
+    """Loops that compute whole chains of layers, for training on CPUs."""
 
-    def chains(self, volumes: Sequence[Tensor], layers: Layers) -> list[Tensor]:
-        """``f(C)`` of each volume C, for a chain f of 4D convolutions with a ReLU after each.
+    def chain(
+        self, volumes: Sequence[Tensor], layers: Layers, recompute: bool | None = None
+    ) -> list[Tensor]:
+        """See :meth:`~dccnet.network.conv4d.lowering.Lowering.chain`.
 
         Volumes are ``(B, 1, D1, D2, D3, D4)``, in and out, on a CPU (else ``TypeError``); the last layer
         has one channel. Anything but float64 is computed in float32, in autocast too.
         """
-        dtype = torch.float64 if volumes[0].dtype == torch.float64 else torch.float32
-        parameters: list[Tensor] = []
-        channels = 1
-        for number, (weight, bias) in enumerate(layers, start=1):
-            narrows = number == len(layers) and channels > 1
-            missing_in, missing_out = channels - weight.shape[1], 0 if narrows else -len(weight) % _CHANNELS
-            parameters.append(F.pad(weight, (0,) * 9 + (missing_in, 0, missing_out)).to(dtype))
-            parameters.append(F.pad(bias, (0, missing_out)).to(dtype))
-            channels = len(weight) + missing_out
-        found = _Chains.apply(len(volumes), *(c.to(dtype) for c in volumes), *parameters)
-        return [y.to(c.dtype) for y, c in zip(found, volumes, strict=True)]
+        grids = {volume.shape[2:] for volume in volumes}
+        if torch.is_grad_enabled() and any(recomputes(layers, grid, recompute) for grid in grids):
+            one = partial(_chain_of_one, layers=layers)
+            return [apply_recomputing(one, volume, layers, True) for volume in volumes]
+        return _run(volumes, layers)
+
+
+def _chain_of_one(volume: Tensor, layers: Layers) -> Tensor:
+    return _run([volume], layers)[0]
+
+
+def _run(volumes: Sequence[Tensor], layers: Layers) -> list[Tensor]:
+    dtype = torch.float64 if volumes[0].dtype == torch.float64 else torch.float32
+    parameters: list[Tensor] = []
+    channels = 1
+    for number, (weight, bias) in enumerate(layers, start=1):
+        narrows = number == len(layers) and channels > 1
+        missing_in, missing_out = channels - weight.shape[1], 0 if narrows else -len(weight) % _CHANNELS
+        parameters.append(F.pad(weight, (0,) * 9 + (missing_in, 0, missing_out)).to(dtype))
+        parameters.append(F.pad(bias, (0, missing_out)).to(dtype))
+        channels = len(weight) + missing_out
+    found = _Chains.apply(len(volumes), *(c.to(dtype) for c in volumes), *parameters)
+    return [y.to(c.dtype) for y, c in zip(found, volumes, strict=True)]
 
 
 class _Chains(torch.autograd.Function):
-    """Of so many volumes, and kernels and biases in turn; wide sides have whole blocks of channels.
+    """All volumes after all layers.
 
-    Kept of each is what every layer reads and what the last one gives, ``(B, C, channel)`` as
-    :class:`Planes` lays it out.
+    Inputs are the number of volumes, the volumes, and the layers' kernels and biases in turn; wide sides
+    have whole blocks of channels. Kept for the backward pass are the input of every layer and the output of
+    the last, ``(B, C, channel)`` in the layout of :class:`Planes`.
     """
 
     @staticmethod
@@ -102,7 +115,7 @@ class _Chains(torch.autograd.Function):
 
 
 class _Chain:
-    """The chain for volumes of one grid."""
+    """A chain of layers, for volumes of one grid."""
 
     def __init__(self, layers: Layers, grid: Sequence[int]) -> None:
         arrays = [(weight.detach().numpy(), bias.detach().numpy()) for weight, bias in layers]
@@ -112,11 +125,11 @@ class _Chain:
 
     @cached_property
     def adjoints(self) -> list[_Convolution]:
-        """By which gradients go down the layers."""
+        """The transposed layers, through which gradients flow back."""
         return [layer.adjoint() for layer in self.layers]
 
     def room(self, c: Tensor) -> list[Tensor]:
-        """``(B, 1, D1, D2, D3, D4)`` -> volumes; all but the first are for :meth:`forward` to fill."""
+        """``(B, 1, D1, D2, D3, D4)`` -> the input and room for all outputs, ``(B, C, channel)``."""
         sizes = [(len(c), layer.channels, self.planes.channel) for layer in self.layers]
         return [self.planes.lay(c), *(c.new_empty(size) for size in sizes)]
 
@@ -125,19 +138,22 @@ class _Chain:
         return self.planes.cells(volumes)[:, :1]
 
     def gradient(self, gradient: Tensor, y: Tensor) -> Tensor:
-        """That of what went into the last ReLU, which gave ``y``, laid out."""
+        """Gradient of the last ReLU's input, in our layout, from the gradient of its output ``y``."""
         laid = torch.zeros_like(y)
         self.cells(laid).copy_(gradient)
         found: Tensor = torch.ops.aten.threshold_backward(laid, y, 0)
         return found
 
     def forward(self, volumes: Sequence[Array]) -> None:
-        """Of one element of the batch."""
+        """Compute one element of the batch: each layer's output from its input."""
         for layer, x, y in zip(self.layers, volumes, volumes[1:], strict=False):
             layer(x, self.inside, True, y)
 
     def backward(self, volumes: Sequence[Array], g: Array, of_x: Array | None) -> _Gradients:
-        """Of one element of the batch. That of what the first layer reads goes to ``of_x``, if given."""
+        """Gradients of the parameters, for one element of the batch.
+
+        The gradient of the first layer's input is written to ``of_x``, if given.
+        """
         found: _Gradients = []
         of_bias = g.sum(axis=1)
         for number in reversed(range(len(self.layers))):
@@ -145,13 +161,13 @@ class _Chain:
             found.insert(0, (self.layers[number].of_kernel(x, g), of_bias))
             below = _room(x.dtype, *x.shape) if number else of_x
             if below is not None:
-                # What a layer reads is what the ReLU before it gave, but for the first.
+                # A layer's input is the output of the ReLU before it, except the first layer's.
                 of_bias = self.adjoints[number](g, x if number else self.inside, False, below)
                 g = below
         return found
 
     def of_parameters(self, found: Sequence[_Gradients]) -> list[Tensor]:
-        """Gradients of kernels and biases in turn, from those of the batch."""
+        """Gradients of kernels and biases in turn: the sum over the batch."""
         gradients: list[Tensor] = []
         for layer, of_layer in zip(self.layers, zip(*found, strict=True), strict=True):
             kernels, biases = zip(*of_layer, strict=True)
@@ -167,71 +183,71 @@ class _Convolution:
         self.weight, self.bias, self.planes = weight, bias, planes
         self.channels = len(weight)
         self.widens = len(weight) >= weight.shape[1]
-        self.along = Along.of(weight.shape[2], weight.dtype)
+        self.axis = AxisProducts.of(weight.shape[2], weight.dtype)
         self.distances = planes.distances(weight.shape[2:])
         self.in_groups = np.pad(self.distances, (0, -len(self.distances) % _TAPS))
         widening = weight if self.widens else _adjoint(weight)
-        products = np.einsum("pt,oitabc->oipabc", self.along.taps, widening)
+        products = np.einsum("pt,oitabc->oipabc", self.axis.taps, widening)
         self.kernel = (_for_widen if self.widens else _for_narrow)(products)
 
     def adjoint(self) -> _Convolution:
-        """The transpose."""
+        """The transposed convolution."""
         bias = np.zeros(self.weight.shape[1], self.bias.dtype)
         return _Convolution(_adjoint(self.weight), bias, self.planes)
 
     def __call__(self, x: Array, gate: Array, relu: bool, y: Array) -> Array:
-        """As :func:`dccnet.network.conv4d.kernels.widen`; returns the totals."""
+        """Convolve ``x`` into ``y``, with the arguments of ``kernels.widen``; return the totals."""
         from dccnet.network.conv4d.kernels import collect, narrow, widen
 
-        p, along, bias, totals = self.planes, self.along, self.bias, np.empty_like(self.bias)
+        p, axis, bias, totals = self.planes, self.axis, self.bias, np.empty_like(self.bias)
         if self.widens:
             mixed = _room(x.dtype, 2, _CHANNELS, p.d3 * p.row)
-            thin = self._seen(x)
-            widen(thin, self.kernel, self.in_groups, along, bias, gate, relu, y, totals, p, mixed)
+            narrow_side = self._seen(x)
+            widen(narrow_side, self.kernel, self.in_groups, axis, bias, gate, relu, y, totals, p, mixed)
         else:
             mixed = _room(x.dtype, 2, _CHANNELS, p.length + p.lead)
             planes = p.d2 + _TAPS * self.kernel.shape[3] - 1
-            thin = _room(x.dtype, self.channels, p.pairs, len(along.sides), planes, p.d3 * p.row)
-            narrow(x, self.kernel, self.distances, along, p, thin, mixed)
-            collect(thin, along, self.weight.shape[3] // 2, bias, gate, relu, y, totals, p)
+            narrow_side = _room(x.dtype, self.channels, p.pairs, len(axis.sides), planes, p.d3 * p.row)
+            narrow(x, self.kernel, self.distances, axis, p, narrow_side, mixed)
+            collect(narrow_side, axis, self.weight.shape[3] // 2, bias, gate, relu, y, totals, p)
         return totals
 
     def of_kernel(self, x: Array, g: Array) -> Array:
-        """The gradient of the kernel, for :meth:`gathered`; ``g`` is that of what the layer gives."""
+        """Gradient of the kernel, for :meth:`gathered`; ``g`` is the gradient of the layer's output."""
         from dccnet.network.conv4d.kernels import correlate
 
         p = self.planes
-        thin, wide = (x, g) if self.widens else (g, x)
+        narrow_side, wide = (x, g) if self.widens else (g, x)
         mixed = _room(x.dtype, 2, _CHANNELS, p.d2 * p.length)
-        shape = (len(wide) // _CHANNELS, len(thin), len(self.along.sides), self.weight.shape[3])
+        shape = (len(wide) // _CHANNELS, len(narrow_side), len(self.axis.sides), self.weight.shape[3])
         found = np.empty((*shape, len(self.in_groups) // _TAPS, _CHANNELS, _TAPS), x.dtype)
-        correlate(self._seen(thin), wide, self.in_groups, self.along, found, p, mixed)
+        correlate(self._seen(narrow_side), wide, self.in_groups, self.axis, found, p, mixed)
         return found
 
     def gathered(self, found: Array) -> Array:
-        """The gradient of ``weight``."""
+        """Gradient of ``weight``, from :meth:`of_kernel`."""
         k3, k4 = self.weight.shape[4:]
         products = np.moveaxis(found, 5, 1).reshape(-1, *found.shape[1:4], len(self.in_groups))
         products = products[..., : k3 * k4].reshape(*products.shape[:4], k3, k4)
-        widening = np.einsum("pt,oipabc->oitabc", self.along.taps, products)
+        widening = np.einsum("pt,oipabc->oitabc", self.axis.taps, products)
         return np.ascontiguousarray(widening if self.widens else _adjoint(widening))
 
     def _seen(self, x: Array) -> Array:
         from dccnet.network.conv4d.kernels import transform
 
         p = self.planes
-        thin = _room(x.dtype, len(x), p.pairs, len(self.along.sides), (p.d2 + 1) * p.length)
-        transform(x, self.along, thin, p)
-        return thin
+        narrow_side = _room(x.dtype, len(x), p.pairs, len(self.axis.sides), (p.d2 + 1) * p.length)
+        transform(x, self.axis, narrow_side, p)
+        return narrow_side
 
 
 def _adjoint(weight: Array) -> Array:
-    """Kernel of the convolution's transpose."""
+    """Kernel of the transposed convolution."""
     return np.flip(weight.swapaxes(0, 1), (2, 3, 4, 5))
 
 
 def _for_widen(products: Array) -> Array:
-    """``(Cout, Cin, products, k2, k3, k4)`` -> as :func:`dccnet.network.conv4d.kernels.widen` takes it."""
+    """``(Cout, Cin, products, k2, k3, k4)`` -> the layout of ``kernels.widen``."""
     taps = products.reshape(*products.shape[:4], -1)
     taps = np.pad(taps, [(0, 0)] * 4 + [(0, -taps.shape[-1] % _TAPS)])
     taps = taps.reshape(-1, _CHANNELS, *taps.shape[1:4], taps.shape[-1] // _TAPS, _TAPS)
@@ -239,7 +255,7 @@ def _for_widen(products: Array) -> Array:
 
 
 def _for_narrow(products: Array) -> Array:
-    """The same, as :func:`dccnet.network.conv4d.kernels.narrow` takes it."""
+    """``(Cout, Cin, products, k2, k3, k4)`` -> the layout of ``kernels.narrow``."""
     taps = products.reshape(*products.shape[:4], -1)
     taps = np.pad(taps, [(0, 0)] * 3 + [(0, -taps.shape[3] % _TAPS), (0, 0)])
     taps = taps.reshape(-1, _CHANNELS, *taps.shape[1:3], taps.shape[3] // _TAPS, _TAPS, taps.shape[4])
@@ -247,13 +263,13 @@ def _for_narrow(products: Array) -> Array:
 
 
 def _room(dtype: np.dtype[Any], *shape: int) -> Array:
-    """PyTorch's memory, because it begins where a line of the cache does."""
+    """An uninitialised array in PyTorch's memory, which is aligned to cache lines."""
     empty: Array = torch.empty(shape, dtype=torch.from_numpy(np.empty(0, dtype)).dtype).numpy()
     return empty
 
 
 def _chains(volumes: Sequence[Tensor], parameters: Sequence[Tensor]) -> list[_Chain]:
-    """One for each, the same where grids are."""
+    """A chain for each volume; volumes of the same grid share one."""
     layers = list(zip(parameters[::2], parameters[1::2], strict=True))
     of_grid = {grid: _Chain(layers, grid) for grid in {c.shape[2:] for c in volumes}}
     return [of_grid[c.shape[2:]] for c in volumes]
@@ -262,18 +278,19 @@ def _chains(volumes: Sequence[Tensor], parameters: Sequence[Tensor]) -> list[_Ch
 def _unpacked(
     saved: Sequence[Tensor], parameters: int, volumes: int
 ) -> tuple[Sequence[Tensor], list[Sequence[Tensor]]]:
-    """Parameters, and what is kept of each volume."""
+    """Saved tensors -> parameters, and the layers' volumes of each input volume."""
     each = (len(saved) - parameters) // volumes
     kept = [saved[place : place + each] for place in range(parameters, len(saved), each)]
     return saved[:parameters], kept
 
 
 def _rows(volumes: Sequence[Tensor]) -> list[tuple[Array, ...]]:
-    """Of ``(B, ·)`` each, B times one array of each."""
+    """Tensors ``(B, ·)`` -> for each element of the batch, one array of each tensor."""
     return list(zip(*(volume.detach().numpy() for volume in volumes), strict=True))
 
 
 def _at_once(jobs: Sequence[Callable[[], _Result]]) -> list[_Result]:
-    # Threads of their own every time: they take over how this one treats denormals, see training/cpu.py.
+    # Threads of their own every time: they take over how this one treats denormals, see
+    # dccnet/training/cpu.py.
     with ThreadPoolExecutor(max(1, min(torch.get_num_threads(), len(jobs)))) as pool:
         return [job.result() for job in [pool.submit(job) for job in jobs]]

@@ -1,16 +1,16 @@
-"""4D convolution in the frequencies of its first axes: exact, at a tenth of the multiplications.
+"""4D convolution in the frequency domain of its first axes: exact, with a tenth of the multiplications.
 
 The discrete Fourier transform turns convolution along an axis into a product. Along the first two (or
 three) axes that replaces k² (k³) taps by one complex product for each frequency; along the others an
 ordinary convolution remains, one group of channels for each frequency. docs/conv4d.md has the
 mathematics, the cost and the measurements. What makes it fast:
 
-* A "same" convolution of n cells with k taps needs a circular length of only n + k//2: what wraps
-  around meets padding, or falls on outputs that are cut off. So the transforms are small and dense,
-  and run as matrix products; a real volume needs half of the first axis' frequencies.
+* A "same" convolution of n cells with k taps needs a circular length of only n + k//2: values that wrap
+  around meet padding, or fall on outputs that are cut off. So the transforms are small and dense, and run
+  as matrix products; a real volume needs half of the first axis' frequencies.
 * Complex numbers are pairs of reals, an axis of length 2 directly before the channels. With the
-  transformed axes before the channels and the others after them, every transform multiplies a matrix
-  from the left, and every result already lies as the next step reads it: nothing is ever transposed.
+  transformed axes before the channels and the others after them, every transform is a matrix product from
+  the left whose result has the layout that the next step reads: nothing is ever transposed.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dccnet.network.conv4d.fourier import AxisTransform, Matrix, axis_transform
+from dccnet.network.conv4d.lowering import LayoutLowering
 
 
-class Spectral:
+class Spectral(LayoutLowering):
     """Frequencies along the first ``axes`` axes (2 or 3), an ordinary convolution along the others.
 
     The layout is ``(B, D1, D2, C, D3, D4)`` for two axes and ``(1, D1, D2, D3, C, B, D4)`` for three:
@@ -35,10 +36,7 @@ class Spectral:
 
     def __init__(self, axes: int) -> None:
         self._axes = axes
-
-    @property
-    def batched(self) -> bool:
-        return self._axes == 3  # its kernels outweigh a volume, and are read once for a batch
+        self.batched = axes == 3  # its kernels outweigh a volume, and are read once for a batch
 
     def enter(self, c: Tensor) -> Tensor:
         if self._axes == 2:
@@ -54,8 +52,8 @@ class Spectral:
         kernel = weight.movedim((0, 1), (self._axes, self._axes + 1))  # (k.., Cout, Cin, ..k)
         if self._axes == 3:
             kernel = kernel.unsqueeze(-2)  # nothing mixes along the batch
-        # A thin output is little result for a convolution over all inputs. If that leaves no more
-        # outputs than inputs, the last axis' taps become output channels, to be added up at the end.
+        # Few output channels use a convolution over all inputs badly. If that makes no more outputs than
+        # inputs, the taps of the last axis become output channels, which are added up at the end.
         outer_taps = weight.shape[-1] if weight.shape[0] * weight.shape[-1] <= weight.shape[1] else 1
         if outer_taps > 1:
             kernel = kernel.movedim(-1, -4).flatten(-4, -3).unsqueeze(-1)
@@ -72,7 +70,7 @@ class Spectral:
         filters = filters.reshape(-1, 2 * kernel.shape[-3], *kernel.shape[-2:])
         constant = None
         if bias is not None and outer_taps == 1:
-            # The same number in every cell is a single number at frequency zero, which is the first.
+            # A constant volume is a single number at frequency zero, which is the first.
             zero = bias * math.prod(axis.length * axis.scale for axis in axes)
             constant = F.pad(zero, (0, len(filters) - len(bias)))
         return SpectralConvolution(axes, filters, constant, outer_taps, bias)
@@ -80,7 +78,7 @@ class Spectral:
 
 @dataclass(frozen=True, slots=True)
 class SpectralConvolution:
-    """One layer, its kernel transformed; takes and returns the layout of :class:`Spectral`."""
+    """One layer with its transformed kernel; takes and returns the layout of :class:`Spectral`."""
 
     axes: Sequence[AxisTransform]
     filters: Tensor
@@ -88,7 +86,7 @@ class SpectralConvolution:
     constant: Tensor | None
     """The bias at frequency zero."""
     outer_taps: int
-    """How many taps of the last axis are output channels still to be added up; 1 for none."""
+    """Taps of the last axis that are output channels, still to be added up; 1 for none."""
     bias: Tensor | None
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -108,16 +106,16 @@ class SpectralConvolution:
 
 
 def _on_pairs(spectrum: Tensor) -> Tensor:
-    """``(F, re/im, .., Cin, kH, kW)`` -> ``(F, re/im, .., 2·Cin, kH, kW)``, for input as pairs of reals.
+    """``(F, re/im, .., Cin, kH, kW)`` -> ``(F, re/im, .., 2·Cin, kH, kW)``, for inputs that are pairs of reals.
 
-    On the imaginary one, a kernel acts as i times itself.
+    The imaginary part of an input meets i times the kernel.
     """
     real, imaginary = spectrum.unbind(1)
     return torch.cat([spectrum, torch.stack([-imaginary, real], 1)], -3)
 
 
 def _to_frequencies(matrices: Sequence[Matrix], x: Tensor, rows: int) -> Tensor:
-    """Transform axis after axis; ``rows`` counts what lies before the first."""
+    """Transform axis after axis; ``rows`` is the product of the sides before them."""
     for matrix in matrices:
         x = _multiply(matrix, x.reshape(rows, matrix.shape[1], -1))
         rows = rows * (matrix.shape[0] // 2)
@@ -125,7 +123,7 @@ def _to_frequencies(matrices: Sequence[Matrix], x: Tensor, rows: int) -> Tensor:
 
 
 def _to_cells(matrices: Sequence[Matrix], x: Tensor, rows: int) -> Tensor:
-    """And back; ``rows`` counts what lies before re/im."""
+    """The inverse; ``rows`` is the product of the sides before re/im."""
     for matrix in matrices:
         rows = rows // (matrix.shape[1] // 2)
         x = _multiply(matrix, x.reshape(rows, matrix.shape[1], -1))
@@ -135,7 +133,7 @@ def _to_cells(matrices: Sequence[Matrix], x: Tensor, rows: int) -> Tensor:
 def _multiply(matrix: Matrix, x: Tensor) -> Tensor:
     """``(R, C)`` times ``(B, C, N)`` -> ``(B, R, N)``."""
     left = torch.from_numpy(matrix).to(x)
-    # MKL is up to ten times as slow on a batch of one as on no batch.
+    # MKL is up to ten times slower with a batch of one than without a batch dimension.
     return torch.mm(left, x.flatten(0, 1)).unsqueeze(0) if x.shape[0] == 1 else left @ x
 
 

@@ -1,14 +1,14 @@
 """4D convolution as one Conv2d a layer.
 
 Along an axis, a convolution is a sum over k taps of shifted slices, each weighted by its part of the
-kernel. The slices of the first two axes fold into the batch; their taps become channels, of the input
-where it is the input that is shifted, of the output where it is the results. So a layer is one call;
-no loop runs over slices or positions, and every backend knows how to make it fast.
+kernel. The slices of the first two axes fold into the batch. Their taps become input channels, where the
+inputs are shifted, or output channels, where the results are. So a layer is one call: no loop runs over
+slices or positions, and every backend has a fast implementation of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import product
 
@@ -16,16 +16,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dccnet.network.conv4d.lowering import Convolution, LayoutLowering
+
 Offsets = Sequence[tuple[int, ...]]
-"""Along the two slice axes, in cells."""
+"""Shifts along the two slice axes, in cells."""
 BLOCK = 16
-"""Channels that fast kernels take at once; ONNX Runtime falls back to slower ones for anything else."""
+"""Channels must be a multiple of this, or ONNX Runtime falls back to slower kernels."""
 
 
-class Stack:
+class Stack(LayoutLowering):
     """The reference lowering. Its layout is ``(B, D1, D2, C, D3, D4)``."""
-
-    batched = False
 
     def enter(self, c: Tensor) -> Tensor:
         return c.movedim(1, 3)
@@ -33,30 +33,28 @@ class Stack:
     def leave(self, x: Tensor) -> Tensor:
         return x.movedim(3, 1)
 
-    def convolution(
-        self, weight: Tensor, bias: Tensor | None, grid: Sequence[int]
-    ) -> Callable[[Tensor], Tensor]:
+    def convolution(self, weight: Tensor, bias: Tensor | None, grid: Sequence[int]) -> Convolution:
         return partial(_convolve, weight=weight, bias=bias, axes_in=_axes_into_inputs(weight))
 
 
 def _axes_into_inputs(weight: Tensor) -> int:
-    """Of how many slice axes the taps of a kernel become input channels; of the others, output channels."""
+    """Number of slice axes whose taps become input channels; those of the others become output channels."""
     out_channels, in_channels = weight.shape[:2]
     if in_channels < out_channels:
-        return 2  # shifted copies are made where the channels are few
-    # Else k copies on either side; of both axes on one side they would be k².
+        return 2  # copies are shifted where there are fewer channels
+    # k copies on either side; both axes on the same side would make k² copies.
     return 0 if out_channels == 1 else 1
 
 
 def _flat_kernel(weight: Tensor, axes_in: int) -> Tensor:
-    """That of the Conv2d: ``(Tout·Cout, Tin·Cin, k3, k4)``."""
+    """Kernel of the Conv2d: ``(Tout·Cout, Tin·Cin, k3, k4)``."""
     taps_in, taps_out = range(2, 2 + axes_in), range(2 + axes_in, 4)
     kernel = weight.permute(*taps_out, 0, *taps_in, 1, 4, 5)
     return kernel.flatten(0, len(taps_out)).flatten(1, len(taps_in) + 1)
 
 
 def _tap_offsets(weight: Tensor, axes_in: int) -> tuple[Offsets, Offsets]:
-    """How far the taps among the input channels, and those among the output channels, reach."""
+    """Shift of each tap among the input channels, and of each among the output channels."""
     sides = weight.shape[2:4]
     return (
         _offsets(*(k if axis < axes_in else 1 for axis, k in enumerate(sides))),
@@ -74,7 +72,7 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, axes_in: int) -> T
         flat = F.pad(flat, (0, 0, 0, 0, 0, missing))
     stacked = torch.cat(shifted, dim=3)
     y: Tensor = F.conv2d(
-        # Channels last: oneDNN runs these few channels two to three times as fast, backward included.
+        # Channels last: with so few channels oneDNN is two to three times as fast, backward included.
         stacked.flatten(0, 2).contiguous(memory_format=torch.channels_last),
         flat,
         None if taps_out else bias,
@@ -90,7 +88,7 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, axes_in: int) -> T
 
 
 def _offsets(*taps: int) -> Offsets:
-    """How far each tap reaches from the centre, along every slice axis."""
+    """Distance of each tap from the centre, along every slice axis."""
     return list(product(*(range(-(k // 2), k // 2 + 1) for k in taps)))
 
 

@@ -1,0 +1,93 @@
+"""What a *lowering* is: one exact way to compute chains of 4D convolutions; and what most of them share."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+Layers = Sequence[tuple[Tensor, Tensor]]
+"""Kernels ``(Cout, Cin, k1, k2, k3, k4)`` with odd sides, and biases ``(Cout,)``."""
+Convolution = Callable[[Tensor], Tensor]
+
+RECOMPUTE_FROM = 4_000_000
+"""Size of a volume's widest layer, in numbers, from which training computes layers again in the backward
+pass instead of keeping their outputs: at the paper's size a pair of images would keep some 900 MB."""
+
+
+class Lowering(Protocol):
+    """One exact way to compute 4D convolutions; all give the same results up to rounding."""
+
+    def chain(self, volumes: Sequence[Tensor], layers: Layers, recompute: bool | None) -> list[Tensor]:
+        """Each volume after all layers, with a ReLU after each layer.
+
+        Volumes are ``(B, Cin, D1, D2, D3, D4)``, returned as ``(B, Cout, D1, D2, D3, D4)``. Convolutions
+        are those of :func:`~dccnet.network.conv4d.conv4d`. ``recompute`` says whether training computes the
+        layers again in the backward pass instead of keeping their outputs; None decides by
+        :func:`recomputes`.
+        """
+
+
+class LayoutLowering(ABC):
+    """A lowering that has its own layout of volumes.
+
+    A ReLU between two layers commutes with every layout, so a chain stays in it from the first layer to the
+    last: ``leave(relu(conv(relu(conv(enter(c))))))``.
+    """
+
+    batched = False
+    """Whether volumes that meet the same kernels are faster in one batch than one by one."""
+
+    @abstractmethod
+    def enter(self, c: Tensor) -> Tensor:
+        """``(B, C, D1, D2, D3, D4)`` -> the lowering's layout."""
+
+    @abstractmethod
+    def convolution(self, weight: Tensor, bias: Tensor | None, grid: Sequence[int]) -> Convolution:
+        """One layer for volumes of the sides ``grid``; takes and returns the lowering's layout."""
+
+    @abstractmethod
+    def leave(self, x: Tensor) -> Tensor:
+        """The inverse of :meth:`enter`."""
+
+    def chain(
+        self, volumes: Sequence[Tensor], layers: Layers, recompute: bool | None = None
+    ) -> list[Tensor]:
+        """See :meth:`Lowering.chain`."""
+        grids = {tuple(volume.shape[2:]) for volume in volumes}
+        run = {grid: partial(self._run, self._convolutions(layers, grid)) for grid in grids}
+        apply = partial(apply_recomputing, layers=layers, recompute=recompute)
+        if self.batched and len(grids) == 1:
+            (only,) = run.values()
+            return list(apply(only, torch.cat(list(volumes))).unflatten(0, (len(volumes), -1)))
+        return [apply(run[tuple(volume.shape[2:])], volume) for volume in volumes]
+
+    def _convolutions(self, layers: Layers, grid: Sequence[int]) -> list[Convolution]:
+        return [self.convolution(weight, bias, grid) for weight, bias in layers]
+
+    def _run(self, convolutions: Sequence[Convolution], c: Tensor) -> Tensor:
+        x = self.enter(c)
+        for convolution in convolutions:
+            x = F.relu(convolution(x))
+        return self.leave(x)
+
+
+def recomputes(layers: Layers, grid: Sequence[int], recompute: bool | None = None) -> bool:
+    """Whether training computes these layers again for volumes of the sides ``grid`` (hA, wA, hB, wB)."""
+    if recompute is not None:
+        return recompute
+    return max(len(weight) for weight, _ in layers) * math.prod(grid) >= RECOMPUTE_FROM
+
+
+def apply_recomputing(function: Convolution, c: Tensor, layers: Layers, recompute: bool | None) -> Tensor:
+    """``function(c)``; where training recomputes, one volume of the batch after the other."""
+    if not (torch.is_grad_enabled() and recomputes(layers, c.shape[2:], recompute)):
+        return function(c)
+    return torch.cat([checkpoint(function, volume, use_reentrant=False) for volume in c.split(1)])
