@@ -1,1 +1,1 @@
-"""Engines of TensorRT and TensorRT-RTX: building, what they are, running them."""
+"""Engines of TensorRT and TensorRT-RTX: how they are built, stored and run."""

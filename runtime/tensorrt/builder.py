@@ -1,6 +1,6 @@
-"""From an ONNX file to an engine: one path for TensorRT 11 and TensorRT-RTX.
+"""Compiling an ONNX file to an engine, with TensorRT 11 or TensorRT-RTX.
 
-Since TensorRT 11 the graph's types are the engine's types: half precision is in the ONNX file or nowhere.
+Since TensorRT 11, an engine computes in the types of its graph: half precision must be in the ONNX file.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dccnet.runtime.bundle import EngineRecord, Graph
 from dccnet.runtime.errors import EngineError, NotVerifiedError, UsageError
 from dccnet.runtime.files import atomic_path, sha256_of
+from dccnet.runtime.manifest import EngineRecord, Graph
 from dccnet.runtime.tensorrt import layers
 from dccnet.runtime.tensorrt.layers import CONVOLUTION, MATRIX_PRODUCT, EngineLayer
 from dccnet.runtime.tensorrt.library import RTX_TARGETS, Library, Messages
@@ -25,7 +25,7 @@ UNKNOWN = "unknown"
 
 
 class BatchRange(NamedTuple):
-    """Numbers of pictures (or pairs) in one run that an engine takes, and for which it is tuned."""
+    """Numbers of pictures (or pairs) per run: the limits of an engine, and the number it is tuned for."""
 
     smallest: int = 1
     usual: int = 1
@@ -33,7 +33,7 @@ class BatchRange(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> BatchRange:
-        """``MIN:OPT:MAX``, or one number. Raises :class:`UsageError`."""
+        """Read ``MIN:OPT:MAX``, or one number for all three. Raises :class:`UsageError`."""
         parts = text.split(":")
         numbers = [int(part) for part in parts if part.isdecimal()]
         if len(numbers) == len(parts) == 1:
@@ -51,24 +51,24 @@ ONE = BatchRange()
 
 @dataclass(frozen=True, slots=True)
 class BuildSettings:
-    """Everything that changes an engine beside its graph."""
+    """Everything that an engine depends on besides its graph and library."""
 
     batch: BatchRange = ONE
     targets: tuple[str, ...] = ()
-    """TensorRT-RTX: GPU generations such as ``sm86``; none: 8.0, 8.6, 8.9, 12.0 and later."""
+    """TensorRT-RTX: GPU generations such as ``sm86``; empty: 8.0, 8.6, 8.9, 12.0 and later."""
     workspace: int | None = None
-    """Bytes that a kernel may use for scratch; None leaves all of the GPU's memory."""
+    """Bytes of scratch memory that a kernel may use; None: all of the GPU's memory."""
     optimization_level: int | None = None
-    """0 to 5: how long the builder searches; None leaves the library's default."""
+    """0 to 5: how long the builder searches; None: the library's default."""
     hardware_compatibility: str = "none"
-    """TensorRT: ``none``, ``ampere+``, ``same-capability``: other GPUs that may run the engine."""
+    """TensorRT: other GPUs that can run the engine: ``none``, ``ampere+`` or ``same-capability``."""
     tf32: bool = False
-    """Whether float32 products may be computed with ten bits of mantissa."""
+    """Whether float32 products may use TF32, with ten bits of mantissa."""
     timing_cache: Path | None = None
-    """TensorRT: measurements of kernels from earlier builds, extended by this one."""
+    """TensorRT: file with the kernel timings of earlier builds; a build reads and extends it."""
 
     def check(self, library: Library) -> None:
-        """Raises :class:`UsageError` for what the library does not have."""
+        """Raises :class:`UsageError` for settings that the library does not support."""
         unknown = [target for target in self.targets if target not in RTX_TARGETS]
         if unknown:
             raise UsageError(
@@ -76,17 +76,21 @@ class BuildSettings:
             )
         if self.targets and not library.is_rtx:
             raise UsageError(
-                "TensorRT builds for the GPU that it runs on: leave --target away, or use --library "
-                "tensorrt_rtx"
+                "TensorRT builds for the GPU that it runs on: remove --target, or use "
+                "--library tensorrt_rtx"
             )
         if library.is_rtx and self.hardware_compatibility != "none":
-            raise UsageError("TensorRT-RTX engines run where --target says: use that in its place")
+            raise UsageError(
+                "--hardware-compatibility is an option of TensorRT: use --target with TensorRT-RTX"
+            )
         if library.is_rtx and self.timing_cache is not None:
-            raise UsageError("TensorRT-RTX times nothing when it builds: leave --timing-cache away")
+            raise UsageError("TensorRT-RTX times no kernels when it builds: remove --timing-cache")
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltEngine:
+    """An engine in memory, with its description."""
+
     plan: bytes
     record: EngineRecord
     layers: tuple[EngineLayer, ...]
@@ -100,10 +104,11 @@ def build_engine(
     settings: BuildSettings,
     on_phase: Callable[[str], None] = lambda phase: None,
 ) -> BuiltEngine:
-    """Compile the bundle's graph ``name``, with what it became read back from the library.
+    """Compile the bundle's graph ``name``; its record holds what the library reports about the engine.
 
-    Ctrl-C stops the build. Raises :class:`EngineError` where the library is not able to, and
-    :class:`NotVerifiedError` where the engine's precision is not that of its graph.
+    ``on_phase`` is called with each phase of the build. Ctrl-C stops the build. Raises
+    :class:`UsageError` for settings that the library does not support, :class:`EngineError` where the
+    build fails, and :class:`NotVerifiedError` where the engine's precision differs from its graph's.
     """
     settings.check(library)
     messages = Messages(library.module)
@@ -113,13 +118,13 @@ def build_engine(
         build = pool.submit(_build, library, graph, onnx_file, settings, messages, on_phase, cancelled)
         try:
             plan, table = build.result()
-        except BaseException:  # an exception may not pass through the library's own frames
+        except BaseException:  # no exception may pass through the library: its monitor stops the build
             cancelled.append(True)
             raise
     seconds = time.perf_counter() - started
     record = EngineRecord(
         graph=name,
-        file=f"{name}.{library.name}.engine",
+        file=library.engine_file(name),
         sha256=sha256_of(plan),
         bytes=len(plan),
         onnx_sha256=graph.sha256,
@@ -127,7 +132,7 @@ def build_engine(
         version=library.version,
         targets=settings.targets,
         batch=(settings.batch.smallest, settings.batch.usual, settings.batch.largest),
-        precision=layers.precision(table) or UNKNOWN,
+        precision=layers.compute_precision(table) or UNKNOWN,
         tf32=settings.tf32,
         layers=layers.count_precisions(table),
         activation_bytes=_reported_bytes(messages, "Total Activation Memory"),
@@ -139,20 +144,20 @@ def build_engine(
     )
     if record.precision not in (graph.precision, UNKNOWN):
         raise NotVerifiedError(
-            f"the {name} is {graph.precision} and the engine that {library.title} built of it computes in "
-            f"{record.precision} ({record.layers}): nothing was written; please report this"
+            f"the {name} is {graph.precision} and the engine that {library.title} built from it computes "
+            f"in {record.precision} ({record.layers}): nothing was written; please report this"
         )
-    wanted, found = (_in_int8(counts) for counts in (graph.layers, record.layers))
+    wanted, found = (_count_int8(counts) for counts in (graph.layers, record.layers))
     if record.layers and found < wanted:
         raise NotVerifiedError(
-            f"the {name} has {wanted} convolutions in int8 and the engine that {library.title} built of it "
-            f"{found} ({record.layers}): nothing was written; please report this"
+            f"the {name} has {wanted} convolutions in int8 and the engine that {library.title} built from "
+            f"it has {found} ({record.layers}): nothing was written; please report this"
         )
     return BuiltEngine(plan, record, table)
 
 
-def _in_int8(layers: dict[str, dict[str, int]]) -> int:
-    """Convolutions, which an engine may compute as matrix products, and matrix products."""
+def _count_int8(layers: dict[str, dict[str, int]]) -> int:
+    """Number of INT8 convolutions and matrix products: an engine may turn the former into the latter."""
     return sum(layers.get(kind, {}).get("int8", 0) for kind in (CONVOLUTION, MATRIX_PRODUCT))
 
 
@@ -166,7 +171,7 @@ def _build(
     cancelled: list[bool],
 ) -> tuple[bytes, tuple[EngineLayer, ...]]:
     trt = library.module
-    builder = _builder(library, messages)
+    builder = _create_builder(library, messages)
     network = builder.create_network(0)
     parser = trt.OnnxParser(network, messages.logger)
     if not parser.parse_from_file(str(onnx_file)):
@@ -178,7 +183,7 @@ def _build(
     for spec in graph.inputs:
         profile.set_shape(spec.name, *((count, *spec.shape[1:]) for count in settings.batch))
     config.add_optimization_profile(profile)
-    config.progress_monitor = _monitor(trt, on_phase, cancelled)
+    config.progress_monitor = _create_monitor(trt, on_phase, cancelled)
     with _timing_cache(config, settings.timing_cache):
         plan = builder.build_serialized_network(network, config)
         if plan is None:
@@ -187,25 +192,26 @@ def _build(
     names = [spec.name for spec in graph.inputs]
     if library.is_rtx:
         reports = [text for text in messages.reports if text.startswith("Layers:")]
-        return plan, layers.from_report(reports[-1], names) if reports else ()
-    return plan, layers.from_inspector(_inspect(library, plan, messages), names)
+        return plan, layers.parse_report(reports[-1], names) if reports else ()
+    return plan, layers.parse_inspector(_inspect(library, plan, messages), names)
 
 
-def _builder(library: Library, messages: Messages) -> Any:
+def _create_builder(library: Library, messages: Messages) -> Any:
     try:
         builder = library.module.Builder(messages.logger)
-    except TypeError as error:  # pybind11's way to say that the factory gave nothing
+    except TypeError as error:  # from pybind11: the library returned no builder
         raise EngineError(
             f"{library.title} builds engines only on a machine with an NVIDIA GPU and its driver: run dcc "
-            "build BUNDLE there, or build for a GPU that is not here with --library tensorrt_rtx --target "
-            "sm86"
+            "build BUNDLE there, or build here for another GPU with --library tensorrt_rtx --target sm86"
         ) from error
     return builder
 
 
 def _configure(config: Any, library: Library, settings: BuildSettings) -> None:
     trt = library.module
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # the table of layers, for reading back
+    config.profiling_verbosity = (
+        trt.ProfilingVerbosity.DETAILED
+    )  # else the library does not report the layers
     if not settings.tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
     if settings.workspace is not None:
@@ -222,10 +228,12 @@ def _configure(config: Any, library: Library, settings: BuildSettings) -> None:
             config.set_compute_capability(getattr(trt.ComputeCapability, target.upper()), i)
 
 
-def _monitor(trt: Any, on_phase: Callable[[str], None], cancelled: list[bool]) -> Any:
+def _create_monitor(trt: Any, on_phase: Callable[[str], None], cancelled: list[bool]) -> Any:
+    """A progress monitor that stops the build once ``cancelled`` has an item."""
+
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
-            trt.IProgressMonitor.__init__(self)  # pybind11 objects to super()
+            trt.IProgressMonitor.__init__(self)  # pybind11 does not accept super()
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             on_phase(phase_name)
@@ -241,11 +249,11 @@ def _monitor(trt: Any, on_phase: Callable[[str], None], cancelled: list[bool]) -
 
 @contextlib.contextmanager
 def _timing_cache(config: Any, path: Path | None) -> Iterator[None]:
-    """Read a timing cache into a build, and write it back with what others added meanwhile."""
+    """Use the timing cache in a build, and write it back, merged with what other builds added meanwhile."""
     if path is None:
         yield
         return
-    cache = config.create_timing_cache(_content(path))
+    cache = config.create_timing_cache(_read_if_there(path))
     if cache is None or not config.set_timing_cache(cache, False):
         raise EngineError(
             f"{path} is not a timing cache of this GPU and version of TensorRT: name another file with "
@@ -253,17 +261,17 @@ def _timing_cache(config: Any, path: Path | None) -> Iterator[None]:
         )
     yield
     cache = config.get_timing_cache()
-    cache.combine(config.create_timing_cache(_content(path)), True)
+    cache.combine(config.create_timing_cache(_read_if_there(path)), True)
     with atomic_path(path) as temporary:
         temporary.write_bytes(bytes(cache.serialize()))
 
 
-def _content(path: Path) -> bytes:
+def _read_if_there(path: Path) -> bytes:
     return path.read_bytes() if path.is_file() else b""
 
 
 def _inspect(library: Library, plan: bytes, messages: Messages) -> str:
-    """TensorRT tells of an engine's layers only once it is loaded."""
+    """JSON report about the layers of an engine, which TensorRT has only for a loaded one."""
     trt = library.module
     engine = trt.Runtime(messages.logger).deserialize_cuda_engine(plan)
     if engine is None:
@@ -273,7 +281,7 @@ def _inspect(library: Library, plan: bytes, messages: Messages) -> str:
 
 
 def _reported_bytes(messages: Messages, label: str) -> int | None:
-    """``None`` where the library did not say."""
+    """The size that the library logged last as ``label``, or None if it logged none."""
     for text in reversed(messages.reports):
         if match := re.match(rf"{label}: (\d+) bytes", text):
             return int(match[1])

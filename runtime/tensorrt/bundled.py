@@ -1,4 +1,4 @@
-"""Engines that travel in the bundle that they were built from."""
+"""Building engines from a bundle, and storing them in it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from dccnet.runtime.bundle import Bundle, EngineRecord, write_manifest
+from dccnet.runtime.bundle import Bundle, write_manifest
+from dccnet.runtime.manifest import EngineRecord
 from dccnet.runtime.tensorrt.builder import BuildSettings, BuiltEngine, build_engine
 from dccnet.runtime.tensorrt.library import Library
 from dccnet.runtime.tensorrt.plan import write_engine
@@ -21,8 +22,8 @@ def build_engines(
 ) -> list[BuiltEngine]:
     """Compile every graph of the bundle; nothing is written.
 
-    ``on_step`` is told once for each graph, ``on_phase`` what the library says that it does. Raises
-    as :func:`~dccnet.runtime.tensorrt.builder.build_engine`.
+    ``on_step`` is called once for each graph, ``on_phase`` with each phase that the library reports.
+    Raises the errors of :func:`~dccnet.runtime.tensorrt.builder.build_engine`.
     """
     engines = []
     for name, graph in bundle.manifest.graphs.items():
@@ -32,22 +33,22 @@ def build_engines(
 
 
 def add_engines(bundle: Bundle, engines: list[BuiltEngine]) -> Bundle:
-    """Put them into the bundle, in place of older ones of the same library."""
+    """Write the engines into the bundle; they replace older ones of the same library."""
     for engine in engines:
         write_engine(engine, bundle.path)
     records = {(r.graph, r.library): r for r in (*bundle.manifest.engines, *(e.record for e in engines))}
     manifest = dataclasses.replace(bundle.manifest, engines=tuple(records.values()))
-    write_manifest(bundle.path, manifest)  # last: an interrupted call leaves the older manifest
+    write_manifest(bundle.path, manifest)  # last: an interrupted call keeps the older manifest
     return Bundle(bundle.path, manifest)
 
 
 def write_engines(engines: list[BuiltEngine], folder: Path) -> list[Path]:
-    """Put them and their sidecars into another folder."""
+    """Write the engines and their sidecars into another folder; returns the paths of the plans."""
     return [write_engine(engine, folder) for engine in engines]
 
 
 def summary(record: EngineRecord) -> str:
-    """One line for people."""
+    """One line that describes an engine to people."""
     targets = ", ".join(record.targets) or "all targets of the library"
     parts = [f"{record.graph}: {record.precision}, {targets}, batch {':'.join(map(str, record.batch))}"]
     parts.append(f"{record.bytes / 1e6:.1f} MB")

@@ -1,4 +1,4 @@
-"""Engines built where they are used, kept for the next time."""
+"""The cache of engines that were built on first use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import os
 from pathlib import Path
 
-from dccnet.runtime.bundle import Graph
+from dccnet.runtime.manifest import Graph
 from dccnet.runtime.tensorrt.builder import BuildSettings
 from dccnet.runtime.tensorrt.library import Library
 
@@ -20,15 +20,15 @@ def cache_folder() -> Path:
 
 
 def engine_folder(graph: Graph, library: Library, settings: BuildSettings, gpu: str) -> Path:
-    """Where an engine lies that was built from just this, for a GPU of this name and capability."""
-    wanted = dataclasses.asdict(settings) | {"timing_cache": None}  # how it was found changes no engine
+    """Folder of the engine for this graph, library and settings; ``gpu`` names a GPU and its capability."""
+    relevant = dataclasses.asdict(settings) | {"timing_cache": None}  # it changes no engine, only the build
     key = {
         "graph": graph.sha256,
         "precision": graph.precision,
         "library": library.name,
         "version": library.version,
         "gpu": gpu,
-        "settings": wanted,
+        "settings": relevant,
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     return cache_folder() / digest[:20]

@@ -1,4 +1,4 @@
-"""What an engine is made of, read back from the library's own report: kernels and their precision."""
+"""The kernels of an engine and their precision, read from the library's own report."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ CONVOLUTION, MATRIX_PRODUCT, OTHER, ON_WEIGHTS = (
     "other kernel",
     "on weights alone",
 )
-# How TensorRT's compiler names kinds of kernels. A "correlation" is a convolution; a fused kernel with
-# "Fc" in its name multiplies matrices and does more.
+# Kinds of kernels as TensorRT's compiler names them. A "correlation" is a convolution; a fused kernel with
+# "Fc" in its name contains a matrix product.
 _KINDS = {"correlation": CONVOLUTION, "gemm": MATRIX_PRODUCT}
 _NO_KERNEL = {"shape_call", "signal", "wait"}
 _DTYPES = {
@@ -35,33 +35,27 @@ class EngineLayer:
 
     name: str
     kind: str
-    """``convolution``, ``matrix product``, ``other kernel``, or ``on weights alone`` for what no input
-    reaches: the library computes it again in every run, or once."""
+    """``convolution``, ``matrix product``, ``other kernel``, or ``on weights alone`` for a kernel that does
+    not depend on the inputs; the library may compute it once, or again in every run."""
     precision: str
-    """Of the largest tensor that it reads: ``float16``, ``float32``, ... Fused kernels also read scales
-    and biases, which may have another."""
+    """Type of the largest tensor that it reads: ``float16``, ``float32``, ... Fused kernels also read
+    scales and biases, which may have another type."""
     inputs: tuple[str, ...]
-    """Types of what it reads that is computed, then of its constants."""
+    """Types of its computed inputs, followed by those of its constants."""
     outputs: tuple[str, ...]
     onnx_nodes: tuple[str, ...]
-    """Nodes of the graph that it computes."""
-
-
-def engine_layer(values: dict[str, Any]) -> EngineLayer:
-    """From JSON. Raises :class:`TypeError` or :class:`KeyError`."""
-    lists = {name: tuple(values[name]) for name in ("inputs", "outputs", "onnx_nodes")}
-    return EngineLayer(**(values | lists))
+    """Nodes of the ONNX graph that it computes."""
 
 
 class _Tensor(NamedTuple):
     name: str
     dtype: str
     elements: int
-    """For a batch of one."""
+    """With a batch of one."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Record:
+class _ReportedLayer:
     name: str
     kind: str
     reads: tuple[_Tensor, ...]
@@ -71,36 +65,39 @@ class _Record:
 
 
 def count_precisions(layers: Iterable[EngineLayer]) -> dict[str, dict[str, int]]:
-    """How many kernels of each kind compute in which precision, as for graphs in the manifest."""
+    """Number of kernels by kind and precision, in the form that the manifest has for graphs."""
     counts: dict[str, Counter[str]] = {}
     for layer in layers:
         counts.setdefault(layer.kind, Counter())[layer.precision] += 1
     return {kind: dict(sorted(counts[kind].items())) for kind in sorted(counts)}
 
 
-def precision(layers: Iterable[EngineLayer]) -> str:
-    """``float16``, ``float32`` or mixed ``float16+float32``: of convolutions and matrix products."""
+def compute_precision(layers: Iterable[EngineLayer]) -> str:
+    """Precision of convolutions and matrix products: ``float16``, ``float32``, or ``float16+float32``."""
     used = {layer.precision for layer in layers if layer.kind in (CONVOLUTION, MATRIX_PRODUCT)}
     return "+".join(sorted(used))
 
 
-def from_report(report: str, inputs: Sequence[str]) -> tuple[EngineLayer, ...]:
-    """The table that the TensorRT-RTX compiler logs, the message that starts with ``Layers:``.
+def parse_report(report: str, inputs: Sequence[str]) -> tuple[EngineLayer, ...]:
+    """Layers from the table that the TensorRT-RTX compiler logs (the message that starts with ``Layers:``).
 
     ``inputs`` are the names of the network's inputs.
     """
-    records = [r for line in report.splitlines() if (r := _from_line(line)) is not None]
-    return _classify(records, inputs)
+    reported = [layer for line in report.splitlines() if (layer := _parse_line(line)) is not None]
+    return _classify(reported, inputs)
 
 
-def from_inspector(text: str, inputs: Sequence[str]) -> tuple[EngineLayer, ...]:
-    """What ``EngineInspector.get_engine_information`` gives as JSON, with detailed profiling verbosity."""
+def parse_inspector(text: str, inputs: Sequence[str]) -> tuple[EngineLayer, ...]:
+    """Layers from the JSON of ``EngineInspector.get_engine_information``, with detailed verbosity.
+
+    ``inputs`` are the names of the network's inputs.
+    """
     layers = json.loads(text).get("Layers", [])
-    # With less verbosity the entries are bare names, which say nothing of types.
-    return _classify([_from_json(layer) for layer in layers if isinstance(layer, dict)], inputs)
+    # With less verbosity the entries are names only, without types.
+    return _classify([_parse_json(layer) for layer in layers if isinstance(layer, dict)], inputs)
 
 
-def _from_line(line: str) -> _Record | None:
+def _parse_line(line: str) -> _ReportedLayer | None:
     match = re.match(
         r"Name: (?P<name>.*?), LayerType: (?P<kind>.*?), Inputs: \[(?P<inputs>.*?)\], "
         r"Constants: \[(?P<constants>.*?)\], Outputs: \[(?P<outputs>.*?)\], TacticName: .*?"
@@ -109,12 +106,12 @@ def _from_line(line: str) -> _Record | None:
     )
     if match is None:
         return None
-    reads, constants, writes = (_tensors(match[part]) for part in ("inputs", "constants", "outputs"))
+    reads, constants, writes = (_parse_tensors(match[part]) for part in ("inputs", "constants", "outputs"))
     nodes = tuple(re.findall(r"\[ONNX Layer: (.*?)\]", match["nodes"]))
-    return _Record(match["name"], match["kind"], reads, constants, writes, nodes)
+    return _ReportedLayer(match["name"], match["kind"], reads, constants, writes, nodes)
 
 
-def _tensors(text: str) -> tuple[_Tensor, ...]:
+def _parse_tensors(text: str) -> tuple[_Tensor, ...]:
     found = re.findall(r"\{ Name: (.*?), Dimensions: \[(.*?)\].*?Datatype: (\w+)", text)
     return tuple(
         _Tensor(name, _DTYPES.get(dtype, dtype.lower()), _elements(dimensions.split(",")))
@@ -126,7 +123,7 @@ def _elements(dimensions: Iterable[str | int]) -> int:
     return math.prod(abs(int(side)) for side in dimensions if str(side).strip())
 
 
-def _from_json(layer: dict[str, Any]) -> _Record:
+def _parse_json(layer: dict[str, Any]) -> _ReportedLayer:
     def tensors(key: str) -> tuple[_Tensor, ...]:
         return tuple(
             _Tensor(
@@ -139,7 +136,7 @@ def _from_json(layer: dict[str, Any]) -> _Record:
         )
 
     nodes = re.findall(r"\[ONNX Layer: (.*?)\]", str(layer.get("Metadata", "")))
-    return _Record(
+    return _ReportedLayer(
         str(layer.get("Name", "")),
         str(layer.get("LayerType", "")),
         tensors("Inputs"),
@@ -162,35 +159,36 @@ def _json_dtype(text: str) -> str:
     return text.lower()
 
 
-def _classify(records: Sequence[_Record], inputs: Sequence[str]) -> tuple[EngineLayer, ...]:
-    reached = set(inputs)
+def _classify(reported: Sequence[_ReportedLayer], inputs: Sequence[str]) -> tuple[EngineLayer, ...]:
+    """Kernels among the reported layers, in the order in which the engine runs them."""
+    depend_on_inputs = set(inputs)
     layers = []
-    for record in records:
-        from_inputs = any(tensor.name in reached for tensor in record.reads)
+    for layer in reported:
+        from_inputs = any(tensor.name in depend_on_inputs for tensor in layer.reads)
         if from_inputs:
-            reached.update(tensor.name for tensor in record.writes)
-        if record.kind in _NO_KERNEL or not record.writes:
+            depend_on_inputs.update(tensor.name for tensor in layer.writes)
+        if layer.kind in _NO_KERNEL or not layer.writes:
             continue
-        read = (*record.reads, *record.constants) or record.writes
+        tensors = (*layer.reads, *layer.constants) or layer.writes
         layers.append(
             EngineLayer(
-                record.name,
-                _kind(record) if from_inputs else ON_WEIGHTS,
-                max(read, key=lambda tensor: tensor.elements).dtype,
-                tuple(tensor.dtype for tensor in read),
-                tuple(tensor.dtype for tensor in record.writes),
-                record.onnx_nodes,
+                layer.name,
+                _kind(layer) if from_inputs else ON_WEIGHTS,
+                max(tensors, key=lambda tensor: tensor.elements).dtype,
+                tuple(tensor.dtype for tensor in tensors),
+                tuple(tensor.dtype for tensor in layer.writes),
+                layer.onnx_nodes,
             )
         )
     return tuple(layers)
 
 
-def _kind(record: _Record) -> str:
-    kind = record.kind.lower()
+def _kind(layer: _ReportedLayer) -> str:
+    kind = layer.kind.lower()
     if kind in _KINDS:
         return _KINDS[kind]
-    if "conv" in kind:  # classic TensorRT names its layers after the network's
+    if "conv" in kind:  # TensorRT names its layers after those of the network
         return CONVOLUTION
-    if "matrixmultiply" in kind or "matmul" in kind or (kind == "runtime_fusion" and "Fc" in record.name):
+    if "matrixmultiply" in kind or "matmul" in kind or (kind == "runtime_fusion" and "Fc" in layer.name):
         return MATRIX_PRODUCT
     return OTHER

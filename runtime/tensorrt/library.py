@@ -1,4 +1,4 @@
-"""TensorRT or TensorRT-RTX: two libraries with nearly one Python API."""
+"""TensorRT and TensorRT-RTX: two libraries with nearly the same Python API."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from dccnet.runtime.errors import EngineError
+from dccnet.runtime.extras import install
 
 TENSORRT, RTX = "tensorrt", "tensorrt_rtx"
 TITLES = {TENSORRT: "TensorRT", RTX: "TensorRT-RTX"}
-PACKAGES = {TENSORRT: "dccnet[gpu]", RTX: "dccnet[rtx]"}
+EXTRAS = {TENSORRT: "gpu", RTX: "rtx"}
+"""The extra of dccnet that installs each library."""
 RTX_TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
-"""GPU generations that TensorRT-RTX compiles for, on any machine: Turing to Blackwell, no data-centre
-Hopper or Blackwell."""
+"""GPU generations that TensorRT-RTX compiles for, on any machine: Turing to Blackwell, without the
+data-centre generations (Hopper and data-centre Blackwell)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +36,24 @@ class Library:
     def is_rtx(self) -> bool:
         return self.name == RTX
 
+    def engine_file(self, graph: str) -> str:
+        """File name of a graph's engine: ``encoder.tensorrt_rtx.engine``."""
+        return f"{graph}.{self.name}.engine"
+
 
 def load_library(name: str) -> Library:
-    """Raises :class:`EngineError` where it is not installed or cannot be loaded."""
+    """Import the library. Raises :class:`EngineError` where it is not installed or cannot be loaded."""
     try:
         module = importlib.import_module(name)
     except ImportError as error:
         found = importlib.util.find_spec(name) is not None
         reason = f"cannot be loaded ({error})" if found else "is not installed"
-        raise EngineError(f"{TITLES[name]} {reason}: pip install '{PACKAGES[name]}'") from error
+        raise EngineError(f"{TITLES[name]} {reason}: {install(EXTRAS[name])}") from error
     return Library(name, str(module.__version__), module)
 
 
 def installed_libraries() -> list[Library]:
-    """Those that can be loaded; TensorRT first, whose engines are tuned on the very GPU."""
+    """Libraries that can be loaded. TensorRT comes first: it tunes engines on the GPU that runs them."""
     libraries = []
     for name in (TENSORRT, RTX):
         try:
@@ -58,7 +64,7 @@ def installed_libraries() -> list[Library]:
 
 
 class Messages:
-    """Everything that a library said through its logger: also where it reports what it built."""
+    """Everything that a library logged; its build reports also arrive here."""
 
     def __init__(self, trt: Any) -> None:
         self.errors: list[str] = []
@@ -68,17 +74,17 @@ class Messages:
 
     @property
     def reason(self) -> str:
-        """The first error, in one line. Without a driver, every error is followed by one about CUDA."""
+        """The first error, in one line: without a driver, a CUDA error follows every other one."""
         return _one_line(self.errors[0]) if self.errors else "no reason given"
 
 
 def _logger(trt: Any, messages: Messages) -> Any:
-    """A class of the library's own, since that is what it takes."""
+    """A logger derived from the library's own class, the only kind that it accepts."""
     severity = trt.ILogger.Severity
 
     class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
-            trt.ILogger.__init__(self)  # pybind11 objects to super()
+            trt.ILogger.__init__(self)  # pybind11 does not accept super()
 
         def log(self, level: Any, message: str) -> None:
             if level in (severity.INTERNAL_ERROR, severity.ERROR):

@@ -1,8 +1,7 @@
-"""An engine on disk: a pure plan file, as trtexec and Triton take it, and beside it a sidecar that says
-what it is.
+"""An engine on disk: a plain plan file, as trtexec and Triton load it, and a sidecar that describes it.
 
-Loading a plan runs code that is in it. So its hash is checked before, and a plan without a sidecar is
-loaded only where the user says that it is trusted.
+Loading a plan runs code that it contains. Its hash is therefore checked first, and a plan without a sidecar
+is loaded only if the user says that it is trusted.
 """
 
 from __future__ import annotations
@@ -11,28 +10,34 @@ import dataclasses
 import json
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dccnet.runtime.bundle import EngineRecord, engine_record
+from dccnet.runtime.decoding import DecodingError, decode
 from dccnet.runtime.errors import EngineError
 from dccnet.runtime.files import atomic_path, sha256_of, write_text
+from dccnet.runtime.manifest import EngineRecord
 from dccnet.runtime.tensorrt.builder import BuiltEngine
-from dccnet.runtime.tensorrt.layers import EngineLayer, engine_layer
+from dccnet.runtime.tensorrt.layers import EngineLayer
 from dccnet.runtime.tensorrt.library import TITLES, Library
 
 SCHEMA = 1
 SIDECAR_SUFFIX = ".json"
-# The header of a TensorRT-RTX plan, read off plans of version 1.7: magic, format, size of the whole,
-# version, magic again, and a bit for each target.
+# The header of a TensorRT-RTX plan, inferred from plans of version 1.7: magic, format, size of the plan,
+# version, magic again, and one bit for each target.
 _RTX_MAGIC = b"vtrt"
 _RTX_HEADER = struct.Struct("<4s4xQQ4B4sI")
 _RTX_TARGET_BITS = {1: "sm75", 2: "sm80", 4: "sm86", 8: "sm89", 16: "sm120"}
 
 
-def engine_file(graph: str, library: Library) -> str:
-    """The name of a graph's engine: ``encoder.tensorrt_rtx.engine``."""
-    return f"{graph}.{library.name}.engine"
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """The content of the JSON file beside a plan."""
+
+    schema: int
+    engine: EngineRecord
+    layers: tuple[EngineLayer, ...]
 
 
 def sidecar_path(plan: Path) -> Path:
@@ -40,37 +45,33 @@ def sidecar_path(plan: Path) -> Path:
 
 
 def write_engine(engine: BuiltEngine, folder: Path) -> Path:
-    """Write plan and sidecar into ``folder``; each appears whole or not at all, the plan first."""
+    """Write plan and sidecar into ``folder``, each atomically, the plan first; returns the plan's path."""
     path = folder / engine.record.file
     with atomic_path(path) as temporary:
         temporary.write_bytes(engine.plan)
-    content = {
-        "schema": SCHEMA,
-        "engine": dataclasses.asdict(engine.record),
-        "layers": [dataclasses.asdict(layer) for layer in engine.layers],
-    }
-    write_text(sidecar_path(path), json.dumps(content, indent=2) + "\n")
+    sidecar = Sidecar(SCHEMA, engine.record, engine.layers)
+    write_text(sidecar_path(path), json.dumps(dataclasses.asdict(sidecar), indent=2) + "\n")
     return path
 
 
-def read_sidecar(plan: Path) -> tuple[EngineRecord, tuple[EngineLayer, ...]] | None:
-    """None where there is no sidecar. Raises :class:`EngineError` for one that cannot be read."""
+def read_sidecar(plan: Path) -> Sidecar | None:
+    """The sidecar of a plan, or None if it has none. Raises :class:`EngineError` for a damaged one."""
     path = sidecar_path(plan)
     if not path.is_file():
         return None
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if values["schema"] != SCHEMA:
-            raise ValueError(f"its schema is {values['schema']}, and this dcc reads {SCHEMA}")
-        return engine_record(values["engine"]), tuple(map(engine_layer, values["layers"]))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(values, dict) and values.get("schema", SCHEMA) != SCHEMA:
+            raise DecodingError(f"its schema is {values['schema']}, and this dcc reads {SCHEMA}")
+        return decode(Sidecar, values)
+    except ValueError as error:
         raise EngineError(f"{path} is damaged ({error}): build the engine again") from error
 
 
 def read_plan(plan: Path, *, trust: bool = False) -> tuple[bytes, EngineRecord | None]:
-    """A plan that is safe to load, as far as its sidecar can say; ``trust`` does without one.
+    """Content and record of a plan whose hash is the one in its sidecar; ``trust`` accepts one without.
 
-    Raises :class:`EngineError` for a plan that is missing, cut short, altered, or without a sidecar.
+    Raises :class:`EngineError` for a plan that is missing, truncated, altered, or without a sidecar.
     """
     try:
         content = plan.read_bytes()
@@ -86,10 +87,10 @@ def read_plan(plan: Path, *, trust: bool = False) -> tuple[bytes, EngineRecord |
         if trust:
             return content, None
         raise EngineError(
-            f"{plan} has no {sidecar_path(plan).name} beside it, and loading an engine runs code that is "
-            "in it: build it with dcc build, or pass --trust-engine if you know where it comes from"
+            f"{plan} has no {sidecar_path(plan).name} beside it, and loading an engine runs code that it "
+            "contains: build it with dcc build, or pass --trust-engine if you know where it comes from"
         )
-    record = sidecar[0]
+    record = sidecar.engine
     if sha256_of(content) != record.sha256:
         raise EngineError(
             f"{plan} is not the engine that was built (its SHA-256 differs from the sidecar's): copy both "
@@ -99,7 +100,7 @@ def read_plan(plan: Path, *, trust: bool = False) -> tuple[bytes, EngineRecord |
 
 
 def plan_header(content: bytes) -> dict[str, Any] | None:
-    """Size, version and targets as the plan itself says; None for formats whose header is not known."""
+    """Size, version and targets from the plan's header; None for formats whose header is not known."""
     if len(content) < _RTX_HEADER.size or not content.startswith(_RTX_MAGIC):
         return None
     _, _, size, *version, magic, targets = _RTX_HEADER.unpack_from(content)
@@ -119,9 +120,9 @@ def check_loadable(
     library: Library,
     capability: tuple[int, int] | None,
 ) -> None:
-    """Whether this library, on a GPU of this compute capability, loads the plan.
+    """Check that this library, on a GPU of this compute capability, loads the plan.
 
-    Raises :class:`EngineError` that says which version or GPU it was built for.
+    Raises :class:`EngineError`, which names the version or GPU that the plan was built for.
     """
     header = plan_header(content) or {}
     name = record.library if record is not None else None

@@ -1,4 +1,4 @@
-"""Running engines: one context for each worker, buffers allocated once, matches copied back and no more.
+"""Running engines: each worker has its own context and buffers; only matches are copied to the host.
 
 Written against the API listing of TensorRT 11.4 and TensorRT-RTX 1.7, and tested with an emulation of both
 that runs the bundle's own graphs; it has not run on a GPU yet.
@@ -10,7 +10,7 @@ import contextlib
 import math
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from dccnet.runtime.tensorrt.library import Library, Messages
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """An input or output of an engine, for one picture or pair."""
+    """An input or output of an engine, with a batch of one."""
 
     name: str
     is_input: bool
@@ -37,10 +37,10 @@ class TensorInfo:
 
 
 class Engine:
-    """A loaded engine; contexts for any number of workers come from it."""
+    """A loaded engine, from which any number of contexts can be created."""
 
     def __init__(self, library: Library, plan: bytes, title: str) -> None:
-        """``title`` names the plan in errors. Raises :class:`EngineError` where it does not load."""
+        """``title`` names the plan in errors. Raises :class:`EngineError` where the plan does not load."""
         self.library, self.title = library, title
         self.messages = Messages(library.module)
         self._runtime = library.module.Runtime(self.messages.logger)  # must outlive its engines
@@ -51,7 +51,7 @@ class Engine:
                 "build"
             )
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
-        self.tensors = {name: self._info(name) for name in names}
+        self.tensors = {name: self._tensor_info(name) for name in names}
 
     @property
     def inputs(self) -> list[TensorInfo]:
@@ -61,16 +61,19 @@ class Engine:
     def outputs(self) -> list[TensorInfo]:
         return [info for info in self.tensors.values() if not info.is_input]
 
-    def _info(self, name: str) -> TensorInfo:
+    def _tensor_info(self, name: str) -> TensorInfo:
         trt, engine = self.library.module, self._engine
         shape = tuple(1 if side == -1 else int(side) for side in engine.get_tensor_shape(name))
         dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(name)))
         return TensorInfo(name, engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT, shape, dtype)
 
     def create_context(self) -> Any:
-        """For one worker: contexts are not to be shared by threads."""
+        """An execution context for one worker: threads cannot share contexts.
+
+        Raises :class:`EngineError` where the GPU's memory does not suffice.
+        """
         if self.library.is_rtx:
-            # RTX compiles kernels for the shapes it meets and captures its own graphs.
+            # RTX compiles kernels for the shapes that occur, and captures CUDA graphs by itself.
             config = self._engine.create_runtime_config()
             config.cuda_graph_strategy = self.library.module.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
             context = self._engine.create_execution_context(config)
@@ -84,11 +87,14 @@ class Engine:
         return context
 
 
-class Step:
-    """One engine in one worker: its context, its buffers, and the CUDA graph of a run."""
+class BoundEngine:
+    """An engine with a context, device buffers and, after the first run, a CUDA graph of its own."""
 
     def __init__(self, engine: Engine, device: Device, stream: int) -> None:
-        """``stream`` is the worker's own, to capture on: not every stream of a caller can be captured."""
+        """``stream`` must belong to the worker: not every stream of a caller can be captured.
+
+        Raises :class:`EngineError`.
+        """
         self._engine, self._device, self._stream = engine, device, stream
         with contextlib.ExitStack() as undo:
             self.pointers: dict[str, int] = {}
@@ -96,14 +102,14 @@ class Step:
                 self.pointers[name] = device.allocate(info.nbytes)
                 undo.callback(device.free, self.pointers[name])
             self._context = engine.create_context()
-            self._bind()
+            self._bind_tensors()
             self._undo = undo.pop_all()
         self._graph: Any = None
         self._runs = 0
-        # TensorRT-RTX captures by itself, see create_context.
+        # TensorRT-RTX captures CUDA graphs by itself, see create_context.
         self._captures = device.can_capture and not engine.library.is_rtx
 
-    def _bind(self) -> None:
+    def _bind_tensors(self) -> None:
         engine = self._engine
         for name, info in engine.tensors.items():
             if info.is_input and not self._context.set_input_shape(name, info.shape):
@@ -116,7 +122,7 @@ class Step:
     def run(self, stream: int) -> None:
         """Enqueue one run on the stream. Raises :class:`EngineError`."""
         if self._graph is None and self._captures and self._runs == 1:
-            self._capture()  # not the first run, in which the library still sets itself up
+            self._capture()  # not in the first run, in which the library still initialises itself
         self._runs += 1
         if self._graph is not None:
             self._graph.launch(stream)
@@ -135,7 +141,7 @@ class Step:
             with self._device.capture(self._stream) as graph:
                 self._enqueue(self._stream)
             self._graph = graph
-        except EngineError:  # some layers cannot be captured; they run as well without
+        except EngineError:  # some layers cannot be captured; they run without a graph
             self._captures = False
 
     def close(self) -> None:
@@ -146,7 +152,7 @@ class Step:
 
 
 class BufferPool:
-    """Device memory for features, handed out again once they are forgotten: allocating stops the GPU."""
+    """Device memory for features, reused once they are garbage-collected: allocating stalls the GPU."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
@@ -154,17 +160,18 @@ class BufferPool:
         self._lock = threading.Lock()
         self._closed = False
 
-    def tensor(self, info: TensorInfo) -> DeviceTensor:
+    def allocate(self, info: TensorInfo) -> DeviceTensor:
+        """A tensor of this shape and type, whose memory returns to the pool when it is collected."""
         with self._lock:
-            waiting = self._free.get(info.nbytes)
-            pointer = waiting.pop() if waiting else None
+            free = self._free.get(info.nbytes)
+            pointer = free.pop() if free else None
         if pointer is None:
             pointer = self._device.allocate(info.nbytes)
         tensor = DeviceTensor(pointer, info.shape, info.dtype)
-        weakref.finalize(tensor, self._take_back, pointer, info.nbytes).atexit = False
+        weakref.finalize(tensor, self._recycle, pointer, info.nbytes).atexit = False
         return tensor
 
-    def _take_back(self, pointer: int, nbytes: int) -> None:
+    def _recycle(self, pointer: int, nbytes: int) -> None:
         with self._lock:
             if not self._closed:
                 self._free.setdefault(nbytes, []).append(pointer)
@@ -173,18 +180,18 @@ class BufferPool:
             self._device.free(pointer)
 
     def close(self) -> None:
-        """Free what waits now, and the rest as it is forgotten."""
+        """Free unused memory now, and the memory of each tensor when it is collected."""
         with self._lock:
             self._closed = True
-            waiting, self._free = self._free, {}
-        for pointers in waiting.values():
+            free, self._free = self._free, {}
+        for pointers in free.values():
             for pointer in pointers:
                 self._device.free(pointer)
 
 
-@dataclass(frozen=True, eq=False)  # no slots: the pool watches for its end
+@dataclass(frozen=True, eq=False)  # no slots: the pool holds a weak reference
 class DeviceTensor:
-    """Features in the memory of a GPU; readable by CuPy, PyTorch and others through this interface."""
+    """Features in the memory of a GPU, which CuPy, PyTorch and others can read without a copy."""
 
     pointer: int
     shape: tuple[int, ...]
@@ -198,20 +205,20 @@ class DeviceTensor:
             "data": (self.pointer, True),
             "strides": None,
             "version": 3,
-            "stream": None,  # complete: encode() waits for its stream
+            "stream": None,  # no pending work: encode() waits for its stream
         }
 
 
 class Worker:
-    """What one call needs for itself: a stream, both steps, and pinned memory to and from the host."""
+    """What one call needs for itself: a stream, both engines, and pinned host memory for copies."""
 
     def __init__(self, encoder: Engine, matcher: Engine, device: Device) -> None:
         with contextlib.ExitStack() as undo:
             self.stream = device.create_stream()
             undo.callback(device.destroy_stream, self.stream)
-            self.encoder = Step(encoder, device, self.stream)
+            self.encoder = BoundEngine(encoder, device, self.stream)
             undo.callback(self.encoder.close)
-            self.matcher = Step(matcher, device, self.stream)
+            self.matcher = BoundEngine(matcher, device, self.stream)
             undo.callback(self.matcher.close)
             self.host: dict[str, Array] = {}
             for info in (*encoder.inputs, *matcher.outputs):
@@ -225,8 +232,8 @@ class Worker:
         self._undo.close()
 
 
-class Workers:
-    """As many workers as calls run at once; each is used by one thread at a time."""
+class WorkerPool:
+    """As many workers as there are concurrent calls; each is used by one thread at a time."""
 
     def __init__(self, encoder: Engine, matcher: Engine, device: Device) -> None:
         self._engines, self._device = (encoder, matcher), device
@@ -234,8 +241,8 @@ class Workers:
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def one(self) -> Iterator[Worker]:
-        """A worker, on a thread where the device is active."""
+    def borrow(self) -> Iterator[Worker]:
+        """A worker for the block; the device must be active on this thread."""
         with self._lock:
             worker = self._idle.pop() if self._idle else None
         if worker is None:
@@ -251,8 +258,3 @@ class Workers:
             idle, self._idle = self._idle, []
         for worker in idle:
             worker.close()
-
-
-def matcher_inputs(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
-    """Features of two pictures by the names that the matcher's graph has for them."""
-    return {f"{name}_{side}": x for side, features in (("a", a), ("b", b)) for name, x in features.items()}

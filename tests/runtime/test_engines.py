@@ -12,11 +12,18 @@ from types import ModuleType
 
 import pytest
 
-from dccnet.runtime.bundle import Bundle, EngineRecord, Graph
+from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.decoding import DecodingError, decode
 from dccnet.runtime.errors import EngineError, NotVerifiedError, UsageError
+from dccnet.runtime.manifest import EngineRecord
 from dccnet.runtime.tensorrt.builder import BatchRange, BuildSettings, BuiltEngine, build_engine
 from dccnet.runtime.tensorrt.bundled import add_engines, build_engines
-from dccnet.runtime.tensorrt.layers import count_precisions, from_inspector, from_report, precision
+from dccnet.runtime.tensorrt.layers import (
+    compute_precision,
+    count_precisions,
+    parse_inspector,
+    parse_report,
+)
 from dccnet.runtime.tensorrt.library import RTX, TENSORRT, Library, load_library
 from dccnet.runtime.tensorrt.options import parse_bytes
 from dccnet.runtime.tensorrt.plan import (
@@ -202,7 +209,7 @@ def test_plan_and_sidecar_belong_together(plan: Path, built: BuiltEngine) -> Non
     content, record = read_plan(plan)
     assert content == built.plan and record == built.record
     sidecar = read_sidecar(plan)
-    assert sidecar is not None and sidecar[1] == built.layers
+    assert sidecar is not None and sidecar.layers == built.layers
 
 
 def test_altered_plan(plan: Path) -> None:
@@ -232,11 +239,37 @@ def test_plan_without_sidecar_must_be_trusted(plan: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("{", "damaged"), ('{"schema": 9}', "its schema is 9"), ('{"schema": 1, "engine": {}}', "damaged")],
+    [
+        ("{", "damaged"),
+        ("[]", "damaged .the content must be an object"),
+        ("{}", "damaged .schema is missing"),
+        ('{"schema": 9}', "its schema is 9"),
+        ('{"schema": 1, "engine": {}}', "damaged .layers is missing"),
+        ('{"schema": 1, "engine": {}, "layers": []}', "damaged .engine.graph is missing"),
+    ],
 )
 def test_damaged_sidecar(plan: Path, text: str, reason: str) -> None:
     sidecar_path(plan).write_text(text)
     with pytest.raises(EngineError, match=f"{reason}.*build the engine again"):
+        read_plan(plan)
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value", "reason"),
+    [
+        ("engine", "batch", [1, 1], "engine.batch must have 3 items, got 2"),
+        ("engine", "version", 11, "engine.version must be str, got int"),
+        ("engine", "file", "../x.engine", "engine: file '../x.engine' lies outside"),
+        ("layers", "onnx_nodes", "conv", r"layers\[0\].onnx_nodes must be a list, got str"),
+    ],
+)
+def test_edited_sidecar_names_the_wrong_field(
+    plan: Path, part: str, field: str, value: object, reason: str
+) -> None:
+    values = json.loads(sidecar_path(plan).read_text())
+    (values["layers"][0] if part == "layers" else values[part])[field] = value
+    sidecar_path(plan).write_text(json.dumps(values))
+    with pytest.raises(EngineError, match=f"is damaged .{reason}.*build the engine again"):
         read_plan(plan)
 
 
@@ -269,8 +302,12 @@ def test_engine_of_the_other_library(plan: Path, built: BuiltEngine) -> None:
     ("arguments", "code", "sentence"),
     [
         (["--target", "sm90"], 2, "has no target sm90: choose from sm75"),
-        (["--library", "tensorrt_rtx", "--hardware-compatibility", "ampere+"], 2, "where --target says"),
-        (["--target", "sm86", "--timing-cache", "t.cache"], 2, "leave --timing-cache away"),
+        (
+            ["--library", "tensorrt_rtx", "--hardware-compatibility", "ampere+"],
+            2,
+            "use --target with",
+        ),
+        (["--target", "sm86", "--timing-cache", "t.cache"], 2, "remove --timing-cache"),
         (["--target", "sm86", "--batch", "4:2:8"], 2, "1 <= MIN <= OPT <= MAX"),
         (["--target", "sm86", "--batch", "many"], 2, "MIN:OPT:MAX"),
         (["--target", "sm86", "--batch", "1:x:2"], 2, "MIN:OPT:MAX"),
@@ -413,15 +450,15 @@ Name: __myl_FcMul_0, LayerType: runtime_fusion, Inputs: [ { Name: scale, Dimensi
 
 
 def test_report_of_tensorrt_rtx() -> None:
-    layers = from_report(REPORT, ["x"])
+    layers = parse_report(REPORT, ["x"])
     assert [(layer.kind, layer.precision) for layer in layers] == [
         ("on weights alone", "float32"),
         ("convolution", "float16"),
         ("matrix product", "float16"),  # its scale is float32, what it multiplies is not
     ]
     assert layers[1].onnx_nodes == ("node_Conv_1", "node_relu")
-    assert precision(layers) == "float16"
-    assert from_report("", ["x"]) == () and precision(()) == ""
+    assert compute_precision(layers) == "float16"
+    assert parse_report("", ["x"]) == () and compute_precision(()) == ""
 
 
 def test_inspector_of_tensorrt() -> None:
@@ -440,7 +477,7 @@ def test_inspector_of_tensorrt() -> None:
             ]
         }
     )
-    assert [(found.kind, found.precision) for found in from_inspector(text, ["x"])] == [
+    assert [(found.kind, found.precision) for found in parse_inspector(text, ["x"])] == [
         ("convolution", "float16"),
         ("on weights alone", "float32"),
         ("other kernel", "float32"),
@@ -469,11 +506,8 @@ def test_batches() -> None:
 
 
 def test_records_round_trip_as_json(built: BuiltEngine) -> None:
-    from dccnet.runtime.bundle import engine_record
-
-    record: EngineRecord = engine_record(json.loads(json.dumps(dataclasses.asdict(built.record))))
-    assert record == built.record
-    outside = dataclasses.asdict(built.record) | {"file": "../x.engine"}
-    with pytest.raises(ValueError, match="outside the bundle"):
-        engine_record(outside)
-    assert isinstance(built.record.inputs[0].shape, tuple) and Graph
+    values = json.loads(json.dumps(dataclasses.asdict(built.record)))
+    assert decode(EngineRecord, values) == built.record
+    with pytest.raises(DecodingError, match="outside the bundle"):
+        decode(EngineRecord, values | {"file": "../x.engine"})
+    assert isinstance(built.record.inputs[0].shape, tuple)

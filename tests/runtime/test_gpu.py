@@ -1,6 +1,6 @@
 """On a real GPU: `make test-gpu`. Without one everything here is skipped, and nothing is known.
 
-The suite itself is tried on an emulation by tests/test_gpu_backend.py.
+The suite itself is tried on an emulation by tests/runtime/test_gpu_backend.py.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from dccnet.export.verify import CRITERIA, lead
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.cuda import BINDINGS, CudaPythonDevice, Device, cuda_problem, open_device
 from dccnet.runtime.errors import EngineError
 from dccnet.runtime.geometry import resize_uint8
-from dccnet.runtime.images import Image
 from dccnet.runtime.matcher import Matcher
-from dccnet.runtime.tensorrt.backend import TensorRTBackend, settings_for
+from dccnet.runtime.tensorrt.backend import TensorRTBackend, default_settings
 from dccnet.runtime.tensorrt.bundled import build_engines
 from dccnet.runtime.tensorrt.library import Library, load_library
 from tests.helpers.bundles import Bundles
@@ -85,7 +85,7 @@ def test_engine_agrees_with_onnx_runtime(
     photos: list[Image],
     truth: list[Correspondences],
 ) -> None:
-    settings = settings_for(library, device)
+    settings = default_settings(library, device)
     bundle = bundles(precision, lowering)
     with device.activate():
         engines = build_engines(bundle, library, settings)

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.cuda import PyCudaDevice, cuda_problem, devices, open_device
 from dccnet.runtime.device_arrays import device_view
 from dccnet.runtime.errors import EngineError, ImageError, UsageError
 from dccnet.runtime.geometry import resize_uint8
-from dccnet.runtime.images import Image
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.onnx_runtime import OnnxRuntimeBackend
 from dccnet.runtime.tensorrt.backend import TensorRTBackend
