@@ -1,8 +1,8 @@
-"""Run an exported DCCNet on OpenCV frames. Needs NumPy, OpenCV and an inference engine; no PyTorch.
+"""Run an exported DCCNet on OpenCV frames with NumPy, OpenCV and an inference engine, without PyTorch.
 
 >>> from dccnet.runtime import Matcher
 
-Names are loaded when they are first used, so that ``dcc doctor`` works where OpenCV does not.
+Names are imported when they are first used, so that ``dcc doctor`` works where OpenCV cannot be imported.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dccnet.runtime.features import Features
     from dccnet.runtime.images import read_image, write_image
     from dccnet.runtime.matcher import Matcher
-    from dccnet.runtime.matches import PointMatches
+    from dccnet.runtime.point_matches import PointMatches
     from dccnet.runtime.video.propagation.settings import Propagation
     from dccnet.runtime.video.references import Reference
     from dccnet.runtime.video.stream import FrameResult, Stream
@@ -45,19 +45,19 @@ MODULES = {
     "Features": "dccnet.runtime.features",
     "FrameResult": "dccnet.runtime.video.stream",
     "Matcher": "dccnet.runtime.matcher",
-    "PointMatches": "dccnet.runtime.matches",
+    "PointMatches": "dccnet.runtime.point_matches",
     "Propagation": "dccnet.runtime.video.propagation.settings",
     "Reference": "dccnet.runtime.video.references",
     "Stream": "dccnet.runtime.video.stream",
     "read_image": "dccnet.runtime.images",
     "write_image": "dccnet.runtime.images",
 }
-"""Where each public name is defined."""
+"""The module that defines each public name."""
 
 
 def __dir__() -> list[str]:
     return __all__
 
 
-if not TYPE_CHECKING:  # else every name would be an attribute, of type Any
+if not TYPE_CHECKING:  # a type checker would accept any name, as Any
     __getattr__ = loader(__name__, MODULES)

@@ -1,4 +1,4 @@
-"""Names for the arrays that go from function to function."""
+"""Array types that several modules share."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Points = NDArray[np.float64]
-"""``(N, 2)``: x, y in pixels, 0-based, x to the right, y down."""
+"""``(N, 2)``: (x, y) in pixels, 0-based, x right, y down; or one such point, ``(2,)``."""
 Boxes = NDArray[np.float64]
-"""``(M, 4)``: x, y, width, height in pixels."""
+"""``(M, 4)``: x and y of the upper left corner, width and height, in pixels."""
 Mask = NDArray[np.uint8]
-"""``(H, W)``: a label for each pixel, 0 for none; or ``(H, W, 3)``, a colour for each."""
+"""``(H, W)`` labels or ``(H, W, 3)`` colours; 0 is background."""
 Image = NDArray[np.uint8]
-"""``(H, W, 3)`` uint8, BGR, as OpenCV reads it."""
+"""``(H, W, 3)`` BGR, as OpenCV reads it."""
 Bytes = NDArray[np.uint8]

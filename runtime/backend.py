@@ -1,4 +1,4 @@
-"""What runs a bundle's graphs, as one small protocol."""
+"""The protocol of a backend: an engine that runs the graphs of a bundle."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dccnet.runtime.arrays import Array
 
 _Tensor = TypeVar("_Tensor")
 Tensors = Mapping[str, Any]
-"""One entry a branch of the network: NumPy arrays, or what a backend keeps on its device."""
+"""One entry for each branch of the network: NumPy arrays, or objects that a backend keeps on its device."""
 
 
 class Backend(Protocol):
@@ -17,31 +17,34 @@ class Backend(Protocol):
 
     @property
     def description(self) -> str:
-        """What runs it, and on what, for people to read."""
+        """Engine and device, for people to read."""
 
     def encode(self, frame: Any, stream: int | None = None) -> Tensors:
-        """A frame ``(H, W, 3)`` uint8 BGR of the network's size, on the host or as
-        :mod:`dccnet.runtime.device_arrays` takes it -> features, where the backend wants them."""
+        """Features of a frame ``(H, W, 3)`` uint8 BGR of the network's size, on the backend's device.
+
+        The frame is on the host, or on the GPU as :mod:`dccnet.runtime.device_arrays` describes it.
+        ``stream`` is the handle of the CUDA stream whose work the backend must wait for.
+        """
 
     def match(self, a: Tensors, b: Tensors, stream: int | None = None) -> dict[str, Array]:
-        """Features of one picture each -> the matcher's outputs without their batch, on the host."""
+        """The matcher's outputs for the features of two pictures, without a batch axis, on the host."""
 
     def close(self) -> None:
-        """Give memory back at once; not while another thread uses it."""
+        """Release memory at once. No other thread may be using the backend."""
 
 
 @runtime_checkable
 class BatchBackend(Backend, Protocol):
-    """A backend that also takes several pictures in one run."""
+    """A backend that can also process several pictures in one run."""
 
     def encode_many(self, frames: Sequence[Array]) -> list[Tensors]:
-        """Features of each frame, as :meth:`encode` gives them."""
+        """Features of each frame, as from :meth:`encode`."""
 
     def match_many(self, pairs: Sequence[tuple[Tensors, Tensors]]) -> list[dict[str, Array]]:
-        """Outputs for each pair of features, as :meth:`match` gives them."""
+        """Outputs for each pair of features, as from :meth:`match`."""
 
 
 def matcher_inputs(a: Mapping[str, _Tensor], b: Mapping[str, _Tensor]) -> dict[str, _Tensor]:
-    """Features of two pictures by branch -> the matcher's inputs by name: ``local_a``, ``local_b``."""
+    """The matcher's inputs by name (``local_a``, ``local_b``, …) from two pictures' features by branch."""
     sides = (("a", a), ("b", b))
     return {f"{branch}_{side}": tensor for side, features in sides for branch, tensor in features.items()}

@@ -1,4 +1,4 @@
-"""Several pictures in one run, where the backend can; one after the other where it cannot."""
+"""Several pictures in one run where the backend supports it, otherwise one after the other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dccnet.runtime.backend import Backend, BatchBackend, Tensors
 
 
 def encode_all(backend: Backend, frames: Sequence[Array], batch: int) -> list[Tensors]:
-    """Features of each frame ``(H, W, 3)``, at most ``batch`` in one run."""
+    """Features of each frame ``(H, W, 3)`` uint8 BGR, at most ``batch`` frames in one run."""
     if batch == 1 or not isinstance(backend, BatchBackend):
         return [backend.encode(frame) for frame in frames]
     groups = (frames[i : i + batch] for i in range(0, len(frames), batch))
@@ -19,7 +19,7 @@ def encode_all(backend: Backend, frames: Sequence[Array], batch: int) -> list[Te
 def match_all(
     backend: Backend, pairs: Sequence[tuple[Tensors, Tensors]], batch: int
 ) -> list[dict[str, Array]]:
-    """The matcher's outputs for each pair of features, at most ``batch`` in one run."""
+    """The matcher's outputs for each pair of features, at most ``batch`` pairs in one run."""
     if batch == 1 or not isinstance(backend, BatchBackend):
         return [backend.match(a, b) for a, b in pairs]
     groups = (pairs[i : i + batch] for i in range(0, len(pairs), batch))

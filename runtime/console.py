@@ -1,17 +1,12 @@
-"""What people read while they wait: on stderr, so that stdout stays data."""
+"""Messages and progress bars on stderr, tables on stdout."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-
-if TYPE_CHECKING:
-    from dccnet.runtime.video.timing import StreamStats
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -22,11 +17,12 @@ def note(message: str) -> None:
 
 
 def warn(message: str) -> None:
+    """One line on stderr that starts with ``warning:``."""
     console.print(f"warning: {message}", style="yellow", markup=False)
 
 
 def print_wide(content: RenderableType, width: int) -> None:
-    """Print to stdout, ``width`` characters wide where that is no terminal: a file has no edge."""
+    """Print to stdout, ``width`` characters wide where stdout is no terminal and has no width itself."""
     out = Console(highlight=False)
     if not out.is_terminal:
         out.width = width
@@ -43,12 +39,12 @@ def progress_bar(*columns: str) -> Progress:
         *(TextColumn(column) for column in columns),
         console=console,
         transient=True,
-        disable=not console.is_terminal,  # nothing to see in a log file
+        disable=not console.is_terminal,  # a log file cannot show it
     )
 
 
 class Steps:
-    """Called with a line at the start of each step; :meth:`detail` says what goes on within it."""
+    """Progress of a few long steps: call it with a text when a step starts; :meth:`detail` adds to it."""
 
     def __init__(self, progress: Progress, description: str, total: int) -> None:
         self._progress, self._text, self._started = progress, description, False
@@ -64,27 +60,14 @@ class Steps:
 
 @contextlib.contextmanager
 def steps(description: str, total: int) -> Iterator[Steps]:
-    """A bar for a few long steps."""
+    """A progress bar for ``total`` long steps."""
     with progress_bar() as progress:
         yield Steps(progress, description, total)
 
 
-def stats_table(stats: StreamStats) -> None:
-    """Milliseconds of a frame by stage, and the stage that the others wait for."""
-    summary = f"{stats.frames} frames, {stats.dropped} dropped, {stats.rate:.1f} frames/s"
-    table = Table("stage", title=summary, title_justify="left")
-    for column in ("median ms", "p95 ms", "busy"):
-        table.add_column(column, justify="right")
-    for name, stage in stats.stages.items():
-        busy = f"{100 * stage.total_s / max(stats.seconds, 1e-9):.0f} %"
-        table.add_row(name, f"{1e3 * stage.median_s:.2f}", f"{1e3 * stage.p95_s:.2f}", busy)
-    console.print(table)
-    console.print(f"limited by {stats.limiting}")
-
-
 def table_console() -> Console:
-    """For tables on stdout; square brackets in their texts are no markup."""
+    """A console for tables on stdout that does not take square brackets for markup."""
     table = Console(highlight=False, markup=False, emoji=False)
     if not table.is_terminal:
-        table.width = 160  # a file has no edge to fold at
+        table.width = 160  # characters; a file has no width at which rich could fold
     return table

@@ -1,4 +1,4 @@
-"""What matching two pictures yields, in original pixel coordinates."""
+"""The matches of two pictures, in pixels of the original pictures."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dccnet.runtime import geometry
-from dccnet.runtime.arrays import Image
+from dccnet.runtime.arrays import Floats, Image, Points
 from dccnet.runtime.drawing.matches import draw_matches
 from dccnet.runtime.drawing.styles import STYLES, Style, draw_grid, draw_truth, draw_warp
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.geometry import Size
-from dccnet.runtime.matches import PointMatches
+from dccnet.runtime.point_matches import PointMatches
 from dccnet.runtime.score_maps import ScoreMaps
+from dccnet.runtime.writers import save_correspondences, to_dict
 
 Side = Literal["a", "b"]
 
@@ -26,9 +27,9 @@ Side = Literal["a", "b"]
 class Correspondences:
     """The best match of every grid cell of each picture in the other.
 
-    Grids are corner-aligned: the first cell lies on pixel 0 of its axis, the last on the last pixel.
-    Scores are matching probabilities in (0, 1]; the softmax behind them has no temperature, so
-    compare them with each other, not with 1.
+    Grids are corner-aligned: the first cell lies on pixel 0 of its axis, the last cell on the last pixel.
+    Scores are matching probabilities in (0, 1]. Their softmax has no temperature, so compare scores with
+    each other, not with 1.
     """
 
     size_a: Size
@@ -41,35 +42,35 @@ class Correspondences:
     """``(hB, wB)``: row-major cell of A that each cell of B matches."""
     score_b: NDArray[np.float32]  # (hB, wB)
     heatmap_a: NDArray[np.float32] | None = None
-    """``(hA, wA, hB, wB)``: for each cell of A its scores over B. Only from a bundle with heat maps."""
+    """``(hA, wA, hB, wB)``: scores of each cell of A over B. Only from a bundle with heat maps."""
     heatmap_b: NDArray[np.float32] | None = None
-    """``(hB, wB, hA, wA)``: for each cell of B its scores over A."""
+    """``(hB, wB, hA, wA)``: scores of each cell of B over A."""
     maps: ScoreMaps | None = None
-    """What the heat maps were fused from. Only from a bundle exported with ``--maps``."""
+    """Scores of each branch and the attention. Only from a bundle exported with ``--maps``."""
 
     def matches(self, from_: Side = "a") -> PointMatches:
-        """One match for each cell of the picture ``from_``, in row-major order."""
-        here, there, scores = self._cells(from_), self._targets(from_), self._scores(from_)
-        points, targets = here.reshape(-1, 2), there.reshape(-1, 2)
+        """The best match of each cell of the picture ``from_``, in row-major order."""
+        points, targets = self._cells(from_).reshape(-1, 2), self._targets(from_).reshape(-1, 2)
+        scores = self._scores(from_).ravel()
         if from_ == "a":
-            return PointMatches(points, targets, scores.ravel())
-        return PointMatches(targets, points, scores.ravel())
+            return PointMatches(points, targets, scores)
+        return PointMatches(targets, points, scores)
 
     def mutual(self) -> PointMatches:
-        """The matches that both directions agree on; the score is the lower of the two."""
+        """The matches on which both directions agree, with the lower of both scores."""
         forward, backward = self.index_a.ravel(), self.index_b.ravel()
         agree = backward[forward] == np.arange(forward.size)
-        every = self.matches("a")
-        scores = np.minimum(every.scores, self.score_b.ravel()[forward])
-        return PointMatches(every.points_a[agree], every.points_b[agree], scores[agree])
+        matches = self.matches("a")
+        scores = np.minimum(matches.scores, self.score_b.ravel()[forward])
+        return PointMatches(matches.points_a[agree], matches.points_b[agree], scores[agree])
 
-    def transfer(self, points: ArrayLike, from_: Side = "b") -> NDArray[np.float64]:
-        """Where points of one picture lie in the other, by the benchmarks' rule (spec §2).
+    def transfer(self, points: ArrayLike, from_: Side = "b") -> Points:
+        """Transfer points of one picture to the other by the benchmarks' rule (spec §2).
 
-        ``points`` is ``(N, 2)``, pixels (x, y) of the picture ``from_``; returns ``(N, 2)`` in the
-        other one. The benchmarks transfer from the target, B, to the source, A. Points outside the
-        picture are blended from the border cells and mean nothing. Raises ``ValueError`` for another
-        shape or non-finite values.
+        ``points`` is ``(N, 2)``, pixels (x, y) of the picture ``from_``; returns ``(N, 2)``, pixels of the
+        other picture. The benchmarks transfer from the target, B, to the source, A. The result for a point
+        outside the picture is blended from border cells and has no meaning. Raises ``ValueError`` for
+        another shape or values that are not finite.
         """
         points = np.asarray(points, np.float64)
         if points.size == 0:
@@ -79,7 +80,7 @@ class Correspondences:
         return geometry.transfer(points, self._targets(from_), self._size(from_))
 
     def transfer_scores(self, points: ArrayLike, from_: Side = "b") -> NDArray[np.float32]:
-        """Score of the cell nearest to each point: ``(N, 2)`` pixels -> ``(N,)``."""
+        """Score of the cell nearest to each point: ``(N, 2)`` pixels of ``from_`` -> ``(N,)``."""
         scores = self._scores(from_)
         height, width = scores.shape
         points = np.asarray(points, np.float64).reshape(-1, 2)
@@ -90,40 +91,42 @@ class Correspondences:
         return nearest
 
     def carry(self, points: ArrayLike, from_: Side = "b") -> PointMatches:
-        """:meth:`transfer` with its scores: N points and their places in the other picture."""
-        here = np.asarray(points, np.float64).reshape(-1, 2)
-        there, scores = self.transfer(points, from_), self.transfer_scores(points, from_)
-        return PointMatches(here, there, scores) if from_ == "a" else PointMatches(there, here, scores)
+        """N points with their positions in the other picture (:meth:`transfer`) and their scores."""
+        points = np.asarray(points, np.float64).reshape(-1, 2)
+        targets, scores = self.transfer(points, from_), self.transfer_scores(points, from_)
+        if from_ == "a":
+            return PointMatches(points, targets, scores)
+        return PointMatches(targets, points, scores)
 
     def flow(self, from_: Side = "a") -> NDArray[np.float32]:
-        """Dense displacement: ``(H, W, 2)`` pixels (u, v) from every pixel of ``from_`` to its match."""
+        """Dense flow ``(H, W, 2)``: (u, v) in pixels from every pixel of ``from_`` to its match."""
         size = self._size(from_)
         dense = geometry.resize(self._targets(from_), size)
         dense -= geometry.cell_pixels(size, size).astype(np.float32)
         return dense
 
     def warp(self, image: Image, onto: Side = "b") -> Image:
-        """Repaint ``image`` (the *other* picture) in the geometry of ``onto``.
+        """Warp ``image``, the *other* picture, into the geometry of the picture ``onto``.
 
-        By default picture A (source) seen as B (target). uint8 BGR in and out.
+        By default, this warps A (the source) onto B (the target). uint8 BGR in and out. Raises
+        ``ValueError`` for an image of another size.
         """
         other: Side = "a" if onto == "b" else "b"
         if image.shape[:2] != self._size(other):
             raise ValueError(
                 f"picture {other} is {self._size(other)} (height, width), got {image.shape[:2]}"
             )
-        where = geometry.resize(self._targets(onto), self._size(onto))
-        warped = cv2.remap(
-            image, where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
+        positions = geometry.resize(self._targets(onto), self._size(onto))
+        x, y = positions[..., 0], positions[..., 1]
+        warped = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return np.asarray(warped, np.uint8)
 
     def draw(self, image_a: Image, image_b: Image, limit: int = 60, style: Style = "lines") -> Image:
         """Both pictures side by side, A left and B right. uint8 BGR in and out.
 
         ``style`` is ``lines``: the ``limit`` best mutual matches joined by lines; ``grid``: every cell of A
-        in a colour of its place, and every cell of B in the colour of the cell that it matches; ``warp``:
-        A warped onto B. Raises :class:`UsageError` for another style.
+        in the colour of its position, and every cell of B in the colour of the cell that it matches;
+        ``warp``: A warped onto B. Raises :class:`UsageError` for another style.
         """
         if style == "lines":
             return draw_matches(image_a, image_b, self.mutual(), limit)
@@ -142,11 +145,11 @@ class Correspondences:
         within: float,
         from_: Side = "a",
     ) -> Image:
-        """Where points of one picture come out in the other, and where they belong.
+        """Draw where :meth:`transfer` takes points of one picture, and where they belong.
 
-        ``points`` is ``(N, 2)`` pixels of the picture ``from_``, ``truth`` ``(N, 2)`` of the other; a hit
-        lies at most ``within`` pixels from the truth. The picture ``from_`` is left. Raises ``ValueError``
-        where the two differ in length.
+        ``points`` is ``(N, 2)`` pixels of the picture ``from_``, which is drawn left; ``truth`` is
+        ``(N, 2)`` pixels of the other picture. A hit lies at most ``within`` pixels from the truth. uint8
+        BGR in and out. Raises ``ValueError`` where ``points`` and ``truth`` differ in length.
         """
         points, truth = (np.asarray(p, np.float64).reshape(-1, 2) for p in (points, truth))
         if points.shape != truth.shape:
@@ -155,15 +158,14 @@ class Correspondences:
         return draw_truth(*images, points, self.transfer(points, from_), truth, within)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write as ``.json``, ``.csv``, ``.npz`` or ``.flo`` (flow from A), by suffix, atomically."""
-        from dccnet.runtime.writers import save_correspondences
+        """Write ``.json``, ``.csv``, ``.npz`` or ``.flo`` (the flow from A), by suffix, atomically.
 
+        Raises :class:`UsageError` for another suffix and :class:`DccError` where writing fails.
+        """
         save_correspondences(self, path)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; the layout is described in docs/formats.md."""
-        from dccnet.runtime.writers import to_dict
-
+        """Plain values for JSON; docs/formats.md describes the layout."""
         return to_dict(self)
 
     def _size(self, side: Side) -> Size:
@@ -172,12 +174,13 @@ class Correspondences:
     def _scores(self, side: Side) -> NDArray[np.float32]:
         return self.score_a if side == "a" else self.score_b
 
-    def _cells(self, side: Side) -> NDArray[np.float64]:
+    def _cells(self, side: Side) -> Floats:
+        """``(h, w, 2)``: pixel position (x, y) of each cell of ``side``."""
         height, width = self._scores(side).shape
         return geometry.cell_pixels((height, width), self._size(side))
 
-    def _targets(self, from_: Side) -> NDArray[np.float64]:
-        """``(h, w, 2)``: where each cell of ``from_`` goes, in pixels of the other picture."""
+    def _targets(self, from_: Side) -> Floats:
+        """``(h, w, 2)``: the match of each cell of ``from_``, in pixels (x, y) of the other picture."""
         if from_ == "a":
             height, width = self.index_b.shape
             return geometry.index_pixels(self.index_a, (height, width), self.size_b)

@@ -1,4 +1,4 @@
-"""From JSON to frozen dataclasses, with the path of whatever is wrong in the message."""
+"""Decode JSON to frozen dataclasses; errors name the path of the wrong field."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _Instance = TypeVar("_Instance")
 
 
 class DecodingError(ValueError):
-    """A value that a dataclass does not take; the message starts with its path (``graphs.encoder``)."""
+    """A value that its dataclass does not accept; the message starts with its path, ``graphs.encoder``."""
 
 
 def decode(kind: type[_Instance], value: Any, path: str = "") -> _Instance:
     """An instance of the dataclass ``kind`` from what ``json.loads`` returned.
 
-    Field types may be ``int``, ``float`` (which takes whole numbers, too), ``str``, ``bool``, ``None``,
-    ``Any``, ``Literal``, other dataclasses, and ``tuple``, ``list``, ``dict`` and unions of these. Nothing
-    is converted, except that lists become tuples where the field is a tuple. ``path`` is the place of
-    ``value`` in its file. Raises :class:`DecodingError` for a missing or unknown field, a value of another
-    type, and whatever the dataclass itself refuses with ``ValueError``.
+    Field types may be ``int``, ``float``, ``str``, ``bool``, ``None``, ``Any``, ``Literal``, other
+    dataclasses, and ``tuple``, ``list``, ``dict`` and unions of these. Only two conversions are made: a
+    list becomes a tuple, and a whole number a float, where the field's type says so. ``path`` is the
+    position of ``value`` in its file. Raises :class:`DecodingError` for a missing or unknown field, for a
+    value of another type, and where the dataclass itself raises ``ValueError``.
     """
     decoded: _Instance = _dataclass(kind, value, path)
     return decoded

@@ -1,4 +1,4 @@
-"""Errors that a user can act on: one sentence each, shown without a traceback by every command."""
+"""Errors that a user can act on. Commands show the message, one sentence, without a traceback."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ FAILURE, USAGE, NOT_VERIFIED = 1, 2, 3
 
 
 class DccError(Exception):
-    """Something outside the program is wrong; the message says what and what to do next."""
+    """A problem outside the program; the message says what it is and what to do next."""
 
     exit_code = FAILURE
 
 
 class UsageError(DccError):
-    """The request itself cannot be met, whatever the files hold."""
+    """A request that cannot be met whatever the files contain."""
 
     exit_code = USAGE
 
@@ -26,15 +26,15 @@ class VideoError(DccError):
 
 
 class BundleError(DccError):
-    """A bundle that is incomplete, altered, or not for this version."""
+    """A bundle that is incomplete, altered, or written for another version."""
 
 
 class EngineError(DccError):
-    """The inference engine is missing, or does not do what was asked of it."""
+    """An inference engine that is missing or does not work as requested."""
 
 
 class CheckpointError(DccError):
-    """A weights file that is no network of ours."""
+    """A file that does not contain the weights of a DCCNet."""
 
 
 class DataError(DccError):
@@ -42,6 +42,6 @@ class DataError(DccError):
 
 
 class NotVerifiedError(DccError):
-    """An exported bundle does not compute what the network computes."""
+    """An exported bundle whose results differ from the network's."""
 
     exit_code = NOT_VERIFIED

@@ -1,4 +1,4 @@
-"""Libraries that only some installations have, and what to type where one is missing."""
+"""Libraries of optional extras, and the command that installs a missing one."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dccnet.runtime.errors import DccError
 
 
 def install(*extras: str) -> str:
-    """The command that adds the extras of ``pyproject.toml``: ``pip install 'dccnet[cpu,export]'``."""
+    """The command that installs extras of ``pyproject.toml``: ``pip install 'dccnet[cpu,export]'``."""
     return f"pip install 'dccnet[{','.join(extras)}]'"
 
 
 @contextlib.contextmanager
 def required(purpose: str, *extras: str, error: type[DccError] = DccError) -> Iterator[None]:
-    """Turn an ``ImportError`` in this block into one sentence: "``purpose`` needs X: pip install …"."""
+    """Raise ``error`` for an ``ImportError`` in this block: "``purpose`` needs X: pip install …"."""
     try:
         yield
     except ImportError as missing:

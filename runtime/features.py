@@ -1,4 +1,4 @@
-"""An encoded picture, and what a picture must be before it is encoded."""
+"""The features of an encoded picture, and the check of a picture before it is encoded."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from dccnet.runtime.geometry import Size
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
-    """An encoded picture, which the ``Matcher`` that encoded it can match many times."""
+    """An encoded picture. The ``Matcher`` that encoded it can match it many times."""
 
     tensors: Tensors
-    """``(1, C, h, w)`` for each branch of the network: ``local``, ``context``. NumPy arrays, or memory of a
-    GPU where the backend runs there."""
+    """``(1, C, h, w)`` for each branch of the network, ``local`` and ``context``: NumPy arrays, or GPU
+    memory where the backend runs on a GPU."""
     size: Size
-    """(height, width) in pixels of the picture."""
+    """(height, width) of the original picture in pixels."""
 
 
 def check_image(image: Image) -> None:
-    """Raises :class:`ImageError` unless it is ``(H, W, 3)`` uint8."""
+    """Raises :class:`ImageError` unless ``image`` is ``(H, W, 3)`` uint8 and not empty."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
         raise ImageError(f"a picture must be a uint8 array as OpenCV reads it, got {kind}")

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that are written completely or not at all, file locks and digests."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ _SCRATCH = ".dcc-"
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``, with its suffix, and move it into place on success.
+    """Yield a temporary path of the same name; after the block, move what is there to ``path``.
 
-    The file (or directory) must be written by the caller. On an exception nothing is left behind and
-    an older file at ``path`` stays as it was. Raises :class:`DccError` where the folder cannot be
-    written.
+    The caller writes the file (or folder). On an exception nothing is left behind and an older file at
+    ``path`` stays unchanged. Raises :class:`DccError` where the folder cannot be written.
     """
     path = Path(path)
     try:
@@ -46,7 +45,7 @@ def _move_into_place(temporary: Path, path: Path, aside: Path) -> None:
     if not (temporary.is_dir() and path.is_dir()):
         temporary.replace(path)
         return
-    path.replace(aside)  # a directory cannot replace a full one
+    path.replace(aside)  # a folder cannot replace one that is not empty
     try:
         temporary.replace(path)
     except OSError:
@@ -55,16 +54,16 @@ def _move_into_place(temporary: Path, path: Path, aside: Path) -> None:
 
 
 def clear_scratch(folder: Path) -> None:
-    """Remove what a process that was killed while it wrote files of ``folder`` left behind there."""
+    """Remove temporary files in ``folder`` that a killed process left behind."""
     for scratch in folder.glob(f"{_SCRATCH}*"):
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def lock(file: IO[Any], in_use: str) -> None:
-    """Hold an open file for this process; it falls free when it is closed or the process ends.
+    """Lock an open file for this process, until the file is closed or the process ends.
 
-    Raises :class:`DccError` with the sentence ``in_use`` where another process holds it. On Windows nothing
-    is held: two processes in one folder are the user's to avoid.
+    Raises :class:`DccError` with the message ``in_use`` where another process holds the lock. On Windows
+    nothing is locked: the user must not run two processes in one folder.
     """
     try:
         import fcntl
@@ -77,17 +76,18 @@ def lock(file: IO[Any], in_use: str) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write ``text`` as UTF-8, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def sha256_of(content: bytes) -> str:
-    """Hexadecimal digest."""
+    """SHA-256, hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal digest of a file's content."""
+    """SHA-256 of a file's content, hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:  # hashlib.file_digest needs Python 3.11
         while block := file.read(1 << 20):

@@ -1,4 +1,4 @@
-"""Where cells lie in pictures, and how matches of cells become matches of points (spec §2).
+"""Positions of grid cells in pictures, and the transfer of points by matches of cells (spec §2).
 
 Pixels are 0-based, (x, y), x right, y down, pixel centres at integers. Grids are corner-aligned:
 cell 0 sits on pixel 0 and the last cell on the last pixel of its axis.
@@ -12,36 +12,37 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-FloatArray = NDArray[np.floating[Any]]
+from dccnet.runtime.arrays import Floats, Points
+
 Size = tuple[int, int]
-"""(height, width), of a picture in pixels or of a grid in cells."""
+"""(height, width): of a picture in pixels, of a grid in cells."""
 
 
-def pixels_per_cell(size: Size, grid: Size) -> NDArray[np.float64]:
-    """Distance between neighbouring cells, (x, y) in pixels."""
+def pixels_per_cell(size: Size, grid: Size) -> Floats:
+    """Distance between neighbouring cells, ``(2,)``: (x, y) in pixels."""
     return np.array([(size[1] - 1) / max(grid[1] - 1, 1), (size[0] - 1) / max(grid[0] - 1, 1)], np.float64)
 
 
-def cell_pixels(grid: Size, size: Size) -> NDArray[np.float64]:
-    """Pixel position (x, y) of every cell of ``grid`` in a picture of ``size``: ``(h, w, 2)``."""
+def cell_pixels(grid: Size, size: Size) -> Floats:
+    """``(h, w, 2)``: pixel position (x, y) of every cell of ``grid`` in a picture of ``size``."""
     y, x = np.mgrid[: grid[0], : grid[1]]
     return np.stack([x, y], axis=-1) * pixels_per_cell(size, grid)
 
 
-def index_pixels(index: NDArray[np.integer[Any]], grid: Size, size: Size) -> NDArray[np.float64]:
-    """Pixel positions of row-major cell indices: shape of ``index`` + ``(2,)``."""
+def index_pixels(index: NDArray[np.integer[Any]], grid: Size, size: Size) -> Floats:
+    """Pixel positions (x, y) of row-major cell indices: shape of ``index`` + ``(2,)``."""
     row, column = np.divmod(index, grid[1])
     return np.stack([column, row], axis=-1) * pixels_per_cell(size, grid)
 
 
-def transfer(points: ArrayLike, targets: FloatArray, size: Size) -> NDArray[np.float64]:
-    """Carry points over by blending the matches of the four cells around each.
+def transfer(points: ArrayLike, targets: NDArray[np.floating[Any]], size: Size) -> Points:
+    """Transfer points to the other picture by blending the matches of the four cells around each point.
 
-    ``points`` is ``(N, 2)`` in pixels of a picture of ``size``; ``targets`` ``(h, w, 2)`` says where
-    each cell of that picture goes, in pixels of the other. Returns ``(N, 2)`` in the other picture.
+    ``points`` is ``(N, 2)`` in pixels of a picture of ``size``; ``targets`` ``(h, w, 2)`` is the match of
+    each cell of that picture, in pixels of the other. Returns ``(N, 2)`` in pixels of the other picture.
 
     The rule is that of the benchmarks (spec §2): the lower cell is the last one strictly before the
-    point, and the weights are the absolute distances to the opposite corners, over their sum.
+    point, and the weight of a corner is the absolute distance to the opposite corner, over the sum of all.
     """
     points = np.asarray(points, np.float64).reshape(-1, 2)
     height, width = targets.shape[:2]
@@ -51,26 +52,26 @@ def transfer(points: ArrayLike, targets: FloatArray, size: Size) -> NDArray[np.f
     lower = np.clip(np.ceil(position) - 1, 0, last_lower).astype(np.intp)
     upper = np.minimum(lower + 1, [width - 1, height - 1])
     (x0, y0), (x1, y1) = lower.T, upper.T
-    # Distance to one corner is the weight of the opposite one.
+    # The distance to one corner is the weight of the opposite one.
     to_lower, to_upper = np.abs(position - lower), np.abs(position - (lower + 1))
     (wx1, wy1), (wx0, wy0) = to_lower.T, to_upper.T
     weights = np.stack([wx0 * wy0, wx1 * wy0, wx0 * wy1, wx1 * wy1], axis=-1)
     corners = np.stack([targets[y0, x0], targets[y0, x1], targets[y1, x0], targets[y1, x1]], axis=1)
-    blended: NDArray[np.float64] = np.einsum("nk,nkc->nc", weights, corners)
+    blended: Points = np.einsum("nk,nkc->nc", weights, corners)
     blended /= weights.sum(axis=1, keepdims=True)
     return blended
 
 
 def resize(image: NDArray[Any], size: Size) -> NDArray[np.float32]:
-    """Corner-aligned bilinear resampling without antialiasing, as the network was trained (spec §1.1).
+    """Bilinear resampling with aligned corners and without antialiasing, as in training (spec §1.1).
 
-    Equals ``grid_sample(affine_grid(identity), align_corners=True)``. OpenCV's ``resize`` aligns
-    pixel edges instead, and its ``remap`` rounds positions to 1/32 pixel. ``(H, W, C)`` of any real
-    dtype -> ``(height, width, C)`` float32.
+    ``(H, W, C)`` of any real dtype -> ``(height, width, C)`` float32. Equals
+    ``grid_sample(affine_grid(identity), align_corners=True)``. OpenCV's ``resize`` aligns pixel edges
+    instead, and its ``remap`` rounds positions to 1/32 pixel.
     """
     y0, y1, wy = _taps(image.shape[0], size[0])
     x0, x1, wx = _taps(image.shape[1], size[1])
-    # Rows first where that leaves less to do for the columns.
+    # Rows first: where the picture shrinks, that leaves less to do for the columns.
     top = image[y0].astype(np.float32)
     rows = image[y1].astype(np.float32)
     rows -= top
@@ -85,7 +86,7 @@ def resize(image: NDArray[Any], size: Size) -> NDArray[np.float32]:
 
 
 def resize_uint8(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
-    """:func:`resize`, rounded to the nearest grey level."""
+    """:func:`resize`, rounded to the nearest integer."""
     if image.shape[:2] == size:
         return image
     resized = resize(image, size)
@@ -95,7 +96,7 @@ def resize_uint8(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
 
 @lru_cache(maxsize=32)
 def _taps(side: int, target: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """For every target position: the pixel before, the one after, and the weight of the latter."""
+    """For every target position: the pixel before, the pixel after, and the weight of the latter."""
     position = np.arange(target) * ((side - 1) / max(target - 1, 1))
     lower = np.minimum(position.astype(np.intp), max(side - 2, 0))
     return lower, np.minimum(lower + 1, side - 1), (position - lower).astype(np.float32)

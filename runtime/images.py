@@ -1,4 +1,4 @@
-"""Pictures in: reading files, finding them in folders."""
+"""Find, read and write picture files."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", 
 
 
 def read_image(path: str | os.PathLike[str]) -> Image:
-    """Decode a picture to ``(H, W, 3)`` uint8 BGR, upright (EXIF orientation applied).
+    """Decode a picture to ``(H, W, 3)`` uint8 BGR with its EXIF orientation applied.
 
-    Grey, palette and 16-bit pictures become 8-bit colour; transparency is dropped. Raises
-    :class:`ImageError` for a missing, empty, foreign, damaged or truncated file.
+    Grey, palette and 16-bit pictures are converted to 8-bit colour; transparency is dropped. Raises
+    :class:`ImageError` for a file that is missing, empty, damaged, truncated or no picture.
     """
     path = Path(path)
     try:
@@ -31,7 +31,7 @@ def read_image(path: str | os.PathLike[str]) -> Image:
         raise ImageError(f"cannot read {path}: {error.strerror or error}") from error
     if not data:
         raise ImageError(f"{path} is empty (0 bytes)")
-    # OpenCV 4 fills what a truncated JPEG lacks with grey and calls it a success.
+    # OpenCV 4 fills the missing part of a truncated JPEG with grey and reports no error.
     if data[:2] == b"\xff\xd8" and not _jpeg_is_whole(data):
         raise ImageError(f"{path} is truncated: the JPEG has no end; copy or download it again")
     try:
@@ -44,10 +44,10 @@ def read_image(path: str | os.PathLike[str]) -> Image:
 
 
 def _jpeg_is_whole(data: bytes) -> bool:
-    """Whether the end-of-image marker follows the scan; others are those of thumbnails."""
+    """Whether an end-of-image marker follows the scan; markers before it belong to thumbnails."""
     position = 2
     while position + 4 <= len(data) and data[position] == 0xFF:
-        if data[position + 1] == 0xDA:  # start of scan: what follows holds no marker but by its end
+        if data[position + 1] == 0xDA:  # start of scan: only the end marker can follow its data
             return data.find(b"\xff\xd9", position) >= 0
         if data[position + 1] == 0xFF:  # fill byte
             position += 1
@@ -57,9 +57,9 @@ def _jpeg_is_whole(data: bytes) -> bool:
 
 
 def find_images(pattern: str | os.PathLike[str]) -> list[Path]:
-    """Pictures named by a file, a folder (sorted, not recursive) or a glob pattern.
+    """Paths of one picture, of all pictures in a folder (sorted, not recursive), or of a glob pattern.
 
-    Raises :class:`ImageError` where there are none.
+    Raises :class:`ImageError` where no picture is found.
     """
     path = Path(pattern)
     if path.is_dir():
@@ -76,7 +76,10 @@ def find_images(pattern: str | os.PathLike[str]) -> list[Path]:
 
 
 def write_image(path: str | os.PathLike[str], image: Image) -> None:
-    """Encode by suffix, atomically. Raises :class:`ImageError` for a suffix that OpenCV cannot write."""
+    """Write ``(H, W)`` or ``(H, W, 3)`` BGR uint8 in the format of the suffix, atomically.
+
+    Raises :class:`ImageError` for a suffix that OpenCV cannot write.
+    """
     path = Path(path)
     try:
         done, data = cv2.imencode(path.suffix, image)

@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first used (PEP 562)."""
+"""Import the names of a package when they are first used (PEP 562)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def loader(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
-    """The package's ``__getattr__``; ``modules`` says where each name is defined."""
+    """A ``__getattr__`` for the package; ``modules`` maps each name to the module that defines it."""
 
     def load(name: str) -> Any:
         if name not in modules:

@@ -1,4 +1,4 @@
-"""Many pairs, of which several share pictures: each picture is encoded once."""
+"""Match many pairs that share pictures: each picture is encoded once."""
 
 from __future__ import annotations
 
@@ -27,44 +27,42 @@ Picture = Union[Image, Features, str, "os.PathLike[str]"]
 def match_many(
     matcher: Matcher, pairs: Iterable[tuple[Picture, Picture]], batch: int = 1
 ) -> Iterator[Correspondences]:
-    """See ``Matcher.match_many``. Features are forgotten after their last pair."""
-    every = list(pairs)
-    uses = Counter(_key(picture) for pair in every for picture in pair)
-    known: dict[Hashable, Features] = {}
-    for start in range(0, len(every), batch):
-        group = every[start : start + batch]
-        _encode(matcher, {_key(p): p for pair in group for p in pair}, known, batch)
-        features = [(known[_key(a)], known[_key(b)]) for a, b in group]
+    """See ``Matcher.match_many``. Features are released after the last pair that needs them."""
+    all_pairs = list(pairs)
+    uses_left = Counter(_key(picture) for pair in all_pairs for picture in pair)
+    encoded: dict[Hashable, Features] = {}
+    for start in range(0, len(all_pairs), batch):
+        group = all_pairs[start : start + batch]
+        _encode_new(matcher, {_key(p): p for pair in group for p in pair}, encoded, batch)
+        features = [(encoded[_key(a)], encoded[_key(b)]) for a, b in group]
         outputs = match_all(matcher.backend, [(a.tensors, b.tensors) for a, b in features], batch)
         for pair in group:
             for picture in pair:
-                uses[_key(picture)] -= 1
-                if not uses[_key(picture)]:
-                    known.pop(_key(picture), None)
+                uses_left[_key(picture)] -= 1
+                if not uses_left[_key(picture)]:
+                    encoded.pop(_key(picture), None)
         for (a, b), output in zip(features, outputs, strict=True):
             yield matcher.correspondences(a.size, b.size, output)
 
 
-def _encode(
-    matcher: Matcher, pictures: dict[Hashable, Picture], known: dict[Hashable, Features], batch: int
+def _encode_new(
+    matcher: Matcher, pictures: dict[Hashable, Picture], encoded: dict[Hashable, Features], batch: int
 ) -> None:
-    """Add the features of those that are new to ``known``."""
+    """Add the features of those ``pictures`` that are not in ``encoded`` yet."""
     keys, frames, sizes = [], [], []
     for key, picture in pictures.items():
-        if key in known:
+        if key in encoded:
             continue
         if isinstance(picture, Features):
-            known[key] = picture
+            encoded[key] = picture
             continue
         image = picture if isinstance(picture, np.ndarray) else read_image(picture)
         check_image(image)
         keys.append(key)
         frames.append(resize_uint8(image, matcher.manifest.image_size))
         sizes.append((image.shape[0], image.shape[1]))
-    encoded = encode_all(matcher.backend, frames, batch)
-    known.update(
-        (key, Features(tensors, size)) for key, tensors, size in zip(keys, encoded, sizes, strict=True)
-    )
+    tensors = encode_all(matcher.backend, frames, batch)
+    encoded.update((key, Features(t, size)) for key, t, size in zip(keys, tensors, sizes, strict=True))
 
 
 def _key(picture: Picture) -> Hashable:

@@ -1,4 +1,4 @@
-"""The class that people import: pictures in, correspondences out."""
+"""The class that people import: it takes pictures and returns correspondences."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from dccnet.runtime.errors import EngineError
 from dccnet.runtime.features import Features, check_image
 from dccnet.runtime.geometry import Size, resize_uint8
 from dccnet.runtime.manifest import Manifest
+from dccnet.runtime.match_many import Picture, match_many
 from dccnet.runtime.score_maps import take_maps
-from dccnet.runtime.selection import Choice, open_backend
+from dccnet.runtime.selection import BackendChoice, open_backend
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from dccnet.runtime.match_many import Picture
     from dccnet.runtime.video.propagation.settings import Propagation
     from dccnet.runtime.video.references import ReferenceLike
     from dccnet.runtime.video.sources import Source
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Matcher:
-    """Matches pictures with an exported network. Thread-safe: share one among threads.
+    """Matches pictures with an exported network. Thread-safe: one can be shared by several threads.
 
     >>> matcher = Matcher.open("bundle")                # doctest: +SKIP
     >>> result = matcher.match(cat, other_cat)          # doctest: +SKIP
@@ -41,7 +41,7 @@ class Matcher:
     def __init__(self, manifest: Manifest, backend: Backend) -> None:
         self.manifest = manifest
         self.backend = backend
-        """What runs the network; its ``description`` says so to people."""
+        """The engine that runs the network; ``backend.description`` names it for people."""
 
     @classmethod
     def open(
@@ -57,25 +57,25 @@ class Matcher:
     ) -> Matcher:
         """Load a bundle.
 
-        ``backend`` is ``onnxruntime``, ``tensorrt``, or ``auto`` for the fastest that is really there;
-        ``device`` is ``cpu``, ``cuda``, ``cuda:1`` or ``auto``. ``provider`` (of ONNX Runtime: ``cpu``,
-        ``cuda``, ``tensorrt``) goes with the device if not given; ``threads`` 0 means one for each core.
-        ``trust_engine`` loads engines without a sidecar. ``on_note`` hears of engines being built on first
-        use and of what ``auto`` passed over. Raises :class:`BundleError`,
-        :class:`EngineError` and :class:`UsageError`.
+        ``backend`` is ``onnxruntime``, ``tensorrt``, or ``auto`` for the fastest one that works on this
+        machine; ``device`` is ``cpu``, ``cuda``, ``cuda:1`` or ``auto``. ``provider`` is ONNX Runtime's
+        (``cpu``, ``cuda``, ``tensorrt``) and depends on the device by default; ``threads`` are CPU threads,
+        0 for one per core. ``trust_engine`` loads engines without a sidecar. ``on_note`` is called with a
+        message when an engine is built on first use and when ``auto`` skips a backend. Raises
+        :class:`BundleError`, :class:`EngineError` and :class:`UsageError`.
         """
         if not isinstance(bundle, Bundle):
             bundle = Bundle.open(bundle)
-        choice = Choice(backend, device, provider, threads, trust_engine)
+        choice = BackendChoice(backend, device, provider, threads, trust_engine)
         return cls(bundle.manifest, open_backend(bundle, choice, on_note))
 
     def encode(self, image: Any, *, size: Size | None = None, stream: int | None = None) -> Features:
         """Features of a picture ``(H, W, 3)`` uint8 BGR of any size.
 
-        On a GPU backend also one that is there already: anything with ``__cuda_array_interface__`` or
-        DLPack (CuPy, PyCUDA, PyTorch), which must have the network's own ``manifest.image_size``, since it
-        is not resized; ``size`` then says (height, width) of the picture that it came from, and ``stream``
-        is the handle of the CUDA stream whose work it must wait for. Raises
+        A GPU backend also takes a picture in GPU memory: any object with ``__cuda_array_interface__`` or
+        DLPack (CuPy, PyCUDA, PyTorch). Such a picture is not resized and must have the size
+        ``manifest.image_size``; ``size`` is the (height, width) in pixels of the original picture, and
+        ``stream`` is the handle of the CUDA stream whose work must finish first. Raises
         :class:`ImageError` for another shape or dtype.
         """
         view = None if isinstance(image, np.ndarray) else device_view(image)
@@ -88,7 +88,10 @@ class Matcher:
     def match(
         self, a: Image | Features, b: Image | Features, *, stream: int | None = None
     ) -> Correspondences:
-        """Correspondences of two pictures, each an image as for :meth:`encode` or its features."""
+        """Correspondences of two pictures, each an image as for :meth:`encode` or its features.
+
+        Raises :class:`ImageError` and :class:`EngineError`.
+        """
         a = a if isinstance(a, Features) else self.encode(a, stream=stream)
         b = b if isinstance(b, Features) else self.encode(b, stream=stream)
         return self.correspondences(a.size, b.size, self.backend.match(a.tensors, b.tensors, stream))
@@ -98,13 +101,11 @@ class Matcher:
     ) -> Iterator[Correspondences]:
         """Correspondences of each pair (A, B), in order; a picture in several pairs is encoded once.
 
-        A picture is an image as for :meth:`encode`, its features, or the path of a file; the same array or
-        the same path is the same picture, whose features are kept until its last pair. ``batch`` pairs are
-        matched in one run where the backend can. Raises what :meth:`match` and
-        :func:`~dccnet.runtime.images.read_image` raise.
+        A picture is an image as for :meth:`encode`, its features, or the path of a file. The same array or
+        the same path is the same picture, and its features are kept until its last pair. ``batch`` pairs
+        are matched in one run where the backend supports it. Raises the errors of :meth:`match` and
+        :func:`~dccnet.runtime.images.read_image`.
         """
-        from dccnet.runtime.match_many import match_many
-
         return match_many(self, pairs, batch)
 
     def stream(
@@ -122,52 +123,45 @@ class Matcher:
         propagation: Propagation | None = None,
         on_note: Callable[[str], None] = lambda text: None,
     ) -> Stream:
-        """Match every frame of ``source`` with ``reference``, in threads that overlap.
+        """Match every frame of ``source`` with ``reference``, in several threads at once.
 
         ``source``: a video file, a folder or glob of pictures, a camera's index, an ``rtsp://`` or
-        ``http://`` address, or any iterable of frames ``(H, W, 3)`` uint8 BGR. Files give every frame in
-        order; a live source (cameras, addresses without a length, iterables with ``live=True``) always
-        gives its newest frame, and those that were overtaken are counted. Frames that cannot be decoded
-        are skipped, counted, and told to ``on_note``.
+        ``http://`` address, or any iterable of frames ``(H, W, 3)`` uint8 BGR. Files yield every frame in
+        order. A live source (cameras, addresses without a length, iterables with ``live=True``) always
+        yields its newest frame; older frames are dropped and counted. Frames that cannot be decoded are
+        skipped and counted, and ``on_note`` is called with the reason.
 
-        ``reference``: a picture, its path, a :class:`Reference`, several of these (each frame
-        then takes the one that fits best), ``"frame:0"`` (or another number, of a file) or ``"previous"``
-        for the frame before. ``points`` ``(N, 2)`` (with ``labels``, if they have any), ``mask`` ``(H, W)``
-        or ``(H, W, 3)`` uint8 and ``boxes`` ``(M, 4)`` (x, y, width, height), in pixels of the reference,
-        are carried to every frame as ``propagation`` says.
+        ``reference``: a picture, its path, a :class:`Reference`, several of these (the best one is chosen
+        for each frame), ``"frame:0"`` (or, for a file, another number) or ``"previous"`` for the frame
+        before. ``points`` ``(N, 2)`` (with one label each in ``labels``, or none), ``mask`` ``(H, W)`` or
+        ``(H, W, 3)`` uint8 and ``boxes`` ``(M, 4)`` (x, y, width, height), in pixels of the reference, are
+        carried to every frame with the settings in ``propagation``.
 
-        ``batch`` frames are matched in one run where the backend can. A live source that gives nothing for
-        ``stall_s`` seconds (10 by default) is a :class:`VideoError`; others may take their
-        time unless ``stall_s`` is given.
+        ``batch`` frames are matched in one run where the backend supports it. ``stall_s`` is the number of
+        seconds without a frame after which :class:`VideoError` is raised; by default 10 for a live source,
+        and unlimited for others.
 
-        Returns an iterator of :class:`FrameResult`, to be closed or used in a ``with`` block
-        where it is not read to the end. Raises :class:`UsageError`,
-        :class:`VideoError` and :class:`ImageError` at once for what cannot
-        be opened, later for what fails on the way.
+        Returns an iterator of :class:`FrameResult`. Close it, or use it in a ``with`` block, unless you
+        read it to the end. Raises :class:`UsageError`, :class:`VideoError` and :class:`ImageError`: at once
+        for what cannot be opened, and from the iterator for what fails later.
         """
+        from dccnet.runtime.video.annotations import Annotations
         from dccnet.runtime.video.propagation.settings import Propagation
-        from dccnet.runtime.video.stream import Stream
+        from dccnet.runtime.video.stream import Stream, StreamRequest
 
-        carried = {
-            "points": None if points is None else np.asarray(points, np.float64).reshape(-1, 2),
-            "labels": tuple(labels) or None,
-            "mask": None if mask is None else np.asarray(mask),
-            "boxes": None if boxes is None else np.asarray(boxes, np.float64).reshape(-1, 4),
-        }
-        return Stream(
-            self,
-            source,
-            reference,
-            carried=carried,
-            batch=batch,
-            live=live,
-            stall_s=stall_s,
-            propagation=propagation or Propagation(),
-            on_note=on_note,
+        annotations = Annotations(
+            points=None if points is None else np.asarray(points, np.float64).reshape(-1, 2),
+            labels=tuple(labels) or None,
+            mask=None if mask is None else np.asarray(mask),
+            boxes=None if boxes is None else np.asarray(boxes, np.float64).reshape(-1, 4),
         )
+        request = StreamRequest(
+            source, reference, annotations, batch, live, stall_s, propagation or Propagation(), on_note
+        )
+        return Stream(self, request)
 
     def correspondences(self, size_a: Size, size_b: Size, outputs: dict[str, Array]) -> Correspondences:
-        """What the backend's ``match`` returned for two pictures of these sizes (height, width).
+        """Correspondences from the ``outputs`` of the backend's ``match``; sizes are (height, width).
 
         Raises :class:`EngineError` for scores that are not finite.
         """

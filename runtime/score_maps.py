@@ -1,4 +1,4 @@
-"""What fused scores were made from: the scores of either branch alone, and the attention between them."""
+"""The scores of each branch alone and the attention, from which the network fuses its scores."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from dccnet.runtime.geometry import Size
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoreMaps:
-    """Of one pair, from a bundle exported with ``--maps``. Named as the matcher's outputs.
+    """Score maps of one pair, from a bundle exported with ``--maps``; named as the matcher's outputs.
 
-    Heat maps are laid out as ``Correspondences.heatmap_a`` and ``heatmap_b``; each cell's
-    scores sum to 1.
+    Heat maps have the layout of ``Correspondences.heatmap_a`` and ``heatmap_b``; each cell's scores sum
+    to 1.
     """
 
     heatmap_local_a: NDArray[np.float32]  # (hA, wA, hB, wB)
@@ -25,14 +25,14 @@ class ScoreMaps:
     heatmap_context_a: NDArray[np.float32]  # (hA, wA, hB, wB)
     heatmap_context_b: NDArray[np.float32]  # (hB, wB, hA, wA)
     attention_a: NDArray[np.float32] | None = None
-    """``(2, hA, wA)``: how much each cell of A trusts local and context; they sum to 1 (Eq. 13, 14).
-    None for a network that averages."""
+    """``(2, hA, wA)``: weights of the local and the context branch for each cell of A; they sum to 1
+    (Eq. 13, 14). None for a network that averages the branches."""
     attention_b: NDArray[np.float32] | None = None
     """``(2, hB, wB)``."""
 
 
 def take_maps(outputs: dict[str, Array], grid: Size) -> ScoreMaps | None:
-    """Move the maps out of a matcher's ``outputs``, each without its batch; None if it has none."""
+    """Remove the score maps from a matcher's ``outputs`` and return them; None if there are none."""
     names = [field.name for field in dataclasses.fields(ScoreMaps) if field.name in outputs]
     if not names:
         return None

@@ -1,4 +1,4 @@
-"""Timing several ways in turns, so that whatever else the machine does slows all of them alike."""
+"""Time several functions in turns, so that other load on the machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 
 def take_turns(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each call of each way: ``rounds`` of them, after one round to warm up."""
+    """Call every function of ``ways`` once in each of ``rounds`` rounds, after one round to warm up.
+
+    Returns the seconds of each call by the function's name.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds + 1):
         for name, way in ways.items():
@@ -20,6 +23,6 @@ def take_turns(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[st
 
 
 def medians(seconds: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """The median of each way, the fastest way first."""
-    found = {name: statistics.median(values) for name, values in seconds.items()}
-    return dict(sorted(found.items(), key=lambda item: item[1]))
+    """Median seconds by name, fastest first."""
+    by_name = {name: statistics.median(values) for name, values in seconds.items()}
+    return dict(sorted(by_name.items(), key=lambda item: item[1]))

@@ -1,4 +1,4 @@
-"""Correspondences on disk: one small function for each format, chosen by suffix (docs/formats.md)."""
+"""Write correspondences to files: one small function for each format, by suffix (docs/formats.md)."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.files import atomic_path
-from dccnet.runtime.matches import PointMatches
+from dccnet.runtime.point_matches import PointMatches
 
 if TYPE_CHECKING:
     from dccnet.runtime.correspondences import Correspondences
 
 SCHEMA = 1
-FLO_MAGIC = 202021.25  # Middlebury's
+FLO_MAGIC = 202021.25  # Middlebury's flow format
 
 
 def to_dict(result: Correspondences) -> dict[str, Any]:
-    """Plain lists and numbers; coordinates in pixels to 3 decimals."""
+    """Plain lists and numbers; coordinates in pixels, rounded to 3 decimals."""
     return {
         "schema": SCHEMA,
         "size_a": list(result.size_a),
@@ -77,7 +77,7 @@ def _write_npz(result: Correspondences, path: Path) -> None:
         matches = result.matches(direction)
         arrays[f"points_a_from_{direction}"] = matches.points_a
         arrays[f"points_b_from_{direction}"] = matches.points_b
-    with path.open("wb") as file:  # given a name, NumPy would append its own suffix
+    with path.open("wb") as file:  # NumPy would append its own suffix to a path
         np.savez_compressed(file, **arrays)
 
 
@@ -86,7 +86,7 @@ def _write_flo(result: Correspondences, path: Path) -> None:
 
 
 def encode_flo(flow: NDArray[np.float32]) -> bytes:
-    """``(H, W, 2)`` float32 -> Middlebury ``.flo``: magic, width, height, then (u, v) row-major."""
+    """Middlebury ``.flo`` from ``(H, W, 2)`` float32: magic, width, height, then (u, v) row-major."""
     height, width, _ = flow.shape
     header = np.array([FLO_MAGIC], "<f4").tobytes() + np.array([width, height], "<i4").tobytes()
     return header + flow.astype("<f4").tobytes()
@@ -101,7 +101,10 @@ WRITERS: dict[str, Callable[[Correspondences, Path], None]] = {
 
 
 def save_correspondences(result: Correspondences, path: str | os.PathLike[str]) -> None:
-    """Raises :class:`UsageError` for an unknown suffix and :class:`DccError` where writing fails."""
+    """Write atomically in the format of the suffix.
+
+    Raises :class:`UsageError` for an unknown suffix and :class:`DccError` where writing fails.
+    """
     path = Path(path)
     write = WRITERS.get(path.suffix.lower())
     if write is None:

@@ -1,1 +1,1 @@
-"""``dcc match`` and ``dcc build``: the commands, and the work behind them."""
+"""``dcc match`` and ``dcc build``: the commands and their jobs."""

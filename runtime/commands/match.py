@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
+from dccnet.runtime.arrays import Points
 from dccnet.runtime.commands import pictures
 from dccnet.runtime.commands import video as video_job
+from dccnet.runtime.commands.video_options import VideoOptions
 from dccnet.runtime.console import note, warn
 from dccnet.runtime.drawing.styles import STYLES
 from dccnet.runtime.errors import UsageError
@@ -22,24 +22,9 @@ from dccnet.runtime.images import SUFFIXES, find_images
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.onnx_runtime import PROVIDERS
 from dccnet.runtime.selection import BACKENDS
+from dccnet.runtime.video.annotations import is_points_file, parse_points, read_points
 from dccnet.runtime.video.drawing import STYLES as FRAME_STYLES
-from dccnet.runtime.video.propagation.reading import is_points_file, parse_points, read_points
 from dccnet.runtime.writers import WRITERS
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What only a video uses; its fields are the options' names."""
-
-    mask: Path | None
-    box: tuple[str, ...]
-    smooth: bool
-    batch: int | None
-    live: bool
-    frames: int | None
-    codec: str | None
-    save_masks: Path | None
-    stats: bool
 
 
 @click.command()
@@ -48,15 +33,15 @@ class Given:
 @click.option(
     "--video",
     metavar="SOURCE",
-    help="Video file, folder or glob of pictures, number of a camera, or rtsp:// or http:// address.",
+    help="Video file, folder or glob of pictures, index of a camera, or rtsp:// or http:// address.",
 )
 @click.option(
     "--reference",
     "references",
     multiple=True,
     metavar="IMAGE",
-    help="Picture to match every frame of --video with; of several, the best for each frame. Or frame:0 "
-    "(or another number) of the video itself, or previous, for the frame before.",
+    help="Picture to match every frame of --video with; if repeated, the best one for each frame. Or "
+    "frame:0 (or another number) for a frame of the video itself, or previous for the frame before.",
 )
 @click.option(
     "-o",
@@ -64,40 +49,49 @@ class Given:
     "outputs",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Where to write, by suffix; repeatable. Of two pictures: .jpg, .png, .json, .csv, .npz, .flo; of "
-    "several B, a folder. Of a video: .mp4, .avi, .jsonl, .csv, .npz, .h5, or a file for each frame: "
-    "flow/%06d.flo, drawn/%06d.png.",
+    help="File to write, in the format of its suffix; repeatable. For two pictures: .jpg, .png, .json, "
+    ".csv, .npz, .flo; for several B, a folder. For a video: .mp4, .avi, .jsonl, .csv, .npz, .h5, or a "
+    "file for each frame: flow/%06d.flo, drawn/%06d.png.",
 )
 @click.option(
     "--points",
     metavar='"X,Y;X,Y"|FILE',
-    help="Points of A (or the reference) to carry over, in pixels; or a file: .csv, .json, COCO keypoints.",
+    help="Points of A (or the reference) to transfer, in pixels; or a file: .csv, .json, COCO keypoints.",
 )
 @click.option(
-    "--mask", type=click.Path(path_type=Path), help="Mask of the reference to carry over, of its size."
+    "--mask", type=click.Path(path_type=Path), help="Mask of the reference to carry to every frame."
 )
 @click.option(
-    "--box", multiple=True, metavar='"X,Y,W,H"', help="Box of the reference to carry over; repeatable."
+    "--box",
+    multiple=True,
+    metavar='"X,Y,W,H"',
+    help="Box of the reference to carry to every frame; repeatable.",
 )
 @click.option("--smooth", is_flag=True, help="Smooth carried points over time (One-Euro filter).")
 @click.option(
-    "--save-masks", type=click.Path(path_type=Path), metavar="FOLDER", help="Carried masks, as PNG."
+    "--save-masks",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Folder for the carried masks, as PNG.",
 )
 @click.option(
     "--draw",
     type=click.Choice([*STYLES, *FRAME_STYLES]),
-    help=f"Pictures as {', '.join(STYLES)}; frames as {', '.join(FRAME_STYLES)}.  [default: lines; side]",
+    help=f"Style of drawings: {', '.join(STYLES)} for pictures; {', '.join(FRAME_STYLES)} for frames.  "
+    "[default: lines; side]",
 )
 @click.option(
-    "--codec", metavar="FOUR", help="Of the video written.  [default: mp4v in .mp4, MJPG in .avi]"
+    "--codec", metavar="FOUR", help="Codec of the output video.  [default: mp4v in .mp4, MJPG in .avi]"
 )
 @click.option(
-    "--batch", type=click.IntRange(1, 64), metavar="N", help="Frames matched at once.  [default: 1]"
+    "--batch", type=click.IntRange(1, 64), metavar="N", help="Match N frames in one run.  [default: 1]"
 )
-@click.option("--live", is_flag=True, help="Take the newest frame and drop late ones; cameras always do.")
-@click.option("--frames", type=click.IntRange(1), metavar="N", help="Stop after so many frames.")
+@click.option("--live", is_flag=True, help="Match the newest frame, drop late ones; cameras always do.")
+@click.option("--frames", type=click.IntRange(1), metavar="N", help="Stop after N frames.")
 @click.option(
-    "--stats", is_flag=True, help="End with a table: how long each stage takes, and which limits."
+    "--stats",
+    is_flag=True,
+    help="End with a table of the time in each stage, and which stage limits the rate.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print every match as JSON on stdout.")
 @click.option(
@@ -105,11 +99,13 @@ class Given:
     type=click.Choice(BACKENDS),
     default="auto",
     show_default=True,
-    help="What runs the network; auto takes the fastest that is really there, and says which.",
+    help="What runs the network; auto takes the fastest that works on this machine, and says which.",
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option(
-    "--provider", type=click.Choice(list(PROVIDERS)), help="Of ONNX Runtime.  [default: goes with --device]"
+    "--provider",
+    type=click.Choice(list(PROVIDERS)),
+    help="ONNX Runtime's execution provider.  [default: depends on --device]",
 )
 @click.option("--trust-engine", is_flag=True, help="Load engines in the bundle that have no sidecar.")
 @click.option(
@@ -140,17 +136,18 @@ def match(
     A camera:      dcc match BUNDLE --reference frame:0 --video 0 --points "320,240"
 
     Points and matches are pixels (x, y) of the original pictures: 0-based, x right, y down. A video
-    gives one line of JSON for each frame, in OUT.jsonl beside OUT.mp4, or on stdout without -o. Ctrl-C
-    ends it, and what was written up to then is complete.
+    produces one line of JSON for each frame, in OUT.jsonl beside OUT.mp4, or on stdout without -o. Ctrl-C
+    stops it; the files then contain every frame up to that moment.
     """
-    given = Given(**options)
-    _check_usage(video, references, images, given)
+    video_options = VideoOptions(**options)
+    _check_usage(video, references, images, video_options)
     style = _style(draw, video, points)
     _quiet_opencv()
     if video is not None:
-        job = video_job.plan(video, references, points, outputs, given)
+        job = video_job.read_job(video, references, points, outputs, video_options)
     else:
-        wanted = None if points is None else _points(points, images[0])
+        points_a = None if points is None else _points(points, images[0])
+        report = pictures.Report(points_a, as_json, style)
     matcher = Matcher.open(
         bundle,
         backend=backend,
@@ -165,25 +162,27 @@ def match(
     if not matcher.manifest.verified:
         warn(f"{bundle} is marked as not verified: its matches may differ from the network's")
     if video is not None:
-        video_job.run(matcher, job, style, as_json)
+        video_job.run_job(matcher, job, style, as_json)
         return
     path_a = Path(images[0])
     others = [path for pattern in images[1:] for path in find_images(pattern)]
-    if len(images) == 2 and Path(images[1]).is_file():  # not how many a glob happens to find
-        pictures.match_pair(matcher, path_a, others[0], _file_outputs(outputs), wanted, as_json, style)
+    if len(images) == 2 and Path(images[1]).is_file():  # whatever number of files a glob matches
+        pictures.match_pair(matcher, path_a, others[0], _file_outputs(outputs), report)
     else:
-        pictures.match_many(matcher, path_a, others, _folder_output(outputs), wanted, as_json, style)
+        pictures.match_many(matcher, path_a, others, _folder_output(outputs), report)
 
 
-def _check_usage(video: str | None, references: Sequence[str], images: Sequence[str], given: Given) -> None:
+def _check_usage(
+    video: str | None, references: Sequence[str], images: Sequence[str], video_options: VideoOptions
+) -> None:
     if (video is None) != (not references):
         raise UsageError("--video and --reference go together")
     if video is None and len(images) < 2:
         raise UsageError("name two pictures, A and B, or use --reference with --video")
     if video is not None and images:
         raise UsageError("with --video, name the picture with --reference and no other")
-    for field in fields(given) if video is None else ():
-        if getattr(given, field.name):
+    for field in fields(video_options) if video is None else ():
+        if getattr(video_options, field.name):
             raise UsageError(f"--{field.name.replace('_', '-')} goes with --video")
 
 
@@ -194,17 +193,17 @@ def _style(draw: str | None, video: str | None, points: str | None) -> Any:
     if draw not in styles:
         raise UsageError(f"--draw {draw} goes {'with' if video is None else 'without'} --video")
     if video is None and points is not None:
-        raise UsageError("--points are drawn with their numbers: leave --draw away")
+        raise UsageError("--points are drawn with their numbers: remove --draw")
     return draw
 
 
 def _quiet_opencv() -> None:
-    """What OpenCV and FFmpeg print about damaged files, the command says in one sentence."""
+    """Silence OpenCV and FFmpeg: the command itself reports damaged files in one sentence."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
-def _points(text: str, picture: str) -> NDArray[np.float64]:
+def _points(text: str, picture: str) -> Points:
     return read_points(Path(text), picture)[0] if is_points_file(text) else parse_points(text)
 
 

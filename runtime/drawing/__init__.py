@@ -1,1 +1,1 @@
-"""Pictures of matches, from single lines and dots to whole styles."""
+"""Drawings of matches: from single lines and dots to whole styles."""

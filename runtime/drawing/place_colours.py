@@ -1,7 +1,7 @@
-"""A colour for every place in a picture: close places look alike, distant ones do not.
+"""A colour for every position in a picture: close positions look alike, distant ones differ.
 
-From left to right yellow turns to blue, downwards light turns to dark. People who cannot tell red from
-green see both.
+Yellow turns to blue from left to right, light turns to dark from top to bottom. Neither relies on the
+difference between red and green.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dccnet.runtime.geometry import Size
 
-# RGB at the top left, top right, bottom left, bottom right. viewer/colours.js has the same.
+# RGB at the top left, top right, bottom left, bottom right; runtime/viewer/colours.js has the same values.
 CORNERS = np.array([[[255, 236, 110], [120, 205, 255]], [[190, 90, 0], [25, 50, 170]]], np.float64)
 
 

@@ -1,7 +1,7 @@
-"""Stages that run side by side: an iterable is worked through in a thread, a bounded queue ahead.
+"""Stages that run in parallel: each consumes an iterable in a thread and fills a bounded queue.
 
-A stage is a generator over the one before it; :class:`Background` puts a thread between the two. NumPy,
-OpenCV and the engines release the GIL, so the threads overlap although they are Python's.
+A stage is a generator over the stage before it; :class:`Background` runs a stage in a thread of its own.
+NumPy, OpenCV and the engines release the GIL, so Python threads do run in parallel here.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 JOIN_S = 12.0
-"""How long :meth:`Background.close` waits for its thread; what blocks longer is a foreign iterator."""
+"""Seconds that :meth:`Background.close` waits for its thread; only a caller's iterator blocks longer."""
 
 
 class StalledError(Exception):
-    """Nothing came for as long as somebody was ready to wait."""
+    """No item came within the timeout."""
 
 
 class _CancelledError(Exception):
-    """Nobody wants what this thread makes any more."""
+    """The consumer has stopped, so the thread must end."""
 
 
 class Channel(Generic[T]):
-    """A bounded queue between two threads that ends, fails and can be cancelled."""
+    """A bounded queue between two threads that can end, pass on an error, and be cancelled."""
 
     def __init__(self, depth: int, newest: bool = False) -> None:
         """``newest``: a full channel drops its oldest item and counts it, instead of blocking."""
@@ -39,7 +39,7 @@ class Channel(Generic[T]):
         self.dropped = 0
 
     def wait_for_room(self) -> None:
-        """Before the work on an item begins, so that none grows old in front of a full channel."""
+        """Call this before producing an item, so that no item grows old in front of a full channel."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._cancelled or self._newest or len(self._items) < self._depth
@@ -57,21 +57,21 @@ class Channel(Generic[T]):
             self._changed.notify_all()
 
     def end(self, error: BaseException | None = None) -> None:
-        """No more items; ``error`` is raised where they are taken, after those that are still here."""
+        """No more items will come; :meth:`take` raises ``error`` after the items that are still queued."""
         with self._changed:
             self._ended, self._error = True, error
             self._changed.notify_all()
 
     def cancel(self) -> None:
-        """Items are thrown away, and whoever waits to put one is sent home."""
+        """Drop all items and stop the thread that puts them."""
         with self._changed:
             self._cancelled = self._ended = True
             self._items.clear()
             self._changed.notify_all()
 
     def take(self, timeout: float | None = None) -> T:
-        """Raises ``StopIteration`` at the end, :class:`StalledError` after ``timeout`` seconds, and what
-        the other side failed with."""
+        """The next item. Raises ``StopIteration`` at the end, :class:`StalledError` after ``timeout``
+        seconds without an item, and the error that was passed to :meth:`end`."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._items or self._ended, timeout):
                 raise StalledError
@@ -86,28 +86,29 @@ class Channel(Generic[T]):
 
 
 class Background(Iterator[T]):
-    """``source`` worked through in a thread of its own, at most ``depth`` items ahead, in order.
+    """The items of ``source``, in order, produced by a thread that is at most ``depth`` items ahead.
 
     An error of ``source`` is raised here, after the items before it. The thread ends, and closes
-    ``source`` if that can be closed, when the items do, when one of them fails, and on :meth:`close`, which
-    is also what an abandoned one does to itself.
+    ``source`` if it can be closed, at the end of the items, on an error, on :meth:`close`, and when this
+    object is garbage-collected.
     """
 
     def __init__(
         self, source: Iterable[T], depth: int = 2, *, newest: bool = False, timeout: float | None = None
     ) -> None:
-        """``newest`` keeps the newest ``depth`` items and counts the others in :attr:`dropped`; with
+        """``newest`` keeps only the newest ``depth`` items and counts the others in :attr:`dropped`. After
         ``timeout`` seconds without an item, ``next`` raises :class:`StalledError`."""
         self._channel: Channel[T] = Channel(depth, newest)
         self._timeout = timeout
-        thread = threading.Thread(  # knows the channel and not this object, which may be abandoned
-            target=_work, args=(iter(source), self._channel), name="dcc-stage", daemon=True
+        thread = threading.Thread(  # refers to the channel, not to this object: it can be collected
+            target=_produce, args=(iter(source), self._channel), name="dcc-stage", daemon=True
         )
         self._stop = weakref.finalize(self, _stop, self._channel, thread)
         thread.start()
 
     @property
     def dropped(self) -> int:
+        """Items that were replaced by newer ones."""
         return self._channel.dropped
 
     def __next__(self) -> T:
@@ -122,7 +123,7 @@ class Background(Iterator[T]):
         self._channel.cancel()
 
     def close(self) -> None:
-        """Stop the thread and wait for it; may be called twice."""
+        """Stop the thread and wait for it. Calling it again has no effect."""
         self._stop()
 
 
@@ -133,7 +134,7 @@ def _stop(channel: Channel[T], thread: threading.Thread) -> None:
 
 
 def close_all(stages: Iterable[Background[T]]) -> None:
-    """Stop threads that wait for each other: all are told before one is waited for."""
+    """Stop threads that wait for each other: cancel all of them before waiting for one."""
     stages = list(stages)
     for stage in stages:
         stage.cancel()
@@ -142,13 +143,14 @@ def close_all(stages: Iterable[Background[T]]) -> None:
 
 
 def close_iterator(iterator: object) -> None:
-    """A generator's ``finally`` blocks run now, not when nobody holds it any more."""
+    """Close a generator, so that its ``finally`` blocks run now instead of at garbage collection."""
     close = getattr(iterator, "close", None)
     if close is not None:
         close()
 
 
-def _work(source: Iterator[T], channel: Channel[T]) -> None:
+def _produce(source: Iterator[T], channel: Channel[T]) -> None:
+    """What the thread runs: put every item of ``source`` into ``channel``."""
     error: BaseException | None = None
     try:
         while True:
@@ -158,10 +160,10 @@ def _work(source: Iterator[T], channel: Channel[T]) -> None:
             except StopIteration:
                 break
             channel.put(item)
-            del item  # not kept alive while the next one is made
+            del item  # not kept alive while the next one is produced
     except _CancelledError:
         pass
-    except BaseException as caught:  # raised again where the items are taken
+    except BaseException as caught:  # raised again by Channel.take
         error = caught
     finally:
         close_iterator(source)

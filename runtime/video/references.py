@@ -1,7 +1,8 @@
-"""Pictures that frames are matched with, and what is to be carried from them."""
+"""The pictures that frames are matched with, and their annotations that are carried to the frames."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Sequence
@@ -10,22 +11,15 @@ from pathlib import Path
 from typing import Any, Union
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dccnet.runtime.arrays import Image
+from dccnet.runtime.arrays import Boxes, Image, Mask, Points
 from dccnet.runtime.errors import UsageError
+from dccnet.runtime.geometry import Size
 from dccnet.runtime.images import read_image
+from dccnet.runtime.video.annotations import Annotations
 
 PREVIOUS = "previous"
-
-Points = NDArray[np.float64]
-"""``(N, 2)`` pixels (x, y)."""
-
-Mask = NDArray[np.uint8]
-"""``(H, W)`` or ``(H, W, 3)`` uint8; 0 is background, any other value is kept as it is."""
-
-Boxes = NDArray[np.float64]
-"""``(M, 4)`` pixels: x, y of the upper left corner, width, height."""
+"""Stands for the frame before."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,35 +32,40 @@ class Reference:
     image: Any
     """``(H, W, 3)`` uint8 BGR."""
     name: str = "reference"
-    """What results and files call it."""
+    """Its name in results and files."""
     points: Points | None = None
     labels: tuple[str, ...] = ()
-    """Of the points: none, or one each."""
+    """One for each point, or none at all."""
     mask: Mask | None = None
     boxes: Boxes | None = None
 
     def __post_init__(self) -> None:
         height, width = self.image.shape[:2]
-        where = f"the {width}x{height} picture {self.name}"
+        picture = f"the {width}x{height} picture {self.name}"
         if self.points is not None:
             check_inside(self.points, (height, width), self.name)
             if self.labels and len(self.labels) != len(self.points):
                 raise UsageError(f"{len(self.labels)} labels for {len(self.points)} points: give one each")
         if self.mask is not None and self.mask.shape[:2] != (height, width):
             size = f"{self.mask.shape[1]}x{self.mask.shape[0]}"
-            raise UsageError(f"the mask is {size} and does not fit {where}: draw it on that picture")
+            raise UsageError(f"the mask is {size} and does not fit {picture}: draw it on that picture")
         for x, y, w, h in () if self.boxes is None else self.boxes:
             if not (x >= 0 and y >= 0 and w > 0 and h > 0 and x + w <= width and y + h <= height):
                 box = f"{x:g},{y:g},{w:g},{h:g} (x, y, width, height)"
-                raise UsageError(f"the box {box} lies outside {where}")
+                raise UsageError(f"the box {box} lies outside {picture}")
 
     @property
     def carries(self) -> bool:
         """Whether there is anything to carry to the frames."""
         return not (self.points is None and self.mask is None and self.boxes is None)
 
+    def annotated(self, annotations: Annotations) -> Reference:
+        """This picture with ``annotations`` in place of its own, as far as they are given."""
+        given = annotations.given()
+        return dataclasses.replace(self, **given) if given else self
 
-def check_inside(points: Points, size: tuple[int, int], name: str) -> None:
+
+def check_inside(points: Points, size: Size, name: str) -> None:
     """Raises :class:`UsageError` for a point outside a picture of (height, width) ``size``."""
     height, width = size
     outside = ~((points >= 0) & (points <= [width - 1, height - 1])).all(axis=1)
@@ -76,26 +75,28 @@ def check_inside(points: Points, size: tuple[int, int], name: str) -> None:
 
 
 ReferenceLike = Union[Reference, Image, str, "os.PathLike[str]"]
-"""A picture, a file that holds one, or one with something to carry."""
+"""A picture with or without annotations, or the path of a picture."""
 
 
-def as_references(given: ReferenceLike | Sequence[ReferenceLike]) -> list[Reference]:
-    """One or several. Raises :class:`UsageError` where there is none."""
-    several = [given] if isinstance(given, (Reference, np.ndarray, str, os.PathLike)) else list(given)
+def as_references(pictures: ReferenceLike | Sequence[ReferenceLike]) -> list[Reference]:
+    """One reference or several. Raises :class:`UsageError` where there is none."""
+    several = (
+        [pictures] if isinstance(pictures, (Reference, np.ndarray, str, os.PathLike)) else list(pictures)
+    )
     if not several:
         raise UsageError("a stream needs a reference: a picture, several, 'frame:0' or 'previous'")
-    return [_as_reference(one, number) for number, one in enumerate(several)]
+    return [_as_reference(picture, number) for number, picture in enumerate(several)]
 
 
-def frame_number(given: object) -> int | None:
+def frame_number(name: object) -> int | None:
     """``"frame:12"`` -> 12; None for anything else."""
-    match = re.fullmatch(r"frame:(\d+)", given) if isinstance(given, str) else None
+    match = re.fullmatch(r"frame:(\d+)", name) if isinstance(name, str) else None
     return None if match is None else int(match[1])
 
 
-def _as_reference(given: ReferenceLike, number: int) -> Reference:
-    if isinstance(given, Reference):
-        return given
-    if isinstance(given, (str, os.PathLike)):
-        return Reference(read_image(Path(given)), os.fspath(given))
-    return Reference(given, f"reference {number}")
+def _as_reference(picture: ReferenceLike, number: int) -> Reference:
+    if isinstance(picture, Reference):
+        return picture
+    if isinstance(picture, (str, os.PathLike)):
+        return Reference(read_image(Path(picture)), os.fspath(picture))
+    return Reference(picture, f"reference {number}")

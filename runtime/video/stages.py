@@ -1,4 +1,4 @@
-"""What happens to a frame between its source and its result, a generator for each thread."""
+"""The stages between a source's frame and its result: generators, which may run in separate threads."""
 
 from __future__ import annotations
 
@@ -23,17 +23,21 @@ from dccnet.runtime.video.timing import StageTimes
 if TYPE_CHECKING:
     from dccnet.runtime.matcher import Matcher
 
+Candidates = tuple[tuple[Reference, Features], ...]
+"""The references that a frame is matched with; the best one is chosen."""
+
 
 @dataclass(slots=True)
-class Work:
-    """A frame on its way."""
+class FrameTask:
+    """A frame and what the stages have computed for it so far."""
 
     index: int
     time_s: float
     image: Any
-    arrived: float
-    """On ``time.monotonic``."""
+    arrived_s: float
+    """On the clock ``time.monotonic``."""
     timings: dict[str, float]
+    """Seconds by stage."""
     features: Features | None = None
     reference: Reference | None = None
     correspondences: Correspondences | None = None
@@ -41,128 +45,130 @@ class Work:
 
 
 @dataclass(slots=True)
-class Shared:
-    """What the threads of a stream have in common."""
+class StreamState:
+    """What the threads of a stream share."""
 
     matcher: Matcher
     batch: int
     on_note: Callable[[str], None]
     times: StageTimes = field(default_factory=StageTimes)
     unreadable: int = 0
-    references: tuple[tuple[Reference, Features], ...] = ()
-    """Replaced as a whole, so that a frame meets the old ones or the new. Empty: each frame's is the one
-    before it."""
+    references: Candidates = ()
+    """Replaced as a whole, so that a frame meets either the old or the new ones. Empty: each frame is
+    matched with the frame before it."""
 
 
-def decode(shared: Shared, frames: Iterator[Any], rate: float, live: bool) -> Iterator[Work]:
-    """Number and time the frames; leave out, count and tell of those that cannot be read.
+def decode(state: StreamState, frames: Iterator[Any], rate: float, live: bool) -> Iterator[FrameTask]:
+    """Number and time the frames; skip, count and report those that cannot be read.
 
-    What is no picture at all is an error, raised here so that it comes after the frames before it. Times
-    are seconds from the first frame: of a file by its rate, of a live source by the clock.
+    Times are seconds from the first frame: by the rate for a file, by the clock for a live source. A frame
+    that is not a picture raises :class:`ImageError` here, so that the frames before it are still processed.
     """
     try:
         index, started = 0, None
         while True:
             timings: dict[str, float] = {}
-            with shared.times.measure("decode", timings):
+            with state.times.measure("decode", timings):
                 image = next(frames, None)
             if image is None:
                 return
             now = time.monotonic()
             started = now if started is None else started
             if isinstance(image, DccError):
-                shared.unreadable += 1
-                shared.on_note(f"{image}; skipped")
+                state.unreadable += 1
+                state.on_note(f"{image}; skipped")
             else:
                 if isinstance(image, np.ndarray):
                     check_image(image)
                 time_s = now - started if live else index / rate
-                yield Work(index, round(time_s, 6), image, now, timings)
-                del image
+                yield FrameTask(index, round(time_s, 6), image, now, timings)
+                del image  # not kept alive while the next frame is decoded
             index += 1
     finally:
         close_iterator(frames)
 
 
-def encode(shared: Shared, works: Iterable[Work]) -> Iterator[Work]:
-    """Features for each frame, ``batch`` of them at once."""
-    matcher = shared.matcher
-    for group in _groups(works, shared.batch):
-        timings = [work.timings for work in group]
-        on_host = all(isinstance(work.image, np.ndarray) for work in group)
+def encode(state: StreamState, tasks: Iterable[FrameTask]) -> Iterator[FrameTask]:
+    """Compute the features of each frame, ``batch`` frames at once."""
+    matcher = state.matcher
+    for group in _groups(tasks, state.batch):
+        timings = [task.timings for task in group]
+        on_host = all(isinstance(task.image, np.ndarray) for task in group)
         if on_host:
-            with shared.times.measure("resize", *timings):
-                frames = [resize_uint8(work.image, matcher.manifest.image_size) for work in group]
-        with shared.times.measure("encode", *timings):
+            with state.times.measure("resize", *timings):
+                frames = [resize_uint8(task.image, matcher.manifest.image_size) for task in group]
+        with state.times.measure("encode", *timings):
             if on_host:
-                encoded = encode_all(matcher.backend, frames, shared.batch)
-                for work, tensors in zip(group, encoded, strict=True):
-                    work.features = Features(tensors, _size(work.image))
+                encoded = encode_all(matcher.backend, frames, state.batch)
+                for task, tensors in zip(group, encoded, strict=True):
+                    task.features = Features(tensors, _size(task.image))
             else:
-                for work in group:
-                    work.features = matcher.encode(work.image)
+                for task in group:
+                    task.features = matcher.encode(task.image)
         yield from group
 
 
-def match(shared: Shared, works: Iterable[Work]) -> Iterator[Work]:
-    """The correspondences of each frame with the reference that fits it best."""
-    previous: Work | None = None
-    for group in _groups(works, shared.batch):
-        candidates: list[tuple[tuple[Reference, Features], ...]] = []
-        for work in group:
-            candidates.append(shared.references or (_as_previous(previous or work),))
-            previous = work
-        with shared.times.measure("match", *[work.timings for work in group]):
-            results = iter(_match_all(shared, group, candidates))
-            for work, tried in zip(group, candidates, strict=True):
-                found = [(next(results), reference) for reference, _ in tried]
-                best = max(found, key=lambda pair: agreement(pair[0])) if len(found) > 1 else found[0]
-                work.correspondences, work.reference = best
+def match(state: StreamState, tasks: Iterable[FrameTask]) -> Iterator[FrameTask]:
+    """Match each frame with its best reference."""
+    previous: FrameTask | None = None
+    for group in _groups(tasks, state.batch):
+        candidates: list[Candidates] = []
+        for task in group:
+            candidates.append(state.references or (_as_candidate(previous or task),))
+            previous = task
+        with state.times.measure("match", *[task.timings for task in group]):
+            results = iter(_match_all(state, group, candidates))
+            for task, tried in zip(group, candidates, strict=True):
+                pairs = [(next(results), reference) for reference, _ in tried]
+                best = max(pairs, key=lambda pair: agreement(pair[0])) if len(pairs) > 1 else pairs[0]
+                task.correspondences, task.reference = best
         yield from group
 
 
-def carry(shared: Shared, works: Iterable[Work], carrier: Carrier) -> Iterator[Work]:
-    """The reference's points, mask and boxes in each frame."""
-    for work in works:
-        assert work.reference is not None and work.correspondences is not None
-        with shared.times.measure("carry", work.timings):
-            work.carried = carrier.carry(work.reference, work.correspondences, work.time_s)
-        yield work
+def carry(state: StreamState, tasks: Iterable[FrameTask], carrier: Carrier) -> Iterator[FrameTask]:
+    """Carry the reference's points, mask and boxes to each frame."""
+    for task in tasks:
+        assert task.reference is not None and task.correspondences is not None
+        with state.times.measure("carry", task.timings):
+            task.carried = carrier.carry(task.reference, task.correspondences, task.time_s)
+        yield task
 
 
 def agreement(result: Correspondences) -> float:
-    """How well two pictures fit: the mean score over the cells of A, 0 for those without mutual match."""
+    """How well two pictures match: the mean score over the cells of A, with 0 for cells without a mutual
+    match."""
     return float(result.mutual().scores.sum() / result.index_a.size)
 
 
 def _match_all(
-    shared: Shared, group: list[Work], candidates: list[tuple[tuple[Reference, Features], ...]]
+    state: StreamState, group: list[FrameTask], candidates: list[Candidates]
 ) -> list[Correspondences]:
     pairs: list[tuple[Tensors, Tensors]] = []
     sizes: list[tuple[Size, Size]] = []
-    for work, tried in zip(group, candidates, strict=True):
-        assert work.features is not None
+    for task, tried in zip(group, candidates, strict=True):
+        assert task.features is not None
         for _, features in tried:
-            pairs.append((features.tensors, work.features.tensors))
-            sizes.append((features.size, work.features.size))
-    outputs = match_all(shared.matcher.backend, pairs, shared.batch)
+            pairs.append((features.tensors, task.features.tensors))
+            sizes.append((features.size, task.features.size))
+    outputs = match_all(state.matcher.backend, pairs, state.batch)
     return [
-        shared.matcher.correspondences(a, b, output) for (a, b), output in zip(sizes, outputs, strict=True)
+        state.matcher.correspondences(a, b, output) for (a, b), output in zip(sizes, outputs, strict=True)
     ]
 
 
-def _as_previous(work: Work) -> tuple[Reference, Features]:
-    assert work.features is not None
-    return Reference(work.image, f"frame:{work.index}"), work.features
+def _as_candidate(task: FrameTask) -> tuple[Reference, Features]:
+    assert task.features is not None
+    return Reference(task.image, f"frame:{task.index}"), task.features
 
 
-def _groups(works: Iterable[Work], size: int) -> Iterator[list[Work]]:
-    """An error comes after the frames before it, although their group is not full."""
-    group: list[Work] = []
+def _groups(tasks: Iterable[FrameTask], size: int) -> Iterator[list[FrameTask]]:
+    """Groups of ``size`` tasks. An error is raised after the tasks before it, even if their group is not
+    full."""
+    group: list[FrameTask] = []
     failure: Exception | None = None
     try:
-        for work in works:
-            group.append(work)
+        for task in tasks:
+            group.append(task)
             if len(group) == size:
                 yield group
                 group = []

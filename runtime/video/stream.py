@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import time
 import weakref
@@ -16,6 +15,7 @@ from dccnet.runtime.errors import DccError, UsageError, VideoError
 from dccnet.runtime.features import Features, check_image
 from dccnet.runtime.geometry import resize_uint8
 from dccnet.runtime.video import stages
+from dccnet.runtime.video.annotations import Annotations
 from dccnet.runtime.video.pipeline import Background, StalledError, close_all, close_iterator
 from dccnet.runtime.video.propagation.carrier import Carried, Carrier
 from dccnet.runtime.video.propagation.settings import Propagation
@@ -27,71 +27,74 @@ from dccnet.runtime.video.references import (
     frame_number,
 )
 from dccnet.runtime.video.sources import STALL_S, FrameSource, Source, open_source
-from dccnet.runtime.video.stages import Shared, Work
+from dccnet.runtime.video.stages import Candidates, FrameTask, StreamState
 from dccnet.runtime.video.timing import StageTimes, StreamStats
 
 if TYPE_CHECKING:
     from dccnet.runtime.matcher import Matcher
 
 AHEAD = 2
-"""Frames, or batches, that wait between two threads."""
+"""Frames, or batches, that may wait between two threads."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameResult:
-    """One frame and what was found in it. A is the reference, B the frame."""
+    """One frame, B, and its match with the reference, A."""
 
     index: int
-    """From 0, counting the frames that were dropped or could not be read."""
+    """0-based; frames that were dropped or could not be read are counted, too."""
     time_s: float
-    """Seconds from the first frame: of a file by its frame rate, of a live source by the clock."""
+    """Seconds from the first frame: by the frame rate for a file, by the clock for a live source."""
     image: Any
-    """The frame as it came: ``(H, W, 3)`` uint8 BGR."""
+    """The frame as the source yielded it: ``(H, W, 3)`` uint8 BGR."""
     reference: Reference
-    """What the frame was matched with: of several the one that fits best."""
+    """The reference that the frame was matched with; the best one of several."""
     correspondences: Correspondences
     carried: Carried | None
-    """The reference's points, mask and boxes in this frame; None where it has none."""
+    """The reference's points, mask and boxes in this frame; None where the reference has none."""
     timings: Mapping[str, float]
     """Seconds by stage: decode, resize, encode, match, carry."""
     latency_s: float
-    """From the arrival of the frame to the moment at which this was handed out."""
+    """Seconds from the arrival of the frame until this result was returned."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StreamRequest:
+    """The arguments of :meth:`dccnet.runtime.Matcher.stream`, which describes them."""
+
+    source: Source
+    reference: ReferenceLike | Sequence[ReferenceLike]
+    annotations: Annotations
+    batch: int
+    live: bool | None
+    stall_s: float | None
+    propagation: Propagation
+    on_note: Callable[[str], None]
 
 
 class Stream(Iterator[FrameResult]):
-    """Results for every frame, made in threads of its own. See :meth:`dccnet.runtime.Matcher.stream`.
+    """Results for every frame, computed in several threads. See :meth:`dccnet.runtime.Matcher.stream`.
 
-    Ends its threads and closes its source when the frames end, on an error, on :meth:`close`, at the end
-    of a ``with`` block, and when nobody holds it any more.
+    The threads end and the source is closed when the frames end, on an error, on :meth:`close`, at the end
+    of a ``with`` block, and when the stream is garbage-collected.
     """
 
-    def __init__(
-        self,
-        matcher: Matcher,
-        source: Source,
-        reference: ReferenceLike | Sequence[ReferenceLike],
-        *,
-        carried: Mapping[str, Any],
-        batch: int,
-        live: bool | None,
-        stall_s: float | None,
-        propagation: Propagation,
-        on_note: Callable[[str], None],
-    ) -> None:
-        if batch < 1:
-            raise UsageError(f"a batch holds at least one frame, not {batch}")
-        self.source: FrameSource = open_source(source, live=live)
-        if self.source.live and batch > 1:
-            raise UsageError("a live source is matched frame by frame: leave --batch away")
-        self._stall_s = STALL_S if stall_s is None and self.source.live else stall_s
-        self._shared = Shared(matcher, batch, on_note)
+    def __init__(self, matcher: Matcher, request: StreamRequest) -> None:
+        """Open the source and encode the references. Raises :class:`DccError`."""
+        if request.batch < 1:
+            raise UsageError(f"a batch contains at least one frame, not {request.batch}")
+        self.source: FrameSource = open_source(request.source, live=request.live)
+        if self.source.live and request.batch > 1:
+            raise UsageError("a live source is matched frame by frame: remove --batch")
+        self._stall_s = STALL_S if request.stall_s is None and self.source.live else request.stall_s
+        self._state = StreamState(matcher, request.batch, request.on_note)
         self._frames = self.source.frames
-        chained = isinstance(reference, str) and reference == PREVIOUS
-        references = self._resolve(source, "frame:0" if chained else reference, carried)
-        self._carrier = Carrier(propagation, references[0] if chained else None)
+        chained = isinstance(request.reference, str) and request.reference == PREVIOUS
+        references = self._resolve(request, "frame:0" if chained else request.reference)
+        self._carrier = Carrier(request.propagation, references[0] if chained else None)
         if not chained:
-            self._shared.references = self._encoded(references)
-        self._threads: list[Background[Work]] = []
+            self._state.references = self._encode(references)
+        self._threads: list[Background[FrameTask]] = []
         self._end = weakref.finalize(self, close_all, self._threads)
         self._closed = False
         self._count = 0
@@ -104,7 +107,7 @@ class Stream(Iterator[FrameResult]):
             self._started = time.perf_counter()
             self._start()
         try:
-            work = next(self._threads[-1])
+            task = next(self._threads[-1])
         except StalledError:
             self.close()
             raise VideoError(
@@ -115,16 +118,16 @@ class Stream(Iterator[FrameResult]):
             raise
         self._count += 1
         self._last = time.perf_counter()
-        assert work.correspondences is not None and work.reference is not None
+        assert task.correspondences is not None and task.reference is not None
         return FrameResult(
-            work.index,
-            work.time_s,
-            work.image,
-            work.reference,
-            work.correspondences,
-            work.carried,
-            work.timings,
-            time.monotonic() - work.arrived,
+            task.index,
+            task.time_s,
+            task.image,
+            task.reference,
+            task.correspondences,
+            task.carried,
+            task.timings,
+            time.monotonic() - task.arrived_s,
         )
 
     def __enter__(self) -> Stream:
@@ -134,75 +137,75 @@ class Stream(Iterator[FrameResult]):
         self.close()
 
     def close(self) -> None:
-        """End the threads and wait for them; may be called twice."""
+        """End the threads and wait for them. Calling it again has no effect."""
         self._closed = True
-        if not self._threads:  # which close it otherwise
+        if not self._threads:  # threads close it when they end
             close_iterator(self._frames)
         self._end()
 
     def replace_reference(self, reference: ReferenceLike | Sequence[ReferenceLike]) -> None:
-        """Match with other pictures from now on; the frames under way may still meet the old ones.
+        """Match with other pictures from now on; frames in progress may still use the old ones.
 
-        May be called from any thread. Raises :class:`UsageError` where frames are matched with the one
-        before.
+        Any thread may call this. Raises :class:`UsageError` where frames are matched with the frame before.
         """
-        if not self._shared.references:
-            raise UsageError("frames are matched with the one before: there is no reference to replace")
-        self._shared.references = self._encoded(as_references(reference))
+        if not self._state.references:
+            raise UsageError("frames are matched with the frame before: there is no reference to replace")
+        self._state.references = self._encode(as_references(reference))
 
     @property
     def times(self) -> StageTimes:
-        """Where what handles the results may add its own stages, ``draw`` and ``write``."""
-        return self._shared.times
+        """Durations by stage; callers add their own stages ``draw`` and ``write``."""
+        return self._state.times
 
     @property
     def dropped(self) -> int:
-        """Frames of a live source that were overtaken by newer ones, so far."""
+        """Frames of a live source that were dropped for newer ones, so far."""
         return self._threads[0].dropped if self._threads else 0
 
     @property
     def stats(self) -> StreamStats:
-        """What has been done so far; may be asked at any time."""
+        """Statistics up to now; can be read at any time."""
         return StreamStats(
             self._count,
             self.dropped,
-            self._shared.unreadable,
+            self._state.unreadable,
             max(self._last - self._started, 0.0),
-            self._shared.times.summary(),
+            self._state.times.summary(),
         )
 
     def _start(self) -> None:
-        """Files: a thread for each stage. Live: one that always takes the newest frame, so that frames wait
-        at one place only."""
-        shared, batch, threads = self._shared, self._shared.batch, self._threads
+        """Start a thread for each stage of a file. A live source gets one thread that always keeps the
+        newest frame and one for the other stages, so that frames wait in one place only."""
+        state, batch, threads = self._state, self._state.batch, self._threads
 
-        def thread(works: Iterator[Work], depth: int, **options: Any) -> Background[Work]:
-            threads.append(Background(works, depth, **options))
+        def thread(tasks: Iterator[FrameTask], depth: int, **options: Any) -> Background[FrameTask]:
+            threads.append(Background(tasks, depth, **options))
             return threads[-1]
 
-        works = stages.decode(shared, self._frames, self.source.rate, self.source.live)
+        tasks = stages.decode(state, self._frames, self.source.rate, self.source.live)
         if self.source.live:
-            newest = thread(works, 1, newest=True, timeout=self._stall_s)
-            works = stages.match(shared, stages.encode(shared, newest))
+            newest = thread(tasks, 1, newest=True, timeout=self._stall_s)
+            tasks = stages.match(state, stages.encode(state, newest))
         else:
             ahead = AHEAD * batch
-            works = stages.encode(shared, thread(works, ahead, timeout=self._stall_s))
-            works = thread(stages.match(shared, thread(works, ahead)), ahead)
-        thread(stages.carry(shared, works, self._carrier), 1 if self.source.live else AHEAD)
+            tasks = stages.encode(state, thread(tasks, ahead, timeout=self._stall_s))
+            tasks = thread(stages.match(state, thread(tasks, ahead)), ahead)
+        thread(stages.carry(state, tasks, self._carrier), 1 if self.source.live else AHEAD)
 
     def _resolve(
-        self, source: Source, reference: ReferenceLike | Sequence[ReferenceLike], carried: Mapping[str, Any]
+        self, request: StreamRequest, reference: ReferenceLike | Sequence[ReferenceLike]
     ) -> list[Reference]:
-        """The pictures, with what is to be carried from them."""
+        """The reference pictures with the request's annotations."""
         number = frame_number(reference)
-        references = as_references(reference) if number is None else [self._take(source, number)]
-        carried = {name: value for name, value in carried.items() if value is not None}
-        if carried and len(references) > 1:
+        references = (
+            as_references(reference) if number is None else [self._take_frame(request.source, number)]
+        )
+        if request.annotations.given() and len(references) > 1:
             raise UsageError("several references: give each its own points, mask or boxes")
-        return [dataclasses.replace(one, **carried) if carried else one for one in references]
+        return [one.annotated(request.annotations) for one in references]
 
-    def _take(self, source: Source, number: int) -> Reference:
-        """A frame of the source itself; the first is put back."""
+    def _take_frame(self, source: Source, number: int) -> Reference:
+        """A frame of the source as a reference; the first frame is put back."""
         name = f"frame:{number}"
         if number == 0:
             try:
@@ -213,15 +216,15 @@ class Stream(Iterator[FrameResult]):
         elif self.source.live or not self.source.count:
             raise UsageError(f"{name} needs a file: {self.source.name} has only frame:0 as a reference")
         else:
-            frame = _frame(open_source(source).frames, number)
+            frame = _nth_frame(open_source(source).frames, number)
         if frame is None:
             raise UsageError(f"{self.source.name} has fewer than {number + 1} frames: there is no {name}")
         if isinstance(frame, DccError):
             raise frame
         return Reference(frame, name)
 
-    def _encoded(self, references: Sequence[Reference]) -> tuple[tuple[Reference, Features], ...]:
-        matcher = self._shared.matcher
+    def _encode(self, references: Sequence[Reference]) -> Candidates:
+        matcher = self._state.matcher
         for reference in references:
             check_image(reference.image)
         frames = [resize_uint8(one.image, matcher.manifest.image_size) for one in references]
@@ -240,8 +243,8 @@ def _put_back(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
         close_iterator(rest)
 
 
-def _frame(frames: Iterator[Any], number: int) -> Any:
-    """None where there are fewer."""
+def _nth_frame(frames: Iterator[Any], number: int) -> Any:
+    """The frame ``number``, 0-based; None where there are fewer frames."""
     try:
         return next(itertools.islice(frames, number, None), None)
     finally:

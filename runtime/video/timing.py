@@ -1,4 +1,4 @@
-"""How long the stages take, in memory that does not grow with the frames."""
+"""How long each stage takes, in memory that does not grow with the number of frames."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 STAGES = ("decode", "resize", "encode", "match", "carry", "draw", "write")
-"""In the order in which a frame meets them; not every run has all."""
+"""In the order in which a frame passes them; not every run has all of them."""
 
-_SHORTEST, _RATIO, _BINS = 1e-6, 1.02, 1100  # 1 µs to 48 min, each bin 2 % wider than the one before
+_SHORTEST_S, _RATIO, _BINS = 1e-6, 1.02, 1100  # 1 µs to 48 min, each bin 2 % wider than the one before
 
 
 class Durations:
@@ -27,26 +27,30 @@ class Durations:
     def add(self, seconds: float) -> None:
         self.count += 1
         self.total_s += seconds
-        bin_ = int(math.log(max(seconds, _SHORTEST) / _SHORTEST) / math.log(_RATIO))
+        bin_ = int(math.log(max(seconds, _SHORTEST_S) / _SHORTEST_S) / math.log(_RATIO))
         self._bins[min(bin_, _BINS - 1)] += 1
 
     def quantile(self, share: float) -> float:
-        """Seconds; 0 where nothing was added."""
+        """The duration in seconds below which a ``share`` of all durations lies; 0 without durations."""
         if not self.count:
             return 0.0
         bin_ = int(np.searchsorted(np.cumsum(self._bins), share * self.count))
-        return float(_SHORTEST * _RATIO ** (bin_ + 0.5))
+        return float(_SHORTEST_S * _RATIO ** (bin_ + 0.5))
 
 
 class StageTimes:
-    """Durations by stage. Each stage is timed by one thread, so nothing is locked."""
+    """Durations by stage. Only one thread times each stage, so there is no lock."""
 
     def __init__(self) -> None:
         self._stages = {name: Durations() for name in STAGES}
 
     @contextmanager
     def measure(self, stage: str, *frames: dict[str, float]) -> Iterator[None]:
-        """Time a block that serves these frames together; each one's share is added to its ``stage``."""
+        """Time a block that processes frames together.
+
+        ``frames`` are the timings of each frame, in seconds by stage; an equal share of the block's time is
+        added to each.
+        """
         started = time.perf_counter()
         yield
         seconds = (time.perf_counter() - started) / max(len(frames), 1)
@@ -64,7 +68,7 @@ class StageTimes:
 
 @dataclass(frozen=True, slots=True)
 class StageSummary:
-    """Seconds that one stage took for a frame."""
+    """Seconds per frame in one stage, and in total."""
 
     count: int
     median_s: float
@@ -74,16 +78,16 @@ class StageSummary:
 
 @dataclass(frozen=True, slots=True)
 class StreamStats:
-    """What a stream has done so far."""
+    """Statistics of a stream up to now."""
 
     frames: int
-    """Results handed out."""
+    """Results returned."""
     dropped: int
-    """Frames of a live source that were overtaken by newer ones."""
+    """Frames of a live source that were dropped for newer ones."""
     unreadable: int
-    """Frames that could not be decoded, and were left out."""
+    """Frames that could not be decoded and were skipped."""
     seconds: float
-    """From the first request for a frame to the last result."""
+    """Time from the first request for a frame to the last result."""
     stages: Mapping[str, StageSummary]
 
     @property
@@ -93,7 +97,7 @@ class StreamStats:
 
     @property
     def limiting(self) -> str | None:
-        """The stage that was busy longest; the others wait for it."""
+        """The stage with the longest total time, which the others wait for."""
         if not self.stages:
             return None
         return max(self.stages, key=lambda name: self.stages[name].total_s)

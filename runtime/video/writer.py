@@ -1,4 +1,4 @@
-"""Annotated frames out, as a video file."""
+"""Write frames to a video file."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from dccnet.runtime.errors import VideoError
 from dccnet.runtime.files import atomic_path
 
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
-"""What OpenCV's wheels can write on every machine."""
+"""The codec for each suffix that OpenCV's wheels can write on every machine."""
 
 
 class VideoWriter:
-    """Frames to a video file. The size is that of the first frame; others are fitted into it."""
+    """Writes frames to a video file of the first frame's size; other frames are fitted into it."""
 
     def __init__(self, path: Path, rate: float, codec: str | None = None) -> None:
-        """``rate`` in frames per second; ``codec`` as four letters, by default :data:`CODECS`'."""
+        """``rate`` is in frames per second; ``codec`` is four letters, by default from :data:`CODECS`."""
         self._path = path
         self._rate = rate
         self._codec = codec or CODECS.get(path.suffix.lower(), "mp4v")
@@ -30,7 +30,7 @@ class VideoWriter:
         self._size = (0, 0)  # (width, height)
 
     def write(self, frame: Image) -> None:
-        """Raises :class:`VideoError` where OpenCV cannot write this kind of file."""
+        """Raises :class:`VideoError` where OpenCV cannot write this format or codec."""
         if self._writer is None:
             self._size = (frame.shape[1], frame.shape[0])
             fourcc = cv2.VideoWriter.fourcc(*self._codec)
@@ -44,7 +44,8 @@ class VideoWriter:
         self._frames += 1
 
     def close(self) -> None:
-        """Raises :class:`VideoError` where less is on the disk than was written: FFmpeg fails silently."""
+        """Raises :class:`VideoError` where the file has fewer frames than were written: FFmpeg reports no
+        error on a full disk."""
         if self._writer is None:
             return
         self._writer.release()
@@ -60,7 +61,7 @@ class VideoWriter:
 
 
 def _fit(frame: Image, size: tuple[int, int]) -> Image:
-    """Scaled into (width, height) with black borders: OpenCV drops frames of another size silently."""
+    """Scale into (width, height) with black borders: OpenCV silently drops frames of another size."""
     height, width = frame.shape[:2]
     if (width, height) == size:
         return frame

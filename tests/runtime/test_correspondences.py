@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.correspondences import Correspondences
-from dccnet.runtime.drawing.matches import draw_label
+from dccnet.runtime.drawing.canvas import draw_label
 from dccnet.runtime.drawing.place_colours import place_colours
 from dccnet.runtime.errors import UsageError
-from dccnet.runtime.images import Image
 from tests.helpers.results import identity
 
 

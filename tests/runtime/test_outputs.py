@@ -19,7 +19,7 @@ from dccnet.runtime.errors import DccError, UsageError, VideoError
 from dccnet.runtime.video.drawing import STYLES, draw_frame
 from dccnet.runtime.video.outputs import files
 from dccnet.runtime.video.outputs.files import Outputs
-from dccnet.runtime.video.outputs.sink import Shown
+from dccnet.runtime.video.outputs.sink import OutputFrame
 from tests.helpers.streams import IdentityBackend, frames_in, grey, greys, matcher_of, stage_threads, stream
 
 POINTS = [[10.0, 20.0], [30.0, 40.5]]
@@ -107,7 +107,7 @@ def test_a_live_video_lasts_as_long_as_it_took(tmp_path: Path) -> None:
     for in_time, wanted in ((True, 9), (False, 3)):  # every fourth frame, the others dropped
         with Outputs([tmp_path / "a.avi"], rate=25.0, in_time=in_time) as outputs:
             for result in results[::4]:
-                outputs.write(Shown(result, draw_frame(result)))
+                outputs.write(OutputFrame(result, draw_frame(result)))
         assert frames_in(tmp_path / "a.avi") == wanted
 
 
@@ -217,5 +217,5 @@ def test_an_output_is_written_whole_over_an_older_one(tmp_path: Path) -> None:
     with Outputs([tmp_path / "a.jsonl"]) as outputs:
         (result,) = stream(1)
         assert (tmp_path / "a.jsonl").read_text() == "older\n"
-        outputs.write(Shown(result, None))
+        outputs.write(OutputFrame(result, None))
     assert json.loads((tmp_path / "a.jsonl").read_text())["frame"] == 0

@@ -15,13 +15,13 @@ from dccnet.runtime import Propagation, Reference, geometry
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DataError, ImageError, UsageError
 from dccnet.runtime.images import write_image
+from dccnet.runtime.video.annotations import parse_boxes, parse_points, read_mask, read_points
 from dccnet.runtime.video.propagation.boxes import carry_boxes
 from dccnet.runtime.video.propagation.carrier import Carrier
-from dccnet.runtime.video.propagation.field import smooth_targets
-from dccnet.runtime.video.propagation.maps import Maps
 from dccnet.runtime.video.propagation.masks import carry_mask
+from dccnet.runtime.video.propagation.moving_least_squares import smooth_targets
 from dccnet.runtime.video.propagation.one_euro import OneEuroFilter
-from dccnet.runtime.video.propagation.reading import parse_boxes, parse_points, read_mask, read_points
+from dccnet.runtime.video.propagation.smooth_maps import SmoothMaps
 
 Floats = NDArray[np.float64]
 SIZE, GRID = (241, 321), (13, 17)  # 20 pixels from cell to cell
@@ -80,7 +80,7 @@ def test_a_smooth_map_sees_between_the_cells() -> None:
 def test_a_shift_by_whole_cells_is_exact_and_what_leaves_is_lost(x: int, y: int) -> None:
     shift = np.array([20.0 * x, 20.0 * y])
     points = np.random.default_rng(1).uniform([0, 0], [320, 240], (200, 2))
-    carried = Maps(moved(np.eye(2), shift)).carry(points, DEFAULT)
+    carried = SmoothMaps(moved(np.eye(2), shift)).carry(points, DEFAULT)
     truth = points + shift
     beyond = np.maximum(-truth, truth - [320, 240]).max(axis=1)  # pixels outside the frame
     held, gone = beyond < -20, beyond > 30
@@ -97,7 +97,7 @@ def test_wrong_matches_among_right_ones_are_outvoted() -> None:
     spoilt = Correspondences(SIZE, SIZE, swapped, result.score_a, back, result.score_b)
     point = np.array([[160.0, 120.0]])  # on that very cell
     assert np.linalg.norm(spoilt.transfer(point, "a") - point) > 100
-    carried = Maps(spoilt).carry(point, DEFAULT)
+    carried = SmoothMaps(spoilt).carry(point, DEFAULT)
     assert np.linalg.norm(carried.points_b - point) < 3
 
 
@@ -107,14 +107,14 @@ def test_a_score_far_below_the_others_is_lost() -> None:
     scores[3, 4] = 0.01
     doubtful = Correspondences(SIZE, SIZE, result.index_a, scores, result.index_b, result.score_b)
     points = np.array([[80.0, 60.0], [200.0, 60.0]])  # cells (3, 4) and (3, 10)
-    assert Maps(doubtful).carry(points, DEFAULT).visible.tolist() == [False, True]
-    assert Maps(doubtful).carry(points, Propagation(min_score=0)).visible.all()
+    assert SmoothMaps(doubtful).carry(points, DEFAULT).visible.tolist() == [False, True]
+    assert SmoothMaps(doubtful).carry(points, Propagation(min_score=0)).visible.all()
 
 
 def test_a_mask_moves_with_its_values() -> None:
     mask = np.zeros((*SIZE, 3), np.uint8)
     mask[80:140, 100:180] = (7, 0, 200)
-    maps = Maps(moved(np.eye(2), np.array([40.0, -20.0])))
+    maps = SmoothMaps(moved(np.eye(2), np.array([40.0, -20.0])))
     carried = carry_mask(mask, maps, DEFAULT)
     wanted = np.zeros_like(mask)
     wanted[60:120, 140:220] = (7, 0, 200)
@@ -129,7 +129,7 @@ def test_a_mask_moves_with_its_values() -> None:
 
 def test_a_box_moves_and_grows() -> None:
     boxes = np.array([[120.0, 80, 80, 60], [0.0, 0, 40, 40]])
-    maps = Maps(moved(1.25 * np.eye(2), np.array([-40.0, -60.0])))
+    maps = SmoothMaps(moved(1.25 * np.eye(2), np.array([-40.0, -60.0])))
     carried = carry_boxes(boxes, maps, DEFAULT)
     assert np.allclose(carried.boxes_b[0], [110, 40, 100, 75], atol=5)
     assert carried.visible.tolist() == [True, False] and carried.scores[0] > 0.9 > carried.scores[1]

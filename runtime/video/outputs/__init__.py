@@ -1,1 +1,1 @@
-"""Results of a stream on disk: one file for all frames, or one for each (docs/formats.md)."""
+"""Write the results of a stream: one file for all frames, or a file for each frame (docs/formats.md)."""

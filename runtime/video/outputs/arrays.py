@@ -1,4 +1,4 @@
-"""``.npz`` of a whole video, without holding it in memory."""
+"""``.npz`` of a whole video, written without keeping it in memory."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
-from dccnet.runtime.video.outputs.records import shown_matches
-from dccnet.runtime.video.outputs.sink import Shown
+from dccnet.runtime.video.outputs.records import reported_matches
+from dccnet.runtime.video.outputs.sink import OutputFrame
 from dccnet.runtime.video.references import frame_number
 from dccnet.runtime.writers import SCHEMA
 
 
 class ArrayFile:
-    """Each array grows as raw bytes beside the file; closing packs them."""
+    """An ``.npz`` file. Each array grows as raw bytes in a file beside it; closing packs them."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -28,45 +28,45 @@ class ArrayFile:
     def reserve(self) -> int:
         return sum(column.nbytes for column in self._columns.values())
 
-    def write(self, shown: Shown) -> None:
-        result, found = shown.result, shown.result.correspondences
-        matches = shown_matches(result)
+    def write(self, frame: OutputFrame) -> None:
+        result, correspondences = frame.result, frame.result.correspondences
+        matches = reported_matches(result)
         self._rows += len(matches)
-        rows: dict[str, Any] = {
+        row: dict[str, Any] = {
             "frame": np.int64(result.index),
             "time_s": np.float64(result.time_s),
-            "size": np.array(found.size_b, np.int32),
-            "index_a": found.index_a.astype(np.int32),
-            "score_a": found.score_a,
-            "index_b": found.index_b.astype(np.int32),
-            "score_b": found.score_b,
+            "size": np.array(correspondences.size_b, np.int32),
+            "index_a": correspondences.index_a.astype(np.int32),
+            "score_a": correspondences.score_a,
+            "index_b": correspondences.index_b.astype(np.int32),
+            "score_b": correspondences.score_b,
             "end": np.int64(self._rows),
         }
         name = result.reference.name
-        frame = frame_number(name)
-        rows["reference_frame"] = np.int64(-1 if frame is None else frame)
-        if frame is None and name not in self._references:
+        number = frame_number(name)
+        row["reference_frame"] = np.int64(-1 if number is None else number)
+        if number is None and name not in self._references:
             self._references.append(name)
-        rows["reference"] = np.int32(-1 if frame is not None else self._references.index(name))
-        several: dict[str, Any] = {
+        row["reference"] = np.int32(-1 if number is not None else self._references.index(name))
+        rows_per_match: dict[str, Any] = {
             "points_a": matches.points_a,
             "points_b": matches.points_b,
             "scores": matches.scores,
         }
         if result.carried is not None and result.carried.points is not None:
-            several["distances"] = result.carried.points.distances
-            several["visible"] = result.carried.points.visible
+            rows_per_match["distances"] = result.carried.points.distances
+            rows_per_match["visible"] = result.carried.points.visible
         if result.carried is not None and result.carried.boxes is not None:
-            rows["boxes_b"] = result.carried.boxes.boxes_b
-            rows["box_scores"] = result.carried.boxes.scores
-            rows["box_visible"] = result.carried.boxes.visible
-        for name, value in rows.items():
+            row["boxes_b"] = result.carried.boxes.boxes_b
+            row["box_scores"] = result.carried.boxes.scores
+            row["box_visible"] = result.carried.boxes.visible
+        for name, value in row.items():
             self._column(name).append(np.asarray(value)[None])
-        for name, value in several.items():
+        for name, value in rows_per_match.items():
             self._column(name).append(np.asarray(value))
 
     def close(self) -> None:
-        """Raises ``OSError``; the raw arrays lie in a folder that goes with the temporary file."""
+        """Pack the arrays. Raises ``OSError``. The raw files are removed with the temporary folder."""
         for column in self._columns.values():
             column.close()
         constants = {"schema": np.array(SCHEMA), "references": np.array(self._references, str)}
@@ -85,7 +85,7 @@ class ArrayFile:
 
 
 class _Column:
-    """Arrays of equal dtype and equal shape but for the first axis, one after the other in a file."""
+    """A file of raw arrays of one dtype and one shape, except for the first axis, that is appended to."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -105,7 +105,7 @@ class _Column:
         self._file.close()
 
     def copy_to(self, target: Any) -> None:
-        """As ``.npy``."""
+        """Write all rows to ``target`` as ``.npy``."""
         assert self._dtype is not None
         shape = (self._rows, *self._shape)
         header = {"descr": npy.dtype_to_descr(self._dtype), "fortran_order": False, "shape": shape}

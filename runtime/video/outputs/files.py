@@ -1,4 +1,4 @@
-"""Everything that one run writes: put into place whole, or as far as it came."""
+"""All files that one run writes: each is moved into place complete up to its last frame."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from dccnet.runtime.video.outputs.arrays import ArrayFile
 from dccnet.runtime.video.outputs.h5 import H5Matches
 from dccnet.runtime.video.outputs.lines import CsvLines, JsonLines
 from dccnet.runtime.video.outputs.sequences import FileSequence, MaskFolder, is_sequence
-from dccnet.runtime.video.outputs.sink import Shown, Sink
+from dccnet.runtime.video.outputs.sink import OutputFrame, Sink
 from dccnet.runtime.video.writer import CODECS, VideoWriter
 
 SUFFIXES = (*CODECS, ".jsonl", ".csv", ".npz", ".h5")
-"""Of files that hold all frames."""
+"""Suffixes of files that contain all frames."""
 
 _BY_SUFFIX: dict[str, Callable[[Path], Sink]] = {
     ".jsonl": JsonLines,
@@ -30,14 +30,14 @@ _BY_SUFFIX: dict[str, Callable[[Path], Sink]] = {
 }
 
 DISK_MARGIN = 8 << 20
-"""Bytes that must stay free, beside a few frames and what closing the files takes."""
+"""Bytes that must stay free, in addition to a few frames and the bytes that closing the files writes."""
 
 
 class Outputs:
-    """The files of one run, opened under temporary names.
+    """The files of one run, opened under temporary names. Use it as a context manager.
 
-    As a context: at the end every file that holds a frame is closed and moved into place, whatever ended
-    the block; without a frame nothing is left behind.
+    At the end of the block, also after an error, every file is closed and moved into place. If no frame was
+    written, nothing is left behind.
     """
 
     def __init__(
@@ -49,17 +49,17 @@ class Outputs:
         codec: str | None = None,
         in_time: bool = False,
     ) -> None:
-        """``masks`` is a folder for carried masks; ``rate`` (frames per second) and ``codec`` are videos',
-        and so is ``in_time``: frames are repeated where dropped ones would make the video too fast.
+        """``masks`` is a folder for carried masks. ``rate`` (frames per second), ``codec`` and ``in_time``
+        are for videos; ``in_time`` repeats frames where dropped ones would make the video too fast.
 
-        Raises :class:`UsageError` for names that say nothing of their format, :class:`DccError` where they
-        cannot be written.
+        Raises :class:`UsageError` for a path of unknown format and :class:`DccError` for one that cannot be
+        written.
         """
         self.paths: list[Path] = []
         self.needs_drawing = False
         self._files: list[_File] = []
         self.frames = 0
-        """Written so far."""
+        """Frames written so far."""
         try:
             for path in paths:
                 self._open(path, partial(VideoFile, rate=rate, codec=codec, in_time=in_time))
@@ -77,12 +77,12 @@ class Outputs:
         if failure is not None and kind is None:
             raise failure
 
-    def write(self, shown: Shown) -> None:
+    def write(self, frame: OutputFrame) -> None:
         """Raises :class:`DccError` where the disk is full or a file cannot be written."""
-        self._check_disk(shown)
+        self._check_disk(frame)
         for file in self._files:
             try:
-                file.sink.write(shown)
+                file.sink.write(frame)
             except OSError as error:
                 raise DccError(f"cannot write {file.path}: {error.strerror or error}") from error
         self.frames += 1
@@ -113,13 +113,13 @@ class Outputs:
         self._files.append(file)
         self.paths.append(file.path)
 
-    def _check_disk(self, shown: Shown) -> None:
-        """Before it is full: a video or an archive without its end cannot be read."""
-        frame = 4 * int(np.asarray(shown.result.image).nbytes)
-        needed = DISK_MARGIN + frame + sum(file.sink.reserve for file in self._files)
+    def _check_disk(self, frame: OutputFrame) -> None:
+        """Stop before the disk is full: a video or an archive without its end cannot be read."""
+        frame_bytes = 4 * int(np.asarray(frame.result.image).nbytes)
+        needed = DISK_MARGIN + frame_bytes + sum(file.sink.reserve for file in self._files)
         for folder in {file.folder for file in self._files}:
-            there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-            free = shutil.disk_usage(there).free
+            existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+            free = shutil.disk_usage(existing).free
             if free < needed:
                 raise DccError(
                     f"the disk of {folder} is almost full ({free >> 20} MB left): what was written so far "
@@ -127,7 +127,7 @@ class Outputs:
                 )
 
     def _end(self, keep: bool) -> DccError | None:
-        """Close every file and move it into place, or remove it; the first failure."""
+        """Close every file and move it into place, or remove it. Returns the first failure."""
         first: DccError | None = None
         for file in self._files:
             try:
@@ -143,8 +143,8 @@ class _File:
     sink: Sink
     path: Path
     folder: Path
-    place: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
-    """Moves temporary files into place when it is closed."""
+    move_into_place: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    """Moves the temporary files when it is closed."""
 
     def end(self, keep: bool) -> None:
         """Raises :class:`DccError` where the file cannot be finished."""
@@ -153,19 +153,19 @@ class _File:
             self.sink.close()
         except (OSError, DccError) as error:
             failure = error
-            keep = keep and not isinstance(self.sink, ArrayFile)  # half an archive is none
+            keep = keep and not isinstance(self.sink, ArrayFile)  # an incomplete archive cannot be read
         if keep:
-            self.place.close()
+            self.move_into_place.close()
         else:
             with contextlib.suppress(DccError):
-                self.place.__exit__(DccError, DccError("not kept"), None)
+                self.move_into_place.__exit__(DccError, DccError("not kept"), None)
         if failure is not None:
             reason = getattr(failure, "strerror", None) or failure
             raise DccError(f"cannot finish {self.path}: {reason}") from failure
 
 
 class VideoFile:
-    """Drawings as a video."""
+    """Drawings as a video file."""
 
     def __init__(self, path: Path, rate: float, codec: str | None, in_time: bool) -> None:
         self._writer = VideoWriter(path, rate, codec)
@@ -174,14 +174,14 @@ class VideoFile:
 
     @property
     def reserve(self) -> int:
-        return (1 << 20) + 64 * self._frames  # the index at its end
+        return (1 << 20) + 64 * self._frames  # the index at the end of the file
 
-    def write(self, shown: Shown) -> None:
-        if shown.drawing is None:
+    def write(self, frame: OutputFrame) -> None:
+        if frame.drawing is None:
             return
-        until = max(round(shown.result.time_s * self._rate), self._frames) + 1
+        until = max(round(frame.result.time_s * self._rate), self._frames) + 1
         for _ in range(self._frames, until):
-            self._writer.write(shown.drawing)
+            self._writer.write(frame.drawing)
         self._frames = until
 
     def close(self) -> None:
@@ -189,6 +189,7 @@ class VideoFile:
 
 
 def unknown_suffix(path: Path) -> str:
+    """The message for a path of unknown format."""
     return (
         f"cannot write a video's results as '{path.name}': use a name that ends in {', '.join(CODECS)} or "
         f"{', '.join(SUFFIXES[len(CODECS) :])}, or one with %06d for a file each frame"

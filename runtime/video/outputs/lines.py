@@ -1,4 +1,4 @@
-"""A line or more of text for each frame."""
+"""Text files with one line or several for each frame."""
 
 from __future__ import annotations
 
@@ -7,55 +7,55 @@ import io
 import json
 from pathlib import Path
 
-from dccnet.runtime.video.outputs.records import frame_record, shown_matches
-from dccnet.runtime.video.outputs.sink import Shown
+from dccnet.runtime.video.outputs.records import frame_record, reported_matches
+from dccnet.runtime.video.outputs.sink import OutputFrame
 
 CSV_COLUMNS = (
     "frame", "time_s", "reference", "label", "x_a", "y_a", "x_b", "y_b", "score", "distance", "visible",
 )  # fmt: skip
 
 
-class WholeLines:
-    """A file that ends with a whole line whatever happens; every frame is on disk when it is written."""
+class LineFile:
+    """A text file that always ends with a complete line; nothing is buffered."""
 
     reserve = 0
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb", buffering=0)
-        self._whole = 0
+        self._complete_bytes = 0
 
     def append(self, text: str) -> None:
-        """Raises ``OSError``, after taking back the part that was written."""
+        """Write one or more lines. Raises ``OSError``, after removing the part that was written."""
         rest = memoryview(text.encode())
         try:
-            while rest:  # an almost full disk takes a part
+            while rest:  # on an almost full disk, only a part is written
                 rest = rest[self._file.write(rest) :]
         except OSError:
-            self._file.truncate(self._whole)
+            self._file.truncate(self._complete_bytes)
             raise
-        self._whole = self._file.tell()
+        self._complete_bytes = self._file.tell()
 
     def close(self) -> None:
         self._file.close()
 
 
-class JsonLines(WholeLines):
+class JsonLines(LineFile):
     """``.jsonl``: an object for each frame."""
 
-    def write(self, shown: Shown) -> None:
-        self.append(json.dumps(frame_record(shown.result), allow_nan=False) + "\n")
+    def write(self, frame: OutputFrame) -> None:
+        self.append(json.dumps(frame_record(frame.result), allow_nan=False) + "\n")
 
 
-class CsvLines(WholeLines):
+class CsvLines(LineFile):
     """``.csv``: a row for each point or match of each frame."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.append(",".join(CSV_COLUMNS) + "\n")
 
-    def write(self, shown: Shown) -> None:
-        result = shown.result
-        matches = shown_matches(result)
+    def write(self, frame: OutputFrame) -> None:
+        result = frame.result
+        matches = reported_matches(result)
         points = None if result.carried is None else result.carried.points
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")

@@ -1,19 +1,19 @@
-"""A frame's result as plain values."""
+"""A frame's result as plain values for JSON."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dccnet.runtime.matches import PointMatches
+from dccnet.runtime.arrays import Floats
+from dccnet.runtime.point_matches import PointMatches
 from dccnet.runtime.video.stream import FrameResult
 from dccnet.runtime.writers import SCHEMA, match_lists
 
 
-def shown_matches(result: FrameResult) -> PointMatches:
-    """What is told of a frame: the points carried, or else what both directions agree on."""
+def reported_matches(result: FrameResult) -> PointMatches:
+    """The matches of a frame in its outputs: the carried points, or otherwise the mutual matches."""
     points = None if result.carried is None else result.carried.points
     if points is None:
         return result.correspondences.mutual()
@@ -21,7 +21,7 @@ def shown_matches(result: FrameResult) -> PointMatches:
 
 
 def frame_record(result: FrameResult) -> dict[str, Any]:
-    """For JSON: pixels to 3 decimals; the layout is in docs/formats.md."""
+    """Plain lists and numbers; pixels to 3 decimals. docs/formats.md describes the layout."""
     record: dict[str, Any] = {
         "schema": SCHEMA,
         "frame": result.index,
@@ -31,7 +31,7 @@ def frame_record(result: FrameResult) -> dict[str, Any]:
     }
     carried = result.carried
     if carried is None or carried.points is not None or carried.boxes is None:
-        record |= match_lists(shown_matches(result))
+        record |= match_lists(reported_matches(result))
     if carried is not None and carried.points is not None:
         if carried.points.labels:
             record["labels"] = list(carried.points.labels)
@@ -48,6 +48,6 @@ def frame_record(result: FrameResult) -> dict[str, Any]:
     return record
 
 
-def _rounded(values: NDArray[np.float64]) -> list[Any]:
-    plain: list[Any] = np.round(values, 3).tolist()
-    return plain
+def _rounded(values: Floats) -> list[Any]:
+    numbers: list[Any] = np.round(values, 3).tolist()
+    return numbers

@@ -1,4 +1,4 @@
-"""A file for each frame, under a name that counts: ``flow/%06d.flo``."""
+"""A file for each frame, with the frame's number in its name: ``flow/%06d.flo``."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import numpy as np
 
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.images import SUFFIXES, write_image
-from dccnet.runtime.video.outputs.sink import Shown
+from dccnet.runtime.video.outputs.sink import OutputFrame
 from dccnet.runtime.writers import WRITERS, save_correspondences
 
 _NUMBER = re.compile(r"%0?\d*d")
 
 
 def is_sequence(path: Path) -> bool:
-    """Whether the name has a place for the frame's number, as FFmpeg and OpenCV take it."""
+    """Whether the name has a placeholder for the frame's number, as in FFmpeg and OpenCV."""
     return _NUMBER.search(path.name) is not None
 
 
 class FileSequence:
-    """Drawings, flows or matches, by suffix. Each file appears whole."""
+    """Drawings, flows or matches, by suffix. Each file is written atomically."""
 
     reserve = 0
 
     def __init__(self, pattern: Path) -> None:
-        """Raises :class:`UsageError` for a suffix that nobody can write."""
+        """Raises :class:`UsageError` for an unknown suffix."""
         suffix = pattern.suffix.lower()
         if suffix not in SUFFIXES and suffix not in WRITERS:
             known = ", ".join([*sorted(SUFFIXES), *WRITERS])
@@ -34,33 +34,34 @@ class FileSequence:
         self._pattern = pattern
         self.needs_drawing = suffix in SUFFIXES
 
-    def write(self, shown: Shown) -> None:
-        name = _NUMBER.sub(lambda m: m[0] % shown.result.index, self._pattern.name, count=1)
+    def write(self, frame: OutputFrame) -> None:
+        name = _NUMBER.sub(lambda m: m[0] % frame.result.index, self._pattern.name, count=1)
         path = self._pattern.with_name(name)
         if not self.needs_drawing:
-            save_correspondences(shown.result.correspondences, path)
-        elif shown.drawing is not None:
-            write_image(path, shown.drawing)
+            save_correspondences(frame.result.correspondences, path)
+        elif frame.drawing is not None:
+            write_image(path, frame.drawing)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Every file is already closed."""
 
 
 class MaskFolder:
-    """``000012.png``, the carried mask, and ``000012-confidence.png``, 255 for certain, of each frame."""
+    """For each frame the carried mask, ``000012.png``, and its confidence from 0 to 255,
+    ``000012-confidence.png``."""
 
     reserve = 0
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def write(self, shown: Shown) -> None:
-        carried = shown.result.carried
+    def write(self, frame: OutputFrame) -> None:
+        carried = frame.result.carried
         if carried is None or carried.mask is None:
             return
         confidence = np.rint(255 * carried.mask.confidence).astype(np.uint8)
         for suffix, picture in (("", carried.mask.mask), ("-confidence", confidence)):
-            write_image(self._folder / f"{shown.result.index:06d}{suffix}.png", picture)
+            write_image(self._folder / f"{frame.result.index:06d}{suffix}.png", picture)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Every file is already closed."""

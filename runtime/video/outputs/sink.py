@@ -1,4 +1,4 @@
-"""What takes results one by one."""
+"""The protocol of an output, which writes results one by one."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from dccnet.runtime.video.stream import FrameResult
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shown:
-    """A result and its picture; None where no output needs one."""
+class OutputFrame:
+    """A frame's result and its drawing, which is None where no output needs it."""
 
     result: FrameResult
     drawing: Image | None
 
 
 class Sink(Protocol):
-    """A file, or several, that grows with every frame."""
+    """A file, or several files, that grow with every frame."""
 
-    def write(self, shown: Shown) -> None:
-        """Raises ``OSError`` or :class:`DccError`; what was written before stays whole."""
+    def write(self, frame: OutputFrame) -> None:
+        """Write one frame. On ``OSError`` or :class:`DccError`, the frames before it stay complete."""
 
     def close(self) -> None:
-        """Finish the file, also after a failed :meth:`write`; may raise the same."""
+        """Finish the file, also after a failed :meth:`write`. Raises the same errors."""
 
     @property
     def reserve(self) -> int:
-        """Bytes that :meth:`close` has still to write, at most."""
+        """The most bytes that :meth:`close` still has to write."""

@@ -1,1 +1,1 @@
-"""Points, masks and boxes of a reference in every frame, with a decision whether they are seen there."""
+"""Carry points, masks and boxes of a reference to a frame, and decide whether they are visible there."""

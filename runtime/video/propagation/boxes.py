@@ -1,7 +1,7 @@
-"""Boxes of the reference in the frame, by the median motion of the points in them.
+"""Carry boxes of the reference to the frame by the median motion of the points in them.
 
 Kalal, Mikolajczyk, Matas, "Forward-Backward Error: Automatic Detection of Tracking Failures", ICPR 2010:
-of a lattice in the box, the points that are seen; shift and scale are medians.
+from the visible points of a lattice in the box, shift and scale are medians.
 """
 
 from __future__ import annotations
@@ -11,35 +11,34 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dccnet.runtime.video.propagation.maps import Maps
+from dccnet.runtime.arrays import Boxes, Floats, Points
 from dccnet.runtime.video.propagation.settings import Propagation
-
-Floats = NDArray[np.float64]
+from dccnet.runtime.video.propagation.smooth_maps import SmoothMaps
 
 LATTICE = 8
-"""Points along each side."""
+"""Points along each side of a box."""
 
-_VISIBLE_SHARE = 0.5  # of a box's points, for the box to be seen
+_VISIBLE_SHARE = 0.5  # of a box's points, for the box to be visible
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CarriedBoxes:
-    """M boxes: x, y of the upper left corner, width, height, in pixels."""
+    """M boxes of the reference, A, in the frame, B."""
 
-    boxes_a: Floats  # (M, 4)
-    boxes_b: Floats
-    """``(M, 4)``; may reach beyond the frame."""
+    boxes_a: Boxes  # (M, 4)
+    boxes_b: Boxes
+    """``(M, 4)``; may extend beyond the frame."""
     scores: Floats
-    """``(M,)``: the share of each box's points that are seen in the frame."""
+    """``(M,)``: the share of each box's points that are visible in the frame."""
     visible: NDArray[np.bool_]
-    """``(M,)``: whether that is half of them."""
+    """``(M,)``: whether at least half of a box's points are visible."""
 
     def __len__(self) -> int:
         return len(self.scores)
 
 
-def carry_boxes(boxes: Floats, maps: Maps, settings: Propagation) -> CarriedBoxes:
-    """Boxes ``(M, 4)`` of A in B."""
+def carry_boxes(boxes: Boxes, maps: SmoothMaps, settings: Propagation) -> CarriedBoxes:
+    """Carry boxes ``(M, 4)`` of A to B."""
     carried, shares = np.empty_like(boxes), np.empty(len(boxes))
     for number, box in enumerate(boxes):
         lattice = _lattice(box)
@@ -50,16 +49,18 @@ def carry_boxes(boxes: Floats, maps: Maps, settings: Propagation) -> CarriedBoxe
     return CarriedBoxes(boxes, carried, shares, shares >= _VISIBLE_SHARE)
 
 
-def _lattice(box: Floats) -> Floats:
+def _lattice(box: Boxes) -> Points:
+    """``(LATTICE², 2)``: a regular lattice of points in one box ``(4,)``."""
     fractions = (np.arange(LATTICE) + 0.5) / LATTICE
     y, x = np.meshgrid(fractions, fractions, indexing="ij")
     return box[:2] + np.stack([x, y], axis=-1).reshape(-1, 2) * box[2:]
 
 
-def _moved(box: Floats, before: Floats, after: Floats) -> Floats:
+def _moved(box: Boxes, before: Points, after: Points) -> Boxes:
+    """One box ``(4,)``, shifted and scaled as its points moved."""
     first, second = np.triu_indices(len(before), 1)
-    apart = np.linalg.norm(before[first] - before[second], axis=1)
-    scale = np.median(np.linalg.norm(after[first] - after[second], axis=1) / np.maximum(apart, 1e-9))
+    distances = np.linalg.norm(before[first] - before[second], axis=1)
+    scale = np.median(np.linalg.norm(after[first] - after[second], axis=1) / np.maximum(distances, 1e-9))
     centre = box[:2] + box[2:] / 2
     moved = np.median(after - scale * (before - centre), axis=0)
     return np.concatenate([moved - scale * box[2:] / 2, scale * box[2:]])

@@ -1,4 +1,4 @@
-"""When a carried point counts as seen, and how points are smoothed over time."""
+"""When a carried point counts as visible, and how points are smoothed over time."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from dccnet.runtime.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Propagation:
-    """Raises :class:`UsageError` for values that make no sense."""
+    """Settings of propagation. Raises :class:`UsageError` for values out of range."""
 
     max_distance: float = 1.0
-    """Of a seen point from itself, carried to the frame and back, in cells of the network's grid
-    (measured: benchmarks/propagation.py)."""
+    """A visible point, carried to the frame and back, is at most so far from itself, in cells of the
+    network's grid (measured: benchmarks/propagation.py)."""
     min_score: float = 0.1
-    """Of a seen point's match, relative to the median of the frame's: probabilities of one network
-    cannot be compared with another's."""
+    """The lowest score of a visible point, relative to the median score of the frame: probabilities of
+    different networks cannot be compared."""
     smooth: bool = False
-    """Whether points pass a One-Euro filter."""
+    """Whether a One-Euro filter smooths the points."""
     min_cutoff_hz: float = 1.0
-    """Of the filter for points at rest: lower trembles less."""
+    """The filter's cutoff for points at rest: a lower one trembles less."""
     beta: float = 0.007
-    """Hz that the filter's cutoff rises with every pixel per second: higher lags less."""
+    """Increase of the filter's cutoff in Hz for every pixel per second: a higher one lags less."""
 
     def __post_init__(self) -> None:
         if not (self.max_distance > 0 and self.min_score >= 0):

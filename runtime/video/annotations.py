@@ -1,31 +1,49 @@
-"""Points, boxes and masks as people have them: text, CSV, JSON, COCO keypoints, pictures."""
+"""Points, boxes and masks of a picture, and how they are read: text, CSV, JSON, COCO keypoints, PNG."""
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from dccnet.runtime.arrays import Boxes, Floats, Mask, Points
 from dccnet.runtime.errors import DataError, ImageError, UsageError
 
-Floats = NDArray[np.float64]
-Labelled = tuple[Floats, tuple[str, ...]]
-"""``(N, 2)`` pixels, and no labels or one each."""
+LabelledPoints = tuple[Points, tuple[str, ...]]
+"""Points, and one label each or none at all."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Annotations:
+    """What is annotated in a picture; None where it has no such annotation."""
+
+    points: Points | None = None
+    labels: tuple[str, ...] | None = None
+    """One for each point."""
+    mask: Mask | None = None
+    boxes: Boxes | None = None
+
+    def given(self) -> dict[str, Any]:
+        """The annotations that there are, by name."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 def is_points_file(text: str) -> bool:
+    """Whether ``--points`` names a file instead of the points themselves."""
     return Path(text).suffix.lower() in (".json", ".csv")
 
 
-def parse_points(text: str) -> Floats:
-    """``"x,y;x,y"`` -> ``(N, 2)`` pixels. Raises :class:`UsageError`."""
+def parse_points(text: str) -> Points:
+    """Points ``(N, 2)`` from ``"x,y;x,y"``, in pixels. Raises :class:`UsageError`."""
     points = _numbers(text, 2)
     if points is None:
         raise UsageError(
@@ -35,8 +53,8 @@ def parse_points(text: str) -> Floats:
     return points
 
 
-def parse_boxes(texts: Iterable[str]) -> Floats:
-    """``"x,y,width,height"`` each -> ``(M, 4)`` pixels. Raises :class:`UsageError`."""
+def parse_boxes(texts: Iterable[str]) -> Boxes:
+    """Boxes ``(M, 4)`` from texts ``"x,y,width,height"``, in pixels. Raises :class:`UsageError`."""
     boxes = []
     for text in texts:
         box = _numbers(text, 4)
@@ -46,12 +64,12 @@ def parse_boxes(texts: Iterable[str]) -> Floats:
     return np.array(boxes)
 
 
-def read_points(path: Path, picture: str) -> Labelled:
-    """Points of the picture of that name, with their labels.
+def read_points(path: Path, picture: str) -> LabelledPoints:
+    """Points of the file ``picture``, with their labels, from the file ``path``.
 
-    ``.csv``: columns ``x,y`` and, if there is one, ``label``. ``.json``: ``[[x, y], …]``, an object with
-    ``points`` and, if it likes, ``labels``, or COCO keypoints, of which those of the image with the
-    picture's file name are taken and those marked as not labelled are left out. Raises :class:`DataError`.
+    ``.csv`` has the columns ``x,y`` and optionally ``label``. ``.json`` contains ``[[x, y], …]``, an object
+    with ``points`` and optionally ``labels``, or COCO keypoints; of these, the labelled keypoints of the
+    image whose file name is that of ``picture`` are taken. Raises :class:`DataError`.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -65,27 +83,28 @@ def read_points(path: Path, picture: str) -> Labelled:
     except (ValueError, KeyError, TypeError, IndexError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise DataError(
-            f"{path} holds no points that dcc can read ({reason}): a CSV has the columns x,y, a JSON file "
-            "[[x, y], …] or COCO keypoints"
+            f"{path} contains no points that dcc can read ({reason}): a CSV file needs the columns x,y, a "
+            "JSON file [[x, y], …] or COCO keypoints"
         ) from error
     if not len(array) or not np.isfinite(array).all():
-        raise DataError(f"{path} holds no points of {picture}, or some that are not finite")
+        raise DataError(f"{path} contains no points of {picture}, or some that are not finite")
     if labels and len(labels) != len(array):
         raise DataError(f"{path} has {len(labels)} labels for {len(array)} points")
     return array, tuple(labels)
 
 
-def read_mask(path: Path) -> NDArray[np.uint8]:
-    """A PNG as it is: ``(H, W)`` or ``(H, W, 3)`` uint8. Raises :class:`ImageError`."""
+def read_mask(path: Path) -> Mask:
+    """A PNG without conversion: ``(H, W)`` or ``(H, W, 3)`` uint8. Raises :class:`ImageError`."""
     if not path.is_file():
         raise ImageError(f"{path} does not exist")
     mask = cv2.imdecode(np.frombuffer(path.read_bytes() or b"\0", np.uint8), cv2.IMREAD_UNCHANGED)
     if mask is None or mask.dtype != np.uint8:
-        raise ImageError(f"{path} is not a picture of 8 bits that OpenCV can decode: save the mask as PNG")
-    return np.asarray(mask[..., :3] if mask.ndim == 3 else mask, np.uint8)  # transparency says nothing
+        raise ImageError(f"{path} is not an 8-bit picture that OpenCV can decode: save the mask as PNG")
+    return np.asarray(mask[..., :3] if mask.ndim == 3 else mask, np.uint8)  # without transparency
 
 
 def _numbers(text: str, width: int) -> Floats | None:
+    """``(N, width)`` finite numbers from ``"a,b;c,d"``; None where ``text`` is something else."""
     try:
         rows = [[float(v) for v in row.split(",")] for row in text.split(";") if row.strip()]
     except ValueError:
@@ -114,19 +133,20 @@ def _from_json(text: str, picture: str) -> tuple[Sequence[Any], Sequence[str]]:
 
 
 def _from_coco(content: dict[str, Any], picture: str) -> tuple[Sequence[Any], Sequence[str]]:
-    """cocodataset.org: triplets (x, y, v) whose v is 0 where nobody marked the point."""
+    """COCO keypoints (cocodataset.org) are triplets (x, y, v); v is 0 for a point that is not labelled."""
     images = content["images"]
     wanted = [i["id"] for i in images if Path(i["file_name"]).name == Path(picture).name]
     if not wanted and len(images) == 1:
         wanted = [images[0]["id"]]
     names = {category["id"]: category.get("keypoints", ()) for category in content.get("categories", ())}
     points, labels = [], []
-    found = [a for a in content["annotations"] if a["image_id"] in wanted and "keypoints" in a]
-    for number, annotation in enumerate(found, start=1):
+    annotations = [a for a in content["annotations"] if a["image_id"] in wanted and "keypoints" in a]
+    for number, annotation in enumerate(annotations, start=1):
         triplets = np.array(annotation["keypoints"], np.float64).reshape(-1, 3)
-        called = names.get(annotation.get("category_id")) or [str(i + 1) for i in range(len(triplets))]
-        for (x, y, marked), name in zip(triplets, called, strict=True):
-            if marked:
+        default_names = [str(i + 1) for i in range(len(triplets))]
+        keypoint_names = names.get(annotation.get("category_id")) or default_names
+        for (x, y, labelled), name in zip(triplets, keypoint_names, strict=True):
+            if labelled:
                 points.append([x, y])
-                labels.append(name if len(found) == 1 else f"{name} {number}")
+                labels.append(name if len(annotations) == 1 else f"{name} {number}")
     return points, labels

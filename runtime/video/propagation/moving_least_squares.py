@@ -1,10 +1,10 @@
-"""A smooth map between two pictures through their mutual matches.
+"""A smooth map between two pictures, fitted to their mutual matches by moving least squares.
 
-Matches of cells are whole cells: a point carried by them jumps. Around every cell an affine map is fitted
-to the mutual matches near it by weighted least squares (Schaefer, McPhail, Warren, "Image Deformation
-Using Moving Least Squares", SIGGRAPH 2006), once more with matches that lie far from their neighbours'
-map weighted down (Cauchy's weights), and pulled a little towards a shift. Measured against the
-benchmarks' transfer: see benchmarks/propagation.py.
+Matches have the resolution of the grid, so a point that is carried by them jumps from cell to cell. Around
+every cell, an affine map is fitted to the mutual matches near it by weighted least squares (Schaefer,
+McPhail, Warren, "Image Deformation Using Moving Least Squares", SIGGRAPH 2006). A second fit gives less
+weight to matches far from the first map (Cauchy's weights). Both fits are regularised towards a shift.
+Measured against the benchmarks' transfer: see benchmarks/propagation.py.
 """
 
 from __future__ import annotations
@@ -12,25 +12,26 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dccnet.runtime import geometry
+from dccnet.runtime.arrays import Floats
 from dccnet.runtime.correspondences import Correspondences, Side
 from dccnet.runtime.geometry import Size
 
-Floats = NDArray[np.float64]
-
 RADIUS = 2.0
-"""Of the neighbourhood, in cells: the standard deviation of its Gaussian."""
+"""Standard deviation of the neighbourhood's Gaussian, in cells."""
 
-_FAR = 1e-2  # weight of matches far along one axis, which decide only where there are no others
-_OUTLIER = 0.5  # cells from the neighbours' map at which a match counts half
-_TOWARDS_SHIFT = 0.3  # cells², beside the spread of the matches
+_FAR = 1e-2  # added weight, so that distant matches decide where there are no near ones
+_OUTLIER = 0.5  # distance from the first map, in cells, at which a match's weight is halved
+_TOWARDS_SHIFT = 0.3  # regularisation in cells², added to the covariance of the matches
 
 
 def smooth_targets(result: Correspondences, from_: Side) -> Floats:
-    """``(h, w, 2)``: where each cell of the picture ``from_`` goes, in pixels of the other, which it may
-    leave. For :func:`dccnet.runtime.geometry.transfer` and :func:`dccnet.runtime.geometry.resize`."""
+    """``(h, w, 2)``: the position of each cell of ``from_`` in the other picture, in pixels.
+
+    Positions may lie outside that picture. For :func:`dccnet.runtime.geometry.transfer` and
+    :func:`dccnet.runtime.geometry.resize`.
+    """
     forward, back = (result.index_a, result.index_b) if from_ == "a" else (result.index_b, result.index_a)
     scores = result.score_a if from_ == "a" else result.score_b
     here, there = forward.shape, back.shape
@@ -49,7 +50,7 @@ def smooth_targets(result: Correspondences, from_: Side) -> Floats:
 
 
 def _fit(weights: Floats, cells: Floats, targets: Floats, grid: Size) -> Floats:
-    """``(n, 2)``: the image of every cell under the map of its neighbourhood; all in cells."""
+    """``(n, 2)``: the position of every cell under the map of its neighbourhood; all in cells."""
     products = [cells[:, i] * values for i in (0, 1) for values in (*cells.T, *targets.T)]
     columns = np.stack([np.ones(len(cells)), *cells.T, *targets.T, *products], axis=1)
     sums = _blur(columns * weights[:, None], grid)
@@ -63,7 +64,7 @@ def _fit(weights: Floats, cells: Floats, targets: Floats, grid: Size) -> Floats:
 
 
 def _blur(values: Floats, grid: Size) -> Floats:
-    """Neighbourhood sums ``(n, c)``. Not by BLAS, whose threads would fight with the engine's."""
+    """Neighbourhood sums ``(n, c)``. Not by BLAS, whose threads would compete with the engine's."""
     rows, columns = _gaussian(grid[0]), _gaussian(grid[1])
     along = np.einsum("ij,jkc->ikc", rows, values.reshape(*grid, -1))
     blurred: Floats = np.einsum("kl,ilc->ikc", columns, along)
@@ -72,6 +73,6 @@ def _blur(values: Floats, grid: Size) -> Floats:
 
 @lru_cache(maxsize=8)
 def _gaussian(side: int) -> Floats:
-    """``(side, side)``: the weight of each row, or column, for each."""
+    """``(side, side)``: the weight of each row (or column) in the neighbourhood of each other one."""
     distance = np.arange(side)[:, None] - np.arange(side)
     return np.exp(-(distance**2) / (2 * RADIUS**2)) + _FAR

@@ -1,4 +1,4 @@
-"""Matched points, whatever they came from."""
+"""Matched points, independent of how they were found."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dccnet.runtime.arrays import Points
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PointMatches:
-    """N matched points; pixels are 0-based (x, y) of the original pictures."""
+    """N matched points, in pixels (x, y) of the original pictures, 0-based."""
 
-    points_a: NDArray[np.float64]  # (N, 2)
-    points_b: NDArray[np.float64]  # (N, 2)
+    points_a: Points  # (N, 2)
+    points_b: Points  # (N, 2)
     scores: NDArray[np.float32]  # (N,)
 
     def __len__(self) -> int:

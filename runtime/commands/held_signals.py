@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM between two frames instead of anywhere."""
+"""Ctrl-C and SIGTERM take effect between two frames only, so that files are not left half written."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class Interrupts:
-    """Holds a signal back until it does no harm.
+class HeldSignals:
+    """Delays SIGINT and SIGTERM while a file is written.
 
-    While a file is written the signal waits; within :meth:`allowed`, where nothing is written, it is
-    raised at once: ``KeyboardInterrupt`` for SIGINT, ``SystemExit(143)`` for SIGTERM.
+    Within :meth:`held` a signal waits; within :meth:`allowed`, where nothing is written, it is raised at
+    once: ``KeyboardInterrupt`` for SIGINT, ``SystemExit(143)`` for SIGTERM.
     """
 
     def __init__(self) -> None:
@@ -22,19 +22,21 @@ class Interrupts:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold signals back in this block; they can only be caught in the main thread."""
+        """Hold signals back in this block. Outside the main thread, which gets all signals, do nothing."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        previous = {number: signal.signal(number, self._receive) for number in numbers}
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in previous.items():
                 signal.signal(number, handler)
 
     @contextmanager
     def allowed(self) -> Iterator[None]:
+        """Raise signals in this block, first of all one that was held back."""
         self._allowed = True
         try:
             if self._pending is not None:
@@ -43,10 +45,10 @@ class Interrupts:
         finally:
             self._allowed = False
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _receive(self, number: int, frame: FrameType | None) -> None:
         self._pending = number
         if self._allowed:
-            self._allowed = False  # a second one must not disturb the closing of files
+            self._allowed = False  # a second signal must not disturb the closing of files
             self._raise(number)
 
     @staticmethod
