@@ -1,11 +1,11 @@
-"""CUDA, as little of it as running engines takes; the only file that calls it.
+"""The part of CUDA that running engines needs; no other file calls CUDA.
 
-Through cuda-python or, where only that is installed, PyCUDA. Both work in a GPU's primary context, the one
-that PyTorch, CuPy and ONNX Runtime use, too; neither makes a second. Addresses and handles of streams are
-plain numbers here, as every library hands them out.
+It is called through cuda-python or, where only PyCUDA is installed, through PyCUDA. Both work in a GPU's
+primary context, which PyTorch, CuPy and ONNX Runtime also use; neither creates a second one. Addresses and
+stream handles are plain integers here, as in the interfaces of these libraries.
 
-Written against cuda-python 13 and PyCUDA 2026.1, and tested with an emulation that knows only what
-cuda-python lists; it has not run on a GPU yet.
+Written against cuda-python 13 and PyCUDA 2026.1, and tested with an emulation that has cuda-python's
+functions and no others; it has not run on a GPU yet.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dccnet.runtime.arrays import Array, Bytes
 from dccnet.runtime.errors import EngineError
+from dccnet.runtime.extras import install
 
-Bytes = NDArray[np.uint8]
 Event = Any
-"""A binding's own object."""
+"""An event object of the binding."""
 NO_BINDING = (
-    "CUDA cannot be called from Python here: pip install 'dccnet[gpu]', or 'dccnet[rtx]' for TensorRT-RTX"
+    f"CUDA cannot be called from Python here: {install('gpu')}, or {install('rtx')} for TensorRT-RTX"
 )
 CUDA_PYTHON, PYCUDA = "cuda.bindings.runtime", "pycuda.driver"
 BINDINGS = (CUDA_PYTHON, PYCUDA)
@@ -36,50 +36,53 @@ BINDINGS = (CUDA_PYTHON, PYCUDA)
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
+    """A GPU, as CUDA describes it."""
+
     index: int
     name: str
     capability: tuple[int, int]
+    """Compute capability: major, minor."""
     total_memory: int
-    """Bytes."""
+    """In bytes."""
 
 
 class CudaGraph(Protocol):
-    """Captured work."""
+    """Work captured from a stream, which can be enqueued again."""
 
     def launch(self, stream: int) -> None:
-        """Enqueue all of it."""
+        """Enqueue the captured work."""
 
     def destroy(self) -> None:
-        """Not while it runs."""
+        """Free the graph; not while it runs."""
 
 
 class Device(ABC):
-    """One GPU. Methods are called on a thread where it is active, and raise :class:`EngineError`."""
+    """One GPU. Methods must be called on a thread where it is active, and raise :class:`EngineError`."""
 
     can_capture: bool
-    """Whether :meth:`capture` is there."""
+    """Whether :meth:`capture` is supported."""
 
     def __init__(self, gpu: Gpu) -> None:
         self.index, self.name, self.capability = gpu.index, gpu.name, gpu.capability
 
     @abstractmethod
     def activate(self) -> contextlib.AbstractContextManager[None]:
-        """Within the block, this thread works on the GPU; after it, on what it worked on before."""
+        """Make this GPU the current one of this thread for the block; the previous one is restored."""
 
     @abstractmethod
     def allocate(self, nbytes: int) -> int:
-        """Address of memory on the GPU."""
+        """Allocate memory on the GPU; returns its address."""
 
     @abstractmethod
     def free(self, pointer: int) -> None: ...
 
     @abstractmethod
     def allocate_host(self, nbytes: int) -> Bytes:
-        """Pinned memory on the host, without which copies wait for each other."""
+        """Allocate pinned memory on the host; copies from and to pageable memory are not asynchronous."""
 
     @abstractmethod
     def free_host(self, array: Bytes) -> None:
-        """Nobody may read the array after this."""
+        """Free memory of :meth:`allocate_host`; the array must not be used afterwards."""
 
     @abstractmethod
     def create_stream(self) -> int: ...
@@ -89,20 +92,20 @@ class Device(ABC):
 
     @abstractmethod
     def synchronize(self, stream: int) -> None:
-        """Wait for all work on the stream, and hear of what failed in it."""
+        """Wait for all work on the stream, and raise the errors that occurred in it."""
 
     @abstractmethod
-    def copy_to_device(self, pointer: int, array: NDArray[Any], stream: int) -> None: ...
+    def copy_to_device(self, pointer: int, array: Array, stream: int) -> None: ...
 
     @abstractmethod
-    def copy_to_host(self, array: NDArray[Any], pointer: int, stream: int) -> None: ...
+    def copy_to_host(self, array: Array, pointer: int, stream: int) -> None: ...
 
     @abstractmethod
     def copy_on_device(self, target: int, source: int, nbytes: int, stream: int) -> None: ...
 
     @abstractmethod
     def create_event(self) -> Event:
-        """For ordering, and for timing."""
+        """An event that orders streams, or measures time."""
 
     @abstractmethod
     def destroy_event(self, event: Event) -> None: ...
@@ -112,19 +115,19 @@ class Device(ABC):
 
     @abstractmethod
     def wait(self, stream: int, event: Event) -> None:
-        """What comes next on the stream begins after the event."""
+        """Make later work on the stream wait for the event."""
 
     @abstractmethod
     def milliseconds(self, start: Event, end: Event) -> float:
-        """On the GPU's own clock, between two events that have happened."""
+        """Time between two completed events, on the GPU's clock."""
 
     @abstractmethod
     def capture(self, stream: int) -> contextlib.AbstractContextManager[CudaGraph]:
-        """Work enqueued within the block is kept rather than done; the graph is ready after it."""
+        """Record the work enqueued in the block instead of running it; the graph is ready afterwards."""
 
 
 def cuda_problem() -> str | None:
-    """Why there is no GPU to work with, and what to do; None where there is one."""
+    """Why no GPU can be used, and what to do about it; None where one can."""
     try:
         return None if devices() else "CUDA finds no GPU"
     except EngineError as error:
@@ -132,13 +135,13 @@ def cuda_problem() -> str | None:
 
 
 def devices() -> list[Gpu]:
-    """In CUDA's order, ``CUDA_VISIBLE_DEVICES`` respected. Raises :class:`EngineError`."""
-    name, module = _binding()
+    """The GPUs in CUDA's order; ``CUDA_VISIBLE_DEVICES`` applies. Raises :class:`EngineError`."""
+    name, module = _import_binding()
     return _cuda_python_gpus(module) if name == CUDA_PYTHON else _pycuda_gpus(module)
 
 
 def open_device(index: int) -> Device:
-    """Raises :class:`EngineError` where there is no such GPU."""
+    """The GPU of this index. Raises :class:`EngineError` where there is no such GPU."""
     problem = cuda_problem()
     if problem is not None:
         raise EngineError(f"{problem}; dcc doctor says more")
@@ -146,17 +149,18 @@ def open_device(index: int) -> Device:
     if not 0 <= index < len(found):
         there = f"only cuda:0 to cuda:{len(found) - 1}" if len(found) > 1 else "only cuda:0"
         raise EngineError(f"there is no cuda:{index}: this machine has {there}")
-    name, module = _binding()
+    name, module = _import_binding()
     kind = CudaPythonDevice if name == CUDA_PYTHON else PyCudaDevice
     return kind(found[index], module)
 
 
-def _binding() -> tuple[str, Any]:
+def _import_binding() -> tuple[str, Any]:
+    """Name and module of the first binding that can be imported. Raises :class:`EngineError`."""
     reasons = []
     for name in BINDINGS:
         try:
             return name, importlib.import_module(name)
-        except ImportError as error:  # also where the module is there and the driver is not
+        except ImportError as error:  # also raised if the module is installed and the driver is not
             reasons.append(f"{name}: {error}")
     missing = all("No module named" in reason for reason in reasons)
     raise EngineError(NO_BINDING if missing else f"{NO_BINDING} ({'; '.join(reasons)})")
@@ -166,7 +170,7 @@ def _binding() -> tuple[str, Any]:
 
 
 def _call(runtime: Any, name: str, *arguments: Any) -> Any:
-    """cuda-python returns an error code first, and raises nothing."""
+    """Results of a CUDA function. cuda-python returns an error code first; it is raised here."""
     error, *results = getattr(runtime, name)(*arguments)
     if error != runtime.cudaError_t.cudaSuccess:
         text = runtime.cudaGetErrorString(error)[1]
@@ -238,11 +242,11 @@ class CudaPythonDevice(Device):
     def synchronize(self, stream: int) -> None:
         self._call("cudaStreamSynchronize", stream)
 
-    def copy_to_device(self, pointer: int, array: NDArray[Any], stream: int) -> None:
+    def copy_to_device(self, pointer: int, array: Array, stream: int) -> None:
         kind = self._runtime.cudaMemcpyKind.cudaMemcpyHostToDevice
         self._call("cudaMemcpyAsync", pointer, array.ctypes.data, array.nbytes, kind, stream)
 
-    def copy_to_host(self, array: NDArray[Any], pointer: int, stream: int) -> None:
+    def copy_to_host(self, array: Array, pointer: int, stream: int) -> None:
         kind = self._runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
         self._call("cudaMemcpyAsync", array.ctypes.data, pointer, array.nbytes, kind, stream)
 
@@ -267,14 +271,14 @@ class CudaPythonDevice(Device):
 
     @contextlib.contextmanager
     def capture(self, stream: int) -> Iterator[CudaGraph]:
-        # Thread-local: other threads may allocate meanwhile.
+        # Thread-local, so that other threads can allocate memory meanwhile.
         mode = self._runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._call("cudaStreamBeginCapture", stream, mode)
         captured = _CapturedGraph(self)
         try:
             yield captured
         except BaseException:
-            with contextlib.suppress(EngineError):  # what broke the capture says why, not its end
+            with contextlib.suppress(EngineError):  # the first error is the cause, not those of the end
                 self._call("cudaGraphDestroy", self._call("cudaStreamEndCapture", stream))
             raise
         graph = self._call("cudaStreamEndCapture", stream)
@@ -313,7 +317,7 @@ def _pycuda_gpus(driver: Any) -> list[Gpu]:
 
 
 class PyCudaDevice(Device):
-    """Without CUDA graphs, and only with streams of its own: PyCUDA has no way to take others'."""
+    """A GPU through PyCUDA: without CUDA graphs, and only with PyCUDA's own streams."""
 
     can_capture = False
 
@@ -322,7 +326,7 @@ class PyCudaDevice(Device):
         self._driver = driver
         with self._errors():
             self._context = driver.Device(gpu.index).retain_primary_context()
-        self._memory: dict[int, Any] = {}  # freed where nobody holds it
+        self._memory: dict[int, Any] = {}  # PyCUDA frees memory without a reference
         self._streams: dict[int, Any] = {}
 
     @contextlib.contextmanager
@@ -370,15 +374,15 @@ class PyCudaDevice(Device):
         del self._streams[stream]
 
     def _stream(self, handle: int) -> Any:
-        """PyCUDA's object; None is its name for the default stream."""
+        """PyCUDA's object for a stream; None stands for the default stream."""
         if handle in (0, 1):
             return None
         try:
             return self._streams[handle]
         except KeyError:
             raise EngineError(
-                "PyCUDA takes no streams of other libraries: pip install cuda-python, which does, or leave "
-                "stream= away"
+                "PyCUDA takes no streams of other libraries: pip install cuda-python, which does, or "
+                "remove stream="
             ) from None
 
     def synchronize(self, stream: int) -> None:
@@ -386,11 +390,11 @@ class PyCudaDevice(Device):
         with self._errors():
             self._context.synchronize() if own is None else own.synchronize()
 
-    def copy_to_device(self, pointer: int, array: NDArray[Any], stream: int) -> None:
+    def copy_to_device(self, pointer: int, array: Array, stream: int) -> None:
         with self._errors():
             self._driver.memcpy_htod_async(pointer, array, self._stream(stream))
 
-    def copy_to_host(self, array: NDArray[Any], pointer: int, stream: int) -> None:
+    def copy_to_host(self, array: Array, pointer: int, stream: int) -> None:
         with self._errors():
             self._driver.memcpy_dtoh_async(array, pointer, self._stream(stream))
 
@@ -403,7 +407,7 @@ class PyCudaDevice(Device):
             return self._driver.Event()
 
     def destroy_event(self, event: Event) -> None:
-        """It goes with its object."""
+        """Nothing to do: PyCUDA destroys an event with its object."""
 
     def record(self, event: Event, stream: int) -> None:
         with self._errors():
@@ -419,4 +423,4 @@ class PyCudaDevice(Device):
             return float(end.time_since(start))
 
     def capture(self, stream: int) -> contextlib.AbstractContextManager[CudaGraph]:
-        raise EngineError("PyCUDA captures no graphs")
+        raise EngineError("PyCUDA captures no CUDA graphs")

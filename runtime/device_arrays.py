@@ -1,5 +1,5 @@
-"""Arrays of other libraries that lie on a GPU already: CuPy, PyCUDA, PyTorch, and whatever else speaks
-``__cuda_array_interface__`` or DLPack. Nothing is copied here, and none of them is imported."""
+"""Arrays of other libraries that are already on a GPU: CuPy, PyCUDA, PyTorch, and any other library with
+``__cuda_array_interface__`` or DLPack. Nothing is copied here, and none of these libraries is imported."""
 
 from __future__ import annotations
 
@@ -12,31 +12,35 @@ from dccnet.runtime.errors import ImageError
 from dccnet.runtime.geometry import Size
 
 LEGACY_STREAM = 1
-"""CUDA's default stream by the number that both protocols have for it."""
+"""CUDA's default stream, by its number in both protocols."""
 _DLPACK_CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged
 _DLPACK_KINDS = {0: "int", 1: "uint", 2: "float", 4: "bfloat", 5: "complex", 6: "bool"}
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceView:
-    """Somebody's array on a GPU, row-major and without gaps."""
+    """An array of another library on a GPU: row-major, contiguous."""
 
     pointer: int
+    """Address on the GPU."""
     shape: tuple[int, ...]
     dtype: str
-    """numpy's name, such as ``uint8``."""
+    """NumPy's name, such as ``uint8``."""
     device: int | None
-    """Index of the GPU; None where the array does not say."""
+    """Index of the GPU; None where the array does not state it."""
     stream: int | None
-    """Whose work must be done before the array is read; None for none."""
+    """Stream whose work must be complete before the array is read; None: no stream."""
     owner: Any
-    """Keeps the memory alive."""
+    """Object that keeps the memory alive."""
 
 
 def device_view(array: Any) -> DeviceView | None:
-    """None for what does not lie on a GPU. Raises :class:`ImageError` for an array with gaps."""
+    """A view of an array on a GPU; None for anything else.
+
+    Raises :class:`ImageError` for an array that is not contiguous.
+    """
     interface = getattr(array, "__cuda_array_interface__", None)
-    # Before version 3 the interface says nothing of streams, DLPack does; PyTorch has both, in version 2.
+    # DLPack handles streams, the interface only since version 3; PyTorch has DLPack and version 2.
     if interface is not None and interface["version"] < 3 and hasattr(array, "__dlpack__"):
         interface = None
     if interface is not None:
@@ -48,7 +52,7 @@ def device_view(array: Any) -> DeviceView | None:
 
 
 def check_frame(view: DeviceView, size: Size, device: int) -> None:
-    """Whether it is a frame ``(H, W, 3)`` uint8 of that size, on that GPU. Raises :class:`ImageError`."""
+    """Check for a frame ``(H, W, 3)`` uint8 of this size, on this GPU. Raises :class:`ImageError`."""
     height, width = size
     if view.shape != (height, width, 3) or view.dtype != "uint8":
         raise ImageError(
@@ -62,10 +66,10 @@ def check_frame(view: DeviceView, size: Size, device: int) -> None:
 def _from_interface(interface: dict[str, Any], owner: Any) -> DeviceView:
     shape, kind = tuple(interface["shape"]), str(interface["typestr"])
     itemsize = int(kind[2:])
-    _check_dense(shape, interface.get("strides"), itemsize)
+    _check_contiguous(shape, interface.get("strides"), itemsize)
     names = {"i": "int", "u": "uint", "f": "float", "c": "complex", "b": "bool"}
     dtype = f"{names.get(kind[1], kind[1])}{8 * itemsize}"
-    # Version 3: a missing or empty stream means that nothing is to be waited for.
+    # In version 3, no stream means that there is no work to wait for.
     stream = interface.get("stream") if interface["version"] >= 3 else LEGACY_STREAM
     return DeviceView(int(interface["data"][0]), shape, dtype, None, stream, owner)
 
@@ -88,27 +92,27 @@ class _DLTensor(ctypes.Structure):
 
 
 def _from_dlpack(array: Any, device: int) -> DeviceView:
-    # Whoever made it has the default stream wait for its own, so that waiting for that one is enough.
+    # The producer makes the default stream wait for its own stream: waiting for the default one suffices.
     capsule = array.__dlpack__(stream=LEGACY_STREAM)
     address = ctypes.pythonapi.PyCapsule_GetPointer
     address.restype, address.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
-    # The capsule keeps its name, and so its duty to free; DLManagedTensor begins with the tensor.
+    # The capsule keeps its name and thus still frees the memory; DLManagedTensor begins with the tensor.
     tensor = _DLTensor.from_address(address(capsule, b"dltensor"))
     shape = tuple(tensor.shape[i] for i in range(tensor.ndim))
     itemsize = tensor.bits * tensor.lanes // 8
     strides = tuple(itemsize * tensor.strides[i] for i in range(tensor.ndim)) if tensor.strides else None
-    _check_dense(shape, strides, itemsize)
+    _check_contiguous(shape, strides, itemsize)
     dtype = f"{_DLPACK_KINDS.get(tensor.code, 'unknown')}{tensor.bits}"
     pointer = int(tensor.data or 0) + int(tensor.byte_offset)
     return DeviceView(pointer, shape, dtype, device, LEGACY_STREAM, (capsule, array))
 
 
-def _check_dense(shape: tuple[int, ...], strides: tuple[int, ...] | None, itemsize: int) -> None:
+def _check_contiguous(shape: tuple[int, ...], strides: tuple[int, ...] | None, itemsize: int) -> None:
     dense = [itemsize * math.prod(shape[i + 1 :]) for i in range(len(shape))]
     if strides is not None and any(
         side > 1 and stride != wanted for side, stride, wanted in zip(shape, strides, dense, strict=True)
     ):
         raise ImageError(
-            "a frame on the GPU must lie there row by row without gaps: make it contiguous (in CuPy "
+            "a frame on the GPU must be stored row by row without gaps: make it contiguous (in CuPy "
             "cupy.ascontiguousarray, in PyTorch .contiguous())"
         )

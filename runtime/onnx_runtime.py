@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from dccnet.runtime.arrays import Array
-from dccnet.runtime.backend import Tensors
-from dccnet.runtime.bundle import ENCODER, MATCHER, Bundle
+from dccnet.runtime.backend import Tensors, matcher_inputs
+from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.errors import EngineError, ImageError
+from dccnet.runtime.extras import install
+from dccnet.runtime.manifest import ENCODER, MATCHER
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -22,13 +24,13 @@ PROVIDERS = {
 
 
 class OnnxRuntimeGraph:
-    """An ONNX file in ONNX Runtime, on the provider that was asked for and no other.
+    """An ONNX file in ONNX Runtime, on the requested provider and no other.
 
     ``run`` may be called from several threads at once.
     """
 
     def __init__(self, path: Path, provider: str = "cpu", device: int = 0, threads: int = 0) -> None:
-        """``threads`` 0 leaves the choice to ONNX Runtime: one for each core.
+        """``threads`` is the number of CPU threads; 0: one for each core.
 
         Raises :class:`EngineError` where ONNX Runtime is not installed, rejects the graph, or would
         fall back to another provider.
@@ -42,9 +44,9 @@ class OnnxRuntimeGraph:
             )
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
-        # Idle threads of one graph would spin against those of the other: measured 1.5 times as slow.
+        # Idle threads of one graph would spin and slow down the other: measured 1.5 times as slow.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3  # errors only: its warnings are about its own optimiser
+        options.log_severity_level = 3  # errors only: the warnings concern its own optimiser
         details = {} if provider == "cpu" else {"device_id": str(device)}
         try:
             self._session = ort.InferenceSession(str(path), options, providers=[(wanted, details)])
@@ -53,13 +55,13 @@ class OnnxRuntimeGraph:
         used = self._session.get_providers()[0]
         if used != wanted:  # ONNX Runtime falls back without an error
             raise EngineError(
-                f"{wanted} was asked for and ONNX Runtime fell back to {used}: its driver or libraries "
-                "are missing; see dcc doctor, or use --device cpu"
+                f"{wanted} was requested and ONNX Runtime fell back to {used}: a driver or library is "
+                "missing; see dcc doctor, or use --device cpu"
             )
         self._outputs: Sequence[str] = [output.name for output in self._session.get_outputs()]
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Raises :class:`EngineError` where ONNX Runtime does."""
+        """Outputs by name. Raises :class:`EngineError` where ONNX Runtime fails."""
         try:
             values = self._session.run(None, dict(inputs))
         except Exception as error:
@@ -76,7 +78,7 @@ class OnnxRuntimeBackend:
 
     @classmethod
     def open(cls, bundle: Bundle, provider: str, device: int, threads: int) -> OnnxRuntimeBackend:
-        """Raises :class:`EngineError`."""
+        """Load both graphs. Raises :class:`EngineError`."""
         paths = [bundle.graph_path(name) for name in (ENCODER, MATCHER)]
         with ThreadPoolExecutor() as pool:  # ONNX Runtime optimises a graph on one thread
             encoder, matcher = pool.map(
@@ -87,29 +89,31 @@ class OnnxRuntimeBackend:
 
     def encode(self, frame: Any, stream: int | None = None) -> Tensors:
         if not isinstance(frame, np.ndarray):
-            raise ImageError("this backend takes frames from the host: copy it, or use --backend tensorrt")
+            raise ImageError(
+                "this backend takes frames in host memory: copy the frame, or use --backend tensorrt"
+            )
         return self._encoder.run({"frame": frame[None]})
 
     def match(self, a: Tensors, b: Tensors, stream: int | None = None) -> dict[str, Array]:
-        inputs = {f"{name}_a": tensor for name, tensor in a.items()}
-        inputs |= {f"{name}_b": tensor for name, tensor in b.items()}
-        return {name: value[0] for name, value in self._matcher.run(inputs).items()}
+        outputs = self._matcher.run(matcher_inputs(a, b))
+        return {name: value[0] for name, value in outputs.items()}
 
     def encode_many(self, frames: Sequence[Array]) -> list[Tensors]:
         features = self._encoder.run({"frame": np.stack(frames)})
         return [{name: value[i : i + 1] for name, value in features.items()} for i in range(len(frames))]
 
     def match_many(self, pairs: Sequence[tuple[Tensors, Tensors]]) -> list[dict[str, Array]]:
-        inputs = {
-            f"{name}_{side}": np.concatenate([pair[i][name] for pair in pairs])
-            for i, side in enumerate("ab")
-            for name in pairs[0][i]
-        }
-        outputs = self._matcher.run(inputs)
+        a, b = (_stack([pair[side] for pair in pairs]) for side in (0, 1))
+        outputs = self._matcher.run(matcher_inputs(a, b))
         return [{name: value[i] for name, value in outputs.items()} for i in range(len(pairs))]
 
     def close(self) -> None:
-        """Nothing to do: sessions go when nobody holds them."""
+        """Nothing to do: a session frees its memory when it is collected."""
+
+
+def _stack(features: Sequence[Tensors]) -> dict[str, Array]:
+    """Features of one picture each -> features of all of them, ``(B, C, h, w)`` for each branch."""
+    return {name: np.concatenate([tensors[name] for tensors in features]) for name in features[0]}
 
 
 def _onnxruntime() -> Any:
@@ -117,8 +121,8 @@ def _onnxruntime() -> Any:
         import onnxruntime
     except ImportError as error:
         raise EngineError(
-            "no inference engine is installed: pip install 'dccnet[cpu]', or 'dccnet[gpu]' on a machine "
-            "with an NVIDIA GPU"
+            f"no inference engine is installed: {install('cpu')}, or {install('gpu')} on a machine with an "
+            "NVIDIA GPU"
         ) from error
     return onnxruntime
 

@@ -1,4 +1,4 @@
-"""Which backend runs a bundle: the one asked for, or the fastest that is really there."""
+"""Choosing the backend that runs a bundle: the requested one, or the fastest that works here."""
 
 from __future__ import annotations
 
@@ -17,37 +17,35 @@ BACKENDS = ("auto", "onnxruntime", "tensorrt")
 DEVICES = "auto, cpu, cuda or cuda:N"
 
 
-class Choice(NamedTuple):
-    """What to run a bundle with; the defaults leave it to the machine."""
+class BackendChoice(NamedTuple):
+    """The requested backend and device; with the defaults, the machine decides."""
 
     backend: str = "auto"
     device: str = "auto"
     provider: str | None = None
-    """Of ONNX Runtime: ``cpu``, ``cuda`` or ``tensorrt``; None goes with the device."""
+    """Provider of ONNX Runtime: ``cpu``, ``cuda`` or ``tensorrt``; None: the one for the device."""
     threads: int = 0
-    """Of ONNX Runtime on the CPU; 0: one for each core."""
+    """Threads of ONNX Runtime on the CPU; 0: one for each core."""
     trust_engine: bool = False
     """Load engines that have no sidecar."""
 
 
 def open_backend(
-    bundle: Bundle, choice: Choice, on_note: Callable[[str], None] = lambda text: None
+    bundle: Bundle, choice: BackendChoice, on_note: Callable[[str], None] = lambda text: None
 ) -> Backend:
-    """The backend asked for, or else the fastest that is really there.
+    """Open the bundle with the requested backend, or with the fastest that works on this machine.
 
-    ``auto`` prefers TensorRT's engines to ONNX Runtime's CUDA provider to its CPU provider; ``on_note``
-    hears why it passed over one on a machine with a GPU, and of engines being built. Raises
-    :class:`UsageError` for a choice that contradicts itself, :class:`EngineError` for one that is not
-    there.
+    ``auto`` tries TensorRT's engines, then ONNX Runtime's CUDA provider, then its CPU provider. On a
+    machine with a GPU, ``on_note`` is called with the reason when one of them is passed over, and when
+    engines are built. Raises :class:`UsageError` for a choice that contradicts itself,
+    :class:`EngineError` for a backend or device that is not available.
     """
     gpu = gpu_index(choice.device)
     if choice.backend not in BACKENDS:
         raise UsageError(f"there is no backend '{choice.backend}': choose from {', '.join(BACKENDS)}")
     if choice.backend == "tensorrt":
         if choice.device == "cpu" or choice.provider is not None:
-            raise UsageError(
-                "--backend tensorrt runs engines on a GPU: leave --device cpu and --provider away"
-            )
+            raise UsageError("--backend tensorrt runs engines on a GPU: remove --device cpu and --provider")
         return TensorRTBackend.open(bundle, gpu or 0, trust=choice.trust_engine, on_note=on_note)
     if choice.backend == "onnxruntime" or choice.provider is not None or choice.device == "cpu":
         return OnnxRuntimeBackend.open(bundle, _provider(choice), gpu or 0, choice.threads)
@@ -73,20 +71,23 @@ def open_backend(
 
 
 def gpu_index(device: str) -> int | None:
-    """``cuda:1`` -> 1, ``cuda`` -> 0; None for ``cpu`` and ``auto``. Raises :class:`UsageError`."""
+    """Index of a GPU: 1 for ``cuda:1``, 0 for ``cuda``, None for ``cpu`` and ``auto``.
+
+    Raises :class:`UsageError`.
+    """
     if device in ("auto", "cpu"):
         return None
     match = re.fullmatch(r"cuda(?::(\d+))?", device)
     if match is None:
-        raise UsageError(f"there is no device '{device}': it is {DEVICES}")
+        raise UsageError(f"there is no device '{device}': choose from {DEVICES}")
     return int(match[1] or 0)
 
 
-def _provider(choice: Choice) -> str:
+def _provider(choice: BackendChoice) -> str:
     if choice.provider is None:
         return "cpu" if gpu_index(choice.device) is None else "cuda"
     if choice.provider == "cpu" and gpu_index(choice.device) is not None:
-        raise UsageError(f"--provider cpu does not run on {choice.device}: name one of the two")
+        raise UsageError(f"--provider cpu does not run on {choice.device}: remove one of the two")
     if choice.provider != "cpu" and choice.device == "cpu":
-        raise UsageError(f"--provider {choice.provider} does not run on the CPU: leave --device cpu away")
+        raise UsageError(f"--provider {choice.provider} does not run on the CPU: remove --device cpu")
     return choice.provider

@@ -24,13 +24,13 @@ from dccnet.runtime.tensorrt.options import engine_options, library_and_settings
     help="Folder to write to.  [default: into the bundle]",
 )
 @engine_options
-@click.option("--json", "as_json", is_flag=True, help="Print what was built as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the records of the engines as JSON.")
 def build(bundle: Path, output: Path | None, as_json: bool, **options: Any) -> None:
     """Compile a BUNDLE's graphs to engines of TensorRT or TensorRT-RTX.
 
-    TensorRT needs the GPU that will run them; TensorRT-RTX builds for any --target on any machine. Without
-    this command, dcc match builds on first use and keeps the engines in a cache. An engine is a plain plan
-    file, as trtexec and Triton load it; the .json beside it says what it is.
+    TensorRT needs the GPU that will run the engines; TensorRT-RTX builds for any --target on any machine.
+    Without this command, dcc match builds on first use and keeps the engines in a cache. An engine is a
+    plain plan file, as trtexec and Triton load it; the .json file beside it describes it.
     """
     library, settings = library_and_settings(**options)
     opened = Bundle.open(bundle)

@@ -248,7 +248,7 @@ def test_frame_on_another_gpu(classic: Machine, bundle: Bundle) -> None:
 
 
 def test_backend_on_the_cpu_takes_no_frames_from_a_gpu(bundle: Bundle) -> None:
-    with pytest.raises(ImageError, match="takes frames from the host"):
+    with pytest.raises(ImageError, match="takes frames in host memory"):
         Matcher.open(bundle, device="cpu").encode(interface())
 
 
@@ -367,10 +367,10 @@ def test_requested_gpu_is_not_replaced_by_the_cpu(classic: Machine, bundle: Bund
     [
         ({"device": "gpu"}, "no device 'gpu'"),
         ({"backend": "openvino"}, "no backend 'openvino'"),
-        ({"backend": "tensorrt", "device": "cpu"}, "leave --device cpu"),
-        ({"backend": "tensorrt", "provider": "cuda"}, "and --provider away"),
+        ({"backend": "tensorrt", "device": "cpu"}, "remove --device cpu"),
+        ({"backend": "tensorrt", "provider": "cuda"}, "and --provider"),
         ({"provider": "cpu", "device": "cuda:0"}, "does not run on cuda:0"),
-        ({"provider": "cuda", "device": "cpu"}, "leave --device cpu away"),
+        ({"provider": "cuda", "device": "cpu"}, "remove --device cpu"),
     ],
 )
 def test_choices_that_contradict_themselves(choice: dict[str, str], sentence: str, bundle: Bundle) -> None:
