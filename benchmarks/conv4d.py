@@ -1,11 +1,11 @@
-"""Neighbourhood consensus of one volume (5x5x5x5 kernels, 1-16-16-1 channels, both directions): every
-lowering, in PyTorch and in ONNX Runtime, and the slice loop, over grids of growing side.
+"""Time of neighbourhood consensus: every lowering, in PyTorch and in ONNX Runtime, and the slice loop.
 
     python benchmarks/conv4d.py [--grids 10 15 20 25 30 40] [--rounds 3] [--json FILE] [--picture FILE]
 
-Up to 30 cells a side, all ways of a grid take turns in one process. Peak memory, at the paper's 25 cells
-a side, is of a process of its own for each. Multiplications are counted, not measured; the picture holds
-both against the side of the grid.
+Measures one volume with 5x5x5x5 kernels, 1-16-16-1 channels and both directions, on grids of growing side.
+Up to 30 cells a side, all ways of a grid are timed in turns in one process; beyond, each in its own
+process. Peak memory is measured at the paper's 25 cells a side, in one process per way. Multiplications
+are counted, not measured. The picture shows both against the side of the grid.
 """
 
 from __future__ import annotations
@@ -22,23 +22,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from results import save, table
 from slice_loop import SliceLoop
 from torch import Tensor, nn
-from turns import save, table, take_turns
 
 from dccnet.calibration.bench.alone import peak_mb
 from dccnet.network.consensus import NeighbourhoodConsensus
 from dccnet.network.conv4d import LOWERINGS
+from dccnet.runtime.turns import take_turns
 
 KERNEL, CHANNELS = 5, (1, 16, 16, 1)
 PAPER = 25
 TOGETHER = 30
-"""Up to this side all ways fit into one process; beyond, each has its own."""
+"""Largest side at which all ways fit into one process."""
 SLICE_LOOP = "PyTorch, slice loop"
 
 
 class ConsensusGraph(nn.Module):
-    """As the exporter wants it."""
+    """Neighbourhood consensus as a module for :func:`write_onnx`."""
 
     def __init__(self, consensus: NeighbourhoodConsensus, n: int) -> None:
         super().__init__()
@@ -53,7 +54,7 @@ class ConsensusGraph(nn.Module):
 
 
 def way(name: str, n: int) -> Callable[[], object]:
-    """``PyTorch, LOWERING`` or ``ONNX Runtime, LOWERING`` on one random volume of side n."""
+    """Runs ``PyTorch, LOWERING`` or ``ONNX Runtime, LOWERING`` on a random volume of side n."""
     from dccnet.export.onnx_file import write_onnx
     from dccnet.runtime.onnx_runtime import OnnxRuntimeGraph
 
@@ -78,7 +79,7 @@ def way(name: str, n: int) -> Callable[[], object]:
 
 
 def giga_multiplications(name: str, n: int) -> float:
-    """Of one volume in both directions."""
+    """Multiplications in 10⁹ for one volume of side n in both directions."""
     lowering = name.split(", ")[1]
     total = 0.0
     for c_in, c_out in pairwise(CHANNELS):
@@ -89,10 +90,10 @@ def giga_multiplications(name: str, n: int) -> float:
         length = n + KERNEL // 2
         half = length // 2 + 1
         folded = KERNEL if c_out * KERNEL <= c_in else 1
-        # products: complex ones are four real ones
+        # products: a complex one takes four real ones
         frequencies = half * length ** (axes - 1)
         total += 4 * frequencies * n ** (4 - axes) * KERNEL ** (4 - axes) * c_in * c_out
-        # transforms: the first real, the others complex; channels in and out
+        # transforms of input and output channels: the first is real, the others are complex
         transform = 2 * half * n * n**3
         for done in range(1, axes):
             transform += half * length ** (done - 1) * (2 * length * 2 * n) * n ** (3 - done)
@@ -115,7 +116,7 @@ def main(grids: list[int], rounds: int, output: str | None, picture: str | None)
         print(table(seconds, {"slice loop": SLICE_LOOP, "ONNX Runtime, stack": "ONNX Runtime, stack"}))
         print("GMAC: " + ", ".join(f"{name} {results[n][name]['gmac']:.1f}" for name in names[-3:]))
     memory = {name: child("--memory", name, str(PAPER)) for name in names}
-    print(f"\nPeak memory at {PAPER} cells a side, beyond an idle process:")
+    print(f"\nPeak memory at {PAPER} cells a side, above that of an idle process:")
     for name, mb in memory.items():
         print(f"{name:{max(map(len, names))}}  {mb:6.0f} MB")
     save(output, results=results, peak_mb=memory)
@@ -124,12 +125,14 @@ def main(grids: list[int], rounds: int, output: str | None, picture: str | None)
 
 
 def child(*arguments: str) -> Any:
+    """The JSON output of this script in its own process."""
     command = [sys.executable, __file__, *arguments]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def memory(name: str, n: int) -> float:
-    way("ONNX Runtime, stack", 3)()  # imports, and what the exporter itself takes
+    """Peak memory in MB, above what this process holds before."""
+    way("ONNX Runtime, stack", 3)()  # loads all libraries and the exporter
     before = peak_mb()
     run = way(name, n)
     run()
@@ -154,7 +157,7 @@ def draw(results: dict[int, dict[str, dict[str, object]]], path: Path) -> None:
     for name, (colour, marker) in shown.items():
         seconds = [float(np.median(results[n][name]["seconds"])) for n in grids]  # type: ignore[arg-type]
         measured.plot(grids, seconds, color=colour, marker=marker, label=name)
-        if name != SLICE_LOOP:  # which multiplies as often as the stack
+        if name != SLICE_LOOP:  # it has as many multiplications as the stack
             gmac = [results[n][name]["gmac"] for n in grids]
             counted.plot(grids, gmac, color=colour, marker=marker, label=name.split(", ")[1])
     measured.set_title("seconds, measured")
@@ -180,5 +183,5 @@ if __name__ == "__main__":
         parser.add_argument("--rounds", type=int, default=3)
         parser.add_argument("--json")
         parser.add_argument("--picture")
-        given = parser.parse_args()
-        main(given.grids, given.rounds, given.json, given.picture)
+        options = parser.parse_args()
+        main(options.grids, options.rounds, options.json, options.picture)

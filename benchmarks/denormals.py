@@ -1,8 +1,9 @@
-"""What numbers too small for float32 cost training on a CPU: steps of a trained network, with and without.
+"""Time of training steps on a CPU with denormal numbers, and with denormals flushed to zero.
 
     python benchmarks/denormals.py MODEL.safetensors PAIRS.csv [--batch 8] [--rounds 3]
 
-Untrained networks have few such numbers, trained ones many. In turns, in one process, on one thread.
+MODEL should be a trained network: untrained ones compute few denormals. Both ways are timed in turns, in
+one process, on one thread.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import argparse
 from pathlib import Path
 
 import torch
-from turns import table, take_turns
+from results import table
 
 from dccnet.evaluation.pairs import read_pairs
 from dccnet.network.conv4d import TRAINING_LOWERINGS
+from dccnet.runtime.turns import take_turns
 from dccnet.training.autotune import usual_lowering
 from dccnet.training.cpu import flush_denormals, keep_freed_memory
 from dccnet.training.features import FeatureCache
@@ -22,7 +24,7 @@ from dccnet.training.objective import Objective, Part
 from dccnet.training.settings import TrainSettings
 from dccnet.weights.checkpoint import load_checkpoint
 
-KEPT = "as they are"
+KEPT = "denormals kept"
 
 
 def main() -> None:
@@ -56,7 +58,7 @@ def main() -> None:
         step()
 
     seconds = take_turns({KEPT: kept, "flushed to zero": flushed}, options.rounds)
-    print(table(seconds, {"times as they are": KEPT}))
+    print(table(seconds, {"times as fast": KEPT}))
 
 
 if __name__ == "__main__":

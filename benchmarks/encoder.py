@@ -1,8 +1,9 @@
-"""The encoders of bundles alone, in ONNX Runtime on the CPU, in turn in one process.
+"""Time of the encoders of bundles, in ONNX Runtime on the CPU, in turns in one process.
 
     python benchmarks/encoder.py BUNDLE... [--rounds 7] [--threads 1]
 
-The first is the yardstick. dcc bench measures the matcher, too, which takes longest at the paper's size.
+The first bundle is the baseline. ``dcc bench`` also measures the matcher, which dominates at the paper's
+size.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from turns import table, take_turns
+from results import table
 
-from dccnet.runtime.bundle import ENCODER, Bundle
+from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.manifest import ENCODER
 from dccnet.runtime.onnx_runtime import OnnxRuntimeGraph
+from dccnet.runtime.turns import take_turns
 
 
 def main() -> None:

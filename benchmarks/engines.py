@@ -1,8 +1,8 @@
-"""What TensorRT-RTX makes of bundles, on the CPU: size, memory on the GPU, seconds, precision of kernels.
+"""Engines that TensorRT-RTX builds from bundles, on the CPU: sizes, GPU memory, build time, precision.
 
     python benchmarks/engines.py BUNDLE... [--target sm80,sm86,sm89,sm120] [--batch 1:1:8] [--json FILE]
 
-Give the bundle in float32 first: the others are compared with it.
+Give the float32 bundle first: the others are compared with it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import dataclasses
 import json
 from pathlib import Path
 
-from dccnet.runtime.bundle import Bundle, EngineRecord
+from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.manifest import EngineRecord
 from dccnet.runtime.tensorrt.builder import BatchRange, BuildSettings
 from dccnet.runtime.tensorrt.bundled import build_engines
 from dccnet.runtime.tensorrt.library import RTX, load_library
@@ -40,7 +41,9 @@ def main() -> None:
     }
     first = built[options.bundles[0]]
     batch = ":".join(map(str, options.batch))
-    print(f"{library.title}, {', '.join(targets)}, batch {batch}; in brackets, times the first")
+    print(
+        f"{library.title}, {', '.join(targets)}, batch {batch}; in brackets: relative to the first bundle"
+    )
     titles = "".join(f"{title} MB".rjust(16) for title in FIELDS.values())
     print(f"{'':32}{'precision':>10}{titles}{'s':>7}")
     for path, records in built.items():

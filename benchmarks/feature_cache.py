@@ -1,10 +1,11 @@
-"""Training throughput with the feature cache on disk against without, and whether reading keeps up.
+"""Training throughput with and without the feature cache on disk, and the time spent waiting for pictures.
 
-    python benchmarks/feature_cache.py LIST [--preset tiny] [--steps 4] [--rounds 3] [--recipe ...]
+    python benchmarks/feature_cache.py LIST [--preset tiny] [--steps 4] [--rounds 3] [--recipe KEY=VALUE]
 
-Both ways take the same steps of one epoch, in turn, in one process: "without" sends every picture through
-the backbone every time, "with" maps what the first round kept. "waited" is the share of the time that a
-step spends waiting for a picture to be read and resized; threads do that while another is computed.
+LIST is a CSV list of pairs. Both ways take the same steps of one epoch, in turns, in one process:
+"without" computes the backbone for every picture every time, "with" reads the features that the first
+round wrote. "waited" is the share of time that steps wait for background threads to read and resize
+pictures.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def main() -> None:
     keep_freed_memory()
     flush_denormals(True)
     changes = {key: json.loads(value) for key, value in (text.split("=", 1) for text in options.recipe)}
-    asked = {"data": str(options.list), "cache_gb": 0.0} | recipe(options.preset) | changes
+    values = {"data": str(options.list), "cache_gb": 0.0} | recipe(options.preset) | changes
     model = DCCNet(network_config(options.preset, ()))
     model.lower(TRAINING_LOWERINGS[usual_lowering(model)])
     load_backbone_weights(model.backbone, model.config.backbone, "imagenet")
@@ -64,19 +65,20 @@ def main() -> None:
         for turn in range(options.rounds + 1):
             for name, clock in clocks.items():
                 cache = f"{scratch}/cache" if name == "with" else None
-                settings = TrainSettings(**{**asked, "feature_cache": cache, "epochs": 1})
+                settings = TrainSettings(**{**values, "feature_cache": cache, "epochs": 1})
                 size = settings.batch_size * options.steps
                 trainer = Trainer(model, pairs[:size], [], settings, RunFolder(Path(scratch)))
                 trainer.run(clock if turn else Clock())  # the first round fills the cache
     throughput = {}
     for name, clock in clocks.items():
-        throughput[name] = harmonic_mean(clock.images_per_s)  # of steps of equal size: of all together
+        # Steps have equal sizes, so this is their joint rate.
+        throughput[name] = harmonic_mean(clock.images_per_s)
         waited = sum(clock.waited) * throughput[name] / (2 * settings.batch_size * len(clock.waited))
         print(
             f"{name:8} {throughput[name]:6.2f} images/s (steps {min(clock.images_per_s):.2f} to "
             f"{max(clock.images_per_s):.2f}), waited {waited:.2%} of the time"
         )
-    print(f"with the cache {throughput['with'] / throughput['without']:.2f} times as many")
+    print(f"with the cache {throughput['with'] / throughput['without']:.2f} times as fast")
 
 
 if __name__ == "__main__":

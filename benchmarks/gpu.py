@@ -1,10 +1,11 @@
-"""Latency and agreement on a GPU: bundles in every backend that runs there, in turn, in one process.
+"""Latency and agreement on a GPU: bundles in every backend that runs there, in turns, in one process.
 
     python benchmarks/gpu.py BUNDLE... [--device cuda:0] [--rounds 200] [--report FILE]
 
-The first bundle, in ONNX Runtime on the CPU, is what all are compared with: give it in float32, and the
-others of the same network. Milliseconds are between CUDA events on the stream that the work is on, with
-the frame's way to the GPU and the matches' way back; seconds of the whole call are the host's.
+The first bundle, in ONNX Runtime on the CPU, is the reference for agreement: it should be in float32, and
+the others should be of the same network. TensorRT's encode and match times are between CUDA events on the
+stream that does the work, including transfers to and from the GPU. All other times are measured on the
+host.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ import numpy as np
 
 from dccnet.export.bundles.samples import PICTURES
 from dccnet.runtime import Matcher, read_image
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.cuda import Device, cuda_problem, open_device
-from dccnet.runtime.doctor.doctor import examine
+from dccnet.runtime.doctor.report import examine
 from dccnet.runtime.errors import DccError
-from dccnet.runtime.images import Image
 from dccnet.runtime.selection import gpu_index
 
 BACKENDS = {
@@ -97,7 +98,7 @@ def _agreement(found: list[Correspondences], truth: list[Correspondences]) -> di
 
 
 def _steps(matcher: Matcher, device: Device, photos: list[Image]) -> dict[str, Callable[[], float]]:
-    """Milliseconds of each step, of a pair, and of a frame against a kept reference."""
+    """Functions that time each step, a frame with a kept reference, and a pair, in milliseconds."""
     on_gpu = matcher.backend.description.startswith("TensorRT")
     with device.activate():
         stream = device.create_stream() if on_gpu else None
@@ -134,12 +135,12 @@ def _steps(matcher: Matcher, device: Device, photos: list[Image]) -> dict[str, C
 
 
 def _take_turns(ways: dict[Any, Callable[[], float]], rounds: int) -> dict[Any, list[float]]:
-    """As benchmarks/turns.py, for ways that time themselves."""
+    """Like :func:`dccnet.runtime.turns.take_turns`, for ways that return their own time."""
     samples: dict[Any, list[float]] = {name: [] for name in ways}
     for turn in range(rounds + 3):
         for name, way in ways.items():
             value = way()
-            if turn >= 3:  # TensorRT captures its graph in the second run
+            if turn >= 3:  # TensorRT captures its CUDA graph in the second run
                 samples[name].append(value)
     return samples
 

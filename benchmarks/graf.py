@@ -1,14 +1,15 @@
-"""Matches of `graf1` and `graf3` against their true homography: median error in pixels.
+"""Errors of the matches between `graf1` and `graf3`, relative to their true homography.
 
     python benchmarks/graf.py DATA/geometry MODEL.safetensors...
 
-Beside each network, nearest neighbour on the same backbone's features. Points are a lattice of graf1;
-those that leave graf3 are left out.
+Prints median and mean error in pixels for each network, and for nearest neighbours of its backbone's
+features. Points are a lattice on graf1, without those that lie outside graf3. DATA/geometry holds
+graf1.png, graf3.png and H1to3p.xml.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import cv2
@@ -23,7 +24,12 @@ from dccnet.weights.checkpoint import load_checkpoint
 LATTICE = (30, 40)
 
 
-def main(geometry: Path, models: list[Path]) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("geometry", type=Path)
+    parser.add_argument("models", type=Path, nargs="+")
+    options = parser.parse_args()
+    geometry: Path = options.geometry
     pair = Pair(*(file_picture(geometry / f"graf{i}.png") for i in (1, 3)), category="graf")
     a, b = pair.source.load(), pair.target.load()
     storage = cv2.FileStorage(str(geometry / "H1to3p.xml"), cv2.FILE_STORAGE_READ)
@@ -32,7 +38,7 @@ def main(geometry: Path, models: list[Path]) -> None:
     truth = apply_homography(homography, points)
     inside = ((truth >= 0) & (truth <= [b.shape[1] - 1, b.shape[0] - 1])).all(axis=1)
     print(f"{inside.sum()} points, pictures of {a.shape[1]}x{a.shape[0]}; error in pixels: median, mean")
-    for path in models:
+    for path in options.models:
         model = load_checkpoint(path)
         features = FeatureCache(model, 10**9)
         for name, result in (
@@ -45,6 +51,4 @@ def main(geometry: Path, models: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
-        sys.exit(__doc__)
-    main(Path(sys.argv[1]), list(map(Path, sys.argv[2:])))
+    main()

@@ -1,13 +1,13 @@
-"""What half precision costs in accuracy: a float32 bundle against float16 ones, and island by island.
+"""Accuracy of float16 bundles compared with float32, and of each float32 island in float16.
 
     python benchmarks/half.py PAIRS.csv WHOLE HALF... [--network NETWORK.safetensors] [--json FILE]
 
-PAIRS.csv has keypoints in PF-PASCAL's columns (0-based). HALF are bundles of dcc export --fp16, of dcc
-export --plan, or of dcc calibrate --precision fp16: islands by hand and by search side by side, with the
-operators that each leaves in float32 and its headroom to 65504 on the pictures of the list. Bundles run in
-ONNX Runtime in float32, rounded wherever float16 stores a number (bundles/half.py). With --network, what is
-a float32 island of a half-precision network is also put into float16, one step at a time, in a network that
-is float32 otherwise: in PyTorch, whose float16 convolutions are very slow on a CPU.
+PAIRS.csv has keypoints in PF-PASCAL's format (0-based). HALF are float16 bundles, with islands chosen by
+hand or by search; the table has their number of operators in float32, and their headroom to 65504 on the
+pictures of the list. Bundles run in ONNX Runtime in float32 and round wherever float16 stores a number
+(export/bundles/rounding.py). With --network, each float32 island of a half-precision network is also
+computed in float16, one at a time, in a network that is otherwise float32. That runs in PyTorch, whose
+float16 convolutions are very slow on a CPU.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ import dccnet.network.fusion
 import dccnet.network.model
 from dccnet.evaluation.pairs import Pair, Picture, read_pairs
 from dccnet.evaluation.pck import DESCRIPTIONS, pair_pck
-from dccnet.export.bundles.half import open_as_stored
 from dccnet.export.bundles.ranges import report, watch
+from dccnet.export.bundles.rounding import open_with_rounding
 from dccnet.export.verify import lead
 from dccnet.inference import match_features, to_tensor
 from dccnet.network.conv4d import LOWERINGS
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("pairs", type=Path)
     parser.add_argument("whole", type=Path, help="float32 bundle, exported with --heatmaps")
     parser.add_argument("half", type=Path, nargs="*", help="float16 bundles of the same network")
-    parser.add_argument("--network", type=Path, help="to take away islands of")
+    parser.add_argument("--network", type=Path, help="checkpoint whose islands are computed in float16")
     parser.add_argument("--every", type=int, default=1, help="use every n-th pair")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -101,7 +101,7 @@ def compare(name: str, match: Match, pairs: list[Pair], truth: list[Corresponden
 
 
 def storage(bundle: Bundle, pairs: list[Pair]) -> dict[str, Any]:
-    """What float16 leaves: operators in float32, and headroom on the pictures that are scored."""
+    """Number of operators in float32, and headroom on the scored pictures."""
     graphs = bundle.manifest.graphs
     whole = sum(types.get("float32", 0) for graph in graphs.values() for types in graph.layers.values())
     size = bundle.manifest.image_size
@@ -111,7 +111,7 @@ def storage(bundle: Bundle, pairs: list[Pair]) -> dict[str, Any]:
 
 
 def bundle_matcher(path: Path) -> Match:
-    matcher = open_as_stored(Bundle.open(path))
+    matcher = open_with_rounding(Bundle.open(path))
 
     @functools.cache
     def encode(picture: Picture) -> Any:
@@ -150,12 +150,12 @@ def network_matcher(model: dccnet.network.model.DCCNet, without: tuple[str, ...]
 
 
 def in_half(island: Callable[..., Any]) -> Callable[..., Any]:
-    """The island's computation on what it is given, in float16."""
+    """The island's computation in float16."""
     return lambda x: island.__wrapped__(x.half())  # type: ignore[attr-defined]
 
 
 def plain_product(a: Tensor, b: Tensor) -> Tensor:
-    """Correlation as it stands in the paper, in float16."""
+    """Correlation as in the paper, in float16."""
     products = a.half().flatten(2).transpose(1, 2) @ b.half().flatten(2)
     return products.view(-1, 1, *a.shape[-2:], *b.shape[-2:])
 

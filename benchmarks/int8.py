@@ -1,10 +1,10 @@
-"""What INT8 costs in accuracy: every method and layout, and a plan on pairs that it was not made with.
+"""Accuracy of INT8: every method and layout, and of a plan on pairs that its search did not see.
 
     python benchmarks/int8.py TRAIN.csv TEST.csv BUNDLE [--budget 0.5] [--json FILE]
 
-BUNDLE is calibrated with pictures of TRAIN.csv and never with those of TEST.csv, whose keypoints (0-based)
-score it. The plan is searched on every second pair of TEST.csv and scored on the others. Speed and size:
-dcc calibrate, then dcc bench BUNDLE INT8... --threads 1.
+BUNDLE is calibrated on pictures of TRAIN.csv and scored on the keypoints (0-based) of TEST.csv. With
+--budget a plan is searched on every second pair of TEST.csv and scored on the others. For speed and size
+use ``dcc calibrate``, then ``dcc bench BUNDLE INT8... --threads 1``.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from dccnet.calibration.agreement import AgreementTest, cost, pairs_from_list
 from dccnet.calibration.frames import sample_frames
-from dccnet.calibration.int8.build import Quantiser, open_layers
+from dccnet.calibration.int8.build import Int8Candidates, open_layers
 from dccnet.calibration.int8.methods import METHODS
 from dccnet.calibration.int8.observe import observe
 from dccnet.calibration.int8.quantise import TARGETS
 from dccnet.calibration.int8.table import make_table
-from dccnet.calibration.loss import Exam, cost, questions_from_list
-from dccnet.calibration.plan import search
+from dccnet.calibration.search import search
 from dccnet.calibration.sensitivity import measure
-from dccnet.runtime.bundle import Agreement, Bundle
+from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.manifest import Agreement
 from dccnet.runtime.matcher import Matcher
 
 
@@ -36,7 +37,7 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--frames", type=int, default=64)
     parser.add_argument("--every", type=int, default=1, help="use every n-th pair of TEST.csv")
-    parser.add_argument("--budget", type=float, help="search a plan, in points of PCK")
+    parser.add_argument("--budget", type=float, help="search a plan within this loss, in points of PCK")
     parser.add_argument("--level", default="block")
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--targets", default=",".join(TARGETS))
@@ -46,9 +47,9 @@ def main() -> None:
     models, layers = open_layers(bundle, ("backbone",))
     frames = sample_frames(options.train, options.frames, bundle.manifest.image_size).chosen
     table = make_table(bundle, frames, observe(bundle, layers, frames))
-    questions = questions_from_list(options.test, 1 << 30)[:: options.every]
+    pairs = pairs_from_list(options.test, 1 << 30)[:: options.every]
     before = Matcher.open(bundle, backend="onnxruntime", device="cpu")
-    print(f"{len(frames)} frames, {len(questions)} pairs, PCK@0.1 of the box")
+    print(f"{len(frames)} frames, {len(pairs)} pairs, PCK@0.1 of the box")
     print(f"{'':34}{'PCK':>8}{'before':>8}{'changed':>9}{'moved px':>10}")
     results: list[dict[str, Any]] = []
 
@@ -60,33 +61,33 @@ def main() -> None:
         )
         results.append({"name": name, **dataclasses.asdict(found)})
 
-    def marks(quantiser: Quantiser, chosen: Collection[str], exam: Exam) -> Agreement:
-        with quantiser.matcher(chosen) as matcher:
-            return exam.mark(matcher)
+    def measured(candidates: Int8Candidates, chosen: Collection[str], test: AgreementTest) -> Agreement:
+        with candidates.matcher(chosen) as matcher:
+            return test.measure(matcher)
 
     for target in options.targets.split(","):
         if options.budget is None:
-            exam = Exam.of(before, questions)
+            test = AgreementTest.prepare(before, pairs)
             for method in options.methods.split(","):
-                quantiser = Quantiser(bundle, layers, table, method, target, models)
-                show(f"{target}, {method}", marks(quantiser, {layer.name for layer in layers}, exam))
+                candidates = Int8Candidates(bundle, layers, table, method, target, models)
+                show(f"{target}, {method}", measured(candidates, {layer.name for layer in layers}, test))
             continue
-        seen, unseen = Exam.of(before, questions[::2]), Exam.of(before, questions[1::2])
+        seen, unseen = (AgreementTest.prepare(before, pairs[start::2]) for start in (0, 1))
         for method in options.methods.split(","):
-            quantiser = Quantiser(bundle, layers, table, method, target, models)
-            groups = quantiser.groups(options.level)
-            sensitivities = [measure(quantiser, group, seen) for group in groups]
+            candidates = Int8Candidates(bundle, layers, table, method, target, models)
+            groups = candidates.groups(options.level)
+            sensitivities = [measure(candidates, group, seen) for group in groups]
             for s in sensitivities:
                 print(
                     f"  {s.group.name:32}{cost(s.agreement):+8.2f} points, {s.group.macs / 1e6:7.1f} MMAC"
                 )
-            plan = search(quantiser, sensitivities, options.budget, seen)
+            plan = search(candidates, sensitivities, options.budget, seen)
             name = f"{target}, {method}, plan"
             print(f"{name}: {len(plan.groups)} of {len(groups)} groups within {options.budget:g} points")
             show(f"{name}, searched on", plan.agreement)
-            show(f"{name}, others", marks(quantiser, plan.layers, unseen))
+            show(f"{name}, others", measured(candidates, plan.layers, unseen))
             everything = {layer.name for layer in layers}
-            show(f"{target}, {method}, all, others", marks(quantiser, everything, unseen))
+            show(f"{target}, {method}, all, others", measured(candidates, everything, unseen))
     if options.json:
         options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 

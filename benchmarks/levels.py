@@ -1,11 +1,12 @@
-"""What features say before anything is trained: levels of the backbone, and context of several sizes.
+"""PCK before training: features of several levels of the backbone, and context of several sizes.
 
     python benchmarks/levels.py PAIRS.csv [--sizes 256 320] [--kernels 9 15 21] [--every 4]
 
-PAIRS.csv has keypoints in PF-PASCAL's columns (0-based). Nearest neighbour by PCK@0.1 of the box, with the
-benchmarks' transfer; then with mutual matching and, beside the correlation of hypercolumns, half of that of
-their self-similarity. Then what networks begin with: context features G from random and from plain weights,
-and votes of neighbours. Each for the pairs as they are and with the source mirrored.
+PAIRS.csv has keypoints in PF-PASCAL's format (0-based). Prints PCK@0.1 (box, with the benchmarks'
+transfer) of nearest neighbours of each level, then with mutual matching, then with half of the correlation
+of self-similarities added to that of hypercolumns. Then the same for untrained networks: context features
+G with random and with plain initial weights, and votes of neighbours. Each for the pairs as they are, and
+with the source mirrored.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ SETS = [("block10",), ("block14",), ("block15",), ("block10", "block14"), tuple(
 SMALL = PRESETS["small"]
 Features = Callable[[Picture], tuple[Tensor, Size]]
 Volume = Callable[[Tensor, Tensor], Tensor]
-"""Features of two pictures to scores of all their matches."""
+"""A function from the features of two pictures to the scores of all their matches."""
 
 
 def main() -> None:
@@ -67,7 +68,7 @@ def main() -> None:
 
 
 def features(size: int) -> Callable[[tuple[str, ...]], Features]:
-    """Of some levels of the hypercolumn, which holds them side by side; pictures go through it once."""
+    """A function that returns the features of some levels, concatenated; each picture is computed once."""
     backbone = build_backbone(NAME)
     load_backbone_weights(backbone, NAME, "imagenet")
 
@@ -102,7 +103,7 @@ def with_context(kernel: int) -> Volume:
 
 
 def encoder(channels: int, plain: bool) -> SpatialContextEncoder:
-    """Untrained, with `small`'s kernel."""
+    """An untrained context encoder with the kernel of `small`."""
     torch.manual_seed(0)
     new = SpatialContextEncoder(sum(CHANNELS.values()), SMALL.context_kernel, channels)
     if plain:
@@ -111,7 +112,7 @@ def encoder(channels: int, plain: bool) -> SpatialContextEncoder:
 
 
 def encoded(by: SpatialContextEncoder) -> Volume:
-    """Of context features alone."""
+    """Mutual matching of context features alone."""
     return lambda a, b: mutual(by(a), by(b))
 
 

@@ -1,9 +1,9 @@
-"""What sharing features among pairs saves: `Matcher.match_many` on a list of pairs, against one by one.
+"""Time of `Matcher.match_many`, which shares features among pairs, compared with matching one by one.
 
     python benchmarks/match_many.py BUNDLE PAIRS.csv [--batch 1] [--limit N] [--json FILE]
 
-PAIRS.csv has the columns source_image and target_image, relative to its folder. Counts how many pictures
-are encoded.
+PAIRS.csv has the columns source_image and target_image, paths relative to its folder. Also counts the
+encoded pictures.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from turns import save
+from results import save
 
 from dccnet.runtime import Matcher, read_image
 
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def count(backend: Any, name: str, total: list[int], how_many: Callable[..., int]) -> None:
-    """Replace a method of ``backend`` by one that also counts pictures."""
+    """Replace a method of ``backend`` by one that also adds ``how_many`` pictures to ``total``."""
     method = getattr(backend, name, None)
     if method is None:
         return

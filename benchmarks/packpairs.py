@@ -1,11 +1,12 @@
-"""What a preset's recipe learns from a list of pairs: PCK@0.1, over seeds, beside its own NC-Net.
+"""Train presets on a list of pairs with several seeds, and report their PCK@0.1.
 
     python benchmarks/packpairs.py DATA [--presets tiny tiny-ncnet] [--seeds 1 2 3] [--recipe KEY=VALUE ...]
 
-DATA holds train_pairs.csv, and test_pairs.csv with keypoints, 0-based. Reported are the pairs of the test
-list, which face the same way, and the same pairs with the source mirrored (these keypoints have no left and
-right). The network is that of the last epoch, not the best on the test list; that of the first seed is also
-scored before it is trained.
+DATA holds train_pairs.csv, and test_pairs.csv with keypoints (0-based). PRESET-ncnet is an NC-Net of
+PRESET's sizes. "same" are the pairs of the test list, whose objects face the same way; "opposite" are the
+same pairs with the source mirrored, which these keypoints allow, as they have no left and right. The
+network of the last epoch is scored, not the best on the test list; that of the first seed is also scored
+before training.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], dest="changes", metavar="FIELD=VALUE")
     parser.add_argument("--recipe", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--keep", type=Path, help="folder for the runs")
+    parser.add_argument("--keep", type=Path, help="folder that keeps the runs")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     keep_freed_memory()
@@ -103,7 +104,7 @@ def _text(row: dict[str, float]) -> str:
 
 
 def nearest_neighbour_pck(model: DCCNet, pairs: list[Pair]) -> tuple[float, float]:
-    """By the benchmarks' transfer, and by the nearest cell alone, which suits noisy matches better."""
+    """PCK by the benchmarks' transfer, and by the nearest cell alone, which suits noisy matches better."""
     features = FeatureCache(model, 10**9)
     blended, alone = [], []
     for pair in pairs:

@@ -1,10 +1,10 @@
-"""One pair of pictures through bundles in ONNX Runtime and through PyTorch, in turn, in one process.
+"""Time to match one pair of pictures, with bundles in ONNX Runtime and in PyTorch, in turns in one process.
 
     python benchmarks/pair.py MODEL.safetensors BUNDLE... [--rounds 5] [--json FILE]
 
-Seconds from decoded pictures to matches. The slice loop is the 4D convolution as the authors compute it
-(benchmarks/slice_loop.py) in a network that is otherwise ours. Load times and memory are of a process of
-their own for each bundle.
+Seconds are from decoded pictures to matches. The slice loop is the authors' form of the 4D convolution
+(benchmarks/slice_loop.py) in a network that is otherwise ours. Load times and memory are measured in a
+process of its own for each bundle.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from results import save, table
 from slice_loop import SliceLoop
-from turns import save, table, take_turns
 
 from dccnet.calibration.bench.alone import peak_mb
 from dccnet.runtime import Matcher, read_image
+from dccnet.runtime.turns import take_turns
 
 SLICE_LOOP = "PyTorch, slice loop"
 
@@ -33,7 +34,7 @@ def pictures() -> list[Path]:
 
 
 def loading(bundle: str) -> dict[str, float]:
-    """Of this process: seconds to load, and MB before, after, and after a pair was matched."""
+    """Size, load time and peak memory of a bundle in this process."""
     paths = sys.argv[3:]
     before = peak_mb()
     started = time.perf_counter()
@@ -76,7 +77,7 @@ def main(model: str, bundles: list[str], rounds: int, output: str | None) -> Non
     seconds = take_turns(ways, rounds)
     first = next(name for name in ways if not name.startswith("PyTorch"))
     print(table(seconds, {"slice loop": SLICE_LOOP, first: first}))
-    print("\nEach in a process of its own, three times:")
+    print("\nEach bundle in its own process, three times:")
     for bundle, times in costs.items():
         loads = ", ".join(f"{t['load_s']:.2f}" for t in times)
         memory = max(t["loaded_mb"] for t in times), max(t["matched_mb"] for t in times)
@@ -96,5 +97,5 @@ if __name__ == "__main__":
         parser.add_argument("bundles", nargs="+")
         parser.add_argument("--rounds", type=int, default=5)
         parser.add_argument("--json")
-        given = parser.parse_args()
-        main(given.model, given.bundles, given.rounds, given.json)
+        options = parser.parse_args()
+        main(options.model, options.bundles, options.rounds, options.json)

@@ -1,10 +1,10 @@
-"""How well points are carried through a video whose motion is known, and how well lost ones are told.
+"""Accuracy of points carried through videos with known motion, and of the detection of lost points.
 
     python benchmarks/propagation.py BUNDLE PHOTO... [--frames 60] [--reference previous] [--json FILE]
 
-From each photograph a video of 640x480 is made by homographies: pan, zoom, roll, tilt, far enough that
-points leave the frame and come back. An 11x9 lattice of the first frame is carried to every other. Errors
-are in pixels, of the points that are in the frame; a point is lost when its true place lies outside.
+From each photograph a 640x480 video is made by homographies: pan, zoom, roll and tilt, far enough that
+points leave the frame and return. An 11x9 lattice on the first frame is carried to every other frame.
+Errors are in pixels, of points inside the frame; a point is lost if its true position is outside.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from turns import save
+from results import save
 
 from dccnet.runtime import Matcher, read_image
+from dccnet.runtime.arrays import Floats, Image
 from dccnet.runtime.geometry import cell_pixels
-from dccnet.runtime.images import Image
 
 SIZE = (480, 640)
-Floats = NDArray[np.float64]
 
 
 def main() -> None:
@@ -54,8 +53,10 @@ def main() -> None:
 
 
 def measure(matcher: Matcher, photo: Image, count: int, reference: str) -> tuple[NDArray[np.generic], ...]:
-    """Errors of the points in the frame, those by the benchmarks' transfer, those of points that are told
-    to be seen, and for every point whether it is told and whether it is lost."""
+    """Errors of carried points, errors by the benchmarks' transfer, errors of points reported as visible.
+
+    Then, for every point and frame, whether it is reported as lost, and whether it is lost.
+    """
     views, homographies = zip(*camera(photo, count), strict=True)
     lattice = cell_pixels((9, 11), SIZE).reshape(-1, 2)
     points = np.array([319.5, 239.5]) + 0.8 * (lattice - [319.5, 239.5])
@@ -79,7 +80,7 @@ def measure(matcher: Matcher, photo: Image, count: int, reference: str) -> tuple
 
 
 def camera(photo: Image, count: int) -> Iterator[tuple[Image, Floats]]:
-    """Frames and their homographies photograph -> frame."""
+    """Frames, and their homographies photograph -> frame."""
     height, width = SIZE
     fit = np.diag([width / photo.shape[1], height / photo.shape[0], 1.0])
     for t in np.linspace(0, 1, count):

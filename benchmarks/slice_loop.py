@@ -1,7 +1,7 @@
-"""The yardstick: 4D convolution slice by slice, as NC-Net's and DCCNet's authors compute it.
+"""The baseline: 4D convolution slice by slice, as the authors of NC-Net and DCCNet compute it.
 
-Written anew from the description of the method: for every slice along the first axis and every tap of
-the kernel, one small Conv3d whose result is added to the slice's sum.
+Written from the description of the method: for every slice along the first axis and every tap of the
+kernel, one small Conv3d, whose result is added to the slice's sum.
 """
 
 from __future__ import annotations

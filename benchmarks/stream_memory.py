@@ -1,11 +1,11 @@
-"""Whether a stream's memory is flat: generated frames through `Matcher.stream`, resident memory on the way.
+"""Check that the memory of `Matcher.stream` stays constant over many generated frames.
 
     python benchmarks/stream_memory.py BUNDLE [--frames 20000] [--video] [--json FILE]
 
-Every frame is another 160x120 picture; points and a box are carried, frames drawn, lines and arrays
-written; with --video also a video, whose index FFmpeg keeps in memory to its end. Fails where the peak of
-the last tenth is more than 2 % above that of the frames between 20 and 30 %, or where a thread or a file
-descriptor is left.
+Every frame is a different 160x120 picture. Points and a box are carried, frames drawn, JSON lines and
+arrays written; with --video also a video, whose index FFmpeg keeps in memory until its end. Exits with 1
+if the peak memory of the last tenth is more than 2 % above that of the frames between 20 and 30 %, or if a
+thread or file descriptor is left open.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from turns import save
+from results import save
 
 from dccnet.runtime import Matcher
-from dccnet.runtime.images import Image
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.video.drawing import draw_frame
 from dccnet.runtime.video.outputs.files import Outputs
-from dccnet.runtime.video.outputs.sink import Shown
+from dccnet.runtime.video.outputs.sink import OutputFrame
 
 MARKS = 100
 
@@ -40,7 +40,7 @@ def main() -> int:
     parser.add_argument("--json")
     options = parser.parse_args()
     matcher = Matcher.open(options.bundle)
-    list(matcher.stream(generated(10)))  # what the engine opens once
+    list(matcher.stream(generated(10)))  # the engine opens files and threads once
     before = threading.active_count(), descriptors()
     resident = np.zeros(options.frames)
     started = time.perf_counter()
@@ -51,7 +51,7 @@ def main() -> int:
         with Outputs(paths) as outputs:
             for count, result in enumerate(stream):
                 assert result.index == count
-                outputs.write(Shown(result, draw_frame(result)))
+                outputs.write(OutputFrame(result, draw_frame(result)))
                 resident[count] = resident_mb()
                 if count % (options.frames // 10) == 0:
                     print(f"{count:6d} frames: {resident[count]:.1f} MB", flush=True)

@@ -1,9 +1,9 @@
-"""Peak memory of one training step at the paper's size, 4D layers recomputed in the backward pass or kept.
+"""Peak memory of one training step at the paper's size, with and without recomputed 4D layers.
 
     python benchmarks/training_memory.py [--preset dccnet] [--pairs 1] [--conv4d spectral]
 
-One step is ``--pairs`` pairs with their negatives, frozen features, forward, backward and Adam. Each way
-is a process of its own; peak memory is all that the process ever held, PyTorch itself included.
+One step has ``--pairs`` pairs with their negatives, from frozen features: forward, backward and Adam. Each
+way runs in its own process; peak memory includes PyTorch itself.
 """
 
 from __future__ import annotations

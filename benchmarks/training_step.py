@@ -1,11 +1,11 @@
-"""One training step on random backbone features: every lowering of the 4D convolutions, and the slice loop.
+"""Time of a training step on random features, for every lowering of the 4D convolutions and the slice loop.
 
     python benchmarks/training_step.py [--preset tiny] [--batch 16] [--steps 4] [--rounds 3] [--ways ...]
 
-Every measurement is a process of its own, the ways in turn; prints median seconds and peak memory beyond
-what the process held before the first step. The slice loop (benchmarks/slice_loop.py) keeps what it needs
+Every measurement runs in its own process, the ways in turns. Prints median seconds, and peak memory above
+what the process held before the first step. The slice loop (benchmarks/slice_loop.py) keeps its activations
 for the backward pass, as the authors' code does. "default memory" is the stack without
-dccnet/training/cpu.py; all other ways keep freed memory.
+``keep_freed_memory`` (dccnet/training/cpu.py), which all other ways use.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WAYS = ["slice loop", "stack", "paired", "spectral", "spectral3", "stack, defaul
 
 
 def measure(way: str, preset: str, batch: int, steps: int) -> tuple[float, float]:
-    """Median seconds of a step, after one to warm up, and MB."""
+    """Median seconds of a step after one warm-up step, and peak memory in MB."""
     import torch
     from slice_loop import SliceLoop
 
@@ -35,7 +35,7 @@ def measure(way: str, preset: str, batch: int, steps: int) -> tuple[float, float
     from dccnet.training.cpu import keep_freed_memory
 
     if not way.endswith("default memory") and not keep_freed_memory():
-        raise SystemExit("this system's allocator cannot be asked")
+        raise SystemExit("this system's allocator cannot keep freed memory")
     torch.manual_seed(0)
     model = DCCNet(PRESETS[preset])
     if way == "slice loop":
@@ -83,5 +83,5 @@ if __name__ == "__main__":
         parser.add_argument("--steps", type=int, default=4)
         parser.add_argument("--rounds", type=int, default=3)
         parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
-        given = parser.parse_args()
-        main(given.ways, given.preset, given.batch, given.steps, given.rounds)
+        options = parser.parse_args()
+        main(options.ways, options.preset, options.batch, options.steps, options.rounds)

@@ -1,11 +1,11 @@
-"""How much of the network's own rate `dcc match --video` reaches, on a file with a kept reference.
+"""Frame rate of `dcc match --video` relative to the network alone, with a kept reference.
 
     python benchmarks/video.py BUNDLE VIDEO [--rounds 3] [--frames N] [--json FILE]
 
-In turns: the network alone, frame after frame, on frames resized beforehand; the same with resizing; the
-whole command in its own process, from start to annotated video (side by side) and lines; the same without
-its start. The first frame is the reference. Frames are counted, and their order is checked. Beside the
-rates by the clock stands the processor's time, for where other processes disturb the clock.
+Timed in turns: the network alone on frames that are already resized; the network with resizing; the whole
+command in its own process, from its start to the annotated video (side by side) and JSON lines; and the
+same without the start of the process. The first frame is the reference. The number and order of frames are
+checked. Processor time is reported as well, because other processes disturb the clock.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import argparse
 import json
 import resource
 import subprocess
-import sys
 import tempfile
 import time
 from itertools import islice
@@ -22,12 +21,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from turns import save
+from results import save
 
 from dccnet.runtime import Matcher
+from dccnet.runtime.arrays import Image
+from dccnet.runtime.child import child_command
 from dccnet.runtime.commands.video import write_stream
 from dccnet.runtime.geometry import resize_uint8
-from dccnet.runtime.images import Image
 from dccnet.runtime.video.outputs.files import Outputs
 from dccnet.runtime.video.sources import open_source
 
@@ -71,13 +71,13 @@ def main() -> None:
 
 
 def processor_seconds() -> float:
-    """Of this process and its children that have ended."""
+    """Processor time of this process and of its finished children."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
 def network(matcher: Matcher, frames: list[Image], small: list[Image] | None) -> float:
-    """Seconds for encoding and matching every frame; ``small`` are the frames in the network's size."""
+    """Seconds to encode and match all frames; ``small`` are frames of the network's size, if resized."""
     reference = matcher.encode(frames[0])
     started = time.perf_counter()
     for number, frame in enumerate(frames):
@@ -92,9 +92,7 @@ def network(matcher: Matcher, frames: list[Image], small: list[Image] | None) ->
 def command(bundle: str, video: str, count: int, output: Path) -> float:
     arguments = ["match", bundle, "--reference", "frame:0", "--video", video, "--frames", str(count)]
     started = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-m", "dccnet", *arguments, "-o", str(output)], check=True, capture_output=True
-    )
+    subprocess.run(child_command("dccnet", *arguments, "-o", str(output)), check=True, capture_output=True)
     seconds = time.perf_counter() - started
     check(output, count)
     return seconds

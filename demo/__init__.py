@@ -1,1 +1,1 @@
-"""The whole road on photographs that pip brings."""
+"""``dcc demo``: the whole workflow on photographs from scikit-image."""

@@ -1,4 +1,4 @@
-"""Debian's Chromium without a screen, driven by Playwright: for pictures of pages, and for testing them."""
+"""Headless Chromium from Debian, driven by Playwright, to take pictures of pages and to test them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from dccnet.runtime.errors import DccError
+from dccnet.runtime.extras import required
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -27,13 +28,11 @@ FLAGS = (
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
-    """Raises :class:`DccError` where the browser or its driver is not installed."""
+    """A running browser. Raises :class:`DccError` if the browser or Playwright is not installed."""
     if shutil.which(CHROMIUM) is None:
-        raise DccError(f"there is no {CHROMIUM}: apt-get install chromium")
-    try:
+        raise DccError(f"{CHROMIUM} does not exist: apt-get install chromium")
+    with required("driving a browser", "dev"):
         from playwright.sync_api import sync_playwright
-    except ImportError as error:
-        raise DccError("driving a browser needs playwright: pip install 'dccnet[dev]'") from error
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         yield browser

@@ -18,11 +18,13 @@ import click
     show_default=True,
     help="Folder to write to.",
 )
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of everything random.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of all random numbers."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the measurements as JSON.")
 def demo(output: Path, seed: int, as_json: bool) -> None:
     """Train a small DCCNet, export it in single and half precision, compile engines, match a pair and a
-    video, and measure against known truth.
+    video, and measure the errors against known truth.
 
     Takes some minutes on two cores. Needs pip install 'dccnet[demo]' and no other download.
     """
@@ -30,14 +32,13 @@ def demo(output: Path, seed: int, as_json: bool) -> None:
     from rich.table import Table
 
     from dccnet.runtime.console import note
-    from dccnet.runtime.errors import DccError, UsageError
+    from dccnet.runtime.errors import UsageError
+    from dccnet.runtime.extras import required
 
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
-        raise UsageError(f"{output} is not an empty folder: name another folder with -o")
-    try:
+        raise UsageError(f"{output} is not an empty folder: choose another folder with -o")
+    with required("the demo", "demo"):
         from dccnet.demo.run import ALPHA, run_demo
-    except ImportError as error:
-        raise DccError(f"the demo needs {error.name}: pip install 'dccnet[demo]'") from error
     from dccnet.training.cpu import fast_cpu_settings
 
     with fast_cpu_settings():
@@ -62,10 +63,10 @@ def demo(output: Path, seed: int, as_json: bool) -> None:
     table.add_row(
         "video, 640x480, mean error",
         f"{report.video_mean_error:.1f} px",
-        f"{report.video_mean_error_unmoved:.1f} px if nothing had moved",
+        f"{report.video_mean_error_unmoved:.1f} px if nothing moved",
     )
     table.add_row("video, annotated and written", f"{report.video_frames_per_s:.1f} frames/s", "")
-    table.add_row("ONNX against PyTorch, same best cell", f"{report.identical_cells:.2%}", "")
+    table.add_row("same best cell in ONNX as in PyTorch", f"{report.identical_cells:.2%}", "")
     half = report.half
     table.add_row(
         f"half precision, same best cell where it leads by {half.margin:.0%}",
@@ -79,7 +80,7 @@ def demo(output: Path, seed: int, as_json: bool) -> None:
             f"{record.bytes / 1e6:.1f} MB, built in {record.build_seconds:.1f} s, not run",
         )
     table.add_row(
-        "time, training / in all", f"{report.training_seconds:.0f} s", f"{report.total_seconds:.0f} s"
+        "time, training / total", f"{report.training_seconds:.0f} s", f"{report.total_seconds:.0f} s"
     )
     Console(highlight=False).print(table)
     note(f"look at {output}/warp.png, matches.png, points.png, warped.png and video-matched.mp4")

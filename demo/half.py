@@ -1,4 +1,4 @@
-"""The road to GPUs: half precision, proven on pictures, and engines compiled for GPUs that are not here."""
+"""Half precision, verified on pictures, and engines compiled for GPUs that this machine lacks."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from dccnet.export.build import STEPS, export_bundle
 from dccnet.export.bundles.samples import PICTURES
 from dccnet.export.outcome import failure, summary
 from dccnet.network.model import DCCNet
-from dccnet.runtime.bundle import Bundle, EngineRecord
+from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.console import note, steps
 from dccnet.runtime.errors import EngineError, NotVerifiedError
 from dccnet.runtime.images import find_images
+from dccnet.runtime.manifest import EngineRecord
 from dccnet.runtime.tensorrt.builder import BuildSettings
 from dccnet.runtime.tensorrt.bundled import add_engines, build_engines
 from dccnet.runtime.tensorrt.bundled import summary as engine_summary
@@ -23,17 +24,19 @@ TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HalfReport:
+    """What the demo measured in half precision."""
+
     identical_cells: float
-    """Share, of the cells whose best match leads by :attr:`margin`, with the same one as in float32."""
+    """Share of cells with the same best match as in float32, among those that lead by :attr:`margin`."""
     margin: float
     headroom: float
-    """How many times the largest number of any float16 tensor could grow."""
+    """Factor by which the largest value of any float16 tensor could grow before it overflows."""
     engines: tuple[EngineRecord, ...]
-    """Empty where TensorRT-RTX is not made for this kind of machine."""
+    """Empty if TensorRT-RTX is not available for this machine."""
 
 
-def half_road(model: DCCNet, conv4d: str, path: Path) -> tuple[Bundle, HalfReport]:
-    """A bundle in half precision at ``path``, with engines where TensorRT-RTX is installed."""
+def export_half_precision(model: DCCNet, conv4d: str, path: Path) -> tuple[Bundle, HalfReport]:
+    """Write a bundle in half precision to ``path``, with engines if TensorRT-RTX is installed."""
     with steps("exporting in half precision", STEPS) as step:
         bundle = export_bundle(model, path, find_images(PICTURES), conv4d=conv4d, half=True, on_step=step)
     found = bundle.manifest.verification

@@ -1,4 +1,4 @@
-"""Photographs that arrive with scikit-image's wheel, and pairs whose truth is known."""
+"""Photographs from scikit-image, and a stereo pair and a video with known true matches."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from dccnet.runtime.errors import DccError
-from dccnet.runtime.images import Image, write_image
+from dccnet.runtime.arrays import Floats, Image, Points
+from dccnet.runtime.extras import required
+from dccnet.runtime.images import write_image
 
 TRAINING = ("astronaut", "camera", "coins", "gravel", "rocket", "retina", "brick", "page")
 HELD_OUT = ("cat", "coffee")
@@ -25,24 +25,22 @@ VIDEO_RATE = 25.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KnownPair:
-    """Two pictures, and where points of A lie in B: ``(N, 2)`` pixels each."""
+    """Two pictures, and matching points in A and B: ``(N, 2)`` pixels each."""
 
     image_a: Image
     image_b: Image
-    points_a: NDArray[np.float64]
-    points_b: NDArray[np.float64]
+    points_a: Points
+    points_b: Points
 
 
 def _skimage_data() -> Any:
-    try:
+    with required("the demo", "demo"):
         from skimage import data
-    except ImportError as error:
-        raise DccError("the demo's photographs are not installed: pip install 'dccnet[demo]'") from error
     return data
 
 
 def photograph(name: str) -> Image:
-    """One of scikit-image's pictures, uint8 BGR. Raises :class:`DccError` where it is not installed."""
+    """A picture of scikit-image, uint8 BGR. Raises :class:`DccError` if that is not installed."""
     rgb = np.asarray(getattr(_skimage_data(), name)(), np.uint8)
     if rgb.ndim == 2:
         rgb = np.repeat(rgb[..., None], 3, axis=2)
@@ -55,7 +53,10 @@ def write_photographs(folder: Path, names: tuple[str, ...]) -> None:
 
 
 def stereo_pair(spacing: int = 12) -> KnownPair:
-    """A motorcycle from two places (Middlebury 2014), its measured disparity as truth on a lattice."""
+    """A motorcycle from two viewpoints (Middlebury 2014); the true points are its measured disparity.
+
+    Points lie on a lattice of ``spacing`` pixels.
+    """
     left, right, disparity = _skimage_data().stereo_motorcycle()
     y, x = np.mgrid[spacing // 2 : left.shape[0] : spacing, spacing // 2 : left.shape[1] : spacing]
     points = np.stack([x.ravel(), y.ravel()], axis=1)
@@ -70,10 +71,10 @@ def stereo_pair(spacing: int = 12) -> KnownPair:
     )
 
 
-def camera_path(image: Image) -> Iterator[tuple[Image, NDArray[np.float64]]]:
-    """Frames of a camera that moves over a photograph, with the homography photograph -> frame, 3×3.
+def camera_path(image: Image) -> Iterator[tuple[Image, Floats]]:
+    """Frames of a camera that moves over a photograph, and the 3×3 homographies photograph -> frame.
 
-    The first frame's is the reference's: a centred view.
+    The first frame is a centred view, which serves as the reference.
     """
     width, height = VIDEO_SIZE
     for t in np.linspace(0, 1, VIDEO_FRAMES):
@@ -84,8 +85,11 @@ def camera_path(image: Image) -> Iterator[tuple[Image, NDArray[np.float64]]]:
         yield np.asarray(frame, np.uint8), homography
 
 
-def _camera(t: float, size: tuple[int, int]) -> NDArray[np.float64]:
-    """Pan, zoom, roll and a little tilt, at time ``t`` in [0, 1] over a picture (width, height)."""
+def _camera(t: float, size: tuple[int, int]) -> Floats:
+    """The homography at time ``t`` in [0, 1]: pan, zoom, roll and a little tilt over a picture.
+
+    ``size`` is the picture's (width, height) in pixels.
+    """
     width, height = VIDEO_SIZE
     turn = 2 * np.pi * t
     zoom = 1.25 * max(width / size[0], height / size[1]) * (1 + 0.12 * np.sin(turn))
@@ -97,12 +101,12 @@ def _camera(t: float, size: tuple[int, int]) -> NDArray[np.float64]:
     tilt[2, :2] = 1e-4 * np.sin(turn), 1e-4 * (1 - np.cos(turn))
     x, y = 40 * np.sin(turn), 25 * (1 - np.cos(turn))
     back = np.array([[1, 0, (width - 1) / 2 + x], [0, 1, (height - 1) / 2 + y], [0, 0, 1]])
-    homography: NDArray[np.float64] = back @ tilt @ rotate @ to_centre
+    homography: Floats = back @ tilt @ rotate @ to_centre
     return homography
 
 
-def apply_homography(homography: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``(N, 2)`` pixels -> ``(N, 2)`` pixels."""
+def apply_homography(homography: Floats, points: Points) -> Points:
+    """Map points ``(N, 2)`` in pixels by a 3×3 homography."""
     mapped = np.c_[points, np.ones(len(points))] @ homography.T
-    divided: NDArray[np.float64] = mapped[:, :2] / mapped[:, 2:]
+    divided: Points = mapped[:, :2] / mapped[:, 2:]
     return divided

@@ -1,8 +1,8 @@
-"""The pictures in README and docs: what the tool itself makes of photographs in the public domain.
+"""Draws the pictures of the README and the docs with the tool itself.
 
-``python -m dccnet.demo.pictures MODEL FOLDER``, or ``make picture``, which trains MODEL in the demo. The
-photograph is one of scikit-image's that the demo does not train on. Its second view is a random
-warp, so that the truth is known.
+Run ``python -m dccnet.demo.pictures MODEL FOLDER``, or ``make picture``, which trains MODEL in the demo.
+The photograph is from scikit-image, in the public domain, and not one that the demo trains on. Its second
+view is a random warp, so the true matches are known.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from dccnet.weights.checkpoint import load_checkpoint
 
 SEED = 1000
 SIZE = (360, 480)
-"""(height, width) in pixels of every view."""
+"""(height, width) of each view in pixels."""
 LINES = 40
 WITHIN = 24.0
-"""Pixels that a hit may be off: one twentieth of the width."""
+"""Largest error of a hit in pixels: one twentieth of the width."""
 POINTS = 12
 WINDOW = {"width": 1200, "height": 780}
 
@@ -43,12 +43,12 @@ def make_pictures(model: Path, folder: Path) -> list[Path]:
         write_photographs(scratch / "photographs", HELD_OUT)
         bundle = export_bundle(load_checkpoint(model), scratch / "bundle", find_images(PICTURES), maps=True)
         if not bundle.manifest.verified:
-            raise NotVerifiedError(f"{model} does not agree with its export: take another network")
+            raise NotVerifiedError(f"{model} does not agree with its export: use another network")
         (cat,) = synthetic_pairs([scratch / "photographs" / "cat.png"], 1, SEED, SIZE)
         matcher = Matcher.open(bundle)
         drawings = _draw(matcher, cat, folder)
         page = _page(matcher, cat, scratch / "page.html")
-        return drawings + _photograph(page, folder)
+        return drawings + _screenshots(page, folder)
 
 
 def _draw(matcher: Matcher, pair: Pair, folder: Path) -> list[Path]:
@@ -76,8 +76,8 @@ def _page(matcher: Matcher, pair: Pair, path: Path) -> Path:
     return path
 
 
-def _photograph(page: Path, folder: Path) -> list[Path]:
-    """The page as it stands in a browser, light and dark, the pointer on the left picture."""
+def _screenshots(page: Path, folder: Path) -> list[Path]:
+    """Screenshots of the page, light and dark, with the pointer on the left picture."""
     written = []
     with chromium() as browser:
         for scheme in ("light", "dark"):
@@ -100,7 +100,7 @@ def _photograph(page: Path, folder: Path) -> list[Path]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path, help="a checkpoint (.safetensors)")
-    parser.add_argument("folder", type=Path, help="where to write")
+    parser.add_argument("folder", type=Path, help="folder to write to")
     arguments = parser.parse_args()
     for path in make_pictures(arguments.model, arguments.folder):
         print(path)

@@ -1,5 +1,4 @@
-"""The whole road on photographs that pip brings: train, export, compile, match a pair and a video,
-measure."""
+"""The whole workflow on photographs from scikit-image: train, export, compile, match, measure."""
 
 from __future__ import annotations
 
@@ -11,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dccnet.demo.half import HalfReport, half_road
+from dccnet.demo.half import HalfReport, export_half_precision
 from dccnet.demo.photographs import (
     HELD_OUT,
     TRAINING,
@@ -30,6 +28,7 @@ from dccnet.evaluation.pck import mean_pck
 from dccnet.export.build import AUTO, AUTO_STEPS, STEPS, export_bundle
 from dccnet.export.bundles.samples import PICTURES
 from dccnet.network.config import PRESETS
+from dccnet.runtime.arrays import Floats, Points
 from dccnet.runtime.commands.video import write_stream
 from dccnet.runtime.console import note, steps
 from dccnet.runtime.correspondences import Correspondences
@@ -53,13 +52,13 @@ HELD_OUT_SEED = 1000
 ALPHA = 0.05
 CACHE_BYTES = 10**9
 SHOWN_SIZE = (360, 480)
-"""(height, width) in pixels of the views in warp.png."""
-VIDEO_LATTICE = (6, 8)  # points followed through the video, rows and columns
+"""(height, width) of the views in warp.png, in pixels."""
+VIDEO_LATTICE = (6, 8)  # rows and columns of points that are followed through the video
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DemoReport:
-    """What the demo measured; errors in pixels of the pictures named."""
+    """What the demo measured; errors are in pixels of the pictures."""
 
     training_seconds: float
     pck_nearest_neighbour: float
@@ -79,7 +78,7 @@ class DemoReport:
 
 
 def run_demo(folder: Path, seed: int) -> DemoReport:
-    """Write everything into ``folder`` and return the measurements."""
+    """Write everything to ``folder`` and return the measurements."""
     started = time.perf_counter()
     note("1/6  photographs from scikit-image")
     write_photographs(folder / "photographs", TRAINING)
@@ -119,7 +118,9 @@ def run_demo(folder: Path, seed: int) -> DemoReport:
         raise NotVerifiedError(f"the bundle in {folder} does not agree with PyTorch; please report this")
 
     note("4/6  in half precision, with engines for NVIDIA GPUs")
-    half_bundle, half = half_road(trained, bundle.manifest.conv4d.lowering, folder / "bundle-half")
+    half_bundle, half = export_half_precision(
+        trained, bundle.manifest.conv4d.lowering, folder / "bundle-half"
+    )
     half_matched = Matcher.open(half_bundle, device="cpu").match(pair.image_a, pair.image_b)
 
     note("5/6  matching a stereo pair whose disparity is known")
@@ -171,16 +172,16 @@ def _draw_stereo(result: Correspondences, pair: KnownPair, folder: Path) -> None
 
 
 def _draw_warp(matcher: Matcher, folder: Path) -> None:
-    """A held-out photograph against a warped view of it."""
+    """Draw the matches of a held-out photograph with a warped view of it."""
     (shown,) = synthetic_pairs([folder / "held-out" / "cat.png"], 1, HELD_OUT_SEED, SHOWN_SIZE)
     a, b = shown.source.load(), shown.target.load()
     write_image(folder / "warp.png", matcher.match(a, b).draw(a, b, limit=40))
 
 
 def _video(matcher: Matcher, folder: Path) -> tuple[int, float, float, float]:
-    """Frames, mean error, mean error of points that do not move (both in pixels), frames/s."""
+    """Number of frames, mean error, mean error if points never moved (both in pixels), frames/s."""
     source, output = folder / "video.mp4", folder / "video-matched.mp4"
-    homographies: list[NDArray[np.float64]] = []
+    homographies: list[Floats] = []
     with video_writer(source, VIDEO_RATE) as writer:
         for frame, homography in camera_path(photograph(HELD_OUT[-1])):
             if not homographies:
@@ -206,7 +207,8 @@ def _video(matcher: Matcher, folder: Path) -> tuple[int, float, float, float]:
     return len(records), mean[0], mean[1], len(records) / seconds
 
 
-def _inner_lattice(size: tuple[int, int]) -> NDArray[np.float64]:
+def _inner_lattice(size: tuple[int, int]) -> Points:
+    """A lattice in the inner 80 % of a picture of ``size`` (height, width)."""
     lattice = cell_pixels(VIDEO_LATTICE, size).reshape(-1, 2)
     centre = np.array([size[1] - 1, size[0] - 1]) / 2
     return centre + 0.8 * (lattice - centre)
