@@ -1,1 +1,1 @@
-"""What a file holds (``dcc info``), and what this machine can do with it (``dcc doctor``)."""
+"""``dcc doctor``: what is installed, what works, and what this machine can do."""

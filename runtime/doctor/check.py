@@ -1,4 +1,4 @@
-"""One finding of ``dcc doctor``, and what the checks need so that nothing stops them."""
+"""Running the checks of ``dcc doctor``, none of which may raise."""
 
 from __future__ import annotations
 
@@ -14,31 +14,38 @@ Status = Literal["ok", "absent", "problem"]
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class CheckResult:
+    """The result of one check."""
+
     name: str
     status: Status
     value: str
-    """What was found."""
+    """What the check found."""
     cure: str | None = None
-    """What to type or do, against a problem or to add what is absent."""
+    """What to type or do to solve a problem, or to install what is absent."""
 
 
 class RuntimeNotLoadedError(Exception):
-    """dcc's own runtime cannot be imported, whatever the reason."""
+    """dcc's own runtime cannot be imported."""
 
 
-def guarded(name: str, check: Callable[[str], Check]) -> Check:
-    """The check's own answer, or what stopped it."""
+def run_check(name: str, check: Callable[[str], CheckResult]) -> CheckResult:
+    """The check's result, or one that reports the exception which it raised."""
     try:
         return check(name)
     except RuntimeNotLoadedError:
-        return Check(name, "absent", "not looked at, since dcc cannot be loaded")
+        return CheckResult(name, "absent", "not checked, since dcc cannot be loaded")
     except Exception as error:  # a damaged library may raise anything
-        return Check(name, "problem", first_line(error), "please report this: dcc knows no cure for it")
+        return CheckResult(
+            name, "problem", first_line(error), "please report this: dcc knows no cure for it"
+        )
 
 
-def of_runtime(module: str) -> Any:
-    """A module of :mod:`dccnet.runtime`, which serves nothing where OpenCV cannot be imported."""
+def import_runtime(module: str) -> Any:
+    """Import a module of :mod:`dccnet.runtime`.
+
+    Raises :class:`RuntimeNotLoadedError` where matching cannot be imported, for example without OpenCV.
+    """
     try:
         importlib.import_module("dccnet.runtime.matcher")
     except Exception as error:
@@ -47,17 +54,18 @@ def of_runtime(module: str) -> Any:
 
 
 def first_line(error: Exception) -> str:
+    """Type and message of an exception, in one line."""
     return f"{type(error).__name__}: {error}".strip(": \n").partition("\n")[0]
 
 
-def gib(count: int) -> str:
-    """Bytes, for people."""
+def format_gib(count: int) -> str:
+    """A number of bytes as ``1.5 GiB``."""
     return f"{count / 2**30:.1f} GiB"
 
 
 @contextlib.contextmanager
 def captured_stderr() -> Iterator[IO[bytes]]:
-    """What libraries print past Python, in a file to seek and read within the block."""
+    """Redirect the process's stderr, where native libraries print, to a file that the block can read."""
     with tempfile.TemporaryFile() as file:
         terminal = os.dup(2)
         os.dup2(file.fileno(), 2)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from dccnet.runtime.doctor.doctor import Report
+    from dccnet.runtime.doctor.report import Report
 
 SCHEMA = 1
 MARKS = {"ok": ("ok", "green"), "absent": ("-", "dim"), "problem": ("!", "bold red")}
@@ -19,11 +19,11 @@ MARKS = {"ok": ("ok", "green"), "absent": ("-", "dim"), "problem": ("!", "bold r
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Say whether dcc works on this machine and, where it does not, what to type.
+    """Check whether dcc works on this machine and, where it does not, say what to type.
 
-    Exit code 1 if something is wrong (!). What is merely absent (-) is not.
+    Exit code 1 if there is a problem (!). Something that is absent (-) is not a problem.
     """
-    from dccnet.runtime.doctor.doctor import examine
+    from dccnet.runtime.doctor.report import examine
 
     report = examine()
     if as_json:
@@ -74,10 +74,10 @@ def _print_report(report: Report) -> None:
 def _summary(abilities: dict[str, bool]) -> str:
     can = [name for name, able in abilities.items() if able]
     cannot = [name for name, able in abilities.items() if not able]
-    parts = [f"can {_listed(can, 'and')}"] if can else []
-    parts += [f"cannot {_listed(cannot, 'or')}"] if cannot else []
+    parts = [f"can {_join_names(can, 'and')}"] if can else []
+    parts += [f"cannot {_join_names(cannot, 'or')}"] if cannot else []
     return f"This machine {'; it '.join(parts)}."
 
 
-def _listed(names: list[str], last: str) -> str:
+def _join_names(names: list[str], last: str) -> str:
     return f" {last} ".join([", ".join(names[:-1])] * (len(names) > 1) + names[-1:])

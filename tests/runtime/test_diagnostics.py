@@ -1,10 +1,12 @@
-"""`dcc info`, which says what a file is, and `dcc doctor`, which says what a machine can do."""
+"""`dcc info`, which describes a file, and `dcc doctor`, which says what a machine can do."""
 
 from __future__ import annotations
 
 import builtins
 import json
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -18,8 +20,8 @@ from onnx import TensorProto, helper
 from dccnet.export.info import describe
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.doctor import inference, installed, machine
-from dccnet.runtime.doctor.check import Check, guarded
-from dccnet.runtime.doctor.doctor import CPU, CUDA, EXPORT, RTX, TENSORRT, abilities, examine
+from dccnet.runtime.doctor.check import CheckResult, run_check
+from dccnet.runtime.doctor.report import CPU, CUDA, EXPORT, RTX, TENSORRT, abilities, examine
 from dccnet.runtime.errors import DccError
 from tests.helpers.commands import Cli
 from tests.helpers.emulation import emulated
@@ -28,7 +30,7 @@ from tests.helpers.fake_cuda import CODES
 # dcc info ---------------------------------------------------------------------------------------
 
 
-def test_bundle_is_described_by_what_its_files_hold(bundle: Bundle, dcc: Cli) -> None:
+def test_bundle_is_described_by_the_content_of_its_files(bundle: Bundle, dcc: Cli) -> None:
     result = dcc("info", bundle.path)
     assert result.returncode == 0, result.stderr
     for text in ("resnet18", "96x80 (height x width)", "float32", "stack", "encoder.onnx", "made with"):
@@ -49,7 +51,7 @@ def test_graph_and_checkpoint_are_described(bundle: Bundle, checkpoint: Path) ->
     assert network.facts["tensors"] > 50
 
 
-def test_checkpoint_needs_no_library_to_be_described(checkpoint: Path, monkeypatch: Any) -> None:
+def test_checkpoint_is_described_without_torch_or_safetensors(checkpoint: Path, monkeypatch: Any) -> None:
     real = builtins.__import__
 
     def without(name: str, *arguments: Any) -> Any:
@@ -70,18 +72,18 @@ def test_checkpoint_needs_no_library_to_be_described(checkpoint: Path, monkeypat
         ("x.onnx", b"no graph", "no ONNX graph that can be checked"),
         ("x.engine", b"vtrt", "no header that dcc knows"),
         ("x.safetensors", b"\x08", "is damaged"),
-        ("x.safetensors", b"\x02" + bytes(7) + b"{}", "no checkpoint of dcc"),
-        ("x.safetensors", b"\xff" * 16, "its header has no end"),
+        ("x.safetensors", b"\x02" + bytes(7) + b"{}", "does not say that it is a checkpoint of dcc"),
+        ("x.safetensors", b"\xff" * 16, "its header is too long"),
     ],
 )
-def test_files_that_are_nothing(name: str, content: bytes | None, sentence: str, tmp_path: Path) -> None:
+def test_files_of_no_known_kind(name: str, content: bytes | None, sentence: str, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(DccError, match=sentence):
         describe(tmp_path / name)
 
 
-def test_damaged_bundle_is_one_sentence(bundle: Bundle, tmp_path: Path, dcc: Cli) -> None:
+def test_damaged_bundle_is_reported_in_one_sentence(bundle: Bundle, tmp_path: Path, dcc: Cli) -> None:
     shutil.copytree(bundle.path, tmp_path / "b")
     (tmp_path / "b" / "matcher.onnx").write_bytes(b"short")
     result = dcc("info", tmp_path / "b")
@@ -92,11 +94,11 @@ def test_damaged_bundle_is_one_sentence(bundle: Bundle, tmp_path: Path, dcc: Cli
 # dcc doctor -------------------------------------------------------------------------------------
 
 
-def by_name(checks: list[Check]) -> dict[str, Check]:
-    return {check.name: check for check in checks}
+def by_name(results: list[CheckResult]) -> dict[str, CheckResult]:
+    return {result.name: result for result in results}
 
 
-def test_doctor_finds_this_machine_well(dcc: Cli) -> None:
+def test_doctor_finds_no_fault_on_this_machine(dcc: Cli) -> None:
     result = dcc("doctor", "--json")
     report = json.loads(result.stdout)
     assert result.returncode == (1 if report["problems"] else 0)
@@ -111,14 +113,14 @@ def test_doctor_finds_this_machine_well(dcc: Cli) -> None:
     assert "ONNX Runtime" in text and "This machine can match on the CPU" in text
 
 
-def test_model_of_the_provider_check_is_what_it_says(tmp_path: Path) -> None:
+def test_model_of_the_provider_check_is_documented_correctly(tmp_path: Path) -> None:
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
     graph = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "g", values[:1], values[1:])
     made = helper.make_model(graph, ir_version=7, opset_imports=[helper.make_opsetid("", 13)])
     assert onnx.load_from_string(inference.TINY_MODEL) == made
 
 
-def test_provider_that_only_falls_back_is_not_there() -> None:
+def test_provider_that_falls_back_to_another_does_not_work() -> None:
     class Session:
         def __init__(self, model: bytes, providers: list[str], enable_fallback: int) -> None:
             self._used = "CPUExecutionProvider"
@@ -132,7 +134,8 @@ def test_provider_that_only_falls_back_is_not_there() -> None:
     ort: Any = ModuleType("onnxruntime")
     ort.InferenceSession = Session
     assert (
-        inference.provider_problem(ort, "CUDAExecutionProvider") == "CPUExecutionProvider takes its place"
+        inference.provider_problem(ort, "CUDAExecutionProvider")
+        == "ONNX Runtime falls back to CPUExecutionProvider"
     )
     assert inference.provider_problem(ort, "CPUExecutionProvider") is None
     Session.run = lambda self, names, feed: [np.zeros(1)]  # type: ignore[method-assign]
@@ -154,9 +157,9 @@ def test_wheels_that_overwrite_each_other(
     found: list[str], keep: str, cure: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(installed, "owners", lambda module: found)
-    check = installed.shared_module("ONNX Runtime", "onnxruntime", "InferenceSession", keep)[1]
+    check = installed.import_shared("ONNX Runtime", "onnxruntime", "InferenceSession", keep)[1]
     if len(found) == 1:
-        assert check is None and installed.reinstall(found, keep) == cure
+        assert check is None and installed.reinstall_command(found, keep) == cure
     else:
         assert check is not None and check.status == "problem"
         assert "overwrite each other" in check.value and check.cure == cure
@@ -165,16 +168,42 @@ def test_wheels_that_overwrite_each_other(
 def test_module_folder_that_lost_its_content_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installed, "owners", lambda module: ["onnxruntime"])
     monkeypatch.setitem(sys.modules, "onnxruntime", ModuleType("onnxruntime"))
-    check = installed.shared_module("ONNX Runtime", "onnxruntime", "InferenceSession", "onnxruntime")[1]
-    assert check is not None and "has lost its InferenceSession" in check.value
+    check = installed.import_shared("ONNX Runtime", "onnxruntime", "InferenceSession", "onnxruntime")[1]
+    assert check is not None and "has no InferenceSession: parts of it are missing" in check.value
 
 
-def test_what_stops_a_check_is_its_finding() -> None:
-    def broken(name: str) -> Check:
-        raise RuntimeError("of a library")
+def test_exception_in_a_check_is_its_result() -> None:
+    def broken(name: str) -> CheckResult:
+        raise RuntimeError("from a library")
 
-    assert guarded("x", broken).value == "RuntimeError: of a library"
-    assert guarded("x", broken).status == "problem"
+    result = run_check("x", broken)
+    assert result.value == "RuntimeError: from a library" and result.status == "problem"
+
+
+def test_checks_import_neither_opencv_nor_numpy() -> None:
+    code = (
+        "import sys, dccnet.runtime.doctor.commands, dccnet.runtime.doctor.report\n"
+        "assert not {'cv2', 'numpy', 'onnxruntime', 'torch'} & set(sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_doctor_works_where_opencv_cannot_be_imported(dcc: Cli, tmp_path: Path) -> None:
+    reason = "libGL.so.1: cannot open shared object file"
+    (tmp_path / "cv2.py").write_text(f"raise ImportError({reason!r})")
+    result = dcc("doctor", "--json", env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    assert result.returncode == 1 and not result.stderr, result.stderr
+    report = json.loads(result.stdout)
+    problems = {check["name"]: check for check in report["problems"]}
+    assert reason in problems["OpenCV"]["value"] and "opencv-python-headless" in problems["OpenCV"]["cure"]
+    assert "cannot be loaded" in problems["dcc"]["value"] and reason in problems["dcc"]["value"]
+    found = {check["name"]: check for check in report["checks"]}
+    assert found["ONNX Runtime"]["status"] == "ok"  # what does not need OpenCV is still checked
+    assert found["NVIDIA GPU"]["value"] == "not checked, since dcc cannot be loaded"
+    assert not any(report["abilities"].values())
+    text = dcc("doctor", env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    assert text.returncode == 1 and "pip install" in text.stdout and "it cannot" not in text.stdout
 
 
 def test_machine_with_a_gpu(tmp_path: Path) -> None:
@@ -186,8 +215,10 @@ def test_machine_with_a_gpu(tmp_path: Path) -> None:
     assert report.abilities["match on a GPU"] and report.abilities["build TensorRT engines"]
 
 
-def test_gpu_whose_driver_is_too_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "NVIDIA_DEVICE", tmp_path)  # a driver's device, whatever it is
+def test_gpu_with_an_old_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        machine, "NVIDIA_DEVICE", tmp_path
+    )  # any existing path stands for the driver's device
     with emulated(tmp_path) as emulation:
         emulation.cuda.start = CODES.cudaErrorInsufficientDriver
         emulation.tensorrt.has_gpu = False
@@ -197,7 +228,7 @@ def test_gpu_whose_driver_is_too_old(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not report.abilities["match on a GPU"]
 
 
-def test_tensorrt_without_a_gpu_is_no_problem(tmp_path: Path) -> None:
+def test_tensorrt_without_a_gpu_is_not_a_problem(tmp_path: Path) -> None:
     with emulated(tmp_path) as emulation:
         emulation.cuda.start = CODES.cudaErrorNoDevice
         emulation.tensorrt.has_gpu = False
@@ -205,7 +236,7 @@ def test_tensorrt_without_a_gpu_is_no_problem(tmp_path: Path) -> None:
     assert checks["TensorRT"].status == "absent" and "there is no GPU for it" in checks["TensorRT"].value
 
 
-def test_abilities_follow_from_what_is_fine() -> None:
+def test_abilities_follow_from_successful_checks() -> None:
     assert abilities({CPU, EXPORT, RTX}, []) == {
         "match on the CPU": True,
         "match on a GPU": False,
@@ -216,19 +247,19 @@ def test_abilities_follow_from_what_is_fine() -> None:
     }
 
     class Gpu:
-        capability = (9, 0)  # Hopper, which TensorRT-RTX leaves to TensorRT
+        capability = (9, 0)  # Hopper, which TensorRT-RTX does not support
 
     assert not abilities({RTX}, [Gpu()])["match on a GPU"]
     assert abilities({CUDA}, [Gpu()])["match on a GPU"] and abilities({TENSORRT}, [Gpu()])["match on a GPU"]
 
 
 def test_versions_are_compared_as_numbers() -> None:
-    assert installed.numbers("2.9.1+cu130") == (2, 9, 1) < installed.numbers("2.10")
+    assert installed.version_numbers("2.9.1+cu130") == (2, 9, 1) < installed.version_numbers("2.10")
 
 
-def test_incomplete_extra_names_what_is_lacking(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_incomplete_extra_names_the_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     requires = ["click>=8", 'torch>=99; extra == "train"', 'nothing-like-it>=1.2; extra == "train"']
     monkeypatch.setattr(installed.metadata, "requires", lambda name: requires)
-    check = installed.complete("train", "dcc train")
+    check = installed.check_extra("train", "dcc train")
     assert check.status == "absent" and check.cure == "pip install 'dccnet[train]'"
     assert "torch 99 in place of" in check.value and "nothing-like-it" in check.value

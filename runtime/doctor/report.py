@@ -1,0 +1,106 @@
+"""The report of ``dcc doctor``: every check, and what the machine can do according to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Set
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from dccnet.runtime.doctor.check import CheckResult, run_check
+from dccnet.runtime.doctor.inference import (
+    CPU,
+    CUDA,
+    PROVIDERS,
+    TENSORRT_PROVIDER,
+    check_engine_library,
+    check_onnx_runtime,
+    check_provider,
+)
+from dccnet.runtime.doctor.installed import check_extra
+from dccnet.runtime.doctor.machine import (
+    check_cores,
+    check_cuda_python,
+    check_dcc,
+    check_engine_cache,
+    check_memory,
+    check_nvidia,
+    check_opencv,
+    check_pycuda,
+    check_python,
+    check_system,
+    usable_gpus,
+)
+from dccnet.runtime.extras import install
+
+TENSORRT, RTX = "TensorRT", "TensorRT-RTX"
+TRAIN, EXPORT = "dcc train", "dcc export"
+NO_RTX = (9, 10, 11)
+"""Major compute capabilities of the GPUs that only TensorRT supports, not TensorRT-RTX."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Results by section, and what the machine can do."""
+
+    sections: dict[str, list[CheckResult]]
+    abilities: dict[str, bool]
+    """Such as ``match on the CPU``: whether this machine can."""
+
+    @property
+    def problems(self) -> list[CheckResult]:
+        return [
+            result for results in self.sections.values() for result in results if result.status == "problem"
+        ]
+
+
+def examine() -> Report:
+    """Run every check: takes a few seconds at most, and raises nothing."""
+    gpus = usable_gpus()
+    gpu = bool(gpus)
+    checks: dict[str, dict[str, Callable[[str], CheckResult]]] = {
+        "Machine": {
+            "Python": check_python,
+            "System": check_system,
+            "CPU cores": check_cores,
+            "Memory": check_memory,
+        },
+        "dcc": {"dcc": check_dcc, "OpenCV": check_opencv, "Engine cache": partial(check_engine_cache, gpu)},
+        "GPU": {"NVIDIA GPU": check_nvidia, "cuda-python": check_cuda_python, "pycuda": check_pycuda},
+        "Inference": {
+            "ONNX Runtime": partial(check_onnx_runtime, gpu),
+            **dict.fromkeys(PROVIDERS, partial(check_provider, gpu)),
+            TENSORRT: partial(check_engine_library, "tensorrt", "gpu", gpu),
+            RTX: partial(check_engine_library, "tensorrt_rtx", "rtx", gpu),
+        },
+        "Training and export": {
+            TRAIN: partial(check_extra, "train"),
+            EXPORT: partial(check_extra, "export"),
+        },
+    }
+    sections = {
+        title: [run_check(name, check) for name, check in section.items()]
+        for title, section in checks.items()
+    }
+    inference = sections["Inference"]
+    if all(result.status == "absent" for result in inference):
+        problem = "no inference engine is installed"
+        inference.insert(0, CheckResult("Engine", "problem", problem, install("cpu")))
+    working = {result.name for results in sections.values() for result in results if result.status == "ok"}
+    loaded = all(result.status != "problem" for result in sections["dcc"] if result.name == "dcc")
+    return Report(sections, abilities(working if loaded else set(), gpus))
+
+
+def abilities(working: Set[str], gpus: Collection[Any]) -> dict[str, bool]:
+    """What the machine can do. ``working``: names of successful checks; empty if dcc cannot be loaded."""
+    engines = {CUDA, TENSORRT_PROVIDER, TENSORRT}
+    if any(gpu.capability[0] not in NO_RTX for gpu in gpus):
+        engines.add(RTX)
+    return {
+        "match on the CPU": CPU in working,
+        "match on a GPU": bool(gpus) and not engines.isdisjoint(working),
+        "build TensorRT engines": TENSORRT in working,
+        "build TensorRT-RTX engines": RTX in working,
+        "train": TRAIN in working,
+        "export": {CPU, EXPORT} <= working,  # ONNX Runtime verifies an export
+    }
