@@ -1,4 +1,4 @@
-"""A network that costs nothing and matches every cell with itself, and a camera on a clock of its own."""
+"""A backend without a network that matches every cell with itself, and cameras for it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ GRID = (4, 5)
 
 
 class IdentityBackend:
-    """The score of a pair says how alike their mean grey levels are; counts what it is asked."""
+    """The more similar the mean grey levels of two pictures, the higher their score. Counts its runs."""
 
     description = "a test"
 
     def __init__(self) -> None:
         self.encoded: list[int] = []
-        """Mean grey level of each frame that was encoded."""
+        """Mean grey level of every encoded frame."""
         self.runs = 0
 
     def encode(self, frame: Any, stream: int | None = None) -> Tensors:
@@ -40,8 +40,8 @@ class IdentityBackend:
     def match(self, a: Tensors, b: Tensors, stream: int | None = None) -> dict[str, Array]:
         self.runs += 1
         cells = np.arange(GRID[0] * GRID[1])
-        unlike = abs(float(a["local"].item()) - float(b["local"].item()))
-        scores = np.full(cells.shape, 1 / (1 + unlike), np.float32)
+        difference = abs(float(a["local"].item()) - float(b["local"].item()))
+        scores = np.full(cells.shape, 1 / (1 + difference), np.float32)
         return {"index_a": cells, "score_a": scores, "index_b": cells.copy(), "score_b": scores.copy()}
 
     def close(self) -> None: ...
@@ -67,37 +67,39 @@ def grey(level: int, size: tuple[int, int] = (48, 60)) -> Image:
 
 
 def greys(count: int) -> Iterator[Image]:
-    """Frame i has the grey level i (modulo 256)."""
+    """``count`` frames; frame i has the grey level i (modulo 256)."""
     return (grey(i % 256) for i in range(count))
 
 
 class LockstepCamera(IdentityBackend):
-    """Camera and network in one: while the network matches, exactly ``ratio`` frames arrive."""
+    """A camera and a backend in one: while the backend matches, exactly ``ratio`` frames arrive."""
 
     def __init__(self, ratio: int, count: int) -> None:
         super().__init__()
         self.ratio, self.count = ratio, count
         self.arrived = 0
-        self._due, self._asked = 1, 0
-        self._turn = threading.Condition()
+        self._due, self._requested = 1, 0
+        self._changed = threading.Condition()
 
     def frames(self) -> Iterator[Image]:
         for number in range(self.count):
-            with self._turn:
-                self._asked = number + 1  # so the one before is where frames are kept
-                self._turn.notify_all()
-                assert self._turn.wait_for(lambda: self._due > self.arrived, 30)
+            with self._changed:
+                self._requested = number + 1  # so the frame before it is already queued
+                self._changed.notify_all()
+                assert self._changed.wait_for(lambda: self._due > self.arrived, 30)
                 self.arrived += 1
             yield grey(number % 256)
-        with self._turn:
-            self._asked = self.count + 1
-            self._turn.notify_all()
+        with self._changed:
+            self._requested = self.count + 1
+            self._changed.notify_all()
 
     def match(self, a: Tensors, b: Tensors, stream: int | None = None) -> dict[str, Array]:
-        with self._turn:
+        with self._changed:
             self._due = min(self._due + self.ratio, self.count)
-            self._turn.notify_all()
-            assert self._turn.wait_for(lambda: self._asked > self._due or self._asked > self.count, 30)
+            self._changed.notify_all()
+            assert self._changed.wait_for(
+                lambda: self._requested > self._due or self._requested > self.count, 30
+            )
         return super().match(a, b)
 
 
@@ -110,7 +112,7 @@ def descriptors() -> int:
 
 
 class NetworkCamera:
-    """Motion JPEG over HTTP: ``frames`` of rising grey level, ``period_s`` apart."""
+    """Motion JPEG over HTTP: ``frames`` of increasing grey level, ``period_s`` seconds apart."""
 
     def __init__(self, frames: int, period_s: float) -> None:
         class Handler(BaseHTTPRequestHandler):

@@ -1,3 +1,5 @@
+"""Correspondences: transfer, flow, warping, files and drawings."""
+
 from __future__ import annotations
 
 import csv
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from dccnet.runtime.arrays import Image
+from dccnet.runtime.arrays import Floats, Image
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.drawing.canvas import draw_label
 from dccnet.runtime.drawing.place_colours import place_colours
@@ -34,7 +36,7 @@ def random_result(seed: int = 0, grid: tuple[int, int] = (4, 5)) -> Corresponden
 
 @given(st.integers(0, 10_000))
 @settings(max_examples=30, deadline=None)
-def test_mutual_matches_are_those_that_point_at_each_other(seed: int) -> None:
+def test_mutual_matches_are_those_on_which_both_directions_agree(seed: int) -> None:
     result = random_result(seed)
     forward, backward = result.index_a.ravel(), result.index_b.ravel()
     expected = [i for i in range(forward.size) if backward[forward[i]] == i]
@@ -45,7 +47,7 @@ def test_mutual_matches_are_those_that_point_at_each_other(seed: int) -> None:
     np.testing.assert_array_equal(mutual.scores, np.array(lower, np.float32))
 
 
-def test_matches_name_points_of_both_pictures_in_pixels() -> None:
+def test_matches_are_in_pixels_of_both_pictures() -> None:
     result = random_result()
     from_b = result.matches("b")
     np.testing.assert_allclose(from_b.points_b[0], [0, 0])
@@ -94,7 +96,7 @@ def test_transfer_refuses_malformed_points(points: list[object]) -> None:
         random_result().transfer(points)
 
 
-def test_transfer_of_nothing_is_nothing() -> None:
+def test_no_points_are_transferred_to_no_points() -> None:
     assert random_result().transfer([]).shape == (0, 2)
 
 
@@ -106,7 +108,7 @@ def test_scores_of_points_are_those_of_the_nearest_cell() -> None:
     ]
 
 
-def test_json_csv_npz_and_flo_hold_the_same_matches(tmp_path: Path) -> None:
+def test_json_csv_npz_and_flo_contain_the_same_matches(tmp_path: Path) -> None:
     result = random_result()
     every = result.matches("a")
     for suffix in ("json", "csv", "npz", "flo"):
@@ -149,13 +151,13 @@ def test_drawing_shows_both_pictures_and_marks_the_matches() -> None:
     assert (drawn[:, :120] == 10).all() and (drawn[:, 128:] == 20).all()
 
 
-def dominant(picture: Image) -> NDArray[np.int64]:
-    """``(3,)``: mean colour, BGR."""
+def mean_colour(picture: Image) -> NDArray[np.int64]:
+    """Mean colour ``(3,)``, BGR."""
     return picture.reshape(-1, 3).mean(axis=0).astype(np.int64)
 
 
-def test_a_grid_drawing_carries_the_colours_of_places() -> None:
-    """B mirrored: what is left in A, and yellow, is right in B."""
+def test_a_grid_drawing_shows_the_colour_of_each_match() -> None:
+    """B is mirrored: what is left and yellow in A is right in B."""
     grey = np.full((60, 80, 3), 255, np.uint8)
     here = identity((60, 80))
     mirrored = dataclasses.replace(
@@ -164,9 +166,11 @@ def test_a_grid_drawing_carries_the_colours_of_places() -> None:
     drawn = mirrored.draw(grey, grey, style="grid")
     left, right = drawn[:, :80], drawn[:, 88:]
     np.testing.assert_array_equal(left, right[:, ::-1])
-    blue_over_red = dominant(left[:, :20])[0] - dominant(left[:, :20])[2]
-    assert blue_over_red < 0 < dominant(left[:, 60:])[0] - dominant(left[:, 60:])[2]
-    assert dominant(left[:15]).sum() > dominant(left[45:]).sum()  # light above dark
+    blue_over_red = mean_colour(left[:, :20])[0] - mean_colour(left[:, :20])[2]
+    assert blue_over_red < 0 < mean_colour(left[:, 60:])[0] - mean_colour(left[:, 60:])[2]
+    assert (
+        mean_colour(left[:15]).sum() > mean_colour(left[45:]).sum()
+    )  # light at the top, dark at the bottom
 
 
 def test_a_warp_drawing_shows_a_where_b_is(photos: list[Image]) -> None:
@@ -192,7 +196,7 @@ def test_hits_and_misses_differ_in_colour_and_shape() -> None:
     }
     hit, miss = (drawn[name][120, 100].astype(int) for name in ("hit", "miss"))
     assert hit[0] > 150 > 100 > hit[2] and miss[2] > 200 > 50 > miss[0]  # blue, orange; BGR
-    corner = slice(114, 119), slice(94, 99)  # up and left of the place: an arm of the cross
+    corner = slice(114, 119), slice(94, 99)  # up and left of the point: an arm of the cross
     assert (np.abs(drawn["miss"][corner].astype(int) - miss).sum(axis=-1) < 40).any()
     assert not (np.abs(drawn["hit"][corner].astype(int) - hit).sum(axis=-1) < 40).all()
     with pytest.raises(ValueError, match="needs one truth"):
@@ -201,8 +205,8 @@ def test_hits_and_misses_differ_in_colour_and_shape() -> None:
 
 @pytest.mark.parametrize("x", [3.0, 160.0, 317.0])
 @pytest.mark.parametrize("y", [3.0, 120.0, 237.0])
-def test_labels_are_read_on_any_ground(x: float, y: float) -> None:
-    """White on dark of its own, wholly inside the picture, on black and on white alike."""
+def test_labels_are_readable_on_any_background(x: float, y: float) -> None:
+    """White text on a dark plate, completely inside the picture, on black and on white."""
     for ground in (0, 255):
         picture = np.full((240, 320, 3), ground, np.uint8)
         draw_label(picture, np.array([x, y]), "12", 6)
@@ -214,12 +218,12 @@ def test_labels_are_read_on_any_ground(x: float, y: float) -> None:
         assert (border == 24).all()  # nothing is cut off
 
 
-def luminance(bgr: NDArray[np.uint8]) -> NDArray[np.float64]:
+def luminance(bgr: NDArray[np.uint8]) -> Floats:
     return np.asarray(bgr[..., ::-1] @ np.array([0.2126, 0.7152, 0.0722]))
 
 
-def test_colours_of_places_do_not_rely_on_red_against_green() -> None:
-    """Seen without the difference of red and green, distant places still differ, and rows darken."""
+def test_place_colours_do_not_rely_on_red_against_green() -> None:
+    """Distant positions differ even without red against green, and colours darken from row to row."""
     y, x = np.mgrid[0:9, 0:9]
     colours = place_colours(np.stack([x, y], axis=-1), (9, 9)).astype(float)
     blue, red_green = colours[..., 0], colours[..., 1:].mean(axis=-1)
@@ -231,7 +235,7 @@ def test_colours_of_places_do_not_rely_on_red_against_green() -> None:
     assert (np.diff(luminance(colours.astype(np.uint8)), axis=0) < 0).all()
 
 
-def test_the_count_of_hits_stands_where_no_point_is() -> None:
+def test_the_count_of_hits_is_drawn_where_no_point_is() -> None:
     grey = np.full((240, 320, 3), 128, np.uint8)
     result = identity((240, 320))
     points = np.array([[20.0, 15.0], [300.0, 20.0], [30.0, 220.0]])

@@ -1,4 +1,4 @@
-"""One decoder for all files of JSON: what it takes, and the paths in its messages."""
+"""The decoder of JSON files: what it accepts, and the paths in its messages."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ TREES = st.builds(
 
 
 @given(TREES)
-def test_what_is_written_is_read(tree: Tree) -> None:
+def test_what_was_encoded_is_decoded_unchanged(tree: Tree) -> None:
     assert decode(Tree, json.loads(json.dumps(dataclasses.asdict(tree)))) == tree
 
 
@@ -73,13 +73,13 @@ FINE: dict[str, Any] = {"graphs": {"encoder": {"opset": 3}}, "size": [4, 5]}
         ({"leaf": 3}, "leaf must be an object, got int"),
     ],
 )
-def test_the_message_names_the_place(change: dict[str, Any], message: str) -> None:
+def test_the_message_starts_with_the_path_of_the_wrong_field(change: dict[str, Any], message: str) -> None:
     with pytest.raises(DecodingError, match=message):
         decode(Tree, FINE | change)
     assert decode(Tree, FINE).graphs["encoder"] == Leaf(3)
 
 
-def test_whole_numbers_are_floats_too_and_the_whole_has_a_name() -> None:
+def test_whole_numbers_are_floats_too_and_the_top_level_has_a_name() -> None:
     assert decode(Leaf, {"opset": 1, "share": 1}).share == 1.0
     with pytest.raises(DecodingError, match="the content must be an object, got list"):
         decode(Tree, [])

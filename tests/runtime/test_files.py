@@ -1,4 +1,4 @@
-"""Pictures, videos and files that appear whole or not at all."""
+"""Reading pictures and videos, and files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_damaged_pictures_are_refused(tmp_path: Path, pictures: list[Path]) -> N
         read_image(tmp_path)
 
 
-def test_bytes_after_the_end_of_a_jpeg_do_no_harm_and_a_thumbnail_is_not_its_end(
+def test_a_jpeg_may_have_bytes_after_its_end_and_a_thumbnails_end_is_not_its_own(
     tmp_path: Path, pictures: list[Path]
 ) -> None:
     data = pictures[0].read_bytes()
@@ -102,7 +102,7 @@ def test_atomic_file_and_folder(tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {"file.txt", "deep"}
 
 
-def test_an_unwritable_place_is_one_sentence(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DccError, match="cannot write"), atomic_path(tmp_path / "file" / "below"):
         pass

@@ -1,3 +1,5 @@
+"""Resampling and transfer, against independent implementations."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -9,12 +11,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from dccnet.runtime import geometry
+from dccnet.runtime.arrays import Floats
 
 sides = st.integers(1, 60)
 
 
-def grid_sample(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float64]:
-    """How the network's training resized: the identity affine grid, corners aligned."""
+def grid_sample(image: NDArray[np.uint8], size: tuple[int, int]) -> Floats:
+    """Resizing as in training: the identity affine grid with aligned corners."""
     tensor = torch.from_numpy(image).permute(2, 0, 1)[None].double()
     identity = torch.eye(2, 3, dtype=torch.float64)[None]
     grid = F.affine_grid(identity, [1, 3, *size], align_corners=True)
@@ -27,7 +30,7 @@ def test_resize_equals_grid_sample(h: int, w: int, th: int, tw: int, seed: int) 
     image = np.random.default_rng(seed).integers(0, 256, (h, w, 3), np.uint8)
     expected = grid_sample(image, (th, tw))
     assert np.abs(geometry.resize(image, (th, tw)) - expected).max() < 1e-3
-    # Half a grey level is rounding; nothing is lost beyond it.
+    # Rounding to whole grey levels is the only difference.
     assert np.abs(geometry.resize_uint8(image, (th, tw)) - expected).max() <= 0.5 + 1e-3
 
 
@@ -39,10 +42,8 @@ def test_resize_keeps_the_corners_and_copies_at_the_same_size() -> None:
     assert (geometry.resize(image, (33, 47)) == image).all()
 
 
-def reference_transfer(
-    point: NDArray[np.float64], targets: NDArray[np.float64], size: tuple[int, int]
-) -> NDArray[np.float64]:
-    """The benchmarks' rule word by word: count the grid coordinates strictly below, minus one."""
+def reference_transfer(point: Floats, targets: Floats, size: tuple[int, int]) -> Floats:
+    """The benchmarks' rule, literally: count the grid coordinates strictly below, minus one."""
     h, w = targets.shape[:2]
     xs = np.linspace(0, size[1] - 1, w)
     ys = np.linspace(0, size[0] - 1, h)
@@ -72,7 +73,7 @@ def test_transfer_follows_the_benchmarks_rule(h: int, w: int, height: int, width
 
 @given(st.integers(2, 30), st.integers(2, 30), st.integers(2, 500), st.integers(2, 500))
 @settings(max_examples=50, deadline=None)
-def test_cells_matched_to_themselves_leave_points_where_they_are(
+def test_cells_that_match_themselves_leave_points_unchanged(
     h: int, w: int, height: int, width: int
 ) -> None:
     size = (height, width)

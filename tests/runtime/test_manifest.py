@@ -1,4 +1,4 @@
-"""What a manifest must contain, and how a wrong field is named."""
+"""What a manifest must contain, and how errors name a wrong field."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ EVERYTHING = Manifest(
 
 
 def written(folder: Path, change: Callable[[dict[str, Any]], object] = lambda values: None) -> Path:
-    """A folder with a manifest in which ``change`` altered the values; its digest is right."""
+    """A folder with a manifest whose values ``change`` altered; its digest is right."""
     write_manifest(folder, EVERYTHING)
     values = json.loads((folder / MANIFEST).read_text())
     change(values)
@@ -81,7 +81,7 @@ def written(folder: Path, change: Callable[[dict[str, Any]], object] = lambda va
     return folder
 
 
-def test_every_field_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_every_field_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read_manifest(written(tmp_path)) == EVERYTHING
 
 
@@ -110,13 +110,13 @@ def test_a_wrong_field_is_named_by_its_path(
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", '{"schema": 3}'])
-def test_a_manifest_that_is_something_else_is_one_sentence(tmp_path: Path, text: str) -> None:
+def test_json_that_is_not_a_manifest_is_one_sentence(tmp_path: Path, text: str) -> None:
     (tmp_path / MANIFEST).write_text(text)
     with pytest.raises(BundleError, match="damaged or was edited"):
         Bundle.open(tmp_path)
 
 
-def test_an_engines_record_is_read_on_its_own() -> None:
+def test_an_engine_record_is_decoded_alone() -> None:
     values = json.loads(json.dumps(dataclasses.asdict(ENGINE)))
     assert engine_record(values) == ENGINE
     with pytest.raises(ValueError, match="tf32 must be bool, got int"):

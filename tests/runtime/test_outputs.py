@@ -1,4 +1,4 @@
-"""What a video's results look like on disk, and what is there when something fails."""
+"""The files with a video's results, and what they contain when something fails."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.helpers.streams import IdentityBackend, frames_in, grey, greys, match
 POINTS = [[10.0, 20.0], [30.0, 40.5]]
 
 
-def test_every_format_tells_the_same(tmp_path: Path) -> None:
+def test_every_format_contains_the_same_results(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
     names = (
         "a.mp4",
@@ -69,7 +69,7 @@ def test_every_format_tells_the_same(tmp_path: Path) -> None:
     assert (cv2.imread(str(tmp_path / "masks" / "000004-confidence.png"), 0) == 255).all()
 
 
-def test_arrays_name_frames_and_pictures_as_references(tmp_path: Path) -> None:
+def test_arrays_identify_references_by_frame_or_by_name(tmp_path: Path) -> None:
     matcher = matcher_of(IdentityBackend())
     for name, reference, wanted in (("a", "previous", [0, 0, 1]), ("b", [grey(0), grey(2)], [-1, -1, -1])):
         write_stream(matcher.stream(greys(3), reference), Outputs([tmp_path / f"{name}.npz"]))
@@ -82,14 +82,14 @@ def test_arrays_name_frames_and_pictures_as_references(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("carries", [True, False])
-def test_drawings_show_something_and_have_their_size(style: str, carries: bool) -> None:
+def test_drawings_change_the_frame_and_have_the_right_size(style: str, carries: bool) -> None:
     options = {"points": POINTS, "boxes": [[5, 5, 20, 20]], "mask": np.eye(48, 60, dtype=np.uint8)}
     (result,) = stream(1, **(options if carries else {}))
     before = result.image.copy()
     drawn = draw_frame(result, style)
     assert drawn.shape == (48, 60 if style != "side" else 128, 3) and drawn.dtype == np.uint8
     assert (drawn[:, -60:] != before).any()
-    assert (result.image == before).all()  # the caller's frame is not painted on
+    assert (result.image == before).all()  # nothing is drawn into the caller's frame
 
 
 def test_a_lost_point_is_not_drawn_in_the_frame() -> None:
@@ -102,7 +102,7 @@ def test_a_lost_point_is_not_drawn_in_the_frame() -> None:
     assert (draw_frame(result, "side")[:, :60] != result.reference.image).any()  # a ring
 
 
-def test_a_live_video_lasts_as_long_as_it_took(tmp_path: Path) -> None:
+def test_a_video_of_a_live_source_lasts_as_long_as_the_recording(tmp_path: Path) -> None:
     results = list(stream(9))
     for in_time, wanted in ((True, 9), (False, 3)):  # every fourth frame, the others dropped
         with Outputs([tmp_path / "a.avi"], rate=25.0, in_time=in_time) as outputs:
@@ -125,14 +125,14 @@ def test_an_unknown_suffix_opens_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_codec_that_nobody_has_leaves_nothing(tmp_path: Path) -> None:
+def test_an_unknown_codec_leaves_no_files(tmp_path: Path) -> None:
     outputs = Outputs([tmp_path / "a.jsonl", tmp_path / "a.mp4"], codec="XXXX")
     with pytest.raises(VideoError, match="codec XXXX"):
         write_stream(stream(), outputs)
     assert not list(tmp_path.iterdir()) and not stage_threads()
 
 
-def test_a_source_that_fails_leaves_what_there_was(tmp_path: Path) -> None:
+def test_a_source_that_fails_leaves_complete_files_of_the_frames_before(tmp_path: Path) -> None:
     def three() -> object:
         yield from greys(3)
         raise VideoError("the cable is out")
@@ -147,8 +147,8 @@ def test_a_source_that_fails_leaves_what_there_was(tmp_path: Path) -> None:
     assert not stage_threads()
 
 
-def test_an_almost_full_disk_ends_with_whole_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    free = iter([10**9] * 8)  # asked once for each frame: there is one folder
+def test_an_almost_full_disk_leaves_complete_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = iter([10**9] * 8)  # called once for each frame: there is one folder
     monkeypatch.setattr(files.shutil, "disk_usage", lambda path: SimpleNamespace(free=next(free, 1000)))
     outputs = Outputs([tmp_path / name for name in ("a.mp4", "a.csv", "a.npz")])
     with pytest.raises(DccError, match="almost full"):
@@ -176,7 +176,7 @@ except DccError as error:
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
-def test_a_write_that_fails_leaves_whole_lines(tmp_path: Path, name: str) -> None:
+def test_a_write_that_fails_leaves_complete_lines(tmp_path: Path, name: str) -> None:
     """A real failure: the kernel refuses to let the file grow."""
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] in (-1, resource.RLIM_INFINITY)
     run = subprocess.run(
@@ -189,11 +189,9 @@ def test_a_write_that_fails_leaves_whole_lines(tmp_path: Path, name: str) -> Non
         assert [json.loads(line)["frame"] for line in lines] == list(range(len(lines)))
 
 
-def test_a_video_that_did_not_reach_the_disk_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_video_with_missing_frames_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Forgetful:
-        """As FFmpeg on a full disk: no error, and nothing there."""
+        """Behaves as FFmpeg on a full disk: no error, and an empty file."""
 
         def __init__(self, path: str, *rest: object) -> None:
             self.path = path
@@ -212,7 +210,7 @@ def test_a_video_that_did_not_reach_the_disk_is_said(
         write_stream(stream(), Outputs([tmp_path / "a.mp4"]))
 
 
-def test_an_output_is_written_whole_over_an_older_one(tmp_path: Path) -> None:
+def test_an_output_replaces_an_older_file_only_when_it_is_complete(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("older\n")
     with Outputs([tmp_path / "a.jsonl"]) as outputs:
         (result,) = stream(1)

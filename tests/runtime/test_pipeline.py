@@ -1,4 +1,4 @@
-"""Threads between stages: order, errors, endings."""
+"""Threads between stages: order, errors, and how they end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_everything_arrives_in_order(items: list[int], depth: int, stages: int) 
     assert not stage_threads()
 
 
-def test_an_error_comes_after_what_was_made_before_it() -> None:
+def test_an_error_is_raised_after_the_items_before_it() -> None:
     def three() -> Iterator[int]:
         yield from range(3)
         raise ValueError("four")
@@ -38,7 +38,7 @@ def test_an_error_comes_after_what_was_made_before_it() -> None:
     assert list(stage) == [] and not stage_threads()
 
 
-def test_no_more_is_made_than_there_is_room_for() -> None:
+def test_no_more_items_are_produced_than_fit_the_queue() -> None:
     made = []
     stage = Background((made.append(i) or i for i in itertools.count()), depth=3)
     assert next(stage) == 0
@@ -48,7 +48,7 @@ def test_no_more_is_made_than_there_is_room_for() -> None:
     assert len(made) == 4  # one taken, three waiting
 
 
-def test_closing_and_abandoning_end_the_thread_and_the_generator() -> None:
+def test_close_and_garbage_collection_end_the_thread_and_the_generator() -> None:
     ended = []
 
     def endless() -> Iterator[int]:
@@ -84,7 +84,7 @@ def test_stages_that_wait_for_each_other_are_closed_together() -> None:
     assert not closing.is_alive() and not stage_threads()
 
 
-def test_the_newest_is_kept_and_the_others_are_counted() -> None:
+def test_the_newest_item_is_kept_and_the_others_are_counted() -> None:
     channel: Channel[int] = Channel(1, newest=True)
     for i in range(5):
         channel.put(i)
@@ -96,7 +96,7 @@ def test_the_newest_is_kept_and_the_others_are_counted() -> None:
         channel.take()
 
 
-def test_nothing_for_too_long_is_a_stall() -> None:
+def test_no_item_within_the_timeout_is_a_stall() -> None:
     with pytest.raises(StalledError):
         Channel(1).take(timeout=0.01)
 

@@ -1,4 +1,4 @@
-"""Points, masks and boxes carried through motions that are known."""
+"""Points, masks and boxes are carried through known motions."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from dccnet.runtime import Propagation, Reference, geometry
+from dccnet.runtime.arrays import Floats
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DataError, ImageError, UsageError
 from dccnet.runtime.images import write_image
@@ -23,14 +24,15 @@ from dccnet.runtime.video.propagation.moving_least_squares import smooth_targets
 from dccnet.runtime.video.propagation.one_euro import OneEuroFilter
 from dccnet.runtime.video.propagation.smooth_maps import SmoothMaps
 
-Floats = NDArray[np.float64]
 SIZE, GRID = (241, 321), (13, 17)  # 20 pixels from cell to cell
 DEFAULT = Propagation()
 
 
 def moved(linear: Floats, shift: Floats) -> Correspondences:
-    """A network that is right to the nearest cell about ``x -> linear @ x + shift``, in pixels. Cells whose
-    match lies outside get a border cell and a low score."""
+    """Matches of ``x -> linear @ x + shift``, in pixels, each correct to the nearest cell.
+
+    Cells whose match lies outside the picture match a border cell with a low score.
+    """
     cells = geometry.cell_pixels(GRID, SIZE).reshape(-1, 2)
 
     def nearest(points: Floats) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -59,14 +61,14 @@ def errors(scale: float, angle: float, away: tuple[float, float]) -> tuple[float
 
 @settings(max_examples=40, deadline=None)
 @given(st.floats(0.8, 1.25), st.floats(-0.4, 0.4), st.floats(-30, 30), st.floats(-30, 30))
-def test_a_smooth_map_is_never_much_worse_than_the_cells(
+def test_a_smooth_map_is_never_much_worse_than_the_benchmarks_transfer(
     scale: float, angle: float, x: float, y: float
 ) -> None:
     smooth, plain = errors(scale, angle, (x, y))
     assert smooth < plain + 1.5  # of 20 pixels a cell
 
 
-def test_a_smooth_map_sees_between_the_cells() -> None:
+def test_a_smooth_map_is_more_precise_than_the_benchmarks_transfer() -> None:
     rng = np.random.default_rng(3)
     motions = [
         (rng.uniform(0.8, 1.25), rng.uniform(-0.4, 0.4), tuple(rng.uniform(-30, 30, 2))) for _ in range(30)
@@ -77,7 +79,7 @@ def test_a_smooth_map_sees_between_the_cells() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(-5, 5), st.integers(-5, 5))
-def test_a_shift_by_whole_cells_is_exact_and_what_leaves_is_lost(x: int, y: int) -> None:
+def test_a_shift_by_whole_cells_is_exact_and_points_that_leave_are_lost(x: int, y: int) -> None:
     shift = np.array([20.0 * x, 20.0 * y])
     points = np.random.default_rng(1).uniform([0, 0], [320, 240], (200, 2))
     carried = SmoothMaps(moved(np.eye(2), shift)).carry(points, DEFAULT)
@@ -88,20 +90,20 @@ def test_a_shift_by_whole_cells_is_exact_and_what_leaves_is_lost(x: int, y: int)
     assert np.allclose(carried.points_b[held], truth[held], atol=1.5)
 
 
-def test_wrong_matches_among_right_ones_are_outvoted() -> None:
+def test_a_few_wrong_matches_do_not_move_a_point() -> None:
     result = moved(np.eye(2), np.zeros(2))
     swapped = result.index_a.copy()
     swapped[6, 8], swapped[2, 2] = swapped[2, 2], swapped[6, 8]
     back = result.index_b.copy()
-    back[6, 8], back[2, 2] = back[2, 2], back[6, 8]  # mutual, and wrong
+    back[6, 8], back[2, 2] = back[2, 2], back[6, 8]  # mutual, but wrong
     spoilt = Correspondences(SIZE, SIZE, swapped, result.score_a, back, result.score_b)
-    point = np.array([[160.0, 120.0]])  # on that very cell
+    point = np.array([[160.0, 120.0]])  # on the cell with the wrong match
     assert np.linalg.norm(spoilt.transfer(point, "a") - point) > 100
     carried = SmoothMaps(spoilt).carry(point, DEFAULT)
     assert np.linalg.norm(carried.points_b - point) < 3
 
 
-def test_a_score_far_below_the_others_is_lost() -> None:
+def test_a_point_with_a_score_far_below_the_median_is_lost() -> None:
     result = moved(np.eye(2), np.zeros(2))
     scores = result.score_a.copy()
     scores[3, 4] = 0.01
@@ -111,7 +113,7 @@ def test_a_score_far_below_the_others_is_lost() -> None:
     assert SmoothMaps(doubtful).carry(points, Propagation(min_score=0)).visible.all()
 
 
-def test_a_mask_moves_with_its_values() -> None:
+def test_a_mask_keeps_its_values_when_it_moves() -> None:
     mask = np.zeros((*SIZE, 3), np.uint8)
     mask[80:140, 100:180] = (7, 0, 200)
     maps = SmoothMaps(moved(np.eye(2), np.array([40.0, -20.0])))
@@ -123,7 +125,7 @@ def test_a_mask_moves_with_its_values() -> None:
     either = ((carried.mask > 0) | (wanted > 0)).any(axis=2).sum()
     assert both / either > 0.95
     assert carried.confidence.shape == SIZE and carried.confidence[90, 180] > 0.9
-    assert carried.confidence[100, 2] < 0.5  # comes from outside the reference
+    assert carried.confidence[100, 2] < 0.5  # its position in the reference lies outside
     assert carried.confidence.min() >= 0 and carried.confidence.max() <= 1
 
 
@@ -135,7 +137,7 @@ def test_a_box_moves_and_grows() -> None:
     assert carried.visible.tolist() == [True, False] and carried.scores[0] > 0.9 > carried.scores[1]
 
 
-def test_from_frame_to_frame_what_is_lost_stays_lost() -> None:
+def test_a_point_that_is_lost_from_frame_to_frame_stays_lost() -> None:
     image = np.zeros((*SIZE, 3), np.uint8)
     reference = Reference(image, "frame:0", points=np.array([[160.0, 120.0], [300.0, 120.0]]))
     right, left = (moved(np.eye(2), np.array([shift, 0.0])) for shift in (60.0, -60.0))
@@ -153,7 +155,7 @@ def test_from_frame_to_frame_what_is_lost_stays_lost() -> None:
 # One Euro --------------------------------------------------------------------------------------
 
 
-def test_the_filter_calms_and_follows() -> None:
+def test_the_filter_calms_points_at_rest_and_follows_points_in_motion() -> None:
     rng = np.random.default_rng(0)
     times = np.arange(200) / 30
     still = np.array([100.0, 50.0]) + rng.normal(0, 2, (200, 2))
@@ -169,21 +171,21 @@ def test_the_filter_calms_and_follows() -> None:
     assert np.linalg.norm(lagging - walk[-1]) > 2 * np.linalg.norm(followed[-1] - walk[-1])
 
 
-def test_a_point_that_comes_back_starts_anew() -> None:
+def test_the_filter_restarts_for_a_point_that_reappears() -> None:
     smooth = OneEuroFilter()
     here, there = np.array([[0.0, 0.0]]), np.array([[100.0, 0.0]])
     yes, no = np.ones(1, bool), np.zeros(1, bool)
     smooth(here, yes, 0.0)
     assert 0 < smooth(there, yes, 0.1)[0, 0] < 100
-    assert smooth(there, no, 0.2)[0, 0] == 100  # unseen: unchanged
+    assert smooth(there, no, 0.2)[0, 0] == 100  # not visible: unchanged
     assert smooth(here, yes, 0.3)[0, 0] == 0
-    assert smooth(there, yes, 0.3)[0, 0] == 100  # no step in time
+    assert smooth(there, yes, 0.3)[0, 0] == 100  # the time does not increase
 
 
 # Files -----------------------------------------------------------------------------------------
 
 
-def test_points_in_every_form(tmp_path: Path) -> None:
+def test_points_are_read_from_every_format(tmp_path: Path) -> None:
     assert parse_points("1,2;3.5,4;").tolist() == [[1, 2], [3.5, 4]]
     assert parse_boxes(["1,2,3,4", "5,6,7,8"]).tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
     coco = {
@@ -230,7 +232,7 @@ def test_points_that_cannot_be_read_are_one_sentence(tmp_path: Path, name: str, 
         read_points(tmp_path / "absent.csv", "a.jpg")
 
 
-def test_masks_are_read_as_they_are(tmp_path: Path) -> None:
+def test_masks_are_read_without_conversion(tmp_path: Path) -> None:
     labels = np.arange(48, dtype=np.uint8).reshape(6, 8)
     write_image(tmp_path / "m.png", labels)
     assert np.array_equal(read_mask(tmp_path / "m.png"), labels)

@@ -1,4 +1,4 @@
-"""Matcher.stream: which frames come, matched with what, and what is left when it ends."""
+"""Matcher.stream: its frames, their references, and what is left when it ends."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def test_every_frame_in_order(batch: int, backend: type[IdentityBackend]) -> Non
         assert used.runs == 1 + 2 + 2  # the reference; 64 frames and 36
 
 
-def test_a_file_is_the_same_through_the_stream(bundle: Bundle, video: Path, photos: list[Image]) -> None:
+def test_a_streamed_file_matches_as_its_single_frames_do(
+    bundle: Bundle, video: Path, photos: list[Image]
+) -> None:
     matcher = Matcher.open(bundle)
     features = matcher.encode(photos[0])
     frames = list(open_source(video).frames)
@@ -67,7 +69,7 @@ def test_a_file_is_the_same_through_the_stream(bundle: Bundle, video: Path, phot
         assert {"decode", "resize", "encode", "match"} <= set(results[0].timings)
 
 
-def test_many_pairs_encode_each_picture_once(tmp_path: Path) -> None:
+def test_match_many_encodes_each_picture_once(tmp_path: Path) -> None:
     backend = BatchingIdentityBackend()
     for i in range(4):
         write_image(tmp_path / f"{i}.png", grey(10 * i))
@@ -84,7 +86,7 @@ def _read(picture: Path | Image) -> Image:
     return np.asarray(cv2.imread(str(picture)), np.uint8) if isinstance(picture, Path) else picture
 
 
-def test_pairs_in_batches_are_the_pairs_alone(bundle: Bundle, photos: list[Image]) -> None:
+def test_pairs_match_in_a_batch_as_they_do_alone(bundle: Bundle, photos: list[Image]) -> None:
     matcher = Matcher.open(bundle)
     pairs = list(itertools.combinations(photos, 2))
     for (a, b), result in zip(pairs, matcher.match_many(pairs, batch=2), strict=True):
@@ -96,14 +98,14 @@ def test_pairs_in_batches_are_the_pairs_alone(bundle: Bundle, photos: list[Image
 # References ------------------------------------------------------------------------------------
 
 
-def test_the_best_of_several_references_for_each_frame() -> None:
+def test_each_frame_gets_the_best_of_several_references() -> None:
     backend = IdentityBackend()
     stream = matcher_of(backend).stream([grey(x) for x in (10, 90, 60, 95)], [grey(0), grey(100)])
     assert [level(result.reference.image) for result in stream] == [0, 100, 100, 100]
     assert backend.encoded[:2] == [0, 100] and len(backend.encoded) == 6
 
 
-def test_the_frame_before_and_a_frame_of_the_source(video: Path) -> None:
+def test_a_reference_can_be_the_frame_before_or_a_frame_of_the_source(video: Path) -> None:
     matcher = matcher_of(IdentityBackend())
     results = list(matcher.stream(greys(4), "previous"))
     assert [level(result.reference.image) for result in results] == [0, 0, 1, 2]
@@ -120,7 +122,7 @@ def test_the_frame_before_and_a_frame_of_the_source(video: Path) -> None:
         matcher.stream([], "frame:0")
 
 
-def test_a_reference_is_replaced_on_the_fly() -> None:
+def test_a_reference_can_be_replaced_while_streaming() -> None:
     backend = IdentityBackend()
     stream = matcher_of(backend).stream(greys(100), grey(7))
     seen = []
@@ -150,19 +152,19 @@ def test_points_mask_and_boxes_must_fit_their_picture() -> None:
 
 
 def test_a_camera_three_times_as_fast_as_the_network() -> None:
-    """Frames are counted, not seconds: three arrive while one is matched."""
+    """Time is counted in frames, not in seconds: three arrive while one is matched."""
     camera = LockstepCamera(ratio=3, count=90)
     stream = matcher_of(camera).stream(camera.frames(), grey(0), live=True)
     seen = []
     for result in stream:
         seen.append(result.index)
-        assert camera.arrived - 1 - result.index <= 2 * camera.ratio  # two frames of the network's
+        assert camera.arrived - 1 - result.index <= 2 * camera.ratio  # arrive while two frames are matched
     assert seen == sorted(set(seen)) and 29 <= len(seen) <= 31
     assert stream.stats.dropped == 90 - len(seen)
     assert not stage_threads()
 
 
-def test_a_source_that_stalls_or_fails_ends_with_its_frames_and_a_sentence() -> None:
+def test_a_source_that_stalls_or_fails_ends_in_one_sentence_after_its_frames() -> None:
     gone = threading.Event()
 
     def two(then_wait: bool) -> Iterator[Image]:
@@ -192,7 +194,7 @@ def test_a_source_that_stalls_or_fails_ends_with_its_frames_and_a_sentence() -> 
 @pytest.mark.parametrize("reference", ["frame:0", "previous"])
 def test_no_thread_and_no_descriptor_is_left(video: Path, ending: str, reference: str) -> None:
     matcher = matcher_of(IdentityBackend())
-    list(matcher.stream(video))  # what OpenCV opens once
+    list(matcher.stream(video))  # OpenCV opens some descriptors only once
     before = descriptors()
 
     def run() -> None:
@@ -225,7 +227,7 @@ def test_a_callers_iterator_stays_open() -> None:
     assert next(frames, None) is not None
 
 
-def test_memory_is_flat() -> None:
+def test_memory_does_not_grow_with_the_frames() -> None:
     stream = matcher_of(IdentityBackend()).stream(greys(600), grey(0), points=[[10, 10]])
     used = []
     tracemalloc.start()
@@ -235,16 +237,16 @@ def test_memory_is_flat() -> None:
                 used.append(tracemalloc.get_traced_memory()[0])
     finally:
         tracemalloc.stop()
-    # Low water: at other moments some tens of frames, 8 kB each, are under way.
+    # The minimum: at other moments some tens of frames, 8 kB each, are in progress.
     assert min(used[-3:]) < min(used[2:6]) + 50_000
 
 
 # Bad frames ------------------------------------------------------------------------------------
 
 
-def test_pictures_that_cannot_be_read_are_left_out_and_counted(tmp_path: Path) -> None:
+def test_pictures_that_cannot_be_read_are_skipped_and_counted(tmp_path: Path) -> None:
     for i in range(6):
-        write_image(tmp_path / f"{i}.png", grey(i, (48 + i, 60 - i)))  # and every one of another size
+        write_image(tmp_path / f"{i}.png", grey(i, (48 + i, 60 - i)))  # each of another size
     (tmp_path / "2.png").write_text("no picture")
     notes: list[str] = []
     stream = matcher_of(IdentityBackend()).stream(tmp_path, on_note=notes.append)
@@ -255,7 +257,7 @@ def test_pictures_that_cannot_be_read_are_left_out_and_counted(tmp_path: Path) -
     assert len(notes) == 1 and "2.png is not a picture" in notes[0]
 
 
-def test_something_else_than_a_picture_is_one_sentence() -> None:
+def test_a_frame_that_is_not_a_picture_is_one_sentence() -> None:
     frames = [grey(0), grey(1), np.zeros((4, 4), np.uint8)]
     stream = matcher_of(IdentityBackend()).stream(frames, grey(0), batch=3)
     assert [next(stream).index for _ in range(2)] == [0, 1]
@@ -264,13 +266,13 @@ def test_something_else_than_a_picture_is_one_sentence() -> None:
     assert not stage_threads()
 
 
-def test_a_camera_of_the_network_is_live_and_its_end_is_an_end() -> None:
-    """Through a real socket and FFmpeg. A matcher slower than the camera skips frames, in order."""
+def test_a_network_camera_is_live_and_its_end_ends_the_stream() -> None:
+    """Through a real socket and FFmpeg. A matcher that is slower than the camera skips frames."""
     with NetworkCamera(frames=60, period_s=0.01) as camera:
         source = open_source(camera.address)
         assert source.live and source.count == 0
         every = [level(frame) for frame in source.frames if not isinstance(frame, Exception)]
-        assert every == sorted(every) and len(every) >= 50  # FFmpeg looks at some to learn the format
+        assert every == sorted(every) and len(every) >= 50  # FFmpeg uses some to detect the format
 
         stream = matcher_of(IdentityBackend()).stream(camera.address, grey(0))
         seen = []
@@ -283,7 +285,7 @@ def test_a_camera_of_the_network_is_live_and_its_end_is_an_end() -> None:
     assert not stage_threads()
 
 
-def test_sources_that_are_not_there(tmp_path: Path) -> None:
+def test_sources_that_cannot_be_opened_are_one_sentence(tmp_path: Path) -> None:
     matcher = matcher_of(IdentityBackend())
     for source, message in (
         (99, "camera 99 cannot be opened"),

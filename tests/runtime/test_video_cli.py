@@ -1,4 +1,4 @@
-"""`dcc match --video` in its own process: what it writes, and how it ends."""
+"""`dcc match --video` in a process of its own: what it writes, and how it ends."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_match_video(dcc: Cli, bundle: Bundle, pictures: list[Path], video: Path
     assert [json.loads(line) for line in to_stdout.stdout.splitlines()] == lines
 
 
-def test_a_truncated_video_keeps_what_was_there_and_warns(
+def test_a_truncated_video_is_matched_as_far_as_it_goes(
     dcc: Cli, bundle: Bundle, pictures: list[Path], tmp_path: Path
 ) -> None:
     path = tmp_path / "cut.avi"
@@ -50,7 +50,7 @@ def test_a_truncated_video_keeps_what_was_there_and_warns(
     assert result.returncode == 0
 
 
-def test_references_of_the_video_itself(dcc: Cli, bundle: Bundle, video: Path) -> None:
+def test_a_reference_can_be_a_frame_of_the_video_itself(dcc: Cli, bundle: Bundle, video: Path) -> None:
     first = dcc("match", bundle.path, "--reference", "frame:0", "--video", video, "--batch", "5")
     previous = dcc("match", bundle.path, "--reference", "previous", "--video", video, "--points", "80,60")
     lines = [[json.loads(line) for line in run.stdout.splitlines()] for run in (first, previous)]
@@ -59,7 +59,7 @@ def test_references_of_the_video_itself(dcc: Cli, bundle: Bundle, video: Path) -
     assert lines[1][4]["points_a"] == lines[1][3]["points_b"]
 
 
-def test_points_of_several_references_from_one_coco_file(
+def test_one_coco_file_contains_the_points_of_several_references(
     dcc: Cli, bundle: Bundle, pictures: list[Path], tmp_path: Path
 ) -> None:
     coco = {
@@ -83,7 +83,7 @@ def test_points_of_several_references_from_one_coco_file(
         assert line["points_a"][0] == [10.0 + number, 20.0]
 
 
-def test_everything_at_once_and_the_table(
+def test_all_options_together_and_the_table_of_stages(
     dcc: Cli, bundle: Bundle, pictures: list[Path], video: Path, tmp_path: Path
 ) -> None:
     height, width = read_image(pictures[0]).shape[:2]
@@ -112,7 +112,7 @@ def test_everything_at_once_and_the_table(
     one_sentence(refused, 2, "draw it on that picture")
 
 
-def test_a_picture_that_cannot_be_read_is_said_in_the_end(
+def test_a_picture_that_cannot_be_read_is_reported_at_the_end(
     dcc: Cli, bundle: Bundle, pictures: list[Path], tmp_path: Path
 ) -> None:
     frames = tmp_path / "frames"
@@ -128,7 +128,7 @@ def test_a_picture_that_cannot_be_read_is_said_in_the_end(
     assert [line["frame"] for line in lines] == [0, 1, 3] and frames_in(output) == 3
 
 
-def test_a_damaged_stretch_in_a_video_is_survived(dcc: Cli, bundle: Bundle, tmp_path: Path) -> None:
+def test_a_video_is_matched_beyond_a_damaged_part(dcc: Cli, bundle: Bundle, tmp_path: Path) -> None:
     path = tmp_path / "damaged.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
     rng = np.random.default_rng(0)
@@ -147,7 +147,7 @@ def test_a_damaged_stretch_in_a_video_is_survived(dcc: Cli, bundle: Bundle, tmp_
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_stopping_finishes_the_files(
+def test_a_signal_stops_the_run_and_finishes_the_files(
     bundle: Bundle, pictures: list[Path], tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     frames, out = tmp_path / "frames", tmp_path / "out"

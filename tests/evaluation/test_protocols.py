@@ -1,4 +1,4 @@
-"""The benchmarks' protocols: a hand-computed example each, and the released rule, written out anew."""
+"""The benchmarks' protocols: an example of each by hand, and the released rule implemented again."""
 
 from __future__ import annotations
 
@@ -9,26 +9,25 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from dccnet.evaluation.benchmark import Benchmark
 from dccnet.evaluation.benchmarks import load_benchmark
 from dccnet.evaluation.pck import carry_keypoints, keypoint_distances
 from dccnet.evaluation.scoring import Outcome
 from dccnet.evaluation.summary import summarise
+from dccnet.runtime.arrays import Floats
 from dccnet.runtime.correspondences import Correspondences
 from tests.helpers import tiny_benchmarks as tiny
 from tests.helpers.results import identity
 
-Array = NDArray[np.float64]
 SIZE = (tiny.HEIGHT, tiny.WIDTH)
 
 
 def released_transfer(
-    points: Array, size_a: tuple[int, int], size_b: tuple[int, int], index: Array
-) -> Array:
-    """1-based target points ``(2, N)`` -> 1-based source points, in the steps of the released evaluation:
-    unit coordinates, four cells, weights over their sum, pixels (spec §2)."""
+    points: Floats, size_a: tuple[int, int], size_b: tuple[int, int], index: Floats
+) -> Floats:
+    """1-based source points from 1-based target points ``(2, N)``, in the steps of the released evaluation:
+    unit coordinates, four cells, normalised weights, pixels (spec §2)."""
     h, w = index.shape
     axis_x, axis_y = np.linspace(-1, 1, w), np.linspace(-1, 1, h)
     column, row = index % w, index // w
@@ -54,7 +53,7 @@ def released_transfer(
 
 @given(st.integers(0, 10**6), st.integers(2, 7), st.integers(2, 7))
 @settings(max_examples=60, deadline=None)
-def test_scnet_scales_one_based_points_before_it_looks_them_up(seed: int, h: int, w: int) -> None:
+def test_scnet_scales_one_based_points_before_the_transfer(seed: int, h: int, w: int) -> None:
     rng = np.random.default_rng(seed)
     size_a, size_b = ((int(rng.integers(20, 500)), int(rng.integers(20, 500))) for _ in "ab")
     index = rng.integers(0, h * w, (h, w))
@@ -74,7 +73,7 @@ def test_scnet_scales_one_based_points_before_it_looks_them_up(seed: int, h: int
     )
 
 
-def test_the_rule_written_out_here_is_the_authors(golden: dict[str, torch.Tensor]) -> None:
+def test_the_rule_of_these_tests_is_the_authors(golden: dict[str, torch.Tensor]) -> None:
     index = (6 * golden["net_match_row_a"] + golden["net_match_col_a"])[0].reshape(6, 6).numpy()
     sizes = [tuple(int(v) for v in golden[f"points_{side}_size_hw"][0]) for side in ("source", "target")]
     points = golden["points_target"][0].numpy().astype(np.float64)
@@ -102,7 +101,7 @@ def test_pf_pascal_by_hand(tmp_path: Path) -> None:
 def test_pf_willow_by_hand(tmp_path: Path) -> None:
     # XA runs from 1 to 19, YA from 1 to 10: the box's longer side is 18 and α = 0.05 means 0.9 pixels.
     xa, ya = [1 + 2 * i for i in range(10)], [1 + i for i in range(10)]
-    off = [0, 0.9, 1.0, 1.8, 1.9, 2.7, 2.8, 0, 0, 0]  # by which XB is too far right
+    off = [0, 0.9, 1.0, 1.8, 1.9, 2.7, 2.8, 0, 0, 0]  # pixels by which XB is too far right
     columns = [*xa, *ya, *(x + d for x, d in zip(xa, off, strict=True)), *ya]
     benchmark = load_benchmark("pf-willow", tiny.pf_willow(tmp_path, 1, [str(v) for v in columns]).parent)
     outcome = scored(benchmark, identity(SIZE), 0.0501, 0.1001, 0.1501)
@@ -111,7 +110,7 @@ def test_pf_willow_by_hand(tmp_path: Path) -> None:
     assert outcome.category == "car(S)"
 
 
-def test_padding_stays_out_of_pf_willows_box(tmp_path: Path) -> None:
+def test_padding_is_not_part_of_pf_willows_box(tmp_path: Path) -> None:
     xa = [5, 9, *[-1] * 8]
     benchmark = load_benchmark("pf-willow", tiny.pf_willow(tmp_path, 1, [str(v) for v in xa * 4]).parent)
     outcome = scored(benchmark, identity(SIZE))
@@ -142,11 +141,11 @@ def test_spair_by_hand(tmp_path: Path) -> None:
     assert (outcome.hits, outcome.length) == ((2,), 30.0)
 
 
-def test_spair_goes_from_source_to_target(tmp_path: Path) -> None:
+def test_spair_transfers_from_source_to_target(tmp_path: Path) -> None:
     there = {"src_kps": [[0, 0]], "trg_kps": [[39, 29]]}
     benchmark = load_benchmark("spair", tiny.spair(tmp_path, 1, **there))
     index, score = np.arange(4).reshape(2, 2), np.ones((2, 2), np.float32)
-    # Every cell of A matches the last of B; the other direction says something else.
+    # Every cell of A matches the last cell of B; the other direction differs.
     result = Correspondences(SIZE, SIZE, np.full((2, 2), 3), score, index, score)
     assert scored(benchmark, result).hits == (1,)
 
@@ -156,9 +155,7 @@ def outcome(category: str, hits: tuple[int, ...], count: int) -> Outcome:
 
 
 @pytest.mark.parametrize(("over", "headline"), [("pairs", 250 / 3), ("classes", 75.0)])
-def test_per_pair_per_point_and_per_class_differ_as_they_should(
-    tmp_path: Path, over: str, headline: float
-) -> None:
+def test_means_per_pair_per_point_and_per_class_differ(tmp_path: Path, over: str, headline: float) -> None:
     import dataclasses
 
     benchmark = dataclasses.replace(
