@@ -51,7 +51,7 @@ class VideoJob:
     source: str
     reference: str | list[Reference]
     annotations: Annotations
-    """Of the only reference; empty where there are several."""
+    """Annotations of the only reference; empty where there are several."""
     outputs: list[Path]
     options: VideoOptions
 
