@@ -1,1 +1,1 @@
-"""A matched pair as one web page that needs nothing else."""
+"""``dcc view``: a matched pair as one self-contained web page."""

@@ -1,4 +1,4 @@
-// Colours that people with any colour vision can tell apart: they differ in lightness, or as blue from yellow.
+// Colours that people with any colour vision can distinguish: they differ in lightness, or as blue and yellow.
 
 // Lowest to highest score (matplotlib's inferno, nine of its colours).
 const HEAT = [
@@ -6,23 +6,25 @@ const HEAT = [
   [227, 89, 51], [249, 140, 10], [249, 201, 50], [252, 255, 164],
 ];
 
-// Trust in context, neither, in local.
+// Attention: context branch, both equally, local branch.
 const ATTENTION = [[0, 92, 230], [235, 235, 235], [255, 176, 0]];
 
-// Corners of picture A: top left, top right, bottom left, bottom right. runtime/place_colours.py has the same.
+// Corners of picture A: top left, top right, bottom left, bottom right. runtime/drawing/place_colours.py has the same.
 const PLACE = [[255, 236, 110], [120, 205, 255], [190, 90, 0], [25, 50, 170]];
 
+// Linear interpolation between two colours.
 function mix(from, to, share) {
   return from.map((value, i) => value + (to[i] - value) * share);
 }
 
-// `share` 0 to 1 along a list of colours -> [r, g, b].
-function along(colours, share) {
+// The colour at `share` (0 to 1) of a gradient through a list of colours -> [r, g, b].
+function colourAt(colours, share) {
   const position = clamp(share, 0, 1) * (colours.length - 1);
   const lower = Math.min(Math.floor(position), colours.length - 2);
   return mix(colours[lower], colours[lower + 1], position - lower);
 }
 
+// The colour of a cell of A by its place in the picture.
 function placeColour(pair, cell) {
   const [rows, columns] = pair.grid.a;
   const x = (cell % columns) / Math.max(columns - 1, 1);

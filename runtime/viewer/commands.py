@@ -22,19 +22,19 @@ from dccnet.runtime.selection import BACKENDS
     type=click.Choice(BACKENDS),
     default="auto",
     show_default=True,
-    help="What runs the network; auto takes the fastest that is really there.",
+    help="Backend that runs the network; auto takes the fastest that works here.",
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda or cuda:N.")
-@click.option("--json", "as_json", is_flag=True, help="Print what the page holds as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print a description of the page as JSON.")
 def view(
     bundle: Path, image_a: Path, image_b: Path, output: Path, backend: str, device: str, as_json: bool
 ) -> None:
     """Write a web page to explore how a BUNDLE matches the pictures A and B.
 
-    Point at a place in one picture: its match appears in the other, under all its scores. The page is one
-    file that needs no server and asks for nothing. A bundle exported with --maps shows the fused scores,
-    those of the local and the context branch, and the attention; with --heatmaps the fused scores; any
-    other only best matches.
+    Point at a place in one picture: its match appears in the other, with a heat map of all scores. The page
+    is one file that needs no server and makes no requests. With a bundle exported with --maps, it shows the
+    fused scores, those of the local and the context branch, and the attention; with --heatmaps, the fused
+    scores; with any other bundle, best matches only.
     """
     from dccnet.runtime.console import note, warn
     from dccnet.runtime.errors import UsageError
@@ -44,7 +44,7 @@ def view(
     from dccnet.runtime.viewer.page import LIMIT_BYTES, build_page
 
     if output.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"cannot write '{output}': a page's name ends in .html")
+        raise UsageError(f"cannot write '{output}': the name of a page must end in .html")
     pictures = read_image(image_a), read_image(image_b)
     matcher = Matcher.open(bundle, backend=backend, device=device, on_note=note)
     manifest = matcher.manifest
@@ -59,7 +59,7 @@ def view(
     write_text(output, page.html)
     size = output.stat().st_size
     if size > LIMIT_BYTES:
-        warn(f"the page has {size / 1e6:.1f} MB: this grid has many scores")
+        warn(f"the page has {size / 1e6:.1f} MB, because this grid has many scores")
     if not page.maps:
         note(f"{bundle} returns best matches only; for heat maps: dcc export MODEL --maps -o BUNDLE")
     if not as_json:

@@ -1,4 +1,4 @@
-// The page itself: a point in one picture, what is shown for it, and everything that can change either.
+// The page: the selected point, what is shown for it, and the controls that change either.
 
 const byId = (id) => document.getElementById(id);
 const controls = byId("controls").elements;
@@ -18,29 +18,29 @@ let pair = null;
 let matches = [];
 const state = { side: "a", point: { x: 0, y: 0 }, pinned: false };
 
-const format = (point) => `${point.x.toFixed(1)}, ${point.y.toFixed(1)}`;
-const small = (score) => (score === 0 || score >= 0.001 ? score.toPrecision(3) : score.toExponential(1));
+const formatPoint = (point) => `${point.x.toFixed(1)}, ${point.y.toFixed(1)}`;
+const formatScore = (score) => (score === 0 || score >= 0.001 ? score.toPrecision(3) : score.toExponential(1));
 const checked = (name) => controls[name].checked;
 const chosenMap = () => controls.map.value;
 
-function inside(side, point) {
+function clampToPicture(side, point) {
   const { width, height } = pair.pictures[side];
   return { x: clamp(point.x, 0, width - 1), y: clamp(point.y, 0, height - 1) };
 }
 
-function pointAt(side, point) {
+function selectPoint(side, point) {
   state.side = side;
-  state.point = inside(side, point);
+  state.point = clampToPicture(side, point);
   controls.side.value = side;
   requestPaint();
 }
 
-let waiting = false;
+let paintRequested = false;
 function requestPaint() {
-  if (!waiting) {
-    waiting = true;
+  if (!paintRequested) {
+    paintRequested = true;
     requestAnimationFrame(() => {
-      waiting = false;
+      paintRequested = false;
       paint();
     });
   }
@@ -77,7 +77,7 @@ function paint() {
   from.stage.classList.remove("under-heat");
   placeMarker(side, point, "here");
   placeMarker(there, match, weak ? "match weak" : "match");
-  tell(side, point, match, map, cell, percent, least, weak);
+  updateReadout(side, point, match, map, cell, percent, least, weak);
 }
 
 function placeMarker(side, point, kind) {
@@ -89,15 +89,15 @@ function placeMarker(side, point, kind) {
   marker.style.top = `${((point.y + 0.5) / height) * 100}%`;
 }
 
-function tell(side, point, match, map, cell, percent, least, weak) {
+function updateReadout(side, point, match, map, cell, percent, least, weak) {
   const there = OTHER[side];
   const entry = pair.maps[map][side];
   const score = entry.score[cell];
   byId("from-label").textContent = side.toUpperCase();
   byId("to-label").textContent = there.toUpperCase();
-  byId("from").textContent = format(point);
-  byId("to").textContent = format(match);
-  byId("score").textContent = small(score);
+  byId("from").textContent = formatPoint(point);
+  byId("to").textContent = formatPoint(match);
+  byId("score").textContent = formatScore(score);
   const weaker = entry.score.filter((other) => other < score).length;
   byId("rank").textContent = `above ${Math.round((100 * weaker) / entry.score.length)} % of the cells`;
   const back = transfer(pair, map, there, match);
@@ -105,22 +105,23 @@ function tell(side, point, match, map, cell, percent, least, weak) {
   byId("back").textContent = `${distance.toFixed(1)} px away`;
   byId("state").textContent = [
     state.pinned ? "Pinned." : "",
-    weak ? "Below the confidence asked for." : "",
+    weak ? "Below the selected confidence." : "",
   ].join(" ");
   byId("least").textContent =
-    percent === 0 ? "all cells shown" : `weakest ${percent} % hidden: below ${small(least)}`;
+    percent === 0 ? "all cells shown" : `weakest ${percent} % hidden: below ${formatScore(least)}`;
   if (entry.steps) {
-    byId("lowest").textContent = small(entry.lowest[cell]);
-    byId("highest").textContent = small(score);
+    byId("lowest").textContent = formatScore(entry.lowest[cell]);
+    byId("highest").textContent = formatScore(score);
   }
   byId("heat-legend").hidden = !entry.steps || !checked("heat");
   byId("attention-legend").hidden = !(pair.attention && checked("attention"));
 }
 
-let speaking = 0;
+let announcementTimer = 0;
+// Tells screen readers the match, once the point has stopped moving.
 function announce() {
-  clearTimeout(speaking);
-  speaking = setTimeout(() => {
+  clearTimeout(announcementTimer);
+  announcementTimer = setTimeout(() => {
     const text = (id) => byId(id).textContent;
     byId("announcement").textContent =
       `${text("from-label")} ${text("from")} matches ${text("to-label")} ${text("to")}, ` +
@@ -128,7 +129,8 @@ function announce() {
   }, 300);
 }
 
-function pointerPlace(side, event) {
+// The pointer's position in pixels of the picture.
+function pointerPosition(side, event) {
   const box = stages[side].stage.getBoundingClientRect();
   const { width, height } = pair.pictures[side];
   return {
@@ -140,12 +142,12 @@ function pointerPlace(side, event) {
 function listenToPointer(side) {
   const { stage } = stages[side];
   stage.addEventListener("pointermove", (event) => {
-    if (!state.pinned && event.pointerType !== "touch") pointAt(side, pointerPlace(side, event));
+    if (!state.pinned && event.pointerType !== "touch") selectPoint(side, pointerPosition(side, event));
   });
   stage.addEventListener("click", (event) => {
     if (event.pointerType === "touch") state.pinned = false;
     else state.pinned = !state.pinned;
-    pointAt(side, pointerPlace(side, event));
+    selectPoint(side, pointerPosition(side, event));
   });
 }
 
@@ -159,7 +161,7 @@ function listenToKeys(side) {
       const [dx, dy] = ARROWS[event.key];
       const step = event.shiftKey ? { x: 1, y: 1 } : spacing(pair, side);
       const start = side === state.side ? state.point : currentMatch();
-      pointAt(side, { x: start.x + dx * step.x, y: start.y + dy * step.y });
+      selectPoint(side, { x: start.x + dx * step.x, y: start.y + dy * step.y });
     } else if (event.key === "Enter" || event.key === " ") {
       state.pinned = !state.pinned;
     } else if (event.key === "Escape") {
@@ -178,8 +180,8 @@ const currentMatch = () => transfer(pair, chosenMap(), state.side, state.point);
 function listenToControls() {
   byId("controls").addEventListener("submit", (event) => event.preventDefault());
   byId("controls").addEventListener("input", (event) => {
-    // The match becomes the point: does it come back?
-    if (event.target.name === "side") pointAt(event.target.value, currentMatch());
+    // In the other direction, the match becomes the point: this shows whether it leads back.
+    if (event.target.name === "side") selectPoint(event.target.value, currentMatch());
     requestPaint();
     announce();
   });
@@ -207,14 +209,15 @@ function listenToTheme() {
   refresh();
 }
 
-function describe() {
+// Fills in everything that does not change.
+function fillPage() {
   byId("network").textContent = pair.network;
   for (const side of ["a", "b"]) {
     const { name, width, height, source } = pair.pictures[side];
     const { figure, stage, image } = stages[side];
     image.src = source;
     image.alt = `Picture ${side.toUpperCase()}: ${name}`;
-    stage.setAttribute("aria-label", `Picture ${side.toUpperCase()}, ${name}: choose a point`);
+    stage.setAttribute("aria-label", `Picture ${side.toUpperCase()}, ${name}: select a point`);
     figure.style.setProperty("--ratio", width / height);
     figure.querySelector(".name").textContent = name;
     figure.querySelector(".size").textContent = `${width} × ${height}`;
@@ -233,20 +236,20 @@ function describe() {
     "Scores are probabilities; compare them with each other, not with 1." +
     (plain
       ? ""
-      : ` Heat maps show the scores of the outlined cell in ${pair.levels + 1} steps, equal in their square root: ` +
-        `at most ${small(pair.largest_error)} from the network's; the score printed is exact.`);
+      : ` Heat maps show the scores of the outlined cell in ${pair.levels + 1} steps, uniform in the square root: ` +
+        `they differ by at most ${formatScore(pair.largest_error)} from the network's; the printed score is exact.`);
 }
 
 function start() {
-  describe();
+  fillPage();
   matches = mutualMatches(pair);
   const { width, height } = pair.pictures.a;
-  const fromCentre = (match) => {
+  const distanceToCentre = (match) => {
     const point = cellPixel(pair, "a", match.a);
     return Math.hypot(point.x / width - 0.5, point.y / height - 0.5);
   };
-  const central = [...matches].sort((one, other) => fromCentre(one) - fromCentre(other))[0];
-  pointAt("a", central ? cellPixel(pair, "a", central.a) : { x: width / 2, y: height / 2 });
+  const central = [...matches].sort((one, other) => distanceToCentre(one) - distanceToCentre(other))[0];
+  selectPoint("a", central ? cellPixel(pair, "a", central.a) : { x: width / 2, y: height / 2 });
   for (const side of ["a", "b"]) {
     listenToPointer(side);
     listenToKeys(side);

@@ -1,4 +1,4 @@
-"""The page's parts put together: markup, style, script, pictures and scores."""
+"""Building the page from its markup, style, scripts, pictures and scores."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from dccnet.runtime.arrays import Array, Image
 from dccnet.runtime.correspondences import Correspondences
-from dccnet.runtime.images import Image
 from dccnet.runtime.viewer.quantise import quantise
 
 LIMIT_BYTES = 3_000_000
-"""Of a page; scores are drawn in fewer steps rather than exceed it."""
+"""Largest size of a page; scores are stored with fewer levels rather than exceed it."""
 LEVELS = (255, 63, 15)
+"""Highest step of the quantised scores, in the order in which they are tried."""
 PICTURE_SIDE = 1024
-"""Longest side in pixels of the pictures in a page; coordinates stay those of the originals."""
+"""Longest side of the pictures in a page, in pixels; coordinates refer to the originals."""
 JPEG_QUALITY = 82
 SCRIPTS = ("scores.js", "colours.js", "paint.js", "page.js")
 SIDES = ("a", "b")
@@ -31,38 +31,43 @@ SIDES = ("a", "b")
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page and what is in it."""
+    """A page and a summary of its content."""
 
     html: str
     maps: tuple[str, ...]
-    """Score maps that it can show: of ``fused``, ``local`` and ``context``; none from a plain bundle."""
+    """Score maps that it can show, among ``fused``, ``local``, ``context``; empty for best matches only."""
     attention: bool
+    """Whether it can show the attention of both pictures."""
     levels: int
-    """Steps that each cell's scores are drawn in."""
+    """Highest step of each cell's quantised scores."""
     largest_error: float
-    """Of all scores drawn, as a probability; the scores of best matches are exact."""
+    """Largest quantisation error of all scores, as a probability; scores of best matches are exact."""
 
 
 def build_page(
     result: Correspondences, image_a: Image, image_b: Image, names: tuple[str, str], network: str
 ) -> Page:
-    """The page of two pictures ``(H, W, 3)`` uint8 BGR, with their correspondences and names for people."""
+    """The page for two pictures ``(H, W, 3)`` uint8 BGR and their correspondences.
+
+    ``names`` are the titles of the pictures, ``network`` is a line that describes the network.
+    """
     for levels in LEVELS:
-        page = _page(result, (image_a, image_b), names, network, levels)
+        page = _render(result, (image_a, image_b), names, network, levels)
         if len(page.html.encode()) <= LIMIT_BYTES:
             break
     return page
 
 
-def _page(
+def _render(
     result: Correspondences, images: tuple[Image, Image], names: tuple[str, str], network: str, levels: int
 ) -> Page:
-    maps, largest_error = _maps(result, levels)
+    maps, largest_error = _score_maps(result, levels)
     shown = tuple(name for name, sides in maps.items() if "steps" in sides["a"])
     attention = _attention(result)
     data = {
         "pictures": {
-            side: _picture(image, name) for side, image, name in zip(SIDES, images, names, strict=True)
+            side: _encode_picture(image, name)
+            for side, image, name in zip(SIDES, images, names, strict=True)
         },
         "grid": {"a": result.index_a.shape, "b": result.index_b.shape},
         "maps": maps,
@@ -75,8 +80,8 @@ def _page(
     return Page(text, shown, attention is not None, levels, largest_error)
 
 
-def _maps(result: Correspondences, levels: int) -> tuple[dict[str, Any], float]:
-    """For each map and side: ``index`` and ``score`` of the best match of every cell, and all scores."""
+def _score_maps(result: Correspondences, levels: int) -> tuple[dict[str, Any], float]:
+    """Best match of every cell and, if known, all scores, for each map and side; and the largest error."""
     heatmaps = {("fused", side): getattr(result, f"heatmap_{side}") for side in SIDES}
     if result.maps is not None:
         for branch in ("local", "context"):
@@ -90,24 +95,25 @@ def _maps(result: Correspondences, levels: int) -> tuple[dict[str, Any], float]:
         index, score = best[side]
         if heatmap is not None:
             scores = heatmap.reshape(index.size, -1)
-            steps = quantise(scores, levels)
-            largest_error = max(largest_error, steps.largest_error)
-            entry["steps"], entry["lowest"] = _packed(steps.steps, "u1"), _packed(steps.lowest, "<f4")
+            quantised = quantise(scores, levels)
+            largest_error = max(largest_error, quantised.largest_error)
+            entry["steps"] = _encode_array(quantised.steps, "u1")
+            entry["lowest"] = _encode_array(quantised.lowest, "<f4")
             if name != "fused":
-                index, score = scores.argmax(axis=1), steps.highest
-        entry["index"], entry["score"] = _packed(index, "<u4"), _packed(score, "<f4")
+                index, score = scores.argmax(axis=1), quantised.highest
+        entry["index"], entry["score"] = _encode_array(index, "<u4"), _encode_array(score, "<f4")
     return maps, largest_error
 
 
 def _attention(result: Correspondences) -> dict[str, str] | None:
-    """For each side the trust in the local branch, 0 to 255; the rest goes to context."""
+    """Weight of the local branch for each side, 0 to 255; the context branch has the remainder."""
     if result.maps is None or result.maps.attention_a is None or result.maps.attention_b is None:
         return None
     weights = {"a": result.maps.attention_a, "b": result.maps.attention_b}
-    return {side: _packed(np.rint(weight[0] * 255), "u1") for side, weight in weights.items()}
+    return {side: _encode_array(np.rint(weight[0] * 255), "u1") for side, weight in weights.items()}
 
 
-def _picture(image: Image, name: str) -> dict[str, Any]:
+def _encode_picture(image: Image, name: str) -> dict[str, Any]:
     height, width = image.shape[:2]
     scale = min(PICTURE_SIDE / max(height, width), 1)
     small = image
@@ -119,7 +125,7 @@ def _picture(image: Image, name: str) -> dict[str, Any]:
     return {"name": name, "width": width, "height": height, "source": source}
 
 
-def _packed(array: NDArray[Any], dtype: str) -> str:
+def _encode_array(array: Array, dtype: str) -> str:
     return base64.b64encode(zlib.compress(array.astype(dtype).tobytes(), 9)).decode()
 
 
@@ -130,7 +136,7 @@ def _assemble(data: dict[str, Any], title: str) -> str:
     parts = {
         "title": html.escape(title),
         "style": style,
-        # Nothing else may run, nothing may be fetched: not even by a name made to look like markup.
+        # No other script can run and nothing can be fetched, not even by a picture's name that is markup.
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "script": script,
         "data": json.dumps(data, allow_nan=False).replace("<", "\\u003c"),

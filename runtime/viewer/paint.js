@@ -1,9 +1,10 @@
-// What is painted over a picture. A canvas covers its picture exactly.
+// Painting over a picture. A canvas covers its picture exactly.
 
-const RASTER = 160; // cells are blended to about as many dots along the longer side
+const RASTER = 160; // pixels along the longer side to which cell values are interpolated
 
-// values (one a cell, 0 to 1) -> a canvas of the whole picture, blended between cells; colour(v) -> [r, g, b, a].
-function blended(pair, side, values, colour) {
+// A canvas for the whole picture from one value (0 to 1) for each cell, interpolated bilinearly;
+// colour(value) -> [r, g, b, a].
+function interpolate(pair, side, values, colour) {
   const [rows, columns] = pair.grid[side];
   const picture = pair.pictures[side];
   const scale = RASTER / Math.max(picture.width, picture.height);
@@ -29,23 +30,24 @@ function blended(pair, side, values, colour) {
   return canvas;
 }
 
-// The scores of one cell over the other picture: dark where low, bright where high.
+// The scores of one cell for the other picture: dark where low, bright where high.
 function paintHeat(context, pair, map, side, cell) {
   const there = OTHER[side];
   const cells = pair.grid[there][0] * pair.grid[there][1];
   const steps = pair.maps[map][side].steps.subarray(cell * cells, (cell + 1) * cells);
   const values = Float32Array.from(steps, (step) => step / pair.levels);
-  const heat = blended(pair, there, values, (v) => [...along(HEAT, v), 125 + 115 * v]);
+  const heat = interpolate(pair, there, values, (v) => [...colourAt(HEAT, v), 125 + 115 * v]);
   context.drawImage(heat, 0, 0, context.canvas.width, context.canvas.height);
 }
 
+// The attention of a picture: from the context branch to the local branch.
 function paintAttention(context, pair, side) {
   const values = Float32Array.from(pair.attention[side], (byte) => byte / 255);
-  const wash = blended(pair, side, values, (v) => [...along(ATTENTION, v), 120]);
-  context.drawImage(wash, 0, 0, context.canvas.width, context.canvas.height);
+  const attention = interpolate(pair, side, values, (v) => [...colourAt(ATTENTION, v), 120]);
+  context.drawImage(attention, 0, 0, context.canvas.width, context.canvas.height);
 }
 
-// The rectangle of places that are nearest to a cell, in the canvas's own pixels.
+// The rectangle of points whose nearest cell is `cell`, in pixels of the canvas.
 function cellRectangle(canvas, pair, side, cell) {
   const { width, height } = pair.pictures[side];
   const step = spacing(pair, side);
@@ -59,17 +61,18 @@ function cellRectangle(canvas, pair, side, cell) {
   return [left, top, right, bottom];
 }
 
-// Cells whose score lies below `least` sink into the page.
+// Fades cells whose score is below `least`.
 function paintVeil(context, pair, side, least, colour) {
   context.fillStyle = colour;
   pair.maps.fused[side].score.forEach((score, cell) => {
     if (score < least) {
       const [left, top, right, bottom] = cellRectangle(context.canvas, pair, side, cell).map(Math.round);
-      context.fillRect(left, top, right - left, bottom - top); // on whole pixels: no seams
+      context.fillRect(left, top, right - left, bottom - top); // whole pixels: no seams
     }
   });
 }
 
+// The outline of one cell.
 function paintCell(context, pair, side, cell, ratio) {
   const [left, top, right, bottom] = cellRectangle(context.canvas, pair, side, cell);
   for (const [colour, width] of [["rgb(0 0 0 / .55)", 3], ["rgb(255 255 255 / .9)", 1]]) {
@@ -79,7 +82,7 @@ function paintCell(context, pair, side, cell, ratio) {
   }
 }
 
-// Matches that both directions agree on, coloured by their place in A.
+// Mutual matches, coloured by their place in A.
 function paintMatches(context, pair, side, matches, ratio) {
   const { width, height } = pair.pictures[side];
   for (const match of matches) {

@@ -1,8 +1,9 @@
-// What the page knows about the pair. Pixels are those of the original pictures: 0-based, x right, y down.
+// The data of the pair. Pixels refer to the original pictures: 0-based, x right, y down.
 "use strict";
 
 const OTHER = { a: "b", b: "a" };
 
+// Inverse of _encode_array in page.py.
 async function unpack(text, Type) {
   const packed = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
@@ -37,13 +38,14 @@ function spacing(pair, side) {
   return { x: (width - 1) / Math.max(columns - 1, 1), y: (height - 1) / Math.max(rows - 1, 1) };
 }
 
+// The pixel of a cell's centre.
 function cellPixel(pair, side, cell) {
   const columns = pair.grid[side][1];
   const step = spacing(pair, side);
   return { x: (cell % columns) * step.x, y: Math.floor(cell / columns) * step.y };
 }
 
-// Halves go to the even neighbour, as NumPy rounds them.
+// Rounds halves to the even neighbour, as NumPy does.
 function roundHalfEven(value) {
   const rounded = Math.round(value);
   return rounded - value === 0.5 && rounded % 2 !== 0 ? rounded - 1 : rounded;
@@ -59,7 +61,7 @@ function nearestCell(pair, side, point) {
   return row * columns + column;
 }
 
-// Where a point of `side` lies in the other picture: the benchmarks' rule, as runtime/geometry.py has it.
+// The position of a point of `side` in the other picture, by the benchmarks' rule (runtime/geometry.py).
 function transfer(pair, map, side, point) {
   const [rows, columns] = pair.grid[side];
   const step = spacing(pair, side);
@@ -86,7 +88,7 @@ function transfer(pair, map, side, point) {
   return { x: found.x / total, y: found.y / total };
 }
 
-// Cells of A that A and B agree on, with the cell of B and the lower of the two scores.
+// Pairs of cells that are each other's best match, with the lower of their two scores.
 function mutualMatches(pair) {
   const { a, b } = pair.maps.fused;
   const matches = [];
@@ -98,7 +100,7 @@ function mutualMatches(pair) {
   return matches;
 }
 
-// The score below which the weakest `percent` of the cells of `side` lie.
+// The score below which the weakest `percent` of the cells of `side` are.
 function threshold(pair, side, percent) {
   const sorted = Float32Array.from(pair.maps.fused[side].score).sort();
   return sorted[Math.min(Math.floor((sorted.length * percent) / 100), sorted.length - 1)];

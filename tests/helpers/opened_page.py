@@ -1,4 +1,4 @@
-"""A page of ``dcc view`` in a browser, and what tests ask of it."""
+"""A page of ``dcc view`` in a browser, with the actions and queries of the tests."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 
-class Opened:
-    """A page, what it asked for and what it complained about."""
+class OpenedPage:
+    """A page, its requests and its error messages."""
 
     def __init__(self, browser: Any, path: Path, **options: Any) -> None:
         self.context = browser.new_context(viewport={"width": 1200, "height": 900}, **options)
@@ -26,7 +26,7 @@ class Opened:
         self.settle()
 
     def settle(self) -> None:
-        """Two frames: whatever was asked for is painted."""
+        """Wait for two frames, after which everything is painted."""
         self.page.evaluate("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
 
     def text(self, name: str) -> str:
@@ -36,7 +36,7 @@ class Opened:
         return [float(value) for value in self.text(name).split(",")]
 
     def place(self, side: str, x: float, y: float) -> tuple[float, float]:
-        """Of a picture's pixel on the screen."""
+        """Position of a picture's pixel on the screen."""
         box = self.page.locator(f"[data-side={side}] .stage").bounding_box()
         width, height = self.page.evaluate(
             f"() => [pair.pictures.{side}.width, pair.pictures.{side}.height]"
@@ -53,7 +53,7 @@ class Opened:
         self.settle()
 
     def painted(self, side: str) -> Any:
-        """(H, W, 4) uint8 RGBA of what lies over a picture."""
+        """The canvas over a picture, (H, W, 4) uint8 RGBA."""
         text, width, height = self.page.evaluate(
             f"""() => {{ const c = document.querySelector("[data-side={side}] canvas");
             const o = new OffscreenCanvas(c.width, c.height).getContext("2d", {{willReadFrequently: true}});

@@ -1,4 +1,4 @@
-"""What ``dcc view`` writes, without a browser; tests/test_view_browser.py opens it."""
+"""The pages that ``dcc view`` writes, without a browser; test_view_browser.py opens them in one."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from dccnet.export.build import export_bundle
 from dccnet.export.graphs import MatcherGraph
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle, write_manifest
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.files import sha256
-from dccnet.runtime.images import Image
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.score_maps import ScoreMaps
 from dccnet.runtime.viewer.page import LIMIT_BYTES, build_page
@@ -54,25 +54,23 @@ def result(bundle: Bundle, photos: list[Image]) -> Correspondences:
     sharpness=st.floats(0.01, 60),
     levels=st.sampled_from([255, 63, 15]),
 )
-def test_scores_in_steps_are_as_near_as_promised(seed: int, sharpness: float, levels: int) -> None:
+def test_quantisation_error_is_within_its_bound(seed: int, sharpness: float, levels: int) -> None:
     scores = np.random.default_rng(seed).random((7, 30)).astype(np.float32)
     scores = np.exp(sharpness * scores)
     scores /= scores.sum(axis=1, keepdims=True)
-    steps = quantise(scores, levels)
-    error = np.abs(restore(steps.steps, steps.lowest, steps.highest, levels) - scores)
-    assert steps.largest_error == pytest.approx(error.max())
-    assert (error <= (steps.highest - steps.lowest)[:, None] / levels * 1.001 + 1e-7).all()
-    assert (steps.steps.max(axis=1) == levels).all() and (steps.steps.min(axis=1) == 0).all()
+    found = quantise(scores, levels)
+    error = np.abs(restore(found.steps, found.lowest, found.highest, levels) - scores)
+    assert found.largest_error == pytest.approx(error.max())
+    assert (error <= (found.highest - found.lowest)[:, None] / levels * 1.001 + 1e-7).all()
+    assert (found.steps.max(axis=1) == levels).all() and (found.steps.min(axis=1) == 0).all()
 
 
-def test_equal_scores_are_no_division_by_zero() -> None:
-    steps = quantise(np.full((2, 4), 0.25, np.float32), 255)
-    assert not steps.steps.any() and steps.largest_error == 0
+def test_equal_scores_do_not_divide_by_zero() -> None:
+    found = quantise(np.full((2, 4), 0.25, np.float32), 255)
+    assert not found.steps.any() and found.largest_error == 0
 
 
-def test_a_page_holds_every_score_that_the_matcher_gave(
-    result: Correspondences, photos: list[Image]
-) -> None:
+def test_a_page_contains_every_score_of_the_matcher(result: Correspondences, photos: list[Image]) -> None:
     page = build_page(result, photos[0], photos[1], ("a.jpg", "b.jpg"), "a network")
     assert page.maps == ("fused", "local", "context") and page.attention
     data = page_data(page.html)
@@ -96,7 +94,7 @@ def test_a_page_holds_every_score_that_the_matcher_gave(
     assert data["pictures"]["a"]["width"] == photos[0].shape[1]
 
 
-def test_pictures_in_the_page_are_small_and_coordinates_are_not() -> None:
+def test_pictures_are_scaled_down_and_coordinates_refer_to_the_originals() -> None:
     image = np.zeros((1500, 3000, 3), np.uint8)
     index, score = np.arange(4).reshape(2, 2), np.full((2, 2), 0.5, np.float32)
     result = Correspondences((1500, 3000), (1500, 3000), index, score, index, score)
@@ -109,7 +107,7 @@ def test_pictures_in_the_page_are_small_and_coordinates_are_not() -> None:
 
 
 def test_the_papers_grid_with_all_maps_stays_under_three_megabytes() -> None:
-    """Scores without any structure, which nothing compresses, over photographs as busy as noise."""
+    """Random scores, which do not compress, over pictures of noise."""
     random = np.random.default_rng(0)
     grid = (25, 25)
 
@@ -136,7 +134,7 @@ def test_the_papers_grid_with_all_maps_stays_under_three_megabytes() -> None:
     image = random.integers(0, 255, (400, 500, 3), np.uint8)
     page = build_page(result, image, image, ("a.jpg", "b.jpg"), "a network")
     assert len(page.html.encode()) <= LIMIT_BYTES
-    assert page.levels == 63  # no worse than it must be
+    assert page.levels == 63  # the first number of levels that fits
     assert f'"largest_error": {page.largest_error}' in page.html
 
 
@@ -156,15 +154,15 @@ def test_the_command_writes_a_page_and_says_what_is_in_it(
     facts = json.loads(done.stdout)
     assert facts["bytes"] == page.stat().st_size < LIMIT_BYTES
     assert facts["maps"] == ["fused", "local", "context"] and facts["attention"] is True
-    assert str(pictures[0].parent) not in page.read_text(encoding="utf-8")  # it tells no paths
+    assert str(pictures[0].parent) not in page.read_text(encoding="utf-8")  # no paths are published
     refused = dcc("view", bundle.path, pictures[0], pictures[1], "-o", tmp_path / "page.png")
-    assert refused.returncode == 2 and "ends in .html" in refused.stderr
+    assert refused.returncode == 2 and "must end in .html" in refused.stderr
     missing = dcc("view", bundle.path, pictures[0], tmp_path / "none.jpg", "-o", page)
     assert missing.returncode == 1 and "does not exist" in missing.stderr
 
 
 def best_matches_only(bundle: Bundle, path: Path) -> Path:
-    """As exported without options, from one that has everything: an export takes much longer."""
+    """A copy of a bundle without score maps, as if exported without options: an export takes longer."""
     shutil.copytree(bundle.path, path)
     model = onnx.load(path / "matcher.onnx")
     del model.graph.output[4:]
@@ -178,7 +176,7 @@ def best_matches_only(bundle: Bundle, path: Path) -> Path:
     return path
 
 
-def test_a_plain_bundle_is_told_how_to_get_more(
+def test_a_plain_bundle_leads_to_a_hint_about_maps(
     dcc: Cli, bundle: Bundle, pictures: list[Path], tmp_path: Path
 ) -> None:
     plain = best_matches_only(bundle, tmp_path / "plain")
@@ -223,11 +221,13 @@ def test_a_network_that_averages_has_maps_and_no_attention() -> None:
 
 def test_a_network_of_one_branch_has_no_maps(pictures: list[Path], tmp_path: Path) -> None:
     model = build(SMALL.replace(branches=("local",), **ONE_BRANCH))
-    with pytest.raises(UsageError, match="--heatmaps gives"):
+    with pytest.raises(UsageError, match="--heatmaps returns"):
         export_bundle(model, tmp_path / "one", pictures[:2], maps=True)
     assert not (tmp_path / "one").exists()
 
 
-def test_heat_maps_without_maps_are_shown_as_they_are(result: Correspondences, photos: list[Image]) -> None:
+def test_heat_maps_are_shown_without_the_maps_of_branches(
+    result: Correspondences, photos: list[Image]
+) -> None:
     page = build_page(dataclasses.replace(result, maps=None), photos[0], photos[1], ("a", "b"), "")
     assert page.maps == ("fused",) and not page.attention

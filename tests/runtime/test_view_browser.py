@@ -1,4 +1,4 @@
-"""``dcc view``'s page in a real browser: Debian's Chromium, driven by Playwright."""
+"""The page of ``dcc view`` in a real browser: Debian's Chromium, driven by Playwright."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from dccnet.demo.browser import chromium
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DccError
-from dccnet.runtime.images import Image
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.viewer.page import build_page
-from tests.helpers.opened_page import Opened
+from tests.helpers.opened_page import OpenedPage
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +50,8 @@ def page_file(
 
 
 @pytest.fixture
-def opened(browser: Any, page_file: Path) -> Iterator[Opened]:
-    opened = Opened(browser, page_file)
+def opened(browser: Any, page_file: Path) -> Iterator[OpenedPage]:
+    opened = OpenedPage(browser, page_file)
     yield opened
     assert opened.problems == []
     outside = [url for url in opened.requests if not url.startswith(("file:", "data:"))]
@@ -61,13 +61,15 @@ def opened(browser: Any, page_file: Path) -> Iterator[Opened]:
 
 
 @pytest.mark.parametrize(("side", "there"), [("a", "b"), ("b", "a")])
-def test_a_hover_shows_the_match_that_python_gives(
-    opened: Opened, result: Correspondences, side: str, there: str
+def test_a_hover_shows_the_match_that_python_computes(
+    opened: OpenedPage, result: Correspondences, side: str, there: str
 ) -> None:
     for x, y in ((37, 52), (140, 101), (0, 0)):
         opened.hover(side, x, y)
         here = opened.point("from")
-        assert here == pytest.approx([x, y], abs=0.5)  # a screen's pixel is less than one of the picture
+        assert here == pytest.approx(
+            [x, y], abs=0.5
+        )  # a pixel of the screen is smaller than one of the picture
         expected = opened.page.evaluate("() => [state.point.x, state.point.y]")
         (match,) = result.transfer([expected], from_=side)  # type: ignore[arg-type]
         assert opened.point("to") == pytest.approx(list(match), abs=0.051)
@@ -83,11 +85,13 @@ def test_a_hover_shows_the_match_that_python_gives(
         assert opened.page.is_checked(f"input[name=side][value={side}]")
 
 
-def test_transfer_and_nearest_cells_are_pythons_everywhere(opened: Opened, result: Correspondences) -> None:
+def test_transfer_and_nearest_cells_are_pythons_everywhere(
+    opened: OpenedPage, result: Correspondences
+) -> None:
     random = np.random.default_rng(0)
     height, width = result.size_a
     points = random.uniform(0, [width - 1, height - 1], (200, 2))
-    cells = result.matches("a").points_a  # exactly on cells, where ties are
+    cells = result.matches("a").points_a  # exactly on cells, where ties occur
     points = np.concatenate([points, cells, (cells[:-1] + cells[1:]) / 2])
     found = opened.page.evaluate(
         """(points) => points.map(([x, y]) => { const p = {x, y};
@@ -99,7 +103,9 @@ def test_transfer_and_nearest_cells_are_pythons_everywhere(opened: Opened, resul
     np.testing.assert_allclose(np.array(found)[:, 2], result.transfer_scores(points, from_="a"))
 
 
-def test_the_heat_map_is_bright_where_the_scores_are_high(opened: Opened, result: Correspondences) -> None:
+def test_the_heat_map_is_bright_where_the_scores_are_high(
+    opened: OpenedPage, result: Correspondences
+) -> None:
     assert result.heatmap_a is not None
     opened.hover("a", 60, 60)
     cell = opened.page.evaluate("() => nearestCell(pair, 'a', state.point)")
@@ -119,13 +125,13 @@ def test_the_heat_map_is_bright_where_the_scores_are_high(opened: Opened, result
     assert not opened.painted("b").any()
 
 
-def test_each_map_has_its_own_match_and_scores(opened: Opened, result: Correspondences) -> None:
+def test_each_map_has_its_own_match_and_scores(opened: OpenedPage, result: Correspondences) -> None:
     assert result.maps is not None
     opened.hover("a", 60, 60)
     cell = opened.page.evaluate("() => nearestCell(pair, 'a', state.point)")
     opened.page.mouse.click(
         *opened.place("a", 60, 60)
-    )  # pinned, so that the way to the controls moves nothing
+    )  # pinned, so that moving to the controls does not move the point
     seen = {"fused": opened.painted("b")}
     for name, heatmap in (
         ("local", result.maps.heatmap_local_a),
@@ -139,7 +145,9 @@ def test_each_map_has_its_own_match_and_scores(opened: Opened, result: Correspon
     assert not np.array_equal(seen["local"], seen["context"])
 
 
-def test_attention_is_washed_over_the_picture_pointed_at(opened: Opened, result: Correspondences) -> None:
+def test_attention_is_painted_over_the_picture_under_the_pointer(
+    opened: OpenedPage, result: Correspondences
+) -> None:
     assert not opened.page.is_visible("#attention-legend")
     before = opened.painted("a")
     opened.choose("attention")
@@ -147,10 +155,10 @@ def test_attention_is_washed_over_the_picture_pointed_at(opened: Opened, result:
     assert (opened.painted("a")[..., 3] > 0).mean() > 0.99 > 0.2 > (before[..., 3] > 0).mean()
 
 
-def test_a_pinned_point_stays_until_it_is_let_go(opened: Opened) -> None:
+def test_a_pinned_point_stays_until_it_is_released(opened: OpenedPage) -> None:
     opened.hover("a", 50, 50)
     opened.page.mouse.click(*opened.place("a", 50, 50))
-    opened.settle()  # a click's place is in whole pixels of the screen: the point moves by a fraction
+    opened.settle()  # a click has whole pixels of the screen: the point moves by a fraction
     pinned = opened.text("from")
     opened.hover("b", 10, 10)
     assert opened.text("from") == pinned and "Pinned" in opened.text("state")
@@ -159,7 +167,7 @@ def test_a_pinned_point_stays_until_it_is_let_go(opened: Opened) -> None:
     assert opened.text("from-label") == "B" and "Pinned" not in opened.text("state")
 
 
-def test_the_direction_takes_the_match_back(opened: Opened) -> None:
+def test_changing_the_direction_selects_the_match(opened: OpenedPage) -> None:
     opened.page.mouse.click(*opened.place("a", 50, 50))
     opened.settle()
     match = opened.text("to")
@@ -167,7 +175,7 @@ def test_the_direction_takes_the_match_back(opened: Opened) -> None:
     assert opened.text("from-label") == "B" and opened.text("from") == match
 
 
-def test_confidence_hides_the_weakest(opened: Opened, result: Correspondences) -> None:
+def test_confidence_hides_the_weakest(opened: OpenedPage, result: Correspondences) -> None:
     before = opened.painted("a")
     opened.page.locator("#confidence").fill("60")
     opened.settle()
@@ -175,13 +183,13 @@ def test_confidence_hides_the_weakest(opened: Opened, result: Correspondences) -
     share = (result.score_a < least).mean()
     assert f"{least:.3g}"[:5] in opened.text("least") or f"{least:.1e}"[:3] in opened.text("least")
     veiled = (opened.painted("a")[..., 3] != before[..., 3]).mean()
-    assert veiled == pytest.approx(share, abs=0.15)  # cells on the border are smaller
+    assert veiled == pytest.approx(share, abs=0.15)  # border cells are smaller
     score = float(opened.text("score"))
     weak = opened.page.evaluate("() => document.querySelector('[data-side=b] .marker').className")
     assert ("weak" in weak) == (score < least * 0.999)
 
 
-def test_mutual_matches_are_dots_in_both_pictures(opened: Opened, result: Correspondences) -> None:
+def test_mutual_matches_are_dots_in_both_pictures(opened: OpenedPage, result: Correspondences) -> None:
     opened.choose("heat")
     without = opened.painted("b")
     opened.choose("matches")
@@ -190,7 +198,7 @@ def test_mutual_matches_are_dots_in_both_pictures(opened: Opened, result: Corres
     assert opened.page.evaluate("() => matches.length") == len(result.mutual())
 
 
-def test_the_keyboard_does_everything(opened: Opened, result: Correspondences) -> None:
+def test_the_keyboard_controls_everything(opened: OpenedPage, result: Correspondences) -> None:
     page = opened.page
     page.keyboard.press("Tab")  # the theme
     page.keyboard.press("Tab")
@@ -223,7 +231,7 @@ def test_the_keyboard_does_everything(opened: Opened, result: Correspondences) -
     assert opened.text("from-label") == "A"
 
 
-def test_everything_has_a_name_for_screen_readers(opened: Opened) -> None:
+def test_every_control_has_a_name_for_screen_readers(opened: OpenedPage) -> None:
     nameless = opened.page.evaluate(
         """() => [...document.querySelectorAll("input, button, [tabindex]")].filter(e =>
         !(e.getAttribute("aria-label") || e.textContent.trim() || (e.labels && e.labels.length))).length"""
@@ -258,8 +266,8 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_is_readable_in_dark_and_light(browser: Any, page_file: Path, scheme: str) -> None:
-    """Contrast of at least 4.5 : 1 for all text (WCAG AA), as the system wants it and switched."""
-    opened = Opened(browser, page_file, color_scheme=scheme)
+    """Contrast of at least 4.5 : 1 for all text (WCAG AA), in the system's theme and in the other."""
+    opened = OpenedPage(browser, page_file, color_scheme=scheme)
 
     def contrast(selector: str) -> float:
         text, ground = opened.page.evaluate(
@@ -299,7 +307,9 @@ def test_a_tap_on_a_phone_shows_the_match(browser: Any, page_file: Path, result:
     (match,) = result.transfer([[x, y]], from_="a")
     shown = [float(v) for v in str(page.text_content("#to")).split(",")]
     assert shown == pytest.approx(list(match), abs=0.051)
-    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")  # nothing sticks out
+    assert page.evaluate(
+        "() => document.documentElement.scrollWidth <= innerWidth"
+    )  # no horizontal scrolling
     context.close()
 
 
@@ -309,7 +319,7 @@ def test_a_plain_bundles_page_shows_best_matches_and_how_to_get_more(
     result = dataclasses.replace(result, heatmap_a=None, heatmap_b=None, maps=None)
     path = tmp_path / "plain.html"
     path.write_text(build_page(result, photos[0], photos[1], ("1", "2"), "n").html, encoding="utf-8")
-    opened = Opened(browser, path)
+    opened = OpenedPage(browser, path)
     opened.hover("a", 80, 40)
     point = opened.page.evaluate("() => [state.point.x, state.point.y]")
     assert opened.point("to") == pytest.approx(list(result.transfer([point], from_="a")[0]), abs=0.051)
@@ -320,13 +330,13 @@ def test_a_plain_bundles_page_shows_best_matches_and_how_to_get_more(
     opened.context.close()
 
 
-def test_nothing_that_a_name_smuggles_in_runs(
+def test_markup_in_a_name_does_not_run(
     browser: Any, result: Correspondences, photos: list[Image], tmp_path: Path
 ) -> None:
     names = ("<img src=https://example.com/x onerror=\"document.title='run'\">", "</title><b>b")
     path = tmp_path / "names.html"
     path.write_text(build_page(result, photos[0], photos[1], names, "n").html, encoding="utf-8")
-    opened = Opened(browser, path)
+    opened = OpenedPage(browser, path)
     assert opened.page.title() == f"{names[0]} and {names[1]}"
     assert opened.page.text_content("[data-side=a] .name") == names[0]
     assert [url for url in opened.requests if not url.startswith(("file:", "data:"))] == []
