@@ -33,7 +33,7 @@ from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DccError, UsageError
-from dccnet.runtime.selection import Choice
+from dccnet.runtime.selection import BackendChoice
 from tests.helpers import tiny_benchmarks as tiny
 from tests.helpers.commands import Cli
 from tests.helpers.results import identity
@@ -179,7 +179,8 @@ def test_a_damaged_journal_says_how_to_begin_again(tmp_path: Path) -> None:
         pass
     with (tmp_path / JOURNAL).open("a") as file:
         file.write('{"case": 0, "nonsense": 1}\n')
-    with pytest.raises(DccError, match="--restart"), Journal(tmp_path, {"a": 1}):
+    expected = r"line 2\.nonsense is unknown\): start again with --restart"
+    with pytest.raises(DccError, match=expected), Journal(tmp_path, {"a": 1}):
         pass
 
 
@@ -233,11 +234,11 @@ def test_a_folder_for_each_of_several_models(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "how", "error", "message"),
     [
-        ("absent", Choice(), DccError, "does not exist"),
-        ("model.pth.tar", Choice(), UsageError, "dcc import"),
-        ("lonely.engine", Choice(), UsageError, "lies in no bundle"),
-        ("checkpoint", Choice(backend="onnxruntime"), UsageError, "export it for onnxruntime"),
-        ("bundle", Choice(backend="pytorch"), UsageError, "holds no PyTorch weights"),
+        ("absent", BackendChoice(), DccError, "does not exist"),
+        ("model.pth.tar", BackendChoice(), UsageError, "dcc import"),
+        ("lonely.engine", BackendChoice(), UsageError, "lies in no bundle"),
+        ("checkpoint", BackendChoice(backend="onnxruntime"), UsageError, "export it for onnxruntime"),
+        ("bundle", BackendChoice(backend="pytorch"), UsageError, "holds no PyTorch weights"),
     ],
 )
 def test_models_that_cannot_be_opened(
@@ -245,7 +246,7 @@ def test_models_that_cannot_be_opened(
     bundle: Bundle,
     tmp_path: Path,
     name: str,
-    how: Choice,
+    how: BackendChoice,
     error: type[DccError],
     message: str,
 ) -> None:

@@ -301,10 +301,16 @@ def test_two_sweeps_do_not_share_a_folder(tmp_path: Path) -> None:
         pass
 
 
-def test_a_damaged_plan_is_one_sentence(tmp_path: Path) -> None:
+def test_a_damaged_plan_is_one_sentence(plan: MakePlan, tmp_path: Path) -> None:
     (tmp_path / PLAN).write_text("{")
     with pytest.raises(CheckpointError, match="damaged"):
         read_plan(tmp_path)
+    write_plan(tmp_path / "out", plan())
+    path = tmp_path / "out" / PLAN
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"seeds": ["1"]}))
+    with pytest.raises(CheckpointError, match=r"seeds\[0\] must be int, got str"):
+        read_plan(tmp_path / "out")
 
 
 # Tables ----------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ import torch
 from dccnet.evaluation.pairs import Pair, Picture
 from dccnet.export.bundles.samples import PICTURES
 from dccnet.network.loss import weak_loss
+from dccnet.runtime.child import child_command
 from dccnet.runtime.errors import UsageError
 from dccnet.training.batches import Batches
 from dccnet.training.feature_files import FeatureFiles
@@ -146,6 +147,21 @@ def test_two_processes_train_as_one_does_and_one_continues(
     np.testing.assert_allclose(losses(run), losses(alone), atol=1e-4)
     for name, expected in weights(alone).items():
         torch.testing.assert_close(weights(run)[name], expected, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_processes_run_this_package_whatever_the_folder_contains(
+    small_run: list[str], tmp_path: Path
+) -> None:
+    for name in ("cli.py", "runtime.py", "dccnet.py", "dccnet/__init__.py", "dccnet/__main__.py"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"open({str(tmp_path / 'imported')!r}, 'a').write(__name__)\n")
+    command = child_command("dccnet", "train", *small_run, "--epochs=1", "--nproc=2", "-o", "run")
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "imported").exists()
+    assert len(losses(tmp_path / "run")) == 3
 
 
 def test_torchrun_starts_it_too(small_run: list[str], alone: Path, tmp_path: Path) -> None:

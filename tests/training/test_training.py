@@ -277,6 +277,17 @@ def test_damaged_runs_are_refused(tmp_path: Path) -> None:
     folder.config.write_text("{")
     with pytest.raises(CheckpointError, match="damaged"):
         folder.read_config()
+    folder.write_config(CONFIG, settings())
+    whole = folder.config.read_text()
+    for old, new, message in (
+        ('"epochs": 2', '"epochs": "2"', r"training\.epochs must be int, got str"),
+        ('"context_kernel": 5', '"context_kernel": 4', "model: context_kernel must be odd"),
+        ('"epochs": 2', '"eras": 2', r"training\.eras is unknown"),
+    ):
+        assert old in whole
+        folder.config.write_text(whole.replace(old, new))
+        with pytest.raises(CheckpointError, match=message):
+            folder.read_config()
 
 
 def test_a_damaged_state_is_refused(pairs: list[Pair], tmp_path: Path) -> None:
@@ -359,7 +370,7 @@ def test_loops_for_cpus_are_not_for_gpus() -> None:
     model = DCCNet(PRESETS["tiny"])
     assert lowering_of_run(None, model, 16, Processes(device=gpu)) == "stack"
     assert lowering_of_run("spectral", model, 16, Processes(device=gpu)) == "spectral"
-    with pytest.raises(UsageError, match="paired computes on a CPU only: give --device cpu"):
+    with pytest.raises(UsageError, match="paired computes on a CPU only: choose --device cpu"):
         lowering_of_run("paired", model, 16, Processes(device=gpu))
     # A run that began on a CPU.
     assert lowering_here("paired", model, gpu) == "stack"
