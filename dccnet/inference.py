@@ -1,4 +1,4 @@
-"""The runtime's ``Matcher``, computed by PyTorch: the reference that exported graphs are held against."""
+"""Matching in PyTorch: the reference that exported graphs are compared with."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor
 from dccnet.network.fusion import Scores, softmax_scores
 from dccnet.network.matching import best_matches
 from dccnet.network.model import DCCNet, Features, Matching
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.geometry import Size, resize_uint8
-from dccnet.runtime.images import Image
 from dccnet.runtime.score_maps import ScoreMaps
 
 
@@ -25,7 +25,7 @@ def to_tensor(frame: Image) -> Tensor:
 
 
 class TorchMatcher:
-    """Matches pictures with a network in PyTorch, as :class:`dccnet.runtime.Matcher` does with a bundle."""
+    """Matches pictures with a network in PyTorch, as ``Matcher`` does with a bundle."""
 
     def __init__(self, model: DCCNet, device: str = "cpu") -> None:
         self.model = model.eval().to(device)
@@ -46,9 +46,9 @@ class TorchMatcher:
 def match_features(
     model: DCCNet, a: Features, b: Features, size_a: Size, size_b: Size, *, heatmaps: bool = False
 ) -> Correspondences:
-    """Correspondences of one pair of encoded pictures, sizes (height, width) in pixels.
+    """Correspondences of one pair of encoded pictures; sizes are (height, width) in pixels.
 
-    ``heatmaps`` adds every score, and of a network with two branches those of either alone.
+    ``heatmaps`` adds all scores and, for a network with two branches, those of each branch alone.
     """
     matching = model.match(a, b)
     scores = matching.scores
@@ -63,7 +63,7 @@ def match_features(
 
 
 def _heatmaps(scores: Scores, grid: Size) -> list[NDArray[np.float32]]:
-    """Of the first pair: for the cells of A over those of B, and the reverse."""
+    """Scores of the first pair: of A's cells over B's, and of B's over A's."""
     return [side.reshape(*grid, *grid).cpu().numpy() for side in (scores.on_a[0], scores.on_b[0].T)]
 
 

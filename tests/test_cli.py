@@ -13,7 +13,8 @@ import cv2
 import pytest
 from safetensors.torch import save_file
 
-from dccnet.runtime.bundle import SCHEMA, Bundle
+from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.manifest import SCHEMA
 from dccnet.weights.checkpoint import load_checkpoint, save_checkpoint
 from tests.helpers.commands import Cli, one_sentence
 from tests.helpers.networks import SMALL, build
@@ -227,7 +228,7 @@ def test_one_picture_in_a_folder_is_treated_like_several(
         (["A", "--reference", "A", "--video", "B"], "no other"),
         (["A", "B", "--smooth"], "--smooth goes with --video"),
         (["A", "B", "--draw", "dots"], "--draw dots goes with --video"),
-        (["A", "B", "--draw", "grid", "--points", "1,1"], "leave --draw away"),
+        (["A", "B", "--draw", "grid", "--points", "1,1"], "remove --draw"),
         (["A", "B", "--batch", "2"], "--batch goes with --video"),
         (["--reference", "A", "--video", "B", "-o", "x.png"], "%06d"),
         (["--reference", "A", "--video", "B", "--codec", "h264!"], "four letters"),
@@ -306,7 +307,7 @@ def test_bad_checkpoints(dcc: Cli, tmp_path: Path, pictures: list[Path]) -> None
     torch.save({"a": torch.zeros(2)}, pickled)
     for bad, message in (
         (nan, "not finite (NaN or infinity)"),
-        (other, "something else than dccnet"),
+        (other, "but not of dccnet"),
         (pickled, "looks like a PyTorch pickle"),
         (pictures[0], "is not a dccnet checkpoint"),
         (tmp_path / "absent.safetensors", "does not exist"),

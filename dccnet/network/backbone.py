@@ -1,4 +1,4 @@
-"""Frozen image features at stride 16. Input normalisation belongs here: every backbone has its own."""
+"""Frozen image features at stride 16, with the input normalisation of each backbone."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class BackboneSpec:
     normalisation: Normalisation
     build: Callable[[], nn.Sequential]
     rounds_up: bool
-    """Whether a side that 16 does not divide yields one more cell (padded strides) or not (VGG)."""
+    """Whether a side that is not a multiple of 16 makes one more cell (padded strides) or not (VGG)."""
     levels: tuple[str, ...] = ()
-    """Parts of the trunk whose results make a hypercolumn, the first at stride 16; empty: the last part."""
+    """Parts of the trunk whose outputs form a hypercolumn, the first at stride 16; empty: the last part."""
 
 
 def _resnet(name: str) -> Callable[[], nn.Sequential]:
@@ -49,7 +49,7 @@ def _resnet(name: str) -> Callable[[], nn.Sequential]:
         net = getattr(models, name)(weights=None)
         parts = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
         trunk = nn.Sequential()
-        for part in parts:  # torchvision's own names, so that its files load as they are
+        for part in parts:  # torchvision's names, so that its files load unchanged
             trunk.add_module(part, getattr(net, part))
         return trunk
 
@@ -70,7 +70,7 @@ BACKBONES: dict[str, BackboneSpec] = {
     "resnet18": BackboneSpec(256, IMAGENET, _resnet("resnet18"), rounds_up=True),
     "vgg16": BackboneSpec(512, IMAGENET, _vgg16, rounds_up=False),
     "efficientnet-lite0": BackboneSpec(112, CENTRED, efficientnet_lite0_trunk, rounds_up=True),
-    # What is at stride 32 knows things by their kind, whichever way they face.
+    # Features at stride 32 recognise kinds of things, whichever way they face.
     "efficientnet-lite0-hypercolumn": BackboneSpec(
         112 + 192 + 320,
         CENTRED,
@@ -83,11 +83,11 @@ BACKBONES: dict[str, BackboneSpec] = {
 
 @float32_island
 def hypercolumn(finest: Tensor, *coarser: Tensor) -> Tensor:
-    """Features of several levels side by side (Hariharan et al. 2015), each of equal say.
+    """Features of several levels side by side (Hariharan et al. 2015), with equal weight.
 
-    Each level is brought to the grid of the first (bilinear, corners aligned), loses its mean over the
-    picture, which says what is alike everywhere, and gets unit length in each cell. ``(B, d_i, h_i, w_i)``
-    each; returns ``(B, sum of d_i, h_0, w_0)``.
+    Each level is resized to the grid of the first (bilinear, corners aligned); its mean over the picture,
+    which is common to all cells, is subtracted; and each cell is normalised to unit length. Levels are
+    ``(B, d_i, h_i, w_i)``; returns ``(B, sum of d_i, h_0, w_0)``.
     """
     grid = finest.shape[-2:]
     levels = [finest, *(F.interpolate(x, size=grid, mode="bilinear", align_corners=True) for x in coarser)]
@@ -95,9 +95,9 @@ def hypercolumn(finest: Tensor, *coarser: Tensor) -> Tensor:
 
 
 class Backbone(nn.Module):
-    """Frozen and always in eval mode, BatchNorm statistics included (spec §1.2).
+    """The frozen trunk, always in eval mode, BatchNorm statistics included (spec §1.2).
 
-    The last blocks can be trained all the same (:meth:`unfreeze`); the batch statistics stay.
+    :meth:`unfreeze` lets the last blocks be trained; batch norm statistics stay frozen.
     """
 
     mean: Tensor
@@ -126,9 +126,9 @@ class Backbone(nn.Module):
         return self.trained_part(self.frozen_part(image))
 
     def frozen_part(self, image: Tensor) -> Tensor:
-        """``(B, 3, H, W)``, RGB in [0, 1] -> what the first block that is trained takes, else the features.
+        """``(B, 3, H, W)``, RGB in [0, 1] -> the input of the first trained block, or the features.
 
-        It never changes in training, so that its result can be kept for every epoch.
+        Training never changes this part, so its output can be kept for all epochs.
         """
         x = as_weights_of(self.trunk, (image - self.mean) / self.std)
         before, blocks = self._split()
@@ -141,21 +141,21 @@ class Backbone(nn.Module):
         return as_weights_of(self.trunk, self.hypercolumn(*levels)) if levels else x
 
     def trained_part(self, x: Tensor) -> Tensor:
-        """The rest: nothing, unless blocks were unfrozen."""
+        """Output of :meth:`frozen_part` -> features; the identity, unless blocks were unfrozen."""
         _, blocks = self._split()
         for block in blocks[len(blocks) - self._trained :]:
             x = block(x)
         return x
 
     def unfreeze(self, blocks: int) -> None:
-        """Let the last ``blocks`` blocks be trained, as the authors' code can: a ResNet's of ``layer3``.
+        """Train the last ``blocks`` blocks (of ``layer3`` in a ResNet), as the authors' code can.
 
-        Raises ``ValueError`` where there are not so many, and for hypercolumns, whose levels are kept.
+        Raises ``ValueError`` where the last stage has fewer blocks, and for hypercolumns.
         """
         _, last = self._split()
         if self._levels and blocks:
             raise ValueError(
-                "this backbone's features are of several levels, and none of them is trained: leave it at 0"
+                "this backbone combines features of several levels, which cannot be trained: use 0"
             )
         if not 0 <= blocks <= len(last):
             raise ValueError(f"this backbone has {len(last)} blocks that can be trained, not {blocks}")
@@ -165,16 +165,16 @@ class Backbone(nn.Module):
             block.requires_grad_(True)
 
     def _split(self) -> tuple[list[nn.Module], list[nn.Module]]:
-        """What comes before the last stage, and the blocks of that; some backbones have one stage."""
+        """Stages before the last, and the blocks of the last; some backbones have only one stage."""
         *stages, last = self.trunk.children()
         return (stages, list(last)) if isinstance(last, nn.Sequential) else ([], [*stages, last])
 
     @torch.no_grad()
     def settle_norms(self, images: Tensor) -> None:
-        """Give every batch norm the statistics that it meets on ``images (B, 3, H, W)``, RGB in [0, 1].
+        """Set every batch norm's statistics to those of ``images (B, 3, H, W)``, RGB in [0, 1].
 
-        For random weights: without it a residual network's activations double from block to block, to
-        values that no trained network has and float16 cannot hold.
+        For random weights: otherwise the activations of a residual network double from block to block, to
+        values that no trained network has and that float16 cannot hold.
         """
         norms = [module for module in self.trunk.modules() if isinstance(module, nn.BatchNorm2d)]
         usual = [norm.momentum for norm in norms]
@@ -185,9 +185,9 @@ class Backbone(nn.Module):
             norm.momentum, norm.training = momentum, False
 
     def fold_batch_norms(self) -> None:
-        """Multiply every batch norm into the convolution before it, which changes only rounding.
+        """Fold every batch norm into the convolution before it, which changes only rounding.
 
-        In half precision a convolution's result would otherwise be rounded before the norm scales it.
+        In half precision, a convolution's output would otherwise be rounded before the norm scales it.
         """
         _fold_batch_norms(self.trunk)
 
@@ -196,7 +196,7 @@ class Backbone(nn.Module):
 
 
 def _fold_batch_norms(module: nn.Module) -> None:
-    """In all backbones here, a batch norm is registered right after the convolution that it follows."""
+    """Relies on every batch norm being registered right after its convolution, as in all backbones here."""
     previous: tuple[str, nn.Module] | None = None
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):

@@ -24,7 +24,7 @@ def save_checkpoint(model: DCCNet, path: str | os.PathLike[str]) -> None:
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     metadata = {"format": _FORMAT, "schema": str(_SCHEMA), "config": model.config.to_json()}
     with atomic_path(path) as temporary:
-        temporary.write_bytes(save(state, metadata))  # save_file would make it the owner's alone
+        temporary.write_bytes(save(state, metadata))  # save_file would set mode 600
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> DCCNet:
@@ -61,7 +61,7 @@ def complain_about_values(state: dict[str, Tensor], source: Path) -> None:
     broken = [n for n, t in state.items() if t.is_floating_point() and not t.isfinite().all()]
     if broken:
         raise CheckpointError(
-            f"{source} holds values that are not finite (NaN or infinity), first in '{broken[0]}': "
+            f"{source} contains values that are not finite (NaN or infinity), first in '{broken[0]}': "
             "its training diverged or the file is damaged; take an earlier checkpoint"
         )
 
@@ -87,7 +87,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             metadata = file.metadata() or {}
             if metadata.get("format") != _FORMAT:
                 raise CheckpointError(
-                    f"{path} is a safetensors file of something else than dccnet; "
+                    f"{path} is a safetensors file, but not of dccnet; "
                     "a network comes from dcc train or dcc import"
                 )
             return metadata, {name: file.get_tensor(name) for name in list(file.keys())}

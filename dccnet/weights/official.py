@@ -26,13 +26,13 @@ _CONSENSUS = re.compile(r"NeighConsensus\.conv\.(\d+)\.(?:weight|bias)")
 
 
 def import_official(path: str | os.PathLike[str]) -> DCCNet:
-    """Build the network that an authors' ``.pth.tar`` file holds, strictly.
+    """Build the network in an authors' ``.pth.tar`` file, strictly.
 
-    Structure and sizes are read from the tensors: the backbone, kernels and channels of the 4D
-    layers, the context kernel and, for DCCNet, the feature grid; where a tensor that gives a size is
-    missing, the published size stands in, so that it can be named. Raises :class:`CheckpointError`
-    for a file that is no such checkpoint, naming every missing, unexpected or misshapen tensor as
-    the file would.
+    Structure and sizes are read from the tensors: the backbone, kernels and channels of the 4D layers, the
+    context kernel and, for DCCNet, the feature grid. Where a tensor that gives a size is missing, the
+    published size is assumed, so that the missing tensor can be named. Raises :class:`CheckpointError` for
+    a file that is no such checkpoint; it lists every missing, unexpected or misshapen tensor by its name in
+    the file.
     """
     path = Path(path)
     state = _plain_names(_read_state(path))
@@ -58,7 +58,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     try:
         with torch.serialization.safe_globals(_ALLOWED):
             content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever the foreign bytes provoke
+    except Exception as error:  # torch raises many kinds for foreign bytes
         raise CheckpointError(
             f"{path} cannot be read as a PyTorch checkpoint of plain tensors, and dcc does not run "
             f"code from files: {_first_sentence(error)}"
@@ -69,7 +69,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         or not state
         or not all(isinstance(key, str) and torch.is_tensor(value) for key, value in state.items())
     ):
-        raise CheckpointError(f"{path} holds no state_dict of tensors")
+        raise CheckpointError(f"{path} contains no state_dict of tensors")
     return state
 
 
@@ -77,8 +77,8 @@ def _first_sentence(error: Exception) -> str:
     return str(error).strip().splitlines()[0].split(". ")[0] if str(error).strip() else repr(error)
 
 
-# Harmless constructors that the authors' pickle names beside its tensors: the arguments of their
-# script and numpy's losses. numpy 2 renamed its module, so the old name is given with the function.
+# Harmless constructors in the authors' pickles: the arguments of their script and losses as NumPy arrays.
+# NumPy 2 renamed its module, so both names are listed.
 _reconstruct: Any = np.empty(0).__reduce__()[0]
 _scalar: Any = np.float64(0).__reduce__()[0]
 _ALLOWED: list[Any] = [
@@ -95,7 +95,7 @@ _ALLOWED: list[Any] = [
 
 
 def _plain_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Without DataParallel's prefix and with today's name for the backbone."""
+    """Remove DataParallel's prefix and use the newer name of the backbone."""
     plain = {}
     for key, tensor in state.items():
         name = key.removeprefix("module.")
@@ -106,7 +106,7 @@ def _plain_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _config(state: dict[str, Tensor]) -> ModelConfig:
     layers = sorted({int(m[1]) for key in state if (m := _CONSENSUS.fullmatch(key))})
     if not layers:
-        raise ValueError("there is no neighbourhood consensus (NeighConsensus.conv.*) in it")
+        raise ValueError("there is no neighbourhood consensus (NeighConsensus.conv.*)")
     published = PRESETS["dccnet"]
     weights = [state.get(f"NeighConsensus.conv.{i}.weight") for i in layers]
     kernels = [5 if w is None else w.shape[0] for w in weights]
@@ -141,7 +141,7 @@ def _backbone(state: dict[str, Tensor]) -> str:
     if not blocks:
         if "FeatureExtraction.model.21.weight" in state:
             return "vgg16"
-        raise ValueError("there is no backbone (FeatureExtraction.model.*) in it")
+        raise ValueError("there is no backbone (FeatureExtraction.model.*)")
     if len(blocks) not in _RESNETS_BY_LAYER3_BLOCKS:
         raise ValueError(f"its backbone has {len(blocks)} blocks in layer3, which no known ResNet has")
     return _RESNETS_BY_LAYER3_BLOCKS[len(blocks)]

@@ -19,18 +19,16 @@ IMAGENET, RANDOM = "imagenet", "random"
 
 
 def load_backbone_weights(backbone: Backbone, name: str, weights: str) -> None:
-    """Fill the backbone called ``name``.
+    """Load weights into the backbone called ``name``.
 
-    ``weights`` is ``imagenet`` (torchvision's, downloaded and cached by torchvision; those of
-    EfficientNet-lite0 come with a Python package), ``random`` (as built, with batch norms settled on
-    noise), or the path of a safetensors file or a pickled state dict with torchvision's names. Raises
-    :class:`CheckpointError`.
+    ``weights`` is ``imagenet`` (torchvision downloads and caches them; those of EfficientNet-lite0 come
+    with a Python package), ``random`` (as built, with batch norm statistics computed on noise), or the path
+    of a safetensors file or a pickled state dict with torchvision's names. Raises :class:`CheckpointError`.
     """
     if weights == RANDOM:
         noise = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-        backbone.settle_norms(
-            F.interpolate(noise, size=(160, 160), mode="bilinear")
-        )  # smooth, as pictures are
+        smooth = F.interpolate(noise, size=(160, 160), mode="bilinear")  # as pictures are
+        backbone.settle_norms(smooth)
         return
     if weights != IMAGENET:
         source, state = Path(weights), _read_state(Path(weights))
@@ -53,7 +51,7 @@ def _torchvision_state(name: str) -> dict[str, Tensor]:
     from torchvision import models
 
     try:
-        # The first release of the weights: what the published checkpoints build on.
+        # The first release of the weights, which the published checkpoints are based on.
         weights = models.get_model_weights(name)["IMAGENET1K_V1"]
         state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
         return state
@@ -85,9 +83,9 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 
             return load_file(path)
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # every reader has its own exceptions for foreign bytes
+    except Exception as error:  # readers raise many kinds for foreign bytes
         raise CheckpointError(
-            f"{path} holds no backbone weights: it must be a safetensors file or a pickled state dict "
+            f"{path} contains no backbone weights: it must be a safetensors file or a pickled state dict "
             "of plain tensors"
         ) from error
     if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):

@@ -48,7 +48,7 @@ def test_what_is_alike_everywhere_says_nothing() -> None:
 def test_levels_are_not_trained() -> None:
     backbone = build_backbone(NAME)
     backbone.unfreeze(0)
-    with pytest.raises(ValueError, match="none of them is trained"):
+    with pytest.raises(ValueError, match="which cannot be trained"):
         backbone.unfreeze(1)
 
 

@@ -53,7 +53,7 @@ def test_every_misfit_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({"format": "pt"}, "something else than dccnet"),
+        ({"format": "pt"}, "but not of dccnet"),
         ({"format": "dccnet", "schema": "99", "config": "{}"}, "schema 99 .* upgrade"),
         ({"format": "dccnet", "schema": "1", "config": '{"backbone": "alexnet"}'}, "unknown backbone"),
         ({"format": "dccnet", "schema": "1"}, "describes no network"),
