@@ -1,6 +1,6 @@
 """Accuracy of float16 bundles compared with float32, and of each float32 island in float16.
 
-    python benchmarks/half.py PAIRS.csv WHOLE HALF... [--network NETWORK.safetensors] [--json FILE]
+    python benchmarks/half.py PAIRS.csv FLOAT32 HALF... [--network NETWORK.safetensors] [--json FILE]
 
 PAIRS.csv has keypoints in PF-PASCAL's format (0-based). HALF are float16 bundles, with islands chosen by
 hand or by search; the table has their number of operators in float32, and their headroom to 65504 on the
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from torch import Tensor
 
@@ -30,7 +31,7 @@ import dccnet.network.fusion
 import dccnet.network.model
 from dccnet.evaluation.pairs import Pair, Picture, read_pairs
 from dccnet.evaluation.pck import DESCRIPTIONS, pair_pck
-from dccnet.export.bundles.ranges import report, watch
+from dccnet.export.bundles.ranges import report, run_widened
 from dccnet.export.bundles.rounding import open_with_rounding
 from dccnet.export.verify import lead
 from dccnet.inference import match_features, to_tensor
@@ -47,15 +48,15 @@ Match = Callable[[Pair], Correspondences]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("pairs", type=Path)
-    parser.add_argument("whole", type=Path, help="float32 bundle, exported with --heatmaps")
+    parser.add_argument("float32", type=Path, help="float32 bundle, exported with --heatmaps")
     parser.add_argument("half", type=Path, nargs="*", help="float16 bundles of the same network")
     parser.add_argument("--network", type=Path, help="checkpoint whose islands are computed in float16")
     parser.add_argument("--every", type=int, default=1, help="use every n-th pair")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     pairs = read_pairs(options.pairs)[:: options.every]
-    ways: dict[str, Match] = {str(path): bundle_matcher(path) for path in (options.whole, *options.half)}
-    truth = [ways[str(options.whole)](pair) for pair in pairs]
+    ways: dict[str, Match] = {str(path): bundle_matcher(path) for path in (options.float32, *options.half)}
+    truth = [ways[str(options.float32)](pair) for pair in pairs]
     rows = [compare(name, match, pairs, truth) for name, match in ways.items()]
     for row, path in zip(rows[1:], options.half, strict=True):
         row.update(storage(Bundle.open(path), pairs))
@@ -103,11 +104,18 @@ def compare(name: str, match: Match, pairs: list[Pair], truth: list[Corresponden
 def storage(bundle: Bundle, pairs: list[Pair]) -> dict[str, Any]:
     """Number of operators in float32, and headroom on the scored pictures."""
     graphs = bundle.manifest.graphs
-    whole = sum(types.get("float32", 0) for graph in graphs.values() for types in graph.layers.values())
+    in_float32 = sum(
+        types.get("float32", 0) for graph in graphs.values() for types in graph.layers.values()
+    )
     size = bundle.manifest.image_size
     frames = ((resize_uint8(p.source.load(), size), resize_uint8(p.target.load(), size)) for p in pairs)
-    found = report(watch({name: bundle.graph_path(name) for name in graphs}, frames))
-    return {"whole": whole, "headroom": found.headroom, "tightest": dataclasses.asdict(found.tightest[0])}
+    models = {name: onnx.load(str(bundle.graph_path(name))) for name in graphs}
+    found = report(run_widened(models, frames))
+    return {
+        "whole": in_float32,
+        "headroom": found.headroom,
+        "tightest": dataclasses.asdict(found.tightest[0]),
+    }
 
 
 def bundle_matcher(path: Path) -> Match:

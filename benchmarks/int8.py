@@ -18,7 +18,7 @@ from typing import Any
 
 from dccnet.calibration.agreement import AgreementTest, cost, pairs_from_list
 from dccnet.calibration.frames import sample_frames
-from dccnet.calibration.int8.build import Int8Candidates, open_layers
+from dccnet.calibration.int8.candidates import Int8Candidates, open_layers
 from dccnet.calibration.int8.methods import METHODS
 from dccnet.calibration.int8.observe import observe
 from dccnet.calibration.int8.quantise import TARGETS
@@ -62,8 +62,7 @@ def main() -> None:
         results.append({"name": name, **dataclasses.asdict(found)})
 
     def measured(candidates: Int8Candidates, chosen: Collection[str], test: AgreementTest) -> Agreement:
-        with candidates.matcher(chosen) as matcher:
-            return test.measure(matcher)
+        return test.measure(candidates.matcher(chosen))
 
     for target in options.targets.split(","):
         if options.budget is None:

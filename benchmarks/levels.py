@@ -76,8 +76,8 @@ def features(size: int) -> Callable[[tuple[str, ...]], Features]:
     @torch.no_grad()
     def column(picture: Picture) -> tuple[dict[str, Tensor], Size]:
         image = picture.load()
-        whole = backbone(to_tensor(resize_uint8(image, (size, size))))
-        levels = whole.split(list(CHANNELS.values()), dim=1)
+        hypercolumn = backbone(to_tensor(resize_uint8(image, (size, size))))
+        levels = hypercolumn.split(list(CHANNELS.values()), dim=1)
         return dict(zip(CHANNELS, levels, strict=True)), (image.shape[0], image.shape[1])
 
     def of(names: tuple[str, ...]) -> Features:

@@ -34,8 +34,10 @@ def main() -> None:
     options = parser.parse_args()
     matcher = Matcher.open(options.bundle)
     rows = [measure(matcher, read_image(p), options.frames, options.reference) for p in options.photos]
-    errors, plain, seen_errors, told, lost = (np.concatenate(parts) for parts in zip(*rows, strict=True))
-    hits = int((told & lost).sum())
+    errors, plain, seen_errors, reported, lost = (
+        np.concatenate(parts) for parts in zip(*rows, strict=True)
+    )
+    hits = int((reported & lost).sum())
     result = {
         "photos": len(options.photos),
         "points": len(lost),
@@ -44,7 +46,7 @@ def main() -> None:
         "mean_error_of_those_told_visible": float(seen_errors.mean()),
         "mean_error_of_the_benchmarks_transfer": float(plain.mean()),
         "lost_share": float(lost.mean()),
-        "lost_precision": hits / max(int(told.sum()), 1),
+        "lost_precision": hits / max(int(reported.sum()), 1),
         "lost_recall": hits / max(int(lost.sum()), 1),
     }
     for name, value in result.items():
@@ -61,7 +63,7 @@ def measure(matcher: Matcher, photo: Image, count: int, reference: str) -> tuple
     lattice = cell_pixels((9, 11), SIZE).reshape(-1, 2)
     points = np.array([319.5, 239.5]) + 0.8 * (lattice - [319.5, 239.5])
     stream = matcher.stream(views, "frame:0" if reference == "first" else "previous", points=points)
-    errors, plain, seen, told, lost = [], [], [], [], []
+    errors, plain, seen, reported, lost = [], [], [], [], []
     for result in stream:
         if result.index == 0:
             continue
@@ -74,9 +76,9 @@ def measure(matcher: Matcher, photo: Image, count: int, reference: str) -> tuple
         seen.append(distance[inside & carried.visible])
         before = carried.points_a
         plain.append(np.linalg.norm(result.correspondences.transfer(before, "a") - truth, axis=1)[inside])
-        told.append(~carried.visible)
+        reported.append(~carried.visible)
         lost.append(~inside)
-    return tuple(np.concatenate(parts) for parts in (errors, plain, seen, told, lost))
+    return tuple(np.concatenate(parts) for parts in (errors, plain, seen, reported, lost))
 
 
 def camera(photo: Image, count: int) -> Iterator[tuple[Image, Floats]]:

@@ -120,7 +120,7 @@ def eval_command(
     from dccnet.evaluation.runner import EvaluationOptions
     from dccnet.runtime.console import note, print_wide
     from dccnet.runtime.errors import UsageError
-    from dccnet.runtime.selection import Choice
+    from dccnet.runtime.selection import BackendChoice
 
     if flow is not None and benchmark != "tss":
         raise UsageError("--flow applies to --benchmark tss only")
@@ -132,7 +132,7 @@ def eval_command(
     note(f"protocol: {loaded.protocol}")
     summaries = []
     for path, folder in zip(models, folders, strict=True):
-        model = open_model(path, Choice(**choice), note)
+        model = open_model(path, BackendChoice(**choice), note)
         note(f"{path}: running on {model.backend}")
         options = EvaluationOptions(folder, restart, flow_folder=flow, budget=int(cache_gb * 2**30))
         summaries.append(_evaluate(model, loaded, alphas or loaded.alphas, options))

@@ -18,7 +18,7 @@ from dccnet.runtime.extras import required
 from dccnet.runtime.files import sha256
 from dccnet.runtime.manifest import ENCODER, manifest_digest
 from dccnet.runtime.matcher import Matcher
-from dccnet.runtime.selection import Choice, gpu_index, open_backend
+from dccnet.runtime.selection import BackendChoice, gpu_index, open_backend
 
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 
@@ -38,7 +38,9 @@ class Model:
     """Size in bytes of the features of one picture."""
 
 
-def open_model(path: Path, choice: Choice, on_note: Callable[[str], None] = lambda text: None) -> Model:
+def open_model(
+    path: Path, choice: BackendChoice, on_note: Callable[[str], None] = lambda text: None
+) -> Model:
     """Open a checkpoint (``.safetensors``), a bundle, or an engine in its bundle's folder.
 
     ``on_note`` is called with remarks about the chosen backend. Raises :class:`DccError` for any other
@@ -69,7 +71,7 @@ def open_model(path: Path, choice: Choice, on_note: Callable[[str], None] = lamb
     return _open_checkpoint(path, choice)
 
 
-def _open_bundle(path: Path, choice: Choice, on_note: Callable[[str], None]) -> Model:
+def _open_bundle(path: Path, choice: BackendChoice, on_note: Callable[[str], None]) -> Model:
     bundle = Bundle.open(path)
     matcher = Matcher(bundle.manifest, open_backend(bundle, choice, on_note))
     # The features may be on a GPU; their size follows from the graph's outputs.
@@ -87,7 +89,7 @@ def _open_bundle(path: Path, choice: Choice, on_note: Callable[[str], None]) -> 
     )
 
 
-def _open_checkpoint(path: Path, choice: Choice) -> Model:
+def _open_checkpoint(path: Path, choice: BackendChoice) -> Model:
     with required("a checkpoint", "train"):
         import torch
 

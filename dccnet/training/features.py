@@ -25,8 +25,8 @@ Frame = tuple[Image, Size]
 class FeatureCache:
     """Frozen features of pictures: in memory up to ``budget`` bytes, and on disk if ``files`` is given.
 
-    They are what :meth:`DCCNet.begin` returns: Z before its last steps, or before the blocks that are
-    trained. ``workers`` threads read and resize pictures ahead of their use (:meth:`prefetch`).
+    Frozen features are the output of :meth:`DCCNet.frozen_features`: Z before its last steps, or before
+    the blocks that are trained. ``workers`` threads read and resize pictures ahead (:meth:`prefetch`).
     """
 
     def __init__(

@@ -70,11 +70,11 @@ class TrainSettings:
     warps: float = 0.0
     """Weight of the supervised loss between pictures and their warped views."""
     opposite: float = 0.0
-    """Share of pairs whose source is mirrored, so that the two face opposite ways; of warped views, too.
-    More than 0 also starts the 4D kernels both ways (:meth:`dccnet.DCCNet.start_both_ways`)."""
+    """Share of pairs whose source is mirrored, so that the objects face opposite ways, and of mirrored
+    warped views. More than 0 also mirrors half of the initial 4D kernels (``starts.py``)."""
     start: str = "random"
-    """Of the trained weights: ``random``, as the authors have it, or ``plain``, which works untrained
-    (:meth:`dccnet.DCCNet.start_plain`), both ways if there are opposite pairs."""
+    """Initial weights: ``random``, as in the authors' code, or ``plain``, which already match without
+    training (``starts.py``)."""
     context_rate: float = 1.0
     """Factor of the learning rate for the context encoder; less than 1 keeps it close to a plain start."""
     schedule: str = "constant"

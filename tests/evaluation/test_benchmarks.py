@@ -1,4 +1,4 @@
-"""Loaders of the benchmarks on generated data that is wrong in the ways real data is."""
+"""Loaders of the benchmarks, on generated data with the defects of real data."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_palette_and_exif_rotated_pictures(tmp_path: Path) -> None:
     picture = image_module.fromarray(flat[..., ::-1].copy())
     picture.quantize(4).save(images / "0.png")
     exif = image_module.Exif()
-    exif[0x0112] = 6  # the camera lay on its side
+    exif[0x0112] = 6  # rotated by 90 degrees
     picture.save(images / "1.jpg", exif=exif)
     path.write_text(path.read_text().replace("1.png", "1.jpg"))
     (case,) = load_benchmark("pf-pascal", path).cases
@@ -210,7 +210,7 @@ def test_spair_with_a_bom_and_broken_json(tmp_path: Path) -> None:
     (file,) = home.rglob("*.json")
     values = json.loads(file.read_text())
     file.write_text(json.dumps(values), encoding="utf-8-sig")
-    assert len(load_benchmark("spair", tmp_path).cases) == 1  # its parent will do
+    assert len(load_benchmark("spair", tmp_path).cases) == 1  # the parent folder is accepted
     file.write_text("{")
     with pytest.raises(DataError, match="no annotation of SPair-71k"):
         load_benchmark("spair", home)
@@ -245,7 +245,7 @@ def test_a_damaged_picture_is_named_when_it_is_read(tmp_path: Path) -> None:
         load_benchmark("pf-pascal", path).cases[0].pair.source.load()
 
 
-def test_published_rows_are_whole() -> None:
+def test_published_rows_are_complete() -> None:
     for row in PUBLISHED["pf-pascal"][-2:]:
         assert len(row.classes) == 20
     for row in PUBLISHED["tss"]:

@@ -1,4 +1,4 @@
-"""``dcc data``: downloads from a local server that misbehaves, archives that do, and checks."""
+"""``dcc data``: downloads from a local server with faults, malformed archives, and checks."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ CONTENT = bytes(range(256)) * 2000
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serves :attr:`files`; cuts transfers, forgets ranges and lies about sizes as told."""
+    """Serves :attr:`files`; can cut transfers, ignore ranges and answer with errors."""
 
     files: ClassVar[dict[str, bytes]] = {}
     cut_after: ClassVar[list[int]] = []
-    """For the next requests, bytes after which the connection closes."""
+    """Bytes after which the connections of the next requests close."""
     ranges = True
     etag = '"1"'
     statuses: ClassVar[list[int]] = []
@@ -110,7 +110,7 @@ def test_a_file_arrives_with_its_hash(server: Server, tmp_path: Path) -> None:
     assert (tmp_path / "a.bin").read_bytes() == CONTENT
     assert left(tmp_path) == {"a.bin"}
     assert get(server, tmp_path / "a.bin", found) == found
-    assert len(server.handler.requests) == 1  # the second call asked for nothing
+    assert len(server.handler.requests) == 1  # the second call sent no request
 
 
 def test_a_truncated_transfer_goes_on_by_itself(server: Server, tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_archives_unpack(tmp_path: Path) -> None:
 def test_paths_that_lead_out(tmp_path: Path, name: str) -> None:
     target = tmp_path / "in"
     archives = [tarred(tmp_path / "a.tar.gz", (tar_info("good"), b"g"), (tar_info(name), b"bad"))]
-    if "\\" not in name:  # zipfile makes slashes of them
+    if "\\" not in name:  # zipfile converts them to slashes
         archives.append(zipped(tmp_path / "a.zip", {"good": b"g", name: b"bad"}))
     for archive in archives:
         with pytest.raises(DataError, match="leads out"):
@@ -284,7 +284,7 @@ def test_damaged_archives(tmp_path: Path, damage: object) -> None:
 
 
 def willow_on(server: Server, tmp_path: Path) -> Source:
-    """A tiny PF-WILLOW that the server has, under the real names."""
+    """A tiny PF-WILLOW on the server, under the real file names."""
     made = tmp_path / "made"
     tiny.pf_willow(made)
     archive = io.BytesIO()
@@ -311,7 +311,7 @@ def test_fetch_check_and_fetch_again(server: Server, dcc: Cli, tmp_path: Path) -
     assert dcc("data", "fetch", "pf-willow", "-o", folder, "--mirror", server.url).returncode == 0
     assert server.handler.requests == []
     found = dcc("data", "check", "pf-willow", folder)
-    assert found.returncode == 3  # two pairs are not PF-WILLOW
+    assert found.returncode == 3  # two pairs are too few for PF-WILLOW
     assert "2 pairs of 3 pictures, 40 keypoints" in found.stdout
     assert "the list has 2 pairs, PF-WILLOW's has 900" in found.stderr
 

@@ -1,4 +1,4 @@
-"""``dcc eval``: resuming, features computed once, what it writes, and the same table from every backend."""
+"""``dcc eval``: resuming, features computed once, its files, and equal tables from all backends."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SIZE = (tiny.HEIGHT, tiny.WIDTH)
 
 
 class Fake:
-    """A network that counts what is asked of it, and may stop."""
+    """A network that counts its calls and may raise ``KeyboardInterrupt``."""
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.encoded = self.matched = 0
@@ -56,7 +56,7 @@ class Fake:
         if self.stop_after is not None and self.matched >= self.stop_after:
             raise KeyboardInterrupt
         self.matched += 1
-        index = (np.arange(20) * (a + 2 * b) % 20).reshape(4, 5)  # something that depends on both
+        index = (np.arange(20) * (a + 2 * b) % 20).reshape(4, 5)  # depends on both pictures
         score = np.ones((4, 5), np.float32)
         return Correspondences(SIZE, SIZE, index, score, index, score)
 
@@ -97,11 +97,11 @@ def test_features_within_the_budget_whatever_the_order(turns: list[tuple[int, in
         assert store.take(turn, pair) == turns[turn]
     different = {number for turn in turns for number in turn}
     assert store.pictures == len(different)
-    assert store.largest <= max(budget, 2) + 1  # one arrives before another leaves
+    assert store.largest <= max(budget, 2) + 1  # a new one is added before another is dropped
     if budget >= len(different):
         assert sorted(calls) == sorted(different)
     if turns == turns[:1] * len(turns):
-        assert len(calls) == len(different)  # what is in use stays, whatever the budget
+        assert len(calls) == len(different)  # features in use are kept, whatever the budget
 
 
 def test_a_stopped_run_continues_with_the_same_result(benchmark: Benchmark, tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_flows_in_the_layout_of_the_kit(tmp_path: Path) -> None:
     assert written == [f"TSS_CVPR2016/{group}/flow1.flo" for group in groups]
     flow = read_flo(flows / written[0])
     np.testing.assert_allclose(flow, np.zeros((*SIZE, 2)), atol=1e-4)
-    (flows / written[1]).unlink()  # a pair that was scored and whose flow is missing
+    (flows / written[1]).unlink()  # a scored pair whose flow is missing
     again = evaluate(model, benchmark, (0.05,), options)
     assert (flows / written[1]).exists()
     assert again.outcomes == run.outcomes
@@ -217,7 +217,7 @@ def test_true_flows_are_not_overwritten(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "0", "-0.1", "0.1,,0.2", "nan", "inf"])
-def test_thresholds_that_are_none(text: str) -> None:
+def test_invalid_thresholds_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--alpha takes positive numbers"):
         parse_alphas(text)
     assert parse_alphas("0.1,0.05,0.10") == (0.05, 0.1)
@@ -321,7 +321,7 @@ def test_killed_at_any_moment_and_continued(bundle: Bundle, dcc: Cli, tmp_path: 
     whole = dcc(*command, "-o", tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
     journal = tmp_path / "run" / JOURNAL
-    for lines in (2, 15, 40):  # so many lines, then SIGKILL wherever it is
+    for lines in (2, 15, 40):  # kill the process after this number of lines
         process = subprocess.Popen(
             [sys.executable, "-m", "dccnet", *map(str, command), "-o", str(tmp_path / "run")],
             stdout=subprocess.DEVNULL,
@@ -351,7 +351,7 @@ def test_killed_at_any_moment_and_continued(bundle: Bundle, dcc: Cli, tmp_path: 
         (["--benchmark", "tss", "--data", "x", "--protocol", "img"], 2, "has its own protocol"),
     ],
 )
-def test_requests_that_cannot_be_met_are_one_sentence(
+def test_impossible_requests_are_one_sentence(
     bundle: Bundle, dcc: Cli, arguments: list[str], code: int, message: str
 ) -> None:
     done = dcc("eval", bundle.path, *arguments)

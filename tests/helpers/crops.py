@@ -1,4 +1,4 @@
-"""Many different pictures out of three."""
+"""Many different pictures, cut from a few photographs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dccnet.runtime.images import Image, write_image
+from dccnet.runtime.arrays import Image
+from dccnet.runtime.images import write_image
 
 
 def write_crops(folder: Path, photos: list[Image], count: int) -> None:
-    """``00.png`` and so on, 96x80 pixels (height x width): places of the photographs in turn."""
+    """Write ``count`` crops ``00.png`` and so on, 96x80 pixels (height x width), of photos in turn."""
     for number in range(count):
         photo = photos[number % len(photos)]
         height, width = photo.shape[:2]

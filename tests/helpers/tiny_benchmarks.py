@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dccnet.runtime.images import Image
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.writers import encode_flo
 
 KEYPOINTS = "source_image,target_image,class,XA,YA,XB,YB"
@@ -18,7 +18,7 @@ WIDTH, HEIGHT = 40, 30
 
 
 def picture(seed: int, width: int = WIDTH, height: int = HEIGHT) -> Image:
-    """Smooth random colours: something that a network can tell apart."""
+    """Smooth random colours, which a network can tell apart."""
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), np.uint8)
     return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
 
@@ -72,7 +72,7 @@ def tss(
     row: str = "1,0,1",
     groups: Sequence[str] = ("FG3DCar/a",),
 ) -> Path:
-    """``test_pairs_tss.csv`` with a pair in each folder: picture 2 to picture 1, on picture 1."""
+    """``test_pairs_tss.csv`` with one pair per folder: source image2, target image1, truth on image1."""
     lines = ["imageA,imageB,flow_direction,flip_img_A,category"]
     for name in groups:
         folder = root / "TSS_CVPR2016" / name

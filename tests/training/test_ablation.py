@@ -1,4 +1,4 @@
-"""``dcc ablate``: which networks it trains, how it goes on, what it writes, and what it refuses."""
+"""``dcc ablate``: the networks that it trains, how it resumes, its files, and its errors."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ POINTS = "5;50;30,4;15;48,6;49;30,5;16;47"
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four pictures; ``train.csv`` pairs each with each, ``val.csv`` and ``test.csv`` have keypoints."""
+    """Four pictures; ``train.csv`` has all pairs, ``val.csv`` and ``test.csv`` have keypoints."""
     root = tmp_path_factory.mktemp("lists")
     for number in range(4):
         tiny.write(root / f"{number}.png", tiny.picture(number, 64, 64))
@@ -127,7 +127,7 @@ def test_published_numbers_stand_in_the_rows_that_the_paper_has() -> None:
     assert missing == ["baseline-sda-k11"]
 
 
-def test_another_base_keeps_its_sizes_and_kernels_stand_for_the_papers() -> None:
+def test_another_base_keeps_its_sizes_and_replaces_the_papers_kernels() -> None:
     base = PRESETS["tiny"]
     rows = make_rows("tiny", base, (4, 5), default_kernels("tiny", base))
     stand_for = {row.kernel: row.published_kernel for row in rows if row.kernel is not None}
@@ -140,13 +140,13 @@ def test_another_base_keeps_its_sizes_and_kernels_stand_for_the_papers() -> None
 
 
 @pytest.mark.parametrize("base", [name for name in STAND_FOR if recipe(name).get("start") == "plain"])
-def test_what_starts_plainly_has_room_for_its_kernels(base: str) -> None:
+def test_networks_with_a_plain_start_have_room_for_its_kernels(base: str) -> None:
     kernels = default_kernels(base, PRESETS[base])
     for row in make_rows(base, PRESETS[base], (4, 5), kernels):
         start_plain(DCCNet(row.model), both_ways=recipe(base)["opposite"] > 0)
 
 
-def test_kernels_of_ones_own_stand_for_nothing() -> None:
+def test_other_kernels_replace_no_kernel_of_the_paper() -> None:
     rows = make_rows("tiny", PRESETS["tiny"], (5,), (3, 9))
     published = {row.key: row.published for row in rows}
     assert published["baseline-s-k3"] is None and published["baseline-s-k9"] == 80.9
@@ -179,7 +179,7 @@ def test_the_best_epoch_is_scored_only_where_another_list_chose_it(plan: MakePla
 # The sweep -------------------------------------------------------------------------------------
 
 
-def test_the_last_epoch_scores_what_its_own_validation_said(plan: MakePlan, tmp_path: Path) -> None:
+def test_the_score_of_the_last_epoch_equals_its_validation(plan: MakePlan, tmp_path: Path) -> None:
     results = sweep(plan(epochs=2), tmp_path / "out")
     for row in results.plan.rows():
         log = run_folder(tmp_path / "out", row, 1) / "log.jsonl"
@@ -264,7 +264,7 @@ def test_seeds_and_kernels_can_be_added_and_nothing_else_changed(
     row = results.plan.rows()[0]
     assert results.scores(row) == [51.0, 52.0] and results.mean(row) == 51.5
     assert results.spread(row) == pytest.approx(0.5**0.5)
-    (folder / "nc-net" / "seed1" / RESULT).write_text("{")  # damaged: it counts for nothing
+    (folder / "nc-net" / "seed1" / RESULT).write_text("{")  # damaged, so it is trained again
     trained.clear()
     for changed, message in (
         ({"epochs": 2}, "its epochs is 1, not 2"),
@@ -406,7 +406,7 @@ def test_a_diverging_run_is_exit_code_1_after_the_table(dcc: Cli, data: Path, tm
 def test_bad_input(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(signal, "signal", lambda *_: None)  # the command's handler is not the tests'
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # the tests must keep their own handler
     out, other = tmp_path / "out", tmp_path / "other"
     other.mkdir()
     (other / "precious.txt").touch()

@@ -1,4 +1,4 @@
-"""Training in parts, in several processes, killed, in bfloat16, with features on disk."""
+"""Training in parts, in several processes, after a kill, in bfloat16, and with features on disk."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def pairs(pictures: list[Path]) -> list[Pair]:
 
 @pytest.fixture(scope="module")
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Arguments of a run of three steps an epoch, the last of two pairs; three pairs validate."""
+    """Arguments of a run with three steps per epoch (4, 4 and 2 pairs) and three validation pairs."""
     names = [path.name for path in sorted(PICTURES.glob("*.jpg"))]
     rows = [f"{names[i % len(names)]},{names[(i + 1) % len(names)]},{i % 3},{i % 2}" for i in range(10)]
     known = [f"{names[0]},{name},1,9;40,9;50,12;60,10;44" for name in names[1:4]]
@@ -80,18 +80,18 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("size", [1, 3, 4])
 def test_parts_of_a_batch_add_up_to_its_gradient(pairs: list[Pair], size: int) -> None:
-    asked = settings(warps=0.1, supervised=0.2, opposite=0.5)
+    options = settings(warps=0.1, supervised=0.2, opposite=0.5)
     model = decisive(build(CONFIG)).double()
     model.backbone.float()
     features = FeatureCache(model, 10**9)
-    objective = Objective(model, asked)
-    batch = Batches(pairs, asked, CONFIG.image_size).of_epoch(0)[0]
+    objective = Objective(model, options)
+    batch = Batches(pairs, options, CONFIG.image_size).of_epoch(0)[0]
 
     def gradient(step: int) -> list[torch.Tensor]:
         model.zero_grad()
         for start in range(0, len(batch), step):
             samples = batch[start : start + step]
-            loss, _ = objective(gather(samples, features, asked, model.grid))
+            loss, _ = objective(gather(samples, features, options, model.grid))
             (loss * len(samples) / len(batch)).backward()
         return [p.grad.clone() for p in model.parameters() if p.grad is not None]
 
@@ -102,11 +102,11 @@ def test_parts_of_a_batch_add_up_to_its_gradient(pairs: list[Pair], size: int) -
 
 
 def test_the_objective_alone_is_the_weak_loss(pairs: list[Pair]) -> None:
-    asked = settings()
+    options = settings()
     model = decisive(build(CONFIG))
     features = FeatureCache(model, 10**9)
-    batch = Batches(pairs, asked, CONFIG.image_size).of_epoch(0)[0]
-    loss, scores = Objective(model, asked)(gather(batch, features, asked, model.grid))
+    batch = Batches(pairs, options, CONFIG.image_size).of_epoch(0)[0]
+    loss, scores = Objective(model, options)(gather(batch, features, options, model.grid))
     source, target = (
         model.branch_features(model.local_features(features.batch(pictures)))
         for pictures in ([s.pair.source for s in batch], [s.pair.target for s in batch])
@@ -128,7 +128,7 @@ def test_shares_are_the_whole_in_order(items: int, count: int) -> None:
 
 @pytest.fixture(scope="module")
 def alone(dcc: Cli, small_run: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of one process, two epochs."""
+    """A run of two epochs in one process."""
     run = tmp_path_factory.mktemp("alone") / "run"
     assert dcc("train", *small_run, "--epochs=2", "-o", run).returncode == 0
     return run
@@ -137,7 +137,7 @@ def alone(dcc: Cli, small_run: list[str], tmp_path_factory: pytest.TempPathFacto
 def test_two_processes_train_as_one_does_and_one_continues(
     dcc: Cli, small_run: list[str], alone: Path, tmp_path: Path
 ) -> None:
-    """The second epoch by one process, whoever began: gloo, and resuming across their number."""
+    """Two processes (gloo) train the first epoch, one process resumes and trains the second."""
     run = tmp_path / "run"
     began = dcc("train", *small_run, "--epochs=1", "--nproc=2", "-o", run)
     assert began.returncode == 0, began.stderr
@@ -165,7 +165,7 @@ def test_processes_run_this_package_whatever_the_folder_contains(
 
 
 def test_torchrun_starts_it_too(small_run: list[str], alone: Path, tmp_path: Path) -> None:
-    """Three processes for batches of four, then of two: one has nothing to do there."""
+    """Three processes share batches of four, then of two, in which one process has no pair."""
     run = tmp_path / "run"
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=3", "-m", "dccnet", "train"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -177,7 +177,7 @@ def test_torchrun_starts_it_too(small_run: list[str], alone: Path, tmp_path: Pat
     np.testing.assert_allclose(losses(run), losses(alone)[:3], atol=1e-4)
 
 
-def test_what_is_wrong_is_said_once_however_many_processes(
+def test_several_processes_report_an_error_once(
     dcc: Cli, small_run: list[str], tmp_path: Path
 ) -> None:
     missing = dcc("train", "--data", tmp_path / "no.csv", "--nproc=2", "-o", tmp_path / "run")
@@ -190,7 +190,7 @@ def test_what_is_wrong_is_said_once_however_many_processes(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there() -> None:
+def test_a_missing_gpu_is_refused() -> None:
     with pytest.raises(UsageError, match="--device cpu"), processes("cuda"):
         pass
 
@@ -215,7 +215,7 @@ def test_killed_at_any_moment_it_continues_to_the_same_end(
         time.sleep(chance.uniform(0, 2.0))
         process.send_signal(signal.SIGKILL)
         if process.wait() == 0:
-            break  # it was done before
+            break  # it finished before the kill
         kills += 1
         for name in ("last", "start"):
             load_checkpoint(run / f"{name}.safetensors")
@@ -231,14 +231,14 @@ def test_killed_at_any_moment_it_continues_to_the_same_end(
 
 
 def test_bfloat16_points_the_same_way(pairs: list[Pair]) -> None:
-    """And leaves float32 where the islands are: the loss is no coarser than its inputs."""
+    """The gradients agree in direction, and the float32 islands keep the loss in float32."""
     gradients, values = [], []
     for precision in ("fp32", "bf16"):
-        asked = settings(precision=precision, warps=0.1)
+        options = settings(precision=precision, warps=0.1)
         model = decisive(build(CONFIG))
         features = FeatureCache(model, 10**9)
-        batch = Batches(pairs, asked, CONFIG.image_size).of_epoch(0)[0]
-        loss, _ = Objective(model, asked)(gather(batch, features, asked, model.grid))
+        batch = Batches(pairs, options, CONFIG.image_size).of_epoch(0)[0]
+        loss, _ = Objective(model, options)(gather(batch, features, options, model.grid))
         assert loss.dtype == torch.float32
         loss.backward()
         trained = [p for p in model.parameters() if p.requires_grad]
@@ -251,12 +251,12 @@ def test_bfloat16_points_the_same_way(pairs: list[Pair]) -> None:
 
 @pytest.mark.parametrize("on", ["on", "off"])
 def test_checkpointing_changes_no_digit(pairs: list[Pair], tmp_path: Path, on: str) -> None:
-    """In float64: what is recomputed may round otherwise, and Adam steps as far for tiny gradients."""
+    """In float64, because recomputing may round differently, and Adam amplifies tiny gradients."""
     ran = []
     for name, checkpointing in (("auto", "auto"), (on, on)):
         folder = tmp_path / name
-        asked = settings(epochs=1, checkpointing=checkpointing)
-        trainer = Trainer(decisive(build(CONFIG)).double(), pairs, [], asked, RunFolder(folder))
+        options = settings(epochs=1, checkpointing=checkpointing)
+        trainer = Trainer(decisive(build(CONFIG)).double(), pairs, [], options, RunFolder(folder))
         trainer.run(NullReport())
         ran.append(weights(folder))
     for name, expected in ran[0].items():
@@ -267,17 +267,17 @@ def test_checkpointing_changes_no_digit(pairs: list[Pair], tmp_path: Path, on: s
 
 
 def test_the_last_blocks_are_trained_and_the_others_are_not(pairs: list[Pair], tmp_path: Path) -> None:
-    asked = settings(epochs=1)
+    options = settings(epochs=1)
     model = decisive(build(CONFIG))
     model.backbone.unfreeze(1)
     before = {name: tensor.clone() for name, tensor in model.backbone.state_dict().items()}
-    Trainer(model, pairs, [], asked, RunFolder(tmp_path)).run(NullReport())
+    Trainer(model, pairs, [], options, RunFolder(tmp_path)).run(NullReport())
     changed = {n for n, t in model.backbone.state_dict().items() if not torch.equal(t, before[n])}
     assert changed and all(name.startswith("trunk.layer3.1.") for name in changed)
     assert not any("running" in name for name in changed)
 
 
-def test_more_blocks_than_there_are(dcc: Cli, small_run: list[str], tmp_path: Path) -> None:
+def test_too_many_blocks_are_refused(dcc: Cli, small_run: list[str], tmp_path: Path) -> None:
     refused = dcc("train", *small_run, "--finetune-blocks=9", "-o", tmp_path / "run")
     assert refused.returncode == 2 and "2 blocks" in refused.stderr
     assert not (tmp_path / "run").exists()
@@ -287,7 +287,7 @@ def test_more_blocks_than_there_are(dcc: Cli, small_run: list[str], tmp_path: Pa
 
 
 class Counted:
-    """Loads a picture, and counts how often."""
+    """Loads a picture and counts the calls."""
 
     def __init__(self, picture: Picture) -> None:
         self.load, self.times = picture.load, 0
@@ -311,7 +311,7 @@ def test_features_on_disk_serve_later_runs_and_are_mapped(pairs: list[Pair], tmp
     assert load.times == 1 and cache().size(picture) == (64, 64)
     cache(size=(64, 80)).batch([picture])
     cache([(n, t + 1) for n, t in frozen]).batch([picture])
-    assert load.times == 3, "another size and other weights are other features"
+    assert load.times == 3, "another size and other weights have other features"
     for file in tmp_path.rglob("*.safetensors"):
         file.write_bytes(file.read_bytes()[:-5])
     torch.testing.assert_close(cache().batch([picture]), first, rtol=0, atol=0)

@@ -67,7 +67,7 @@ def trainer(
 # Synthetic pairs -------------------------------------------------------------------------------
 
 
-def test_synthetic_pairs_are_reproducible_and_of_the_size_asked_for(pictures: list[Path]) -> None:
+def test_synthetic_pairs_are_reproducible_and_of_the_requested_size(pictures: list[Path]) -> None:
     first, again = (synthetic_pairs(pictures, 4, seed=7, size=(64, 80)) for _ in range(2))
     other = synthetic_pairs(pictures, 4, seed=8, size=(64, 80))
     for a, b, c in zip(first, again, other, strict=True):
@@ -78,7 +78,7 @@ def test_synthetic_pairs_are_reproducible_and_of_the_size_asked_for(pictures: li
 
 
 def test_synthetic_keypoints_show_the_same_thing_in_both_views(pictures: list[Path]) -> None:
-    """Patches around true keypoints must resemble each other far more than patches elsewhere."""
+    """Patches around true keypoints must resemble each other far more than other patches."""
     rng = np.random.default_rng(0)
     true, random = [], []
     for pair in synthetic_pairs(pictures, 12, seed=5, size=(128, 128)):
@@ -326,11 +326,11 @@ def test_validation_pairs_come_from_held_out_photographs(tmp_path: Path, picture
 
 
 @pytest.mark.parametrize(
-    ("asked", "settled"),
+    ("requested", "possible"),
     [("spectral", {"spectral"}), (None, {"paired"}), ("auto", set(TRAINING_LOWERINGS))],
 )
-def test_the_lowering_is_settled_when_a_run_starts(
-    asked: str | None, settled: set[str], tmp_path: Path
+def test_the_lowering_is_chosen_when_a_run_starts(
+    requested: str | None, possible: set[str], tmp_path: Path
 ) -> None:
     options = {
         "synthetic": str(PICTURES),
@@ -338,10 +338,10 @@ def test_the_lowering_is_settled_when_a_run_starts(
         "weights": "random",
         "epochs": 1,
         "batch_size": 4,
-        "conv4d": asked,
+        "conv4d": requested,
     }
     folder, _ = start_run(str(tmp_path / "run"), CONFIG, options)
-    assert folder.read_config().training.conv4d in settled
+    assert folder.read_config().training.conv4d in possible
     resume_run(str(folder.path), 2)
 
 

@@ -23,7 +23,7 @@ from dccnet.runtime.console import note, progress_bar, warn
 from dccnet.runtime.decoding import decode
 from dccnet.runtime.errors import DccError
 from dccnet.runtime.files import clear_scratch, lock, write_text
-from dccnet.runtime.selection import Choice
+from dccnet.runtime.selection import BackendChoice
 from dccnet.training.ablation.output import write_results
 from dccnet.training.ablation.plan import Plan, write_plan
 from dccnet.training.ablation.results import Results, RunResult
@@ -119,7 +119,7 @@ def _score(plan: Plan, trained: RunResult, path: Path, benchmark: Benchmark) -> 
     alphas = (plan.training["alpha"],)
     run = RunFolder(path)
     checkpoint = run.best if plan.scored == "best" else run.last
-    model = open_model(checkpoint, Choice("pytorch", plan.training["device"]))
+    model = open_model(checkpoint, BackendChoice("pytorch", plan.training["device"]))
     with progress_bar() as bar:
         task = bar.add_task("scoring", total=len(benchmark.cases))
         outcomes = evaluate(
