@@ -1,1 +1,1 @@
-"""INT8 that is measured: ranges of real frames, quantised graphs, what they cost, plans within a budget."""
+"""INT8 and half precision by measurement: ranges on real frames, costs of layers, plans within a budget."""

@@ -1,4 +1,4 @@
-"""Which frames speak for the rest: sampled evenly, near-duplicates and what cannot be read left out."""
+"""Frames to calibrate with: spread evenly over their source, without near-duplicates."""
 
 from __future__ import annotations
 
@@ -13,50 +13,52 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dccnet.evaluation.pairs import read_list, read_pairs
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.errors import DataError, DccError
 from dccnet.runtime.files import sha256_of
 from dccnet.runtime.geometry import Size, resize_uint8
-from dccnet.runtime.images import SUFFIXES, Image, find_images, read_image
+from dccnet.runtime.images import SUFFIXES, find_images, read_image
 from dccnet.runtime.video.sources import open_source
 
 CANDIDATES = 4
-"""Times as many frames are looked at as are wanted, so that duplicates can be replaced."""
+"""Number of frames read for each frame that is wanted, so that duplicates can be replaced."""
 _THUMBNAIL = 16
 _ALIKE = 2.0
-"""Mean difference of two thumbnails, in grey levels, below which two frames count as one."""
+"""Mean difference of two thumbnails, in grey levels, below which two frames are duplicates."""
 _LISTS = (".csv", ".txt")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """A picture as the encoder takes it."""
+    """A picture, resized for the encoder."""
 
     name: str
-    """Its file, or ``video.mp4:120`` for the frame of that number."""
+    """Name of its file, or ``video.mp4:120`` for frame 120 of a video."""
     sha256: str
-    """Of the pixels."""
+    """SHA-256 of ``pixels``."""
     pixels: NDArray[np.uint8]
-    """``(H, W, 3)`` BGR of the network's size."""
+    """``(H, W, 3)`` uint8 BGR, of the network's size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Frames to calibrate with, and others that were left over."""
+    """Frames to calibrate with, and other frames of the same source."""
 
     chosen: tuple[Frame, ...]
     others: tuple[Frame, ...]
-    """Like none of the chosen ones, for measuring what calibration did."""
+    """Different from all chosen ones: for measuring the effect of calibration."""
     duplicates: int
     unreadable: tuple[str, ...]
-    """A sentence for each picture that could not be read."""
+    """One sentence for each picture that could not be read."""
 
 
 def sample_frames(data: str | os.PathLike[str], count: int, size: Size) -> Sample:
-    """Up to ``count`` different frames of a folder, a glob, a list or a video, evenly spread over it.
+    """Choose up to ``count`` different frames of a folder, glob, list or video, spread evenly over it.
 
-    A list is a ``.txt`` with a path in each line or a ``.csv`` of pairs, both relative to the list. Frames
-    are resized to ``size`` (height, width), as for matching. Raises :class:`DataError` where none can be
-    read or all show the same, and other kinds of :class:`DccError` for what is not there.
+    A list is a ``.txt`` with a path in each line or a ``.csv`` of pairs, with paths relative to the list.
+    Frames are resized to ``size`` (height, width), as for matching. Raises :class:`DataError` where no
+    frame can be read or all frames show the same, and other kinds of :class:`DccError` where ``data`` does
+    not exist.
     """
     loads, total = _source(data)
     wanted = set(spread(total, CANDIDATES * count)) if total else None
@@ -92,20 +94,20 @@ def sample_frames(data: str | os.PathLike[str], count: int, size: Size) -> Sampl
 def _check(data: object, kept: Sequence[Frame], duplicates: int, unreadable: Sequence[str]) -> None:
     if not kept:
         reason = (
-            f"none of its {len(unreadable)} frames can be read: {unreadable[0]}"
+            f"none of its {len(unreadable)} frames can be read ({unreadable[0]})"
             if unreadable
             else "it is empty"
         )
-        raise DataError(f"{data} holds no frame to calibrate with, {reason}")
+        raise DataError(f"{data} contains no frame to calibrate with: {reason}")
     if len(kept) == 1 and duplicates:
         raise DataError(
-            f"all {duplicates + 1} frames of {data} show the same: calibration needs pictures as different "
-            "as those that will be matched"
+            f"all {duplicates + 1} frames of {data} show the same: calibration needs pictures that differ "
+            "as much as those that will be matched"
         )
 
 
 def spread(total: int, count: int) -> list[int]:
-    """Up to ``count`` of ``total`` places, evenly, first and last among them."""
+    """Up to ``count`` of the indices below ``total``, evenly spaced, ends included."""
     if total <= count:
         return list(range(total))
     return sorted({round(place) for place in np.linspace(0, total - 1, count)})
@@ -120,7 +122,7 @@ _Load = Callable[[], Image]
 
 
 def _source(data: str | os.PathLike[str]) -> tuple[Iterator[tuple[str, _Load]], int]:
-    """Names with what loads them, and how many there are; 0 where nobody knows."""
+    """Names of frames with functions that load them, and the number of frames; 0 if it is unknown."""
     path = Path(data)
     if path.suffix.lower() in _LISTS:
         pictures = _listed(path)
@@ -129,11 +131,13 @@ def _source(data: str | os.PathLike[str]) -> tuple[Iterator[tuple[str, _Load]], 
         found = find_images(data)
         return ((str(picture), _reader(picture)) for picture in found), len(found)
     source = open_source(str(data), live=False)
-    frames = ((f"{source.name}:{i}", _given(frame)) for i, frame in enumerate(source.frames))
+    frames = ((f"{source.name}:{i}", _decoded(frame)) for i, frame in enumerate(source.frames))
     return frames, source.count
 
 
-def _given(frame: Any) -> _Load:
+def _decoded(frame: Any) -> _Load:
+    """For a frame that is an array, or the error of reading it."""
+
     def load() -> Image:
         if isinstance(frame, DccError):
             raise frame
@@ -143,7 +147,7 @@ def _given(frame: Any) -> _Load:
 
 
 def _listed(path: Path) -> list[tuple[str, _Load]]:
-    """Each picture of a list once, in its order."""
+    """Every picture of a list once, in the order of the list."""
     if path.suffix.lower() == ".csv":
         pictures = [picture for pair in read_pairs(path) for picture in (pair.source, pair.target)]
         return list({picture.key: (picture.key, picture.load) for picture in pictures}.values())

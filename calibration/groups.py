@@ -1,4 +1,4 @@
-"""What is changed together or not at all: groups of layers or steps, and how much arithmetic they are."""
+"""Groups of layers that are changed together, and the amount of arithmetic in them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Layers or steps of the network that are changed together or not at all."""
+    """Layers (for half precision, steps) of the network that are changed together."""
 
     name: str
     layers: tuple[str, ...]
     macs: int
-    """Multiply-accumulates of one picture; of one pair for what is in the matcher."""
+    """Multiply-accumulates for one picture or, in the matcher, for one pair."""
     bytes_saved: int
-    """Of weights, in the file and in memory."""
+    """Bytes of weights saved in the file and in memory."""
 
 
 def backbone_group(place: str, level: Level) -> str:
-    """``layer3.2.conv1``, a place in the backbone -> the name of the group that it is in."""
+    """The name of the group that a layer of the backbone belongs to.
+
+    ``place`` is the layer's name in the backbone: ``layer3.2.conv1`` is in the block ``backbone.layer3.2``.
+    """
     head, *rest = place.split(".")
     if level == "layer" or head == "features":  # VGG has no blocks
         return f"backbone.{place}"
@@ -37,7 +40,8 @@ def backbone_group(place: str, level: Level) -> str:
 
 
 def multiply_accumulates(model: onnx.ModelProto) -> dict[str, int]:
-    """Of each convolution and matrix product, by the node's name, for a batch of one."""
+    """Multiply-accumulates of each convolution and matrix product, by the node's name, for a batch of
+    one."""
     inferred = onnx.shape_inference.infer_shapes(model)
     shapes = {
         value.name: [side.dim_value or 1 for side in value.type.tensor_type.shape.dim]
@@ -55,7 +59,7 @@ def multiply_accumulates(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def weight_widths(model: onnx.ModelProto) -> dict[str, tuple[int, int]]:
-    """Elements of each weight, and bytes of each of them."""
+    """For each weight, the number of elements and the number of bytes of each element."""
     return {
         weight.name: (math.prod(weight.dims), 2 if weight.data_type == TensorProto.FLOAT16 else 4)
         for weight in model.graph.initializer

@@ -1,16 +1,16 @@
-"""Cost against gain, a dot for each group of layers."""
+"""A plot of cost against gain, with a dot for each group of layers."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from dccnet.calibration.loss import cost, unit
+from dccnet.calibration.agreement import cost, unit
 from dccnet.calibration.sensitivity import Sensitivity
 from dccnet.runtime.files import atomic_path
 
-_NAMED = 12
-"""Groups that are named: those that cost or gain most."""
+_LABELLED = 12
+"""Number of groups with a label: those with the largest costs and gains."""
 
 
 def draw(
@@ -20,9 +20,10 @@ def draw(
     budget: float,
     name: str,
 ) -> None:
-    """Write a PNG: share of the arithmetic to the right, cost upwards; ``chosen`` are filled.
+    """Write a PNG with the share of the arithmetic on the x axis and the cost on the y axis.
 
-    ``name`` is what groups become: ``INT8`` or ``float16``.
+    Dots of the groups in ``chosen`` are filled. ``name`` is the precision that groups change to: ``INT8``
+    or ``float16``.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -31,7 +32,7 @@ def draw(
     figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for inside, colour, label in ((True, "#1b6ca8", name), (False, "#c44536", "stays as it was")):
+    for inside, colour, label in ((True, "#1b6ca8", name), (False, "#c44536", "unchanged")):
         group = [s for s in sensitivities if (s.group.name in chosen) == inside]
         if group:
             gains = [100 * s.group.macs / total for s in group]
@@ -39,7 +40,7 @@ def draw(
             face = colour if inside else "none"
             axes.scatter(gains, costs, s=36, edgecolors=colour, facecolors=face, label=label)
     ranked = sorted(sensitivities, key=lambda s: -(cost(s.agreement) + 10 * s.group.macs / total))
-    for s in ranked[:_NAMED]:
+    for s in ranked[:_LABELLED]:
         place = (100 * s.group.macs / total, cost(s.agreement))
         axes.annotate(
             s.group.name.removeprefix("backbone."),
@@ -49,7 +50,7 @@ def draw(
             fontsize=8,
         )
     axes.axhline(
-        budget, color="grey", linewidth=1, linestyle="--", label=f"budget of all together: {budget:g}"
+        budget, color="grey", linewidth=1, linestyle="--", label=f"budget for all together: {budget:g}"
     )
     axes.axhline(0, color="grey", linewidth=0.5)
     axes.set_xlabel(f"share of the multiply-accumulates that may be {name}, %")

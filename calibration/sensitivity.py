@@ -1,44 +1,37 @@
-"""What changing each group of layers costs, alone, and what it gains."""
+"""The cost and the gain of changing each group of layers alone."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
-import numpy as np
-
-from dccnet.calibration.candidates import Variants
+from dccnet.calibration.agreement import AgreementTest, TestPair
+from dccnet.calibration.candidates import Candidates
 from dccnet.calibration.groups import Group
-from dccnet.calibration.loss import Exam, Question
-from dccnet.runtime.bundle import Agreement
+from dccnet.runtime.manifest import Agreement
 from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.turns import medians, take_turns
 
 ROUNDS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Sensitivity:
-    """One group changed and all others as they were."""
+    """Effect of changing one group, with all others unchanged."""
 
     group: Group
     agreement: Agreement
     seconds_saved: float
-    """Of one pair in ONNX Runtime on this CPU; negative: it became slower."""
+    """For one pair in ONNX Runtime on this CPU; negative if it became slower."""
 
 
-def measure(variants: Variants, group: Group, exam: Exam) -> Sensitivity:
-    """The group changed alone, against nothing changed."""
-    with variants.matcher(()) as before, variants.matcher(group.layers) as after:
-        return Sensitivity(group, exam.mark(after), seconds_saved(before, after, exam.questions[0]))
+def measure(candidates: Candidates, group: Group, test: AgreementTest) -> Sensitivity:
+    """Compare the network in which only ``group`` is changed with the unchanged one."""
+    before, after = candidates.matcher(()), candidates.matcher(group.layers)
+    return Sensitivity(group, test.measure(after), seconds_saved(before, after, test.pairs[0]))
 
 
-def seconds_saved(before: Matcher, after: Matcher, question: Question) -> float:
-    """Of one pair, pictures to matches: the difference of two medians, measured in turns."""
-    seconds: list[list[float]] = [[], []]
-    for turn in range(ROUNDS + 1):
-        for matcher, times in zip((before, after), seconds, strict=True):
-            started = time.perf_counter()
-            matcher.match(question.a, question.b)
-            if turn:  # the first warms up
-                times.append(time.perf_counter() - started)
-    return float(np.median(seconds[0]) - np.median(seconds[1]))
+def seconds_saved(before: Matcher, after: Matcher, pair: TestPair) -> float:
+    """Difference of the median times from pictures to matches, measured in turns."""
+    runs = {"before": lambda: before.match(pair.a, pair.b), "after": lambda: after.match(pair.a, pair.b)}
+    seconds = medians(take_turns(runs, ROUNDS))
+    return seconds["before"] - seconds["after"]

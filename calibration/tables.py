@@ -1,4 +1,4 @@
-"""Sensitivities in the terminal."""
+"""The table of sensitivities in the terminal."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from dccnet.calibration.loss import cost, unit
-from dccnet.calibration.plan import Plan
+from dccnet.calibration.agreement import cost, unit
+from dccnet.calibration.search import PrecisionPlan
 from dccnet.calibration.sensitivity import Sensitivity
 
 
 def sensitivity_table(
-    sensitivities: Sequence[Sensitivity], plan: Plan, name: str, barred: Mapping[str, float]
+    sensitivities: Sequence[Sensitivity], plan: PrecisionPlan, name: str, barred: Mapping[str, float]
 ) -> Table:
-    """A row for each group, in the order of the network, and one for all that the plan changes.
+    """A table with a row for each group, in the order of the network, and one for the plan.
 
-    ``name`` is what groups become; those of ``barred`` were not measured, for want of headroom.
+    ``name`` is the precision that groups change to. Groups in ``barred``, each with its headroom, were not
+    measured, because they could overflow.
     """
     first = sensitivities[0].agreement
     table = Table(title=f"{name} in each group alone", title_justify="left")

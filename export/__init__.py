@@ -1,1 +1,1 @@
-"""From a network to a bundle of ONNX graphs that is proven to compute the same."""
+"""From a network to a bundle of ONNX graphs whose results are compared with PyTorch's."""

@@ -17,26 +17,20 @@ from dccnet.export.verify import MAX_PAIRS, verify
 from dccnet.network.backbone import BACKBONES
 from dccnet.network.conv4d import LOWERINGS, STACK
 from dccnet.network.model import DCCNet
-from dccnet.runtime.arrays import Array
-from dccnet.runtime.bundle import (
-    ENCODER,
-    MATCHER,
-    Bundle,
-    Conv4dChoice,
-    Graph,
-    Manifest,
-    write_manifest,
-)
+from dccnet.runtime.backend import matcher_inputs
+from dccnet.runtime.bundle import Bundle, write_manifest
 from dccnet.runtime.errors import NotVerifiedError, UsageError
 from dccnet.runtime.files import atomic_path
 from dccnet.runtime.geometry import resize_uint8
 from dccnet.runtime.images import read_image
+from dccnet.runtime.manifest import ENCODER, MATCHER, Conv4dChoice, Graph, Manifest
 from dccnet.runtime.onnx_runtime import OnnxRuntimeGraph
 
 AUTO = "auto"
 STEPS = 2 + MAX_PAIRS
+"""Number of steps of an export, at most."""
 AUTO_STEPS = len(LOWERINGS) + 1
-"""More, where the lowering is chosen by timing."""
+"""Number of additional steps where the lowering is chosen by timing."""
 
 
 def export_bundle(
@@ -50,23 +44,25 @@ def export_bundle(
     half: bool = False,
     on_step: Callable[[str], None] = lambda description: None,
 ) -> Bundle:
-    """Write the bundle, run it on ``pictures`` against PyTorch, and record the outcome in it.
+    """Write the bundle, compare it with PyTorch on ``pictures``, and store the outcome in its manifest.
 
-    ``heatmaps`` and ``maps`` are those of :class:`MatcherGraph`; ``maps`` needs a network of
-    two branches, or raises :class:`UsageError`.
-    ``conv4d`` is a name of :data:`LOWERINGS`, or ``auto`` to time them all in ONNX Runtime
-    on this machine and keep the fastest. ``half`` exports in float16 with float32 islands
-    (``network/precision.py``) and measures ranges, too. The bundle appears whole or not at all; one at
-    ``path`` is replaced, anything else there is refused with :class:`UsageError`. ``on_step`` is told, up
-    to :data:`STEPS` times (and :data:`AUTO_STEPS` more), what comes next.
+    ``heatmaps`` and ``maps`` add outputs (:class:`~dccnet.export.graphs.MatcherGraph`). ``conv4d`` is a
+    name in :data:`LOWERINGS`, or ``auto`` to time all of them in ONNX Runtime on this machine and use the
+    fastest. ``half`` exports in float16 with float32 islands (``dccnet/network/precision.py``) and also
+    measures the ranges of float16 tensors. ``on_step`` is called with a description of each step before it,
+    up to :data:`STEPS` times (with ``auto``, :data:`AUTO_STEPS` more). The bundle is written completely or
+    not at all; a bundle at ``path`` is replaced.
+
+    Raises :class:`UsageError` where ``path`` is anything but a bundle, and for ``maps`` of a network with
+    one branch; :class:`NotVerifiedError` where a written graph does not have the precision that it should.
     """
     path = Path(path)
     check_replaceable(path)
     if maps and len(model.config.branches) == 1:
         raise UsageError(
-            "this network has one branch, whose scores --heatmaps gives: --maps needs a network with two"
+            "this network has one branch, whose scores --heatmaps returns: --maps needs a network with two"
         )
-    for picture in pictures[: MAX_PAIRS + 1]:  # before the slow part
+    for picture in pictures[: MAX_PAIRS + 1]:  # raises before the slow part
         read_image(picture)
     model.eval()
     exported = model.in_half() if half else model
@@ -92,7 +88,7 @@ def export_bundle(
             graphs=graphs,
             tools=tool_versions(),
         )
-        model.lower(STACK)  # what every lowering must agree with
+        model.lower(STACK)  # the reference for every lowering
         verification = verify(
             model,
             Bundle(temporary, manifest),
@@ -105,7 +101,7 @@ def export_bundle(
 
 
 def _precision(graphs: dict[str, Graph], half: bool) -> str:
-    """What the written graphs have. Raises :class:`NotVerifiedError` where it is not what was asked for."""
+    """Precision of the written graphs. Raises :class:`NotVerifiedError` if it is not the requested one."""
     wanted = "float16" if half else "float32"
     for name, graph in graphs.items():
         if graph.precision != wanted:
@@ -123,17 +119,17 @@ def _choose(
     pictures: Sequence[Path],
     on_step: Callable[[str], None],
 ) -> Conv4dChoice:
-    """``auto`` times every lowering on the features that the encoder in ``folder`` has for two pictures."""
+    """The lowering named by ``conv4d``, or the fastest on the features of two pictures.
+
+    The encoder is already in ``folder``.
+    """
     if conv4d != AUTO:
         return Conv4dChoice(conv4d)
     encoder = OnnxRuntimeGraph(folder / f"{ENCODER}.onnx")
-    features: dict[str, Array] = {}
-    for side, path in zip("ab", pictures, strict=False):
-        frame = resize_uint8(read_image(path), model.config.image_size)
-        outputs = encoder.run({"frame": frame[None]})
-        features |= {f"{name}_{side}": value for name, value in outputs.items()}
+    frames = (resize_uint8(read_image(path), model.config.image_size) for path in pictures[:2])
+    a, b = (encoder.run({"frame": frame[None]}) for frame in frames)
     seconds = time_lowerings(
-        model, features, folder, lambda name: on_step(f"timing 4D convolutions: {name}")
+        model, matcher_inputs(a, b), folder, lambda name: on_step(f"timing 4D convolutions: {name}")
     )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     engine = f"onnxruntime {_onnxruntime_version()}, CPU, {cores} cores"
@@ -146,6 +142,6 @@ def _onnxruntime_version() -> str:
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """With lists for tuples, as the manifest reads back."""
+    """The same with lists for tuples, as JSON returns them."""
     plain: dict[str, Any] = json.loads(json.dumps(values))
     return plain

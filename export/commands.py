@@ -12,7 +12,15 @@ from dccnet.runtime.tensorrt.options import engine_options, library_and_settings
 
 if TYPE_CHECKING:
     from dccnet.network.model import DCCNet
-    from dccnet.runtime.bundle import Conv4dChoice
+    from dccnet.runtime.manifest import Conv4dChoice
+
+
+def _refuse_plan(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """Raise :class:`click.UsageError` for an option that earlier versions had."""
+    if value is not None:
+        raise click.UsageError(
+            "--plan is an option of dcc calibrate now: dcc calibrate BUNDLE --plan FILE -o OUT"
+        )
 
 
 @click.command("export")
@@ -20,42 +28,44 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle to write (a folder)."
 )
-@click.option("--heatmaps", is_flag=True, help="Let the matcher also return every score.")
+@click.option("--heatmaps", is_flag=True, help="Also return the scores of all pairs of cells.")
 @click.option(
     "--maps",
     is_flag=True,
-    help="--heatmaps, and the scores of the local and the context branch alone with the attention "
-    "between them: everything that dcc view can show.",
+    help="--heatmaps, and also the scores of the local and the context branch alone and the attention "
+    "that weights them: everything that dcc view can show.",
 )
 @click.option(
     "--fp16",
     "--half",
     "half",
     is_flag=True,
-    help="Half precision, with float32 where it breaks: for engines on GPUs; no faster on a CPU.",
+    help="Half precision, with float32 for steps that need it. For engines on GPUs; no faster on a CPU.",
 )
 @click.option(
     "--conv4d",
     type=click.Choice(["stack", "spectral", "spectral3", "auto"]),
     default="stack",
     show_default=True,
-    help="How the 4D convolutions are computed: slices in ordinary convolutions, or frequencies along "
-    "two or three axes; auto times all in ONNX Runtime on this machine and keeps the fastest.",
+    help="How to compute the 4D convolutions: by ordinary convolutions of slices, or by spectra along two "
+    "or three axes. auto times all of them in ONNX Runtime on this machine and uses the fastest.",
 )
 @click.option(
     "--plan",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="plan.json of dcc calibrate --report: its layers in INT8, or its steps in half precision.",
+    hidden=True,
+    expose_value=False,
+    is_eager=True,  # before missing arguments are reported
+    callback=_refuse_plan,
 )
 @click.option(
     "--image-size",
     metavar="HxW",
-    help="Height x width in pixels to export for.  [default: the network's own]",
+    help="Size of the frames, height x width in pixels.  [default: the network's own]",
 )
 @click.option(
     "--verify-data",
     metavar="DIR",
-    help="Folder or glob of pictures to compare with PyTorch on; the first five are used.  "
+    help="Folder or glob of pictures on which to compare with PyTorch; the first five are used.  "
     "[default: three that come with dcc]",
 )
 @click.option(
@@ -64,7 +74,7 @@ if TYPE_CHECKING:
     type=click.Choice(["onnx", "engine"]),
     default="onnx",
     show_default=True,
-    help="engine: also compile the graphs, as dcc build does, with the options that follow.",
+    help="engine: also compile the graphs as dcc build does, with the options below.",
 )
 @engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
@@ -75,27 +85,31 @@ def export_command(
     maps: bool,
     half: bool,
     conv4d: str,
-    plan: Path | None,
     image_size: str | None,
     verify_data: str | None,
     format_: str,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Turn the network MODEL (a .safetensors file) into a bundle of ONNX graphs.
+    """Export the network MODEL (a .safetensors file) as a bundle of ONNX graphs.
 
-    The bundle is run with ONNX Runtime and compared with PyTorch before the command succeeds: exit
-    code 3 says that it was written but does not agree.
+    The bundle is run with ONNX Runtime and compared with PyTorch. Exit code 3: it was written, but does not
+    agree.
     """
     import dataclasses
 
     from dccnet.runtime.console import note, steps
     from dccnet.runtime.errors import NotVerifiedError, UsageError
+    from dccnet.runtime.extras import required
     from dccnet.runtime.images import find_images
 
-    _require_exporter()
-    from dccnet.calibration.plan import read_plan
-    from dccnet.calibration.planned import export_planned
+    with required("exporting", "export", "cpu"):
+        import onnx
+        import onnxruntime
+        import onnxscript
+        import torch
+
+        del onnx, onnxruntime, onnxscript, torch
     from dccnet.export.build import AUTO, AUTO_STEPS, STEPS, export_bundle
     from dccnet.export.bundles.samples import PICTURES
     from dccnet.export.outcome import failure, summary
@@ -106,18 +120,23 @@ def export_command(
     pictures = find_images(verify_data or PICTURES)
     if len(pictures) < 2:
         raise UsageError(f"--verify-data needs at least two pictures, {verify_data} has one")
-    planned = None if plan is None else read_plan(plan)
-    engines = library_and_settings(**options) if format_ == "engine" else None  # before the slow part
+    # Raises for options of a library that is not there: before the slow part.
+    engines = library_and_settings(**options) if format_ == "engine" else None
     network = load_checkpoint(model)
     if image_size is not None:
         network = at_image_size(network, parse_size(image_size))
-    total = STEPS + (planned is not None) + (AUTO_STEPS if conv4d == AUTO else 0) + (2 if engines else 0)
+    total = STEPS + (AUTO_STEPS if conv4d == AUTO else 0) + (2 if engines else 0)
     with steps("exporting", total) as step:
-        wanted: dict[str, Any] = {"heatmaps": heatmaps, "maps": maps, "conv4d": conv4d, "half": half}
-        if planned is None:
-            bundle = export_bundle(network, output, pictures, on_step=step, **wanted)
-        else:
-            bundle = export_planned(network, output, pictures, planned, on_step=step, **wanted)
+        bundle = export_bundle(
+            network,
+            output,
+            pictures,
+            heatmaps=heatmaps,
+            maps=maps,
+            conv4d=conv4d,
+            half=half,
+            on_step=step,
+        )
         if engines is not None:
             bundle = add_engines(bundle, build_engines(bundle, *engines, step, step.detail))
     if bundle.manifest.conv4d.seconds is not None:
@@ -130,8 +149,7 @@ def export_command(
         raise NotVerifiedError(f"{output} was written and is marked as not verified: {problem}")
     for record in bundle.manifest.engines:
         note(engine_summary(record))
-    changed = "" if bundle.manifest.calibration is None else ", before layers became INT8"
-    note(f"{output} agrees with PyTorch{changed}: {summary(report)}")
+    note(f"{output} agrees with PyTorch: {summary(report)}")
     if not as_json:
         click.echo(output)
     note(f"next: dcc match {output} A.jpg B.jpg -o matches.jpg")
@@ -144,7 +162,7 @@ def _timings(choice: Conv4dChoice) -> str:
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """``400x400`` -> (height, width). Raises :class:`UsageError`."""
+    """``400x300`` -> (400, 300): (height, width) in pixels. Raises :class:`UsageError`."""
     from dccnet.runtime.errors import UsageError
 
     parts = text.lower().split("x")
@@ -154,7 +172,10 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def at_image_size(network: DCCNet, size: tuple[int, int]) -> DCCNet:
-    """The same weights for pictures of another size, where they allow it."""
+    """The same network for pictures of another ``size``, (height, width) in pixels.
+
+    Raises :class:`UsageError` for networks whose weights depend on the size, and for impossible sizes.
+    """
     from dccnet.network.model import DCCNet
     from dccnet.runtime.errors import UsageError
 
@@ -171,19 +192,3 @@ def at_image_size(network: DCCNet, size: tuple[int, int]) -> DCCNet:
         )
     resized.load_state_dict(network.state_dict())
     return resized.eval()
-
-
-def _require_exporter() -> None:
-    from dccnet.runtime.errors import DccError
-
-    try:
-        import onnx
-        import onnxruntime
-        import onnxscript
-        import torch
-
-        del onnx, onnxruntime, onnxscript, torch
-    except ImportError as error:
-        raise DccError(
-            f"exporting needs {error.name}, which is not installed: pip install 'dccnet[export,cpu]'"
-        ) from error

@@ -1,6 +1,6 @@
-"""The two graphs of a bundle, as modules around the network's own parts.
+"""The two graphs of a bundle, as modules around the parts of the network.
 
-Two, because a picture that is matched many times (a reference in a video) is encoded once.
+There are two, so that a picture that is matched many times (a reference in a video) is encoded only once.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dccnet.network.model import DCCNet, Features
 
 
 class EncoderGraph(nn.Module):
-    """Frames as OpenCV has them -> features of every branch.
+    """Encodes frames as OpenCV reads them into the features of every branch.
 
-    Colour order, scaling and normalisation happen here, so that no caller can get them wrong.
+    The graph itself changes colour order, scales and normalises, so that no caller can get these wrong.
     """
 
     def __init__(self, model: DCCNet) -> None:
@@ -27,7 +27,9 @@ class EncoderGraph(nn.Module):
 
     def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
         """``(B, H, W, 3)`` uint8 BGR -> ``(B, C, h, w)`` for each branch, in the network's precision."""
-        rgb = frame.float().permute(0, 3, 1, 2).flip(1)  # first the cast: TensorRT moves no uint8
+        rgb = (
+            frame.float().permute(0, 3, 1, 2).flip(1)
+        )  # the cast comes first: TensorRT cannot transpose uint8
         return tuple(self.model.encode(rgb / 255).values())
 
     def example(self) -> dict[str, Tensor]:
@@ -36,11 +38,12 @@ class EncoderGraph(nn.Module):
 
 
 class MatcherGraph(nn.Module):
-    """Features of A and B -> for every cell its best match and the score, both ways.
+    """Matches features of pictures A and B: the best match of every cell and its score, in both directions.
 
-    With ``heatmaps``, all scores as well: ``(B, cells, cells)``, the cell itself first. With ``maps``,
-    which includes them, also those of either branch alone, likewise, and the attention that weighed them,
-    ``(B, 2, cells)``: local, context.
+    ``heatmaps`` adds the scores of all pairs of cells, ``(B, cells, cells)``, in which the first axis of
+    cells is that of the picture in the output's name. ``maps`` includes ``heatmaps`` and adds the scores of
+    each branch alone, of the same shape, and the attention that weights the branches, ``(B, 2, cells)``
+    (local, context).
     """
 
     def __init__(self, model: DCCNet, heatmaps: bool, maps: bool = False) -> None:
@@ -59,7 +62,8 @@ class MatcherGraph(nn.Module):
                 self.output_names += ["attention_a", "attention_b"]
 
     def forward(self, a: Features, b: Features) -> tuple[Tensor, ...]:
-        """``(B, C, h, w)`` for each branch of A and of B, as the encoder returns them."""
+        """Features ``(B, C, h, w)`` of each branch, as the encoder returns them -> outputs by
+        ``output_names``."""
         matching = self.model.match(a, b)
         outputs: list[Tensor] = [*best_matches(matching.scores)]
         if self.heatmaps:
@@ -84,5 +88,5 @@ class MatcherGraph(nn.Module):
 
 
 def _from_either_side(scores: Scores) -> list[Tensor]:
-    """Each ``(B, cells, cells)``: for the cells of A over those of B, and the reverse."""
+    """Scores of the cells of A over those of B, and of B over A, each ``(B, cells, cells)``."""
     return [scores.on_a, scores.on_b.transpose(1, 2)]

@@ -1,4 +1,4 @@
-"""What a file is: a bundle, an engine, an ONNX graph, a checkpoint."""
+"""Descriptions of the files that dcc reads and writes: bundles, engines, ONNX graphs, checkpoints."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dccnet.runtime.bundle import Agreement, Bundle, EngineRecord, Graph, Manifest, TensorSpec
+from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.errors import DccError, EngineError
+from dccnet.runtime.extras import required
 from dccnet.runtime.files import sha256
+from dccnet.runtime.manifest import Agreement, EngineRecord, Graph, Manifest, TensorSpec
 from dccnet.runtime.tensorrt.layers import EngineLayer
 from dccnet.runtime.tensorrt.library import TITLES
 from dccnet.runtime.tensorrt.plan import plan_header, read_plan, read_sidecar
@@ -25,7 +27,7 @@ Row = dict[str, Any]
 
 @dataclass(slots=True)
 class Description:
-    """Facts, and tables of rows that have the same keys."""
+    """What ``dcc info`` says about a file. The rows of a table have the same keys."""
 
     kind: str
     facts: dict[str, Any] = field(default_factory=dict)
@@ -33,7 +35,10 @@ class Description:
 
 
 def describe(path: Path) -> Description:
-    """Raises :class:`DccError` where it is none of these, or damaged."""
+    """Describe a bundle, an engine, an ONNX graph or a checkpoint.
+
+    Raises :class:`DccError` for files of other kinds and for damaged ones.
+    """
     if not path.exists():
         raise DccError(f"{path} does not exist")
     if path.is_dir():
@@ -97,7 +102,9 @@ def _bundle_facts(manifest: Manifest) -> Row:
         facts["4D timings"] = ", ".join(f"{name} {1e3 * s:.0f} ms" for name, s in choice.seconds.items())
     if report is not None:
         facts["verified"] = (
-            "yes" if report.passed else "NO: it does not agree with PyTorch, or leaves no headroom"
+            "yes"
+            if report.passed
+            else "NO: it does not agree with PyTorch, or float16 has too little headroom"
         )
         facts["agreement"] = (
             f"{report.identical_cells:.2%} of {report.counted_cells:.1%} of the cells identical, scores "
@@ -117,7 +124,7 @@ def _bundle_facts(manifest: Manifest) -> Row:
         facts["against no INT8"] = _agreement(made.agreement)
     if manifest.islands is not None:
         islands = manifest.islands
-        facts["float16 steps"] = f"{len(islands.half)}, by what {islands.frames} frames need"
+        facts["float16 steps"] = f"{len(islands.half)}, measured on {islands.frames} frames"
         facts["float32 islands"] = ", ".join(islands.whole) or "none"
         facts["headroom there"] = f"{islands.ranges.headroom:.3g} times"
         facts["against float32"] = _agreement(islands.agreement)
@@ -137,13 +144,13 @@ def _agreement(common: Agreement) -> str:
 
 def _engine(path: Path) -> Description:
     sidecar = read_sidecar(path)
-    content, _ = read_plan(path, trust=True)  # nothing is loaded, only compared
+    content, _ = read_plan(path, trust=True)  # the engine is not loaded, only its hash is compared
     if sidecar is None:
         header = plan_header(content)
         if header is None:
             raise EngineError(
                 f"{path} has no sidecar and no header that dcc knows: only the library that built it can "
-                "tell more"
+                "read it"
             )
         facts = {
             "library": "TensorRT-RTX",
@@ -151,7 +158,7 @@ def _engine(path: Path) -> Description:
             "sidecar": "missing",
         } | header
         return Description("engine", facts)
-    record, layers = sidecar
+    record, layers = sidecar.engine, sidecar.layers
     facts = _engine_row(record) | {
         "tf32": record.tf32,
         "sha256": record.sha256,
@@ -196,15 +203,13 @@ def _kernel_rows(layers: tuple[EngineLayer, ...]) -> list[Row]:
 
 
 def _onnx(path: Path) -> Description:
-    try:
-        from dccnet.export.bundles.readback import describe as describe_onnx
-    except ImportError as error:
-        raise DccError(f"reading an ONNX file needs {error.name}: pip install 'dccnet[export]'") from error
+    with required("reading an ONNX file", "export"):
+        from dccnet.export.bundles.readback import describe_onnx
     try:
         graph = describe_onnx(path)
     except DccError:
         raise
-    except Exception as error:  # onnx raises protobuf's errors, and its own
+    except Exception as error:  # onnx raises errors of its own and of protobuf
         first = str(error).partition("\n")[0]
         raise DccError(f"{path} is no ONNX graph that can be checked ({first}): export it again") from error
     facts = {"MB": round(path.stat().st_size / 1e6, 2), "opset": graph.opset, "precision": graph.precision}
@@ -217,7 +222,9 @@ def _checkpoint(path: Path) -> Description:
     header = _safetensors_header(path)
     metadata = header.pop("__metadata__", {})
     if metadata.get("format") != "dccnet":
-        raise DccError(f"{path} is safetensors, but no checkpoint of dcc: its metadata does not say so")
+        raise DccError(
+            f"{path} is a safetensors file, but its metadata does not say that it is a checkpoint of dcc"
+        )
     config = json.loads(metadata["config"])
     dtypes = Counter(tensor["dtype"] for tensor in header.values())
     facts = {
@@ -230,12 +237,12 @@ def _checkpoint(path: Path) -> Description:
 
 
 def _safetensors_header(path: Path) -> dict[str, Any]:
-    """Read without any library: eight bytes of length, then JSON."""
+    """The header of a safetensors file, read without its library: eight bytes of length, then JSON."""
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             if length > _LONGEST_HEADER:
-                raise ValueError("its header has no end")
+                raise ValueError("its header is too long")
             header: dict[str, Any] = json.loads(file.read(length))
             return header
     except (struct.error, ValueError) as error:

@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from dccnet.export.info import Description, Row
 
 WIDEST = 6
-"""Columns of a table, at most."""
+"""Largest number of columns of a table."""
 
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def info(path: Path, as_json: bool) -> None:
-    """Say what PATH is: a bundle, an engine, an ONNX graph or a checkpoint.
+    """Describe PATH: a bundle, an engine, an ONNX graph or a checkpoint.
 
-    Layers by class and precision as read back from the file, memory, sizes, and where it comes from. An
-    engine is not loaded; its sidecar and header are read, and its hash is compared.
+    Prints layers by class and precision, as read back from the file, sizes, memory and where the file comes
+    from. Engines are not loaded: their sidecar and header are read, and their hash is compared.
     """
     from dccnet.export.info import describe, to_json
 
@@ -53,7 +53,7 @@ def _print_description(path: Path, description: Description) -> None:
 
 
 def _table(title: str, rows: list[Row]) -> Table:
-    """A line for each row or, where that were too wide, a column."""
+    """A table with a line for each row or, where that would be too wide, a column for each row."""
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="dim")

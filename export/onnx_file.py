@@ -1,4 +1,4 @@
-"""One path from a module to a checked ONNX file."""
+"""From a PyTorch module to a checked ONNX file."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ import torch
 from onnx_ir.passes import common as passes
 from torch.utils._pytree import tree_map
 
-from dccnet.export.bundles.readback import BATCH, describe
+from dccnet.export.bundles.readback import BATCH, describe_onnx
 from dccnet.export.bundles.steps import OUTSIDE, STEP
 from dccnet.export.graphs import EncoderGraph, MatcherGraph
-from dccnet.runtime.bundle import Graph
+from dccnet.runtime.manifest import Graph
 
 OPSET = 18
-"""The newest that ONNX Runtime, OpenVINO and TensorRT have all read since 2023."""
+"""The newest opset that ONNX Runtime, OpenVINO and TensorRT have all supported since 2023."""
 
 
 def write_onnx(graph: EncoderGraph | MatcherGraph, path: Path) -> Graph:
-    """Export through ``torch.export``, check, write one self-contained file, and describe it.
+    """Export ``graph`` through ``torch.export`` to one self-contained file, check it and describe it.
 
-    Only the batch is dynamic. Raises :class:`NotVerifiedError` where the graph
-    breaks the promises of the bundle format.
+    Only the batch is dynamic. Raises :class:`NotVerifiedError` where the written graph breaks a promise of
+    the bundle format.
     """
     example = graph.example()
     batch = torch.export.Dim(BATCH)
@@ -49,13 +49,14 @@ def write_onnx(graph: EncoderGraph | MatcherGraph, path: Path) -> Graph:
     assert program is not None
     tidy(program.model)
     onnx.save(program.model_proto, str(path))
-    return describe(path)
+    return describe_onnx(path)
 
 
 def tidy(model: onnx_ir.Model) -> None:
-    """Say everything once: what depends on weights alone is shared among all that uses it.
+    """Merge duplicate computations, such as the spectrum of a kernel that is used twice, in place.
 
-    Nodes are marked with the step of the network that they belong to (:mod:`dccnet.export.bundles.steps`).
+    Also marks nodes with the step of the network that they belong to
+    (:mod:`dccnet.export.bundles.steps`), and removes the exporter's other metadata.
     """
     onnx_ir.passes.Sequential(
         passes.LiftConstantsToInitializersPass(),
@@ -64,7 +65,7 @@ def tidy(model: onnx_ir.Model) -> None:
         passes.RemoveUnusedNodesPass(),
     )(model)
     steps = {node: _step(node) for node in model.graph}
-    # The exporter notes the stack trace of every node: paths of this machine, and half of the file.
+    # The exporter stores the stack trace of every node: paths of this machine, and half of the file.
     passes.ClearMetadataAndDocStringPass()(model)
     for node, step in steps.items():
         if step:
@@ -72,7 +73,8 @@ def tidy(model: onnx_ir.Model) -> None:
 
 
 def _step(node: onnx_ir.Node) -> str:
-    """The module that called it, such as ``backbone.trunk.stem.conv``; empty: the exporter added it."""
+    """The module that a node comes from, such as ``backbone.trunk.stem.conv``; empty for nodes that the
+    exporter added."""
     scopes = node.metadata_props.get("pkg.torch.onnx.name_scopes")
     if scopes is None:
         return ""
@@ -82,7 +84,7 @@ def _step(node: onnx_ir.Node) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter prints its progress and warns about its own internals; none of it is news."""
+    """Suppress the exporter's progress output and its warnings about its own internals."""
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

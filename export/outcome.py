@@ -1,12 +1,13 @@
-"""An export's verification in words."""
+"""The verification of an export in words."""
 
 from __future__ import annotations
 
 from dccnet.export.bundles.ranges import LARGEST_FLOAT16
-from dccnet.runtime.bundle import RangeReport, Verification
+from dccnet.runtime.manifest import RangeReport, Verification
 
 
 def summary(report: Verification) -> str:
+    """The measured agreement, for people to read."""
     cells = "best cells"
     if report.margin > 0:
         cells += f" of the {report.counted_cells:.1%} that lead by {report.margin:.0%}"
@@ -20,20 +21,20 @@ def summary(report: Verification) -> str:
 
 
 def failure(report: Verification) -> str | None:
-    """Why an export is not verified, and what to do; None if it is."""
+    """The reason why an export is not verified, and what to do; None for one that is."""
     if report.passed:
         return None
     if report.ranges is not None and not report.ranges.sufficient:
         return _overflow(report.ranges)
     if report.distinct_cells == 1:
         return (
-            "the network gives every cell the same match, as one whose 4D layers are dead does; train it, "
+            "the network gives every cell the same match, as networks with dead 4D layers do; train it, "
             "or train it with another seed"
         )
     if report.counted_cells == 0:
         return (
-            f"no cell's best match leads the second best by {report.margin:.0%}, as in an untrained "
-            "network, so that there is nothing to compare; train it"
+            f"no cell's best match leads the second best by {report.margin:.0%}, which is typical of "
+            "untrained networks, so there is nothing to compare; train it"
         )
     return (
         f"it does not agree with PyTorch: {summary(report)}; "

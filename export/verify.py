@@ -1,4 +1,4 @@
-"""Does the exported bundle compute what the network computes? Measured on real pictures."""
+"""Comparison of an exported bundle with the network in PyTorch, on real pictures."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
-from dccnet.export.bundles.half import open_as_stored
-from dccnet.export.bundles.ranges import report, watch
+from dccnet.export.bundles.ranges import report, run_widened
+from dccnet.export.bundles.rounding import open_with_rounding
+from dccnet.export.bundles.samples import neighbours
 from dccnet.inference import TorchMatcher
 from dccnet.network.model import DCCNet
-from dccnet.runtime.bundle import ENCODER, MATCHER, Bundle, RangeReport, Verification
+from dccnet.runtime.arrays import Image
+from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.geometry import resize_uint8
-from dccnet.runtime.images import Image, read_image
+from dccnet.runtime.images import read_image
+from dccnet.runtime.manifest import ENCODER, MATCHER, RangeReport, Verification
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.score_maps import ScoreMaps
 
@@ -25,17 +29,17 @@ MAX_PAIRS = 4
 
 
 class Criterion(NamedTuple):
-    """What agreement with PyTorch in float32 means for a precision."""
+    """Required agreement of a bundle of some precision with PyTorch in float32."""
 
     margin: float
-    """Cells count whose best score leads the second best by at least this share of it."""
+    """Only cells whose best score exceeds the second best by at least this share of it are compared."""
     identical_cells: float
     score_difference: float
 
 
 CRITERIA = {
     "float32": Criterion(margin=0.0, identical_cells=0.999, score_difference=1e-4),
-    # Eleven bits cannot settle what is nearly a tie; a score is a softmax of scores of up to some 50.
+    # Eleven bits of mantissa cannot decide near ties; a score is a softmax of values of up to about 50.
     "float16": Criterion(margin=0.01, identical_cells=0.99, score_difference=0.05),
 }
 
@@ -43,18 +47,18 @@ CRITERIA = {
 def verify(
     model: DCCNet, bundle: Bundle, pictures: Sequence[Path], on_pair: Callable[[], None] = lambda: None
 ) -> Verification:
-    """Run neighbouring pictures through ONNX Runtime and PyTorch and compare every match.
+    """Match neighbouring pictures with ONNX Runtime and with PyTorch, and compare every match.
 
-    ``model`` is the network in float32. For a bundle in half precision, the magnitudes of all that it
-    stores are measured, too. At least two pictures; raises :class:`ImageError` where one
-    cannot be read.
+    ``model`` is the network in float32, ``pictures`` at least two files. For a bundle in half precision,
+    the magnitudes of all float16 tensors are measured as well. ``on_pair`` is called after each pair.
+    Raises :class:`ImageError` for a picture that cannot be read.
     """
-    pairs = list(zip(pictures, [*pictures[1:], pictures[0]], strict=True))[:MAX_PAIRS]
+    pairs = neighbours(pictures)[:MAX_PAIRS]
     criterion = CRITERIA[bundle.manifest.precision]
     ranges = None if bundle.manifest.precision == "float32" else _measure_ranges(bundle, pairs)
-    agreement = _Agreement(criterion.margin)
-    if ranges is None or ranges.headroom > 1:  # what overflows has no matches to compare
-        exported = Matcher.open(bundle) if ranges is None else open_as_stored(bundle)
+    agreement = _AgreementCounter(criterion.margin)
+    if ranges is None or ranges.headroom > 1:  # after an overflow there are no matches to compare
+        exported = Matcher.open(bundle) if ranges is None else open_with_rounding(bundle)
         reference = TorchMatcher(model)
         for paths in pairs:
             a, b = map(read_image, paths)
@@ -78,8 +82,8 @@ def verify(
     )
 
 
-class _Agreement:
-    """Counts over any number of pairs."""
+class _AgreementCounter:
+    """Agreement over any number of pairs."""
 
     def __init__(self, margin: float) -> None:
         self._margin = margin
@@ -99,7 +103,7 @@ class _Agreement:
             self._identical += int((counts & (found_index == index)).sum())
             self.distinct_cells = max(self.distinct_cells, len(np.unique(index)))
         for found_score, score in zip(_scores(found), _scores(true), strict=True):
-            if found_score is not None and score is not None:  # what the bundle does not return
+            if found_score is not None and score is not None:  # None: the bundle does not return it
                 difference = float(np.abs(found_score - score).max())
                 self.largest_score_difference = max(self.largest_score_difference, difference)
 
@@ -109,18 +113,20 @@ class _Agreement:
 
     @property
     def identical_cells(self) -> float:
-        """0 where no cell counts: nothing is proven."""
+        """Share of the counted cells whose best match is identical; 0 if none is counted, which proves
+        nothing."""
         return self._identical / max(self._counted, 1)
 
 
 def _scores(result: Correspondences) -> list[NDArray[np.float32] | None]:
-    """Everything that is a probability; None for what was not asked for."""
+    """All outputs that are probabilities; None for those that the result does not have."""
     maps = [getattr(result.maps, field.name, None) for field in dataclasses.fields(ScoreMaps)]
     return [result.score_a, result.score_b, result.heatmap_a, result.heatmap_b, *maps]
 
 
 def lead(heatmap: NDArray[np.float32]) -> NDArray[np.float32]:
-    """``(h, w, h', w')`` scores -> ``(h, w)``: by which share of itself the best leads the second best."""
+    """``(h, w, h', w')`` scores -> ``(h, w)``: the lead of the best over the second best, divided by the
+    best."""
     second, best = np.moveaxis(np.partition(heatmap.reshape(*heatmap.shape[:2], -1), -2)[..., -2:], -1, 0)
     share: NDArray[np.float32] = (best - second) / best
     return share
@@ -130,5 +136,5 @@ def _measure_ranges(bundle: Bundle, pairs: Sequence[tuple[Path, Path]]) -> Range
     def frame(path: Path) -> Image:
         return resize_uint8(read_image(path), bundle.manifest.image_size)
 
-    paths = {name: bundle.graph_path(name) for name in (ENCODER, MATCHER)}
-    return report(watch(paths, ((frame(a), frame(b)) for a, b in pairs)))
+    models = {name: onnx.load(str(bundle.graph_path(name))) for name in (ENCODER, MATCHER)}
+    return report(run_widened(models, ((frame(a), frame(b)) for a, b in pairs)))

@@ -1,1 +1,1 @@
-"""``dcc bench``: bundles and backends side by side, the table that people choose by."""
+"""``dcc bench``: a table that compares bundles and backends."""

@@ -1,4 +1,4 @@
-"""Load time and memory of a bundle, measured in a process of its own (this module, run with ``-m``)."""
+"""Load time and memory of a bundle, measured in a separate process: this module, run as a script."""
 
 from __future__ import annotations
 
@@ -9,27 +9,22 @@ import sys
 import time
 from pathlib import Path
 
+from dccnet.runtime.child import child_command
 from dccnet.runtime.errors import DccError
-from dccnet.runtime.selection import Choice
+from dccnet.runtime.selection import BackendChoice
 
 
-def load_alone(bundle: str, choice: Choice, pictures: tuple[str, str]) -> tuple[float, float]:
-    """Seconds until it can match, and MB that it needed beyond those of its libraries.
+def load_alone(bundle: str, choice: BackendChoice, pictures: tuple[str, str]) -> tuple[float, float]:
+    """Seconds until ``bundle`` can match, and MB of memory that it needs beyond those of its libraries.
 
-    Raises :class:`DccError` where the process fails, with what it said.
+    ``pictures`` are the files that the process matches. Raises :class:`DccError`, with the message of the
+    process, where it fails.
     """
-    command = [
-        sys.executable,
-        "-m",
-        "dccnet.calibration.bench.alone",
-        bundle,
-        json.dumps(choice),
-        *pictures,
-    ]
+    command = child_command("dccnet.calibration.bench.alone", bundle, json.dumps(choice), *pictures)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise DccError(f"a process of its own could not run it: {lines[-1]}")
+        raise DccError(f"a separate process could not run it: {lines[-1]}")
     values = json.loads(done.stdout.splitlines()[-1])
     return values["load_s"], values["peak_mb"]
 
@@ -41,10 +36,10 @@ def _main(bundle: str, choice: str, *pictures: str) -> None:
     try:
         import onnxruntime
 
-        del onnxruntime  # its own size is no bundle's
+        del onnxruntime  # loaded before memory is measured: its size is not the bundle's
     except ImportError:
         pass
-    values = Choice(*json.loads(choice))
+    values = BackendChoice(*json.loads(choice))
     images = [read_image(path) for path in pictures]
     before = peak_mb()
     started = time.perf_counter()
@@ -55,7 +50,10 @@ def _main(bundle: str, choice: str, *pictures: str) -> None:
 
 
 def peak_mb() -> float:
-    """Of this process so far. On Linux from the kernel: getrusage counts what its parent held, too."""
+    """Peak memory of this process so far, in MB.
+
+    On Linux it comes from /proc, because getrusage also counts the memory of the parent.
+    """
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))

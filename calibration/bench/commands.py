@@ -14,14 +14,14 @@ _ENDS = (".md", ".json")
 @click.option(
     "--data",
     metavar="DIR|LIST|VIDEO",
-    help="Pictures to match: a .csv of pairs, with keypoints or without, a folder, a video.  [default: "
-    "photographs that come with dcc]",
+    help="Pictures to match: a .csv of pairs, with keypoints or without, a folder, a glob or a video.  "
+    "[default: photographs that come with dcc]",
 )
 @click.option(
-    "--pairs", type=click.IntRange(1), default=16, show_default=True, help="How many pairs to compare on."
+    "--pairs", type=click.IntRange(1), default=16, show_default=True, help="Number of pairs to compare on."
 )
 @click.option(
-    "--rounds", type=click.IntRange(3), default=20, show_default=True, help="Turns that each row takes."
+    "--rounds", type=click.IntRange(3), default=20, show_default=True, help="Number of turns of each row."
 )
 @click.option(
     "--backend",
@@ -30,7 +30,7 @@ _ENDS = (".md", ".json")
     type=click.Choice(["onnxruntime", "tensorrt"]),
     default=("onnxruntime", "tensorrt"),
     show_default=True,
-    help="A row each.",
+    help="Backends to measure; each has a row of its own.",
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option(
@@ -43,7 +43,7 @@ _ENDS = (".md", ".json")
     "outputs",
     multiple=True,
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the table, too: .md or .json. May be given twice.",
+    help="File to write the table to: .md or .json. Can be given twice.",
 )
 @click.option("--json", "to_json", is_flag=True, help="Print JSON.")
 def bench_command(
@@ -58,40 +58,42 @@ def bench_command(
     outputs: tuple[Path, ...],
     to_json: bool,
 ) -> None:
-    """Measure BUNDLEs side by side: size, speed, memory, and matches against the first row.
+    """Compare BUNDLEs: size, speed, memory, and agreement of the matches with the first row.
 
     \b
     dcc bench bundle bundle-int8 --data test_pairs.csv -o bench.md
     dcc bench bundle half half-int8 --backend tensorrt --json
 
-    Name the bundle in float32 first. Every row runs once to warm up, and then all take turns in one
-    process; load time and memory are those of a process of its own. Rows that cannot run say why.
+    Name the float32 bundle first. Every row runs once to warm up, then all take turns in one process. Load
+    time and memory are measured in separate processes. Rows that cannot run say why.
     """
+    from dccnet.calibration.agreement import PROTOCOL, find_pairs
     from dccnet.calibration.bench.measure import bench, environment
     from dccnet.calibration.bench.tables import as_json, markdown, problems, terminal_table
-    from dccnet.calibration.loss import PROTOCOL, find_questions
     from dccnet.export.bundles.samples import PICTURES
     from dccnet.runtime.bundle import Bundle
     from dccnet.runtime.console import note, print_wide, steps, warn
     from dccnet.runtime.errors import DccError, UsageError
     from dccnet.runtime.files import write_text
     from dccnet.runtime.images import find_images
-    from dccnet.runtime.selection import Choice
+    from dccnet.runtime.selection import BackendChoice
 
     for output in outputs:
         if output.suffix not in _ENDS:
             raise UsageError(f"cannot write '{output}': the table is written as .md or .json")
-    questions = find_questions(data or str(PICTURES), pairs, Bundle.open(bundles[0]).manifest.image_size)
-    if not questions:
+    test_pairs = find_pairs(data or str(PICTURES), pairs, Bundle.open(bundles[0]).manifest.image_size)
+    if not test_pairs:
         raise UsageError(f"--data {data} has no two different pictures to match")
     choices = [
-        Choice(backend, _device(backend, device), None, threads, trust_engine)
+        BackendChoice(backend, _device(backend, device), None, threads, trust_engine)
         for backend in dict.fromkeys(backends)
     ]
     first, second = sorted(find_images(PICTURES))[:2]
     with steps("measuring", len(bundles) * len(choices) + rounds) as step:
-        rows = bench(bundles, choices, questions, (str(first), str(second)), rounds, step)
-    how = f"{rounds} turns each after one to warm up; compared with the first row on {len(questions)} pairs"
+        rows = bench(bundles, choices, test_pairs, (str(first), str(second)), rounds, step)
+    how = (
+        f"{rounds} turns each after one to warm up; compared with the first row on {len(test_pairs)} pairs"
+    )
     if any(row.agreement is not None and row.agreement.pck is not None for row in rows):
         how += f"; {PROTOCOL}"
     facts = environment(choices)
@@ -110,5 +112,5 @@ def bench_command(
 
 
 def _device(backend: str, device: str) -> str:
-    """ONNX Runtime runs on the CPU unless a device is named: that is what engines are compared with."""
+    """The device of a backend: without ``--device``, the CPU for ONNX Runtime, to compare engines with."""
     return "cpu" if device == "auto" and backend == "onnxruntime" else device

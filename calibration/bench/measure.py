@@ -1,4 +1,4 @@
-"""Measures all rows in one process, in turns, so that what else the machine does meets them all."""
+"""Measures all rows in one process, in turns, so that other load on the machine affects all alike."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from pathlib import Path
 
 import numpy as np
 
+from dccnet.calibration.agreement import AgreementTest, TestPair
 from dccnet.calibration.bench.alone import load_alone
 from dccnet.calibration.bench.rows import Latency, Row
-from dccnet.calibration.loss import Exam, Question
 from dccnet.export.bundles.folder import tool_versions
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.errors import DccError
 from dccnet.runtime.matcher import Matcher
-from dccnet.runtime.selection import Choice
+from dccnet.runtime.selection import BackendChoice
 
 
 @dataclass(slots=True)
 class _Contender:
+    """An opened bundle, with the seconds of each of its turns."""
+
     row: Row
     matcher: Matcher
     encode_s: list[float] = field(default_factory=list)
@@ -31,11 +33,12 @@ class _Contender:
     pair_s: list[float] = field(default_factory=list)
     kept_s: list[float] = field(default_factory=list)
 
-    def turn(self, question: Question) -> None:
+    def turn(self, pair: TestPair) -> None:
+        """Match one pair, and store the time of each step."""
         started = time.perf_counter()
-        a = self.matcher.encode(question.a)
+        a = self.matcher.encode(pair.a)
         first = time.perf_counter()
-        b = self.matcher.encode(question.b)
+        b = self.matcher.encode(pair.b)
         second = time.perf_counter()
         self.matcher.match(a, b)
         done = time.perf_counter()
@@ -56,20 +59,21 @@ class _Contender:
 
 def bench(
     bundles: Sequence[Path],
-    choices: Sequence[Choice],
-    questions: Sequence[Question],
+    choices: Sequence[BackendChoice],
+    pairs: Sequence[TestPair],
     pictures: tuple[str, str],
     rounds: int,
     on_step: Callable[[str], None] = lambda text: None,
 ) -> list[Row]:
     """A row for each bundle and backend, in this order.
 
-    Each row is opened, run once to warm up, and asked all ``questions``; then the rows take turns,
-    ``rounds`` times, each with the next question. ``pictures`` are matched by the processes that memory is
-    measured in. What cannot run is a row that says why. Raises :class:`DccError` for what is no bundle.
+    Each row is opened, run once to warm up, and matches all ``pairs``. Then the rows take turns, ``rounds``
+    times, each with the next pair. ``pictures`` are files of two pictures, which the processes match that
+    memory is measured in. ``on_step`` is called with a description of each step. Rows that cannot run say
+    why. Raises :class:`DccError` where a path is not a bundle.
     """
     rows: list[Row | _Contender] = []
-    exam: Exam | None = None
+    test: AgreementTest | None = None
     for path in bundles:
         bundle = Bundle.open(path)
         for choice in choices:
@@ -78,14 +82,14 @@ def bench(
             try:
                 matcher = Matcher.open(bundle, **choice._asdict())
                 load_s, peak_mb = load_alone(str(path), choice, pictures)
-                matcher.match(questions[0].a, questions[0].b)  # warms up
-                exam = exam or Exam.of(matcher, questions)
+                matcher.match(pairs[0].a, pairs[0].b)  # warms up
+                test = test or AgreementTest.prepare(matcher, pairs)
                 row = dataclasses.replace(
                     row,
                     backend=matcher.backend.description,
                     load_s=load_s,
                     peak_mb=peak_mb,
-                    agreement=exam.mark(matcher),
+                    agreement=test.measure(matcher),
                 )
                 rows.append(_Contender(row, matcher))
             except DccError as error:
@@ -94,12 +98,12 @@ def bench(
     for turn in range(rounds):
         on_step(f"turn {turn + 1} of {rounds}")
         for contender in contenders:
-            contender.turn(questions[turn % len(questions)])
+            contender.turn(pairs[turn % len(pairs)])
     return [row.finished() if isinstance(row, _Contender) else row for row in rows]
 
 
-def environment(choices: Sequence[Choice]) -> dict[str, object]:
-    """What the numbers belong to."""
+def environment(choices: Sequence[BackendChoice]) -> dict[str, object]:
+    """The machine and the versions that the numbers were measured with."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "processor": _processor(),
@@ -110,7 +114,7 @@ def environment(choices: Sequence[Choice]) -> dict[str, object]:
     }
 
 
-def _row(bundle: Bundle, choice: Choice) -> Row:
+def _row(bundle: Bundle, choice: BackendChoice) -> Row:
     manifest = bundle.manifest
     files = [graph.file for graph in manifest.graphs.values()]
     if choice.backend == "tensorrt" and manifest.engines:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dccnet.runtime.bundle import Agreement
+from dccnet.runtime.manifest import Agreement
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Milliseconds."""
+    """Median and 95th percentile, in milliseconds."""
 
     median: float
     p95: float
@@ -24,28 +24,28 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What could not be measured is None."""
+    """Values that could not be measured are None."""
 
     bundle: str
     precision: str
     lowering: str
     backend: str
-    """What ran it, or what was asked for where nothing did."""
+    """Description of the backend; for a row that could not run, the requested one."""
     megabytes: float
-    """On disk: graphs, or engines where these ran."""
+    """Size on disk: of the graphs, or of the engines where these ran."""
     load_s: float | None = None
     peak_mb: float | None = None
-    """Memory of a process of its own that loads the bundle and matches one pair, over that of one that only
-    imports what is needed; on the host."""
+    """Peak host memory of a separate process that loads the bundle and matches one pair, beyond that of its
+    libraries."""
     encoder: Latency | None = None
-    """Of one picture, from decoded to features."""
+    """For one picture, from decoded pixels to features."""
     matcher: Latency | None = None
-    """Of one pair, from features to matches."""
+    """For one pair, from features to matches."""
     pairs_per_s: float | None = None
-    """Both pictures encoded."""
+    """With both pictures encoded."""
     frames_per_s: float | None = None
-    """One picture encoded, the other's features kept."""
+    """With one picture encoded and the features of the other kept."""
     agreement: Agreement | None = None
-    """With the first row that ran."""
+    """Agreement with the first row that ran."""
     problem: str | None = None
-    """Why there is nothing to see."""
+    """The reason why the row could not run."""

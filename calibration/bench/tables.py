@@ -1,4 +1,4 @@
-"""Rows as a table in the terminal, as Markdown and as JSON."""
+"""Formats rows as a table for the terminal, as Markdown and as JSON."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def terminal_table(rows: Sequence[Row]) -> Table:
 
 
 def markdown(rows: Sequence[Row], environment: Mapping[str, object], how: str) -> str:
-    """A table, why rows are empty, and what it was measured on."""
+    """A table, the reasons for empty rows, and the machine that it was measured on."""
     lines = [f"| {' | '.join(_COLUMNS)} |", "|" + "---|" * len(_COLUMNS)]
     lines += [f"| {' | '.join(cells)} |" for cells in _cells(rows)]
     lines += ["", *(f"* {problem}" for problem in problems(rows)), "", how, ""]
@@ -60,7 +60,7 @@ def as_json(rows: Sequence[Row], environment: Mapping[str, object], how: str) ->
 
 
 def problems(rows: Sequence[Row]) -> list[str]:
-    """A sentence for each row that could not run."""
+    """One sentence for each row that could not run."""
     return [f"{row.bundle} in {row.backend}: {row.problem}" for row in rows if row.problem]
 
 
@@ -87,7 +87,7 @@ def _cells(rows: Sequence[Row]) -> list[tuple[str, ...]]:
 
 
 def _short(paths: Sequence[str]) -> list[str]:
-    """The folders' names, with their parents' where two share one."""
+    """Names of the folders, with those of their parents where two are the same."""
     names = [Path(path).absolute().name for path in paths]
     by_name = {name: {p for n, p in zip(names, paths, strict=True) if n == name} for name in names}
     return [

@@ -1,1 +1,1 @@
-"""Half precision, step by step: what may be float16 on given frames, and what must stay float32."""
+"""Half precision by measurement: which steps can be float16 on given frames, and which cannot."""

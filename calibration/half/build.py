@@ -1,74 +1,75 @@
-"""From a float32 bundle to one in half precision, whose float32 islands are those that its frames need."""
+"""From a float32 bundle to a half-precision one whose float32 islands are those that its frames need."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
+from dccnet.calibration.agreement import AgreementTest
 from dccnet.calibration.groups import Level
-from dccnet.calibration.half.halver import Halver
-from dccnet.calibration.half.headroom import watch_steps
-from dccnet.calibration.loss import Exam
+from dccnet.calibration.half.candidates import HalfPrecisionCandidates
+from dccnet.calibration.half.headroom import measure_headroom
 from dccnet.export.bundles.folder import check_replaceable, tool_versions
-from dccnet.export.bundles.half import open_as_stored
 from dccnet.export.bundles.ranges import REQUIRED_HEADROOM
-from dccnet.export.bundles.readback import describe
-from dccnet.runtime.bundle import Bundle, Islands, Verification, write_manifest
+from dccnet.export.bundles.readback import describe_onnx
+from dccnet.export.bundles.rounding import open_with_rounding
+from dccnet.runtime.arrays import Image
+from dccnet.runtime.bundle import Bundle, write_manifest
 from dccnet.runtime.errors import NotVerifiedError
 from dccnet.runtime.files import atomic_path
+from dccnet.runtime.manifest import Islands
 
 HALF = "float16"
 SEARCH_HEADROOM = 2 * REQUIRED_HEADROOM
-"""What a search asks of its frames, so that its plan has the required headroom on others, too."""
+"""Headroom that a search requires on its frames, so that its plan has the required headroom on others."""
 
 
-def without_headroom(halver: Halver, level: Level, frames: Sequence[NDArray[np.uint8]]) -> dict[str, float]:
-    """Groups that must stay float32 lest numbers overflow: each with its headroom on ``frames``."""
-    groups = halver.groups(level)
-    _, headroom = watch_steps(halver, {step for group in groups for step in group.layers}, frames)
+def groups_without_headroom(
+    candidates: HalfPrecisionCandidates, level: Level, frames: Sequence[Image]
+) -> dict[str, float]:
+    """Groups that must stay float32 because they could overflow, each with its headroom on ``frames``."""
+    groups = candidates.groups(level)
+    _, headroom = measure_headroom(candidates, {step for group in groups for step in group.layers}, frames)
     rooms = {group.name: min(headroom.get(step, np.inf) for step in group.layers) for group in groups}
     return {name: float(room) for name, room in rooms.items() if room < SEARCH_HEADROOM}
 
 
-def write_halved(
-    halver: Halver,
+def write_half_bundle(
+    candidates: HalfPrecisionCandidates,
     chosen: Collection[str],
     path: Path,
-    exam: Exam,
-    frames: Sequence[NDArray[np.uint8]],
-    verify: Callable[[Bundle], Verification | None] | None = None,
+    test: AgreementTest,
+    frames: Sequence[Image],
 ) -> Bundle:
-    """Write the bundle with the steps of these names in float16, compared with what it was.
+    """Write the bundle with the steps of these names in float16, and its agreement with the float32 one.
 
-    Ranges are measured on ``frames``. ``verify`` gives what the manifest says of the written bundle;
-    without it that is what was said of the float32 one. It appears whole or not at all; a bundle at
-    ``path`` is replaced. Raises :class:`UsageError` for anything else there, and
-    :class:`NotVerifiedError` where float16 leaves too little headroom.
+    Ranges are measured on ``frames``. The bundle is written completely or not at all; a bundle at ``path``
+    is replaced. Raises :class:`UsageError` where ``path`` is anything else, and :class:`NotVerifiedError`
+    where float16 leaves too little headroom.
     """
     check_replaceable(path)
-    manifest = halver.bundle.manifest
-    ranges, _ = watch_steps(halver, chosen, frames)
+    manifest = candidates.bundle.manifest
+    ranges, _ = measure_headroom(candidates, chosen, frames)
     if not ranges.sufficient:
         tightest = ranges.tightest[0]
         raise NotVerifiedError(
             f"in float16, {tightest.tensor} of the {tightest.graph} could only grow {ranges.headroom:.2g} "
-            f"times before it overflows, and {ranges.required_headroom:g} are asked for: nothing was "
+            f"times before it overflows, and {ranges.required_headroom:g} are required: nothing was "
             "written; make a plan with frames such as these (dcc calibrate --precision fp16)"
         )
-    groups = halver.groups("layer")
-    halved = tuple(group.name for group in groups if set(group.layers) <= set(chosen))
+    groups = candidates.groups("layer")
+    half = tuple(group.name for group in groups if set(group.layers) <= set(chosen))
     with atomic_path(path) as temporary:
         temporary.mkdir()
         graphs = {}
-        for name, model in halver.graphs(chosen).items():
+        for name, model in candidates.graphs(chosen).items():
             written = temporary / manifest.graphs[name].file
             onnx.save(model, str(written))
-            graphs[name] = describe(written)
+            graphs[name] = describe_onnx(written)
         precision = "+".join(sorted({graph.precision for graph in graphs.values()}))
         manifest = dataclasses.replace(
             manifest,
@@ -77,19 +78,14 @@ def write_halved(
             engines=(),
             tools=manifest.tools | tool_versions(),
         )
-        opened = Bundle(temporary, manifest)
         islands = Islands(
-            half=halved,
-            whole=tuple(group.name for group in groups if group.name not in halved),
+            half=half,
+            whole=tuple(group.name for group in groups if group.name not in half),
             frames=len(frames),
-            made_from={name: graph.sha256 for name, graph in halver.bundle.manifest.graphs.items()},
+            made_from={name: graph.sha256 for name, graph in candidates.bundle.manifest.graphs.items()},
             ranges=ranges,
-            agreement=exam.mark(open_as_stored(opened)),
+            agreement=test.measure(open_with_rounding(Bundle(temporary, manifest))),
         )
-        manifest = dataclasses.replace(
-            manifest,
-            islands=islands,
-            verification=verify(opened) if verify is not None else manifest.verification,
-        )
+        manifest = dataclasses.replace(manifest, islands=islands)
         write_manifest(temporary, manifest)
     return Bundle(path, manifest)

@@ -1,4 +1,4 @@
-"""A float32 graph with some of its nodes in float16."""
+"""Changes some nodes of a float32 graph to float16."""
 
 from __future__ import annotations
 
@@ -13,23 +13,27 @@ from dccnet.export.bundles.readback import tensor_types
 _SUFFIX: dict[int, str] = {TensorProto.FLOAT: "/float32", TensorProto.FLOAT16: "/float16"}
 
 
-def in_half(
+def to_half_precision(
     model: onnx.ModelProto, chosen: Collection[str], half_tensors: Collection[str] = ()
 ) -> onnx.ModelProto:
-    """A copy of ``model``, which is float32, whose nodes of the names in ``chosen`` compute in float16.
+    """A copy of the float32 ``model`` in which the nodes whose names are in ``chosen`` compute in float16.
 
-    Where the two meet, numbers are cast. Of the graph's inputs and outputs, ``half_tensors`` become
-    float16; the others keep their types.
+    Casts are inserted between nodes of different precision. Inputs and outputs of the graph whose names are
+    in ``half_tensors`` become float16; the others keep their types.
     """
     inferred = onnx.shape_inference.infer_shapes(model)
     graph = inferred.graph
-    change = _Change(tensor_types(inferred), {weight.name: weight for weight in graph.initializer})
+    change = _Conversion(tensor_types(inferred), {weight.name: weight for weight in graph.initializer})
     for value in graph.input:
-        change.has[value.name] = TensorProto.FLOAT16 if value.name in half_tensors else TensorProto.FLOAT
+        change.precision[value.name] = (
+            TensorProto.FLOAT16 if value.name in half_tensors else TensorProto.FLOAT
+        )
     for node in graph.node:
         change.add(node, TensorProto.FLOAT16 if node.name in chosen else TensorProto.FLOAT)
     for value in graph.output:
-        change.give(value.name, TensorProto.FLOAT16 if value.name in half_tensors else TensorProto.FLOAT)
+        change.add_output(
+            value.name, TensorProto.FLOAT16 if value.name in half_tensors else TensorProto.FLOAT
+        )
     result: onnx.ModelProto = onnx.ModelProto.FromString(model.SerializeToString())
     for value in (*result.graph.input, *result.graph.output):
         if value.name in half_tensors:
@@ -41,21 +45,21 @@ def in_half(
     return result
 
 
-class _Change:
-    """The new graph, node by node in the order of the old one."""
+class _Conversion:
+    """The new graph; nodes are added in the order of the old one."""
 
     def __init__(self, types: dict[str, int], weights: dict[str, TensorProto]) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.weights = weights
-        self.has: dict[str, int] = {}
-        """The type in which each floating tensor is there, weights apart."""
+        self.precision: dict[str, int] = {}
+        """Type in which each floating-point tensor has been computed, without weights."""
         self._floats = {name for name, dtype in types.items() if dtype == TensorProto.FLOAT}
         self._cast: set[str] = set()
 
     def add(self, node: onnx.NodeProto, dtype: int) -> None:
-        """A node that computes in ``dtype`` where it computes in floating numbers."""
+        """Add a copy of ``node`` whose floating-point computations are in ``dtype``."""
         added = onnx.NodeProto.FromString(node.SerializeToString())
-        if node.op_type != "Shape":  # takes any type
+        if node.op_type != "Shape":  # accepts any type
             added.input[:] = [self._as(name, dtype) for name in node.input]
         for attribute in added.attribute:
             if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
@@ -63,20 +67,20 @@ class _Change:
             if attribute.type == onnx.AttributeProto.TENSOR and attribute.t.data_type == TensorProto.FLOAT:
                 attribute.t.CopyFrom(_converted(attribute.t, attribute.t.name, dtype))
         self.nodes.append(added)
-        self.has.update((name, dtype) for name in node.output if name in self._floats)
+        self.precision.update((name, dtype) for name in node.output if name in self._floats)
 
-    def give(self, name: str, dtype: int) -> None:
-        """An output of the graph, in ``dtype``."""
-        if name not in self._floats or self.has[name] == dtype:
+    def add_output(self, name: str, dtype: int) -> None:
+        """Make ``name``, an output of the graph, have type ``dtype``."""
+        if name not in self._floats or self.precision[name] == dtype:
             return
-        inner = name + _SUFFIX[self.has[name]]
+        inner = name + _SUFFIX[self.precision[name]]
         for node in self.nodes:
             for names in (node.input, node.output):
                 names[:] = [inner if other == name else other for other in names]
         self.nodes.append(helper.make_node("Cast", [inner], [name], name=f"cast {name}", to=dtype))
 
     def _as(self, name: str, dtype: int) -> str:
-        """The tensor's name in ``dtype``; it is cast if need be."""
+        """Name of the tensor in ``dtype``; adds a cast if necessary."""
         if name not in self._floats:
             return name
         wanted = name + _SUFFIX[dtype]
@@ -86,7 +90,7 @@ class _Change:
             if wanted not in self.weights:
                 self.weights[wanted] = _converted(self.weights[name], wanted, dtype)
             return wanted
-        if self.has[name] == dtype:
+        if self.precision[name] == dtype:
             return name
         if wanted not in self._cast:
             self._cast.add(wanted)
@@ -96,5 +100,5 @@ class _Change:
 
 def _converted(tensor: TensorProto, name: str, dtype: int) -> TensorProto:
     kind = helper.tensor_dtype_to_np_dtype(dtype)
-    with np.errstate(over="ignore"):  # what does not fit is found by its headroom
+    with np.errstate(over="ignore"):  # overflow is noticed by its headroom
         return numpy_helper.from_array(numpy_helper.to_array(tensor).astype(kind), name)

@@ -1,36 +1,32 @@
-"""How much room float16 leaves each step, on given frames."""
+"""The headroom that float16 leaves each step on given frames."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
-from dccnet.calibration.half.halver import Halver
-from dccnet.export.bundles.ranges import LARGEST_FLOAT16, report, watch
-from dccnet.runtime.bundle import RangeReport
+from dccnet.calibration.half.candidates import HalfPrecisionCandidates
+from dccnet.export.bundles.ranges import LARGEST_FLOAT16, report, run_widened
+from dccnet.export.bundles.samples import neighbours
+from dccnet.runtime.arrays import Image
+from dccnet.runtime.manifest import RangeReport
 
 
-def watch_steps(
-    halver: Halver, chosen: Collection[str], frames: Sequence[NDArray[np.uint8]]
+def measure_headroom(
+    candidates: HalfPrecisionCandidates, chosen: Collection[str], frames: Sequence[Image]
 ) -> tuple[RangeReport, dict[str, float]]:
-    """Run neighbouring frames as pairs with steps in float16, computed in float32.
+    """Run neighbouring ``frames`` as pairs, with the ``chosen`` steps in float16 but computed in float32.
 
-    Returns the tightest tensors, and for each step by how much its tightest could grow before it overflows.
+    Returns the tensors that come closest to overflow, and the headroom of each step: by how much its
+    tightest tensor can grow before it overflows.
     """
-    models = halver.graphs(chosen)
-    with tempfile.TemporaryDirectory() as scratch:
-        paths = {name: Path(scratch) / f"{name}.onnx" for name in models}
-        for name, model in models.items():
-            onnx.save(model, str(paths[name]))
-        graphs = watch(paths, zip(frames, [*frames[1:], frames[0]], strict=True))
+    models = candidates.graphs(chosen)
+    graphs = run_widened(models, neighbours(frames))
     headroom: dict[str, float] = {}
     for name, model in models.items():
-        owners = _owners(model, halver.steps[name])
+        owners = _owners(model, candidates.steps[name])
         for tensor, largest in graphs[name].largest.items():
             for step in owners.get(tensor.name, ()):
                 room = LARGEST_FLOAT16 / max(largest, 1e-30)
@@ -39,11 +35,11 @@ def watch_steps(
 
 
 def _owners(model: onnx.ModelProto, steps: Mapping[str, str]) -> dict[str, set[str]]:
-    """The steps that a tensor in float16 is there for: what makes it, and what reads a cast or a weight."""
+    """The steps that each tensor belongs to: those that compute it or read it."""
     owners: dict[str, set[str]] = {}
     for node in model.graph.node:
         step = steps.get(node.name)
-        if step is None:  # a cast
+        if step is None:  # an inserted cast
             continue
         for name in (*node.input, *node.output):
             owners.setdefault(name, set()).add(step)

@@ -1,1 +1,1 @@
-"""Convolutions in INT8: ranges measured on frames, and a graph that quantises with them."""
+"""INT8 convolutions: ranges measured on frames, and graphs that are quantised with them."""

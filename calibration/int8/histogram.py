@@ -1,4 +1,4 @@
-"""Histograms that grow with what they meet, so that each frame is seen once and forgotten."""
+"""Histograms that widen as needed, so that each frame is run once and not kept."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 BINS = 4096
-"""Over both signs: half of them at least lie within the largest magnitude, 8 for each step of INT8."""
+"""Number of bins, over both signs. At least half of them lie within the largest magnitude: 8 for each step
+of INT8."""
 
 SMALLEST_REACH = 2.0**-100
-"""Of less, float32 could not hold how many bins there are to one."""
+"""With a smaller reach, float32 could not represent the number of bins for each unit."""
 
 
 class Histogram:
-    """How often a tensor had which value, over any number of frames.
+    """The distribution of a tensor's values, over any number of frames.
 
-    The bins cover ``(-reach, reach)``. Where a value lies beyond, the reach doubles and each two bins
-    become one, which loses nothing but resolution.
+    The bins cover ``(-reach, reach)``. When a value lies outside, the reach doubles and pairs of bins are
+    merged, which loses only resolution.
     """
 
     def __init__(self) -> None:
@@ -27,7 +28,7 @@ class Histogram:
         self.counts: NDArray[np.int64] = np.zeros(BINS, np.int64)
 
     def add(self, values: NDArray[np.float32]) -> None:
-        """Raises :class:`ValueError` for values that are not finite."""
+        """Count ``values``. Raises :class:`ValueError` for values that are not finite."""
         lowest, highest = float(values.min()), float(values.max())
         if not (math.isfinite(lowest) and math.isfinite(highest)):
             raise ValueError("not finite")
@@ -43,7 +44,7 @@ class Histogram:
 
     @property
     def centres(self) -> NDArray[np.float64]:
-        """The value that each bin stands for, ``(BINS,)``."""
+        """The value in the middle of each bin, ``(BINS,)``."""
         return (np.arange(BINS, dtype=np.float64) + 0.5 - BINS // 2) * (2 * self.reach / BINS)
 
     def _reach_for(self, magnitude: float) -> None:

@@ -1,4 +1,4 @@
-"""Which convolutions of a bundle may be quantised, and how they are grouped."""
+"""The convolutions of a bundle that can be quantised, and their groups."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx
 
 from dccnet.calibration.groups import Level, backbone_group
-from dccnet.runtime.bundle import ENCODER, MATCHER
+from dccnet.runtime.manifest import ENCODER, MATCHER
 
 BACKBONE, CONTEXT, CONSENSUS = "backbone", "context", "consensus"
 PARTS = (BACKBONE, CONTEXT, CONSENSUS)
@@ -20,8 +20,8 @@ _PREFIXES = {
     "model.consensus.layers.": (CONSENSUS, "consensus"),
     "model.fusion.embedding.layers.": (CONSENSUS, "embedding"),
 }
-"""Of weights in the checkpoint: the part that they belong to, and what its groups are called."""
-# The attention's convolution is not among them: it ends in a softmax over two channels.
+"""For prefixes of weights in the checkpoint: the part that they belong to, and the name of its groups."""
+# Not the convolution of the attention, which feeds a softmax over two channels.
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,25 +30,25 @@ class Layer:
 
     graph: str
     node: str
-    """Its name in the graph."""
+    """Name of the node in the graph."""
     part: str
     name: str
-    """Its place in the network: ``backbone.block2.expand.conv``."""
+    """Place in the network: ``backbone.block2.expand.conv``."""
     weight: str
-    """The tensor that it multiplies with: an initializer, or computed from initializers alone."""
+    """Tensor of the kernel: an initializer, or computed from initializers alone."""
     bias: str
-    """Empty: it has none."""
+    """Tensor of the bias; empty for a layer without bias."""
     depthwise: bool
-    """Whether each channel is convolved with a kernel of its own."""
+    """Whether each channel has a kernel of its own."""
     source: str
-    """The input that it convolves."""
+    """Tensor of the input."""
     result: str
-    """What it gives, after the activation that follows it, if one does."""
+    """Tensor of the output, after the activation that follows, if there is one."""
     raw_result: str
-    """What the convolution itself gives."""
+    """Tensor of the output before an activation."""
 
     def group(self, level: Level) -> str:
-        """The ``stage``, ``block`` or ``layer`` that it is in, whichever ``level`` says."""
+        """Name of the stage, block or layer (by ``level``) that the layer belongs to."""
         if self.part != BACKBONE:
             return self.name
         return backbone_group(self.name.removeprefix("backbone."), level)
@@ -60,13 +60,13 @@ def find_layers(model: onnx.ModelProto, graph: str, parts: Collection[str]) -> l
 
 
 def parts_of(names: Collection[str]) -> tuple[str, ...]:
-    """The parts that layers of these names are in."""
+    """The parts that the layers of these names belong to; unknown names belong to none."""
     heads = {called: part for part, called in _PREFIXES.values()}
     return tuple(dict.fromkeys(heads[head] for name in names if (head := name.split(".")[0]) in heads))
 
 
 def graphs_of(parts: Collection[str]) -> tuple[str, ...]:
-    """The graphs that these parts are in."""
+    """The graphs that contain these parts."""
     return (ENCODER, MATCHER) if CONSENSUS in parts else (ENCODER,)
 
 
@@ -87,7 +87,7 @@ def _convolutions(model: onnx.ModelProto, graph: str) -> Iterator[Layer]:
             and graph == MATCHER
             and not _origin(node.input[1], makers, shapes).startswith("model.")
         ):
-            place = CONSENSUS, "consensus.0"  # the exporter has folded even its bias: it was zero
+            place = CONSENSUS, "consensus.0"  # the exporter has folded even its bias, which was zero
         if place is None:
             continue
         places[node.output[0]] = place
@@ -115,8 +115,9 @@ def _place(
 ) -> tuple[str, str] | None:
     """The part and the place in the network of a convolution, by the names of its weight and bias.
 
-    Where the exporter has folded both (4D kernels of small networks, reshaped), it is the layer after the
-    one whose result it reads; ``places`` are those of the convolutions before. None: none of ours.
+    Where the exporter has folded both (reshaped 4D kernels of small networks), the convolution is the layer
+    after the one whose output it reads; ``places`` has the convolutions before it, by their output. None
+    for other convolutions.
     """
     for name in node.input[1:]:
         origin = _origin(name, makers, weights)
@@ -134,7 +135,7 @@ def _place(
 
 
 def _convolution_before(node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]) -> str:
-    """What the nearest convolution gives on the way to this one's input; empty where there is none."""
+    """The output of the nearest convolution before this one; empty where there is none."""
     pending: list[str] = [node.input[0]]
     seen: set[str] = set()
     while pending:
@@ -150,7 +151,7 @@ def _convolution_before(node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProt
 
 
 def _origin(name: str, makers: Mapping[str, onnx.NodeProto], weights: Container[str]) -> str:
-    """The network's weight that a tensor is a padded or reshaped form of; empty where it is none."""
+    """The weight of which a tensor is a padded or reshaped form; empty for other tensors."""
     while name not in weights:
         if name not in makers or not makers[name].input:
             return ""

@@ -1,4 +1,4 @@
-"""From a histogram to the range that INT8 covers: four opinions on what may be cut off."""
+"""From a histogram to the range that INT8 covers, by four methods."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from numpy.typing import NDArray
 from dccnet.calibration.int8.histogram import Histogram
 
 KEPT = 0.9999
-"""Of the values, by ``percentile``."""
+"""Share of the values that ``percentile`` keeps."""
 _SHARES = np.linspace(0.3, 1.0, 71)
-"""Of the largest magnitude, that ``mse`` and ``entropy`` try."""
+"""Shares of the largest magnitude that ``mse`` and ``entropy`` try as the end of the range."""
 
 
 class Range(NamedTuple):
-    """What INT8 covers; it holds zero."""
+    """The values that INT8 covers; the range contains zero."""
 
     low: float
     high: float
 
 
 class Levels(NamedTuple):
-    """How a tensor is stored."""
+    """The integers that a tensor is stored as."""
 
     symmetric: bool
-    """-127 to 127, as TensorRT takes it; else 0 to 255 with zero anywhere, as ONNX Runtime is fast with."""
+    """True: -127 to 127, as TensorRT requires. False: 0 to 255 with any zero point, the fastest in ONNX
+    Runtime."""
 
     def steps(self, span: Range) -> float:
-        """Distance of two neighbouring values."""
+        """Distance between two neighbouring values."""
         if self.symmetric:
             return max(-span.low, span.high) / 127
         return (span.high - span.low) / 255
@@ -40,12 +41,12 @@ SIGNED, UNSIGNED = Levels(symmetric=True), Levels(symmetric=False)
 
 
 def minmax(histogram: Histogram, levels: Levels) -> Range:
-    """Everything that occurred."""
+    """All values that occurred."""
     return Range(min(histogram.lowest, 0.0), max(histogram.highest, 0.0))
 
 
 def percentile(histogram: Histogram, levels: Levels) -> Range:
-    """All but the outermost 0.01 % of the values."""
+    """All values except the outermost 0.01 % at either end."""
     total = np.cumsum(histogram.counts) / max(histogram.counts.sum(), 1)
     width = 2 * histogram.reach / len(histogram.counts)
     low = histogram.centres[np.searchsorted(total, 1 - KEPT)] - width / 2
@@ -55,7 +56,7 @@ def percentile(histogram: Histogram, levels: Levels) -> Range:
 
 
 def mse(histogram: Histogram, levels: Levels) -> Range:
-    """The range with the smallest mean squared error of what is stored."""
+    """The range with the smallest mean squared error of the stored values."""
 
     def error(span: Range) -> float:
         stored = _stored(histogram.centres, span, levels)
@@ -65,13 +66,13 @@ def mse(histogram: Histogram, levels: Levels) -> Range:
 
 
 def entropy(histogram: Histogram, levels: Levels) -> Range:
-    """The range whose stored values tell least apart from the true ones (Kullback-Leibler divergence).
+    """The range with the smallest Kullback-Leibler divergence of the stored values from the true ones.
 
-    As in TensorRT's former calibrator (Migacz, "8-bit Inference with TensorRT", 2017): what lies beyond is
-    counted at the edge of the true distribution, and not where it is spread over the levels.
+    As in TensorRT's former calibrator (Migacz, "8-bit Inference with TensorRT", 2017): values outside the
+    range are counted at the edge of the true distribution, but not in the distribution of the levels.
     """
     centres, counts = histogram.centres, histogram.counts.astype(np.float64)
-    counts[len(counts) // 2] = 0  # zeros are stored exactly, and after a ReLU there are too many of them
+    counts[len(counts) // 2] = 0  # zeros are stored exactly, and dominate after a ReLU
 
     def divergence(span: Range) -> float:
         inside = (centres >= span.low) & (centres <= span.high)
@@ -104,7 +105,7 @@ METHODS: dict[str, Callable[[Histogram, Levels], Range]] = {
 
 
 def _best(histogram: Histogram, levels: Levels, cost: Callable[[Range], float]) -> Range:
-    """The cheapest of ranges shrunk from both sides alike."""
+    """The range of smallest ``cost`` among those that clip both signs at the same magnitude."""
     whole = minmax(histogram, levels)
     if levels.steps(whole) == 0:
         return whole

@@ -1,8 +1,7 @@
-"""Runs frames through a bundle's own graphs and keeps a histogram of everything that may be quantised."""
+"""Runs frames through the graphs of a bundle and collects histograms of the tensors to quantise."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,13 +12,17 @@ from onnx import TensorProto, helper
 from dccnet.calibration.frames import Frame
 from dccnet.calibration.int8.histogram import Histogram
 from dccnet.calibration.int8.layers import Layer
+from dccnet.export.bundles.samples import neighbours
+from dccnet.export.bundles.scratch import open_graph
 from dccnet.runtime.arrays import Array
-from dccnet.runtime.bundle import ENCODER, MATCHER, Bundle
+from dccnet.runtime.backend import matcher_inputs
+from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.errors import DataError
+from dccnet.runtime.manifest import ENCODER, MATCHER
 from dccnet.runtime.onnx_runtime import OnnxRuntimeGraph
 
 Histograms = dict[str, dict[str, Histogram]]
-"""By graph and tensor."""
+"""By graph and by tensor."""
 
 
 def observe(
@@ -28,10 +31,10 @@ def observe(
     frames: Sequence[Frame],
     on_frame: Callable[[], None] = lambda: None,
 ) -> Histograms:
-    """Histograms of what ``layers`` read and give, over all ``frames``.
+    """Histograms of the inputs and outputs of ``layers``, over all ``frames``.
 
-    Layers of the matcher are seen on neighbouring frames as pairs, the last with the first. Raises
-    :class:`DataError` where a tensor is not finite.
+    Layers of the matcher run on pairs of neighbouring frames, the last with the first. ``on_frame`` is
+    called after each frame. Raises :class:`DataError` where a value is not finite.
     """
     watched = {
         name: sorted({t for layer in layers if layer.graph == name for t in (layer.source, layer.result)})
@@ -40,8 +43,8 @@ def observe(
     histograms: Histograms = {
         name: {tensor: Histogram() for tensor in tensors} for name, tensors in watched.items() if tensors
     }
-    encoder = _watching(bundle.graph_path(ENCODER), watched[ENCODER])
-    matcher = _watching(bundle.graph_path(MATCHER), watched[MATCHER]) if watched[MATCHER] else None
+    encoder = _open_with_outputs(bundle.graph_path(ENCODER), watched[ENCODER])
+    matcher = _open_with_outputs(bundle.graph_path(MATCHER), watched[MATCHER]) if watched[MATCHER] else None
     features: list[dict[str, Array]] = []
     branches = [spec.name for spec in bundle.manifest.graphs[ENCODER].outputs]
     for frame in frames:
@@ -51,10 +54,8 @@ def observe(
             features.append({branch: outputs[branch] for branch in branches})
         on_frame()
     if matcher is not None:
-        for frame, a, b in zip(frames, features, [*features[1:], features[0]], strict=True):
-            inputs = {f"{branch}_a": a[branch] for branch in branches}
-            inputs |= {f"{branch}_b": b[branch] for branch in branches}
-            _add(histograms[MATCHER], matcher.run(inputs), frame.name)
+        for frame, (a, b) in zip(frames, neighbours(features), strict=True):
+            _add(histograms[MATCHER], matcher.run(matcher_inputs(a, b)), frame.name)
     return histograms
 
 
@@ -69,16 +70,13 @@ def _add(histograms: Mapping[str, Histogram], outputs: Mapping[str, Array], fram
             ) from None
 
 
-def _watching(path: Path, tensors: Sequence[str]) -> OnnxRuntimeGraph:
-    """The graph, with ``tensors`` among its outputs."""
+def _open_with_outputs(path: Path, tensors: Sequence[str]) -> OnnxRuntimeGraph:
+    """The graph in ONNX Runtime, with ``tensors`` as additional outputs."""
     model = onnx.shape_inference.infer_shapes(onnx.load(str(path)))
     types = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
-    given = {output.name for output in model.graph.output}
+    outputs = {output.name for output in model.graph.output}
     for tensor in tensors:
-        if tensor not in given:
+        if tensor not in outputs:
             dtype = types.get(tensor, TensorProto.FLOAT)
             model.graph.output.append(helper.make_tensor_value_info(tensor, dtype, None))
-    with tempfile.TemporaryDirectory() as scratch:
-        watched = Path(scratch) / path.name
-        onnx.save(model, str(watched))
-        return OnnxRuntimeGraph(watched)
+    return open_graph(model, path.stem)

@@ -1,13 +1,13 @@
-"""A graph with QuantizeLinear and DequantizeLinear around some of its convolutions.
+"""Puts QuantizeLinear and DequantizeLinear around some of the convolutions of a graph.
 
-``onnxruntime.quantization`` inserts the nodes and stores the weights; which, and with what scales, is
-decided here.
+``onnxruntime.quantization`` inserts the nodes and stores the weights. This module decides which tensors are
+quantised, and with what scales.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import onnx
@@ -17,12 +17,12 @@ from onnx import TensorProto, numpy_helper, version_converter
 from dccnet.calibration.int8.layers import ACTIVATIONS, Layer
 from dccnet.calibration.int8.methods import SIGNED, UNSIGNED, Range
 from dccnet.calibration.int8.weights import LARGEST, LARGEST_IN_PAIRS, channel_scales, round_kernels
+from dccnet.calibration.settings import Target
 
-Target = Literal["tensorrt", "cpu"]
 TARGETS: tuple[Target, ...] = get_args(Target)
 
 HALF_OPSET = 19
-"""The first whose QuantizeLinear takes float16."""
+"""The first opset whose QuantizeLinear accepts float16."""
 
 
 def quantise(
@@ -31,19 +31,19 @@ def quantise(
     ranges: Callable[[str], Range],
     target: Target,
 ) -> onnx.ModelProto:
-    """``model`` with ``layers`` in INT8; everything else computes as before, in its own precision.
+    """A copy of ``model`` with ``layers`` in INT8; all other nodes keep their precision.
 
-    Weights are symmetric with a scale for each output channel. ``tensorrt`` stores what a convolution reads
-    as signed, symmetric INT8 and what it gives not at all. ``cpu`` stores both, unsigned, the latter after
-    its activation, which saturation replaces: so ONNX Runtime computes on bytes from one convolution to the
-    next. ``ranges`` gives what INT8 covers of a tensor: of each layer's ``source`` and, for ``cpu``, its
-    ``result``. No layers: the model as it is.
+    Weights are symmetric, with a scale for each output channel. The target ``tensorrt`` quantises the input
+    of a convolution to signed, symmetric INT8 and leaves its output unquantised. ``cpu`` quantises both to
+    UINT8, the output after its activation, which saturation replaces: then ONNX Runtime computes on bytes
+    from one convolution to the next. ``ranges`` returns the range that INT8 covers for a tensor: the
+    ``source`` of each layer and, for ``cpu``, its ``result``. Without layers, returns ``model`` itself.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorData, TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-    if not layers:  # the quantiser would take an empty list for all nodes
+    if not layers:  # the quantiser takes an empty list for all nodes
         return model
     model = onnx.shape_inference.infer_shapes(_in_opset_with_half(_fold_weights(model, layers)))
     tensors = {t for layer in layers for t in (layer.source, *([layer.result] if target == "cpu" else []))}
@@ -94,13 +94,16 @@ def quantise(
     quantised: onnx.ModelProto = quantiser.model.model
     del quantised.graph.value_info[:]
     kept = {layer.result for layer in layers} if target == "cpu" else set()
-    _leave_alone(quantised, {layer.node for layer in layers}, kept)
+    _restore_inputs(quantised, {layer.node for layer in layers}, kept)
     return quantised
 
 
-def _leave_alone(model: onnx.ModelProto, chosen: Collection[str], kept: Collection[str]) -> None:
-    """Let all nodes but the ``chosen`` read what they did before: the quantiser rounds a tensor for
-    everybody who reads it, residual sums among them. Tensors of ``kept`` are there as bytes alone."""
+def _restore_inputs(model: onnx.ModelProto, chosen: Collection[str], kept: Collection[str]) -> None:
+    """Let all nodes except the ``chosen`` ones read unquantised tensors again.
+
+    The quantiser rounds a tensor for all nodes that read it, such as residual sums. Tensors in ``kept``
+    stay quantised, because they exist only as bytes.
+    """
     rounded = {
         node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"
     }
@@ -117,25 +120,28 @@ def _leave_alone(model: onnx.ModelProto, chosen: Collection[str], kept: Collecti
 
 
 def _wide_enough(span: Range) -> Range:
-    """A tensor that was zero on all frames has no range, and a scale must not be zero."""
+    """Replace the empty range of a tensor that was zero on all frames: a scale must not be zero."""
     return span if span.high - span.low > 1e-12 else Range(0.0, 1.0)
 
 
 def _round_weights(
     model: onnx.ModelProto, layers: Sequence[Layer], spans: dict[str, Range], target: Target
 ) -> dict[str, NDArray[np.float64]]:
-    """Each weight becomes whole multiples of its channels' scales, which are returned."""
+    """Round each weight to integer multiples of the scales of its output channels, in place.
+
+    Returns the scales by weight, each ``(out,)``.
+    """
     weights = {weight.name: weight for weight in model.graph.initializer}
     levels = SIGNED if target == "tensorrt" else UNSIGNED
     sources = {layer.source for layer in layers}
     scales: dict[str, NDArray[np.float64]] = {}
     for layer in layers:
-        if layer.weight in scales:  # shared: 4D kernels meet both branches
+        if layer.weight in scales:  # 4D kernels are used several times
             continue
         stored = weights[layer.weight]
         values = numpy_helper.to_array(stored)
         bias = numpy_helper.to_array(weights[layer.bias]) if layer.bias in weights else None
-        # What ONNX Runtime computes on bytes: where nothing stands between the result and its rounding.
+        # ONNX Runtime computes on bytes where nothing stands between a result and its quantisation.
         in_pairs = target == "cpu" or layer.result == layer.raw_result in sources
         largest = LARGEST_IN_PAIRS if in_pairs and not layer.depthwise else LARGEST
         step = levels.steps(spans[layer.source])
@@ -153,7 +159,7 @@ def _in_opset_with_half(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _fold_weights(model: onnx.ModelProto, layers: Sequence[Layer]) -> onnx.ModelProto:
-    """A copy in which each layer's weight is an initializer: 4D kernels are reshaped in the graph."""
+    """A copy in which the weight of each layer is an initializer: graphs reshape 4D kernels."""
     from onnx.reference import ReferenceEvaluator
 
     model = onnx.ModelProto.FromString(model.SerializeToString())

@@ -1,4 +1,4 @@
-"""The calibration table: ranges by tensor, readable, and good for the graphs that it was made of alone."""
+"""The calibration table: ranges by tensor, valid only for the graphs that it was made from."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from dccnet.calibration.int8.layers import Layer
 from dccnet.calibration.int8.methods import METHODS, SIGNED, UNSIGNED, Range
 from dccnet.calibration.int8.observe import Histograms
 from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.decoding import DecodingError, decode
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.files import write_text
 
@@ -23,26 +24,29 @@ _LEVELS = {"signed": SIGNED, "unsigned": UNSIGNED}
 
 @dataclass(frozen=True, slots=True)
 class CalibrationTable:
-    """Ranges of tensors by every method, so that one table serves them all."""
+    """Ranges of tensors by every method, so that one table serves all methods."""
 
     graphs: Mapping[str, str]
-    """SHA-256 of each graph that it was made of."""
+    """SHA-256 of each graph that the table was made from, by name."""
     frames: Sequence[tuple[str, str]]
-    """Name and SHA-256 of each frame that was seen."""
+    """Name and SHA-256 of each frame."""
     ranges: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Range]]]]
     """By graph, tensor, ``signed`` or ``unsigned``, and method."""
 
     def range(self, layer: Layer, tensor: str, method: str, *, symmetric: bool) -> Range:
-        """Raises :class:`DataError` where the table was made without the layer."""
+        """The range of ``tensor``, by ``method``; ``symmetric`` for signed INT8, else for UINT8.
+
+        Raises :class:`DataError` where the table was made without the layer.
+        """
         try:
             return self.ranges[layer.graph][tensor]["signed" if symmetric else "unsigned"][method]
         except KeyError:
             raise DataError(
-                f"the calibration table knows nothing of {layer.name}: make one with the same --include"
+                f"the calibration table has no ranges for {layer.name}: make one with the same --include"
             ) from None
 
-    def of(self, tensors: Collection[tuple[str, str]]) -> CalibrationTable:
-        """Of these (graph, tensor) alone."""
+    def restricted_to(self, tensors: Collection[tuple[str, str]]) -> CalibrationTable:
+        """A table with the ranges of these (graph, tensor) only."""
         ranges = {
             graph: {tensor: kinds for tensor, kinds in known.items() if (graph, tensor) in tensors}
             for graph, known in self.ranges.items()
@@ -50,18 +54,18 @@ class CalibrationTable:
         return CalibrationTable(self.graphs, self.frames, ranges)
 
     def check(self, bundle: Bundle, name: str) -> None:
-        """Raises :class:`DataError` where it was not made of this bundle's graphs."""
+        """Raise :class:`DataError`, with the table's ``name``, if it was made from other graphs."""
         for graph, digest in self.graphs.items():
             found = bundle.manifest.graphs.get(graph)
             if found is None or found.sha256 != digest:
                 raise DataError(
-                    f"{name} is the table of another network: the {graph} of {bundle.path} is not the one "
-                    "that it was made of; calibrate with --data"
+                    f"{name} belongs to another network, or to another export of it: the {graph} of "
+                    f"{bundle.path} is not the graph that it was made from; calibrate with --data"
                 )
 
 
 def make_table(bundle: Bundle, frames: Sequence[Frame], histograms: Histograms) -> CalibrationTable:
-    """Every method's range of every tensor, to the digits that its file will have."""
+    """The range of every tensor by every method, rounded to the digits that the file has."""
     ranges = {
         graph: {
             tensor: {
@@ -77,7 +81,7 @@ def make_table(bundle: Bundle, frames: Sequence[Frame], histograms: Histograms) 
 
 
 def table_values(table: CalibrationTable) -> dict[str, Any]:
-    """As JSON has it."""
+    """The table as values for JSON."""
     return {**_head(table), "ranges": table.ranges}
 
 
@@ -90,7 +94,7 @@ def _head(table: CalibrationTable) -> dict[str, Any]:
 
 
 def table_json(table: CalibrationTable) -> str:
-    """A line for each tensor and way to store it."""
+    """The table as JSON, with a line for each tensor and each way to store it."""
     values = _head(table)
     lines = [json.dumps(values, indent=2)[:-2] + ',\n  "ranges": {']
     for g, (graph, tensors) in enumerate(table.ranges.items()):
@@ -113,38 +117,60 @@ def write_table(path: Path, table: CalibrationTable) -> None:
     write_text(path, table_json(table))
 
 
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """The table as its file has it."""
+
+    schema: int
+    graphs: dict[str, str]
+    frames: tuple[_Frame, ...]
+    ranges: dict[str, dict[str, dict[str, dict[str, tuple[float, float]]]]]
+
+
 def read_table(path: Path) -> CalibrationTable:
-    """Raises :class:`DataError` for what is missing, no table, or of another schema."""
+    """Raises :class:`DataError` for a file that is missing, no calibration table, or of another schema."""
     try:
         return table_from(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise DataError(f"the calibration table {path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValueError as error:
         raise DataError(
             f"{path} is no calibration table, or was edited ({error}): make one with --data"
         ) from error
 
 
-def table_from(values: dict[str, Any]) -> CalibrationTable:
-    """Inverse of :func:`table_values`. Raises :class:`ValueError`, :class:`KeyError`, :class:`TypeError` or
-    :class:`AttributeError` for anything else."""
-    if values["schema"] != SCHEMA:
-        raise ValueError(f"its schema is {values['schema']}, and this dcc reads {SCHEMA}")
+def table_from(values: Any, place: str = "") -> CalibrationTable:
+    """Inverse of :func:`table_values`; ``place`` is the path of ``values`` in their file.
+
+    Raises :class:`DecodingError` for anything else.
+    """
+    if isinstance(values, dict) and (schema := values.get("schema")) != SCHEMA:
+        raise DecodingError(f"its schema is {schema}, and this dcc reads {SCHEMA}")
+    content = decode(_Content, values, place)
+    at = f"{place}.ranges" if place else "ranges"
     ranges = {
-        str(graph): {
-            str(tensor): {
-                kind: {name: _range(methods[name]) for name in METHODS} for kind, methods in kinds.items()
+        graph: {
+            tensor: {
+                kind: {name: _range(methods, name, f"{at}.{graph}.{tensor}.{kind}") for name in METHODS}
+                for kind, methods in kinds.items()
             }
             for tensor, kinds in tensors.items()
         }
-        for graph, tensors in values["ranges"].items()
+        for graph, tensors in content.ranges.items()
     }
-    frames = [(str(frame["name"]), str(frame["sha256"])) for frame in values["frames"]]
-    return CalibrationTable({str(k): str(v) for k, v in values["graphs"].items()}, frames, ranges)
+    return CalibrationTable(content.graphs, [(f.name, f.sha256) for f in content.frames], ranges)
 
 
-def _range(sides: list[float]) -> Range:
-    low, high = map(float, sides)
+def _range(methods: Mapping[str, tuple[float, float]], name: str, place: str) -> Range:
+    if name not in methods:
+        raise DecodingError(f"{place}.{name} is missing")
+    low, high = methods[name]
     if not (math.isfinite(low) and math.isfinite(high) and low <= 0 <= high):
-        raise ValueError(f"{low} to {high} is no range that holds zero")
+        raise DecodingError(f"{place}.{name}: {low} to {high} is no range that contains zero")
     return Range(low, high)

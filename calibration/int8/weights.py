@@ -1,4 +1,4 @@
-"""Weights in INT8: a scale for each output channel, and which way each weight is rounded."""
+"""Weights in INT8: a scale for each output channel, and the rounding of each weight."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from numpy.typing import NDArray
 LARGEST = 127
 LARGEST_IN_PAIRS = 63
 """On AVX2, ONNX Runtime adds two products of unsigned and signed bytes in 16 bits, which saturate unless
-the weights have 7 bits. Depthwise convolutions are computed otherwise, and do not."""
+the weights have 7 bits. Depthwise convolutions are computed in another way and do not saturate."""
 _LARGEST_BIAS = 2.0**30
-"""In steps of the accumulator: what stores biases as INT32 overflows at twice that."""
+"""In steps of the accumulator. A bias stored as INT32 overflows at twice this value."""
 
 
 def channel_scales(
     weight: NDArray[Any], bias: NDArray[Any] | None, input_step: float, largest: int = LARGEST
 ) -> NDArray[np.float64]:
-    """Step of each output channel of ``weight (out, in, ...)``, symmetric, exact in the weight's own type:
-    ``(out,)``.
+    """Symmetric scale of each output channel of ``weight (out, in, ...)``: ``(out,)``.
 
-    Channels that training left with next to no weights keep a step at which their ``bias (out,)``, in steps
-    of input times weight, fits into the INT32 that ONNX Runtime stores it in: it overflows without a word.
+    Scales are exact in the weight's own type.
+
+    Channels whose weights are almost zero get a scale at which their ``bias (out,)``, in units of
+    ``input_step`` times the scale, fits into the INT32 that ONNX Runtime stores it in, which overflows
+    silently.
     """
     scale = np.abs(weight).reshape(len(weight), -1).max(axis=1).astype(np.float64) / largest
     if bias is not None:
@@ -33,12 +35,13 @@ def channel_scales(
 
 
 def round_kernels(steps: NDArray[np.float64], largest: int = LARGEST) -> NDArray[np.int8]:
-    """Weights in steps ``(out, in, ...)`` -> integers, such that each kernel keeps its sum.
+    """Round weights to integers so that kernels keep their sums.
 
-    Neighbouring pixels are alike. So what rounding does to a kernel's response is first of all what it does
-    to the sum of its taps, and rounding each to its nearest lets these errors add up, the same way in every
-    pixel. Taps that were nearly rounded the other way are, until the sum is the nearest that there is. A
-    kernel of one tap is rounded to its nearest.
+    ``steps`` is ``(out, in, ...)``, in units of each channel's scale. Neighbouring pixels are similar, so
+    the error of a kernel's response is mainly the error of the sum of its taps. Rounding every tap to the
+    nearest integer lets these errors add up, with the same sign in every pixel. Therefore the taps closest
+    to a tie are rounded in the other direction until the sum is as close as possible. Kernels of one tap
+    are rounded to the nearest integer.
     """
     flat = steps.reshape(steps.shape[0] * steps.shape[1], -1)
     rounded = np.clip(np.round(flat), -largest, largest)

@@ -1,1 +1,1 @@
-"""Bundles on disk, as whatever writes or changes them sees them: ONNX files read back, without PyTorch."""
+"""Reading and changing the ONNX files of bundles, without PyTorch."""

@@ -1,4 +1,4 @@
-"""What is common to all that writes bundles: which folders they may replace, and who wrote them."""
+"""Shared by everything that writes bundles: which folders it may replace, and versions of its tools."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from dccnet.runtime.tensorrt.plan import sidecar_path
 
 
 def check_replaceable(path: Path) -> None:
-    """Raises :class:`UsageError` where writing a bundle to ``path`` would lose anything but a bundle."""
+    """Raise :class:`UsageError` where writing a bundle to ``path`` would delete anything but a bundle."""
     if path.exists() and not _is_only_a_bundle(path):
-        raise UsageError(f"{path} exists and is not a bundle, or holds more than one: choose another name")
+        raise UsageError(
+            f"{path} exists and is not a bundle, or contains other files as well: choose another name"
+        )
 
 
 def _is_only_a_bundle(path: Path) -> bool:
@@ -31,7 +33,7 @@ def _is_only_a_bundle(path: Path) -> bool:
 
 
 def tool_versions() -> dict[str, str]:
-    """Of Python and of the packages that have a part in a bundle, as far as they are installed."""
+    """Versions of Python and of those packages that can affect a bundle and are installed."""
     tools = {"python": platform.python_version()}
     for package in ("dccnet", "torch", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu"):
         try:

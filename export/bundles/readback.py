@@ -1,4 +1,4 @@
-"""What a written ONNX file is, read back from it: promises kept, precision layer by layer."""
+"""Checks and describes written ONNX files: the promises of the format, the precision of each layer."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import onnx
 from onnx import TensorProto
 from onnx.helper import tensor_dtype_to_np_dtype
 
-from dccnet.runtime.bundle import Graph, TensorSpec
 from dccnet.runtime.errors import NotVerifiedError
 from dccnet.runtime.files import sha256
+from dccnet.runtime.manifest import Graph, TensorSpec
 
 BATCH = "batch"
 MAX_RANK = 8  # TensorRT's limit
@@ -27,7 +27,7 @@ LAYER_CLASSES = {
     **dict.fromkeys(("Relu", "Clip", "BatchNormalization"), "activation"),
     **dict.fromkeys(("MaxPool", "AveragePool"), "pooling"),
 }
-"""By ONNX operator. What only moves numbers has no precision of its own and is left out."""
+"""Class of layer by ONNX operator. Operators that only move values have no precision of their own."""
 _BYTES = (TensorProto.INT8, TensorProto.UINT8)
 FLOATS: dict[int, str] = {
     TensorProto.FLOAT: "float32",
@@ -37,10 +37,11 @@ FLOATS: dict[int, str] = {
 }
 
 
-def describe(path: Path) -> Graph:
-    """Check a written ONNX file against the bundle format and read back what it is.
+def describe_onnx(path: Path) -> Graph:
+    """Check an ONNX file against the bundle format and describe it as the manifest does.
 
-    Raises :class:`NotVerifiedError` where the graph breaks a promise of the format.
+    Raises :class:`NotVerifiedError` where the graph breaks a promise of the format, and errors of ``onnx``
+    where it is no valid graph.
     """
     onnx.checker.check_model(str(path), full_check=True)
     model = onnx.shape_inference.infer_shapes(onnx.load(str(path)))
@@ -51,7 +52,7 @@ def describe(path: Path) -> Graph:
         file=path.name,
         sha256=sha256(path),
         opset=model.opset_import[0].version,
-        precision=precision(layers),
+        precision=overall_precision(layers),
         layers=layers,
         inputs=tuple(map(_spec, model.graph.input)),
         outputs=tuple(map(_spec, model.graph.output)),
@@ -59,14 +60,14 @@ def describe(path: Path) -> Graph:
 
 
 def layer_precisions(model: onnx.ModelProto) -> dict[str, dict[str, int]]:
-    """How many layers of each class compute in which type; ``model`` has inferred shapes.
+    """Number of layers by class and precision; ``model`` has inferred shapes.
 
-    A convolution or matrix product is ``int8`` where both of its factors are dequantised bytes.
-    What depends on weights alone (kernels brought to frequencies) is a class of its own: engines may do it
-    once, and its precision is not that of the pictures.
+    A convolution or matrix product is ``int8`` where both of its factors are dequantised INT8 or UINT8.
+    Nodes that depend on weights alone (the spectra of kernels) are a class of their own: engines may
+    compute them once and for all, and their precision is not that of the features.
     """
     types = tensor_types(model)
-    from_inputs = depends_on_inputs(model)
+    from_inputs = input_dependent_tensors(model)
     from_bytes = _dequantised(model, types)
     counts: dict[str, Counter[str]] = {}
     for node in model.graph.node:
@@ -81,15 +82,15 @@ def layer_precisions(model: onnx.ModelProto) -> dict[str, dict[str, int]]:
     return {name: dict(sorted(counts[name].items())) for name in sorted(counts)}
 
 
-def precision(layers: dict[str, dict[str, int]]) -> str:
-    """``float16``, ``float32``, ``int8`` or, mixed, ``float32+int8``: of the convolutions and matrix
-    products."""
+def overall_precision(layers: dict[str, dict[str, int]]) -> str:
+    """Precision of the convolutions and matrix products: ``float16``, ``float32``, ``int8``, or several
+    joined by ``+``."""
     used = {dtype for name in (CONVOLUTION, MATRIX_PRODUCT) for dtype in layers.get(name, {})}
     return "+".join(sorted(used))
 
 
 def tensor_types(model: onnx.ModelProto) -> dict[str, int]:
-    """Element type of every tensor; ``model`` has inferred shapes."""
+    """Element type (of ``TensorProto``) of every tensor; ``model`` has inferred shapes."""
     graph = model.graph
     types = {i.name: i.data_type for i in graph.initializer}
     for value in (*graph.value_info, *graph.input, *graph.output):
@@ -105,11 +106,11 @@ def _dequantised(model: onnx.ModelProto, types: dict[str, int]) -> set[str]:
     }
 
 
-def depends_on_inputs(model: onnx.ModelProto) -> set[str]:
-    """Tensors that pictures reach; all others can be computed from weights once and for all."""
+def input_dependent_tensors(model: onnx.ModelProto) -> set[str]:
+    """Tensors that depend on the graph's inputs; all others can be computed once and for all."""
     reached = {value.name for value in model.graph.input}
-    for node in model.graph.node:  # in topological order, as ONNX demands
-        # The numbers in a shape are not the picture's.
+    for node in model.graph.node:  # in topological order, as ONNX requires
+        # A shape depends on the size of the input, not on its values.
         if node.op_type != "Shape" and reached.intersection(node.input):
             reached.update(node.output)
     return reached
@@ -129,7 +130,7 @@ def _broken_promises(model: onnx.ModelProto) -> Iterator[str]:
     for value in [*model.graph.value_info, *model.graph.input, *model.graph.output]:
         rank = len(value.type.tensor_type.shape.dim)
         if rank > MAX_RANK:
-            yield f"{value.name} has rank {rank}, and {MAX_RANK} is the most that engines take"
+            yield f"{value.name} has rank {rank}, and engines take at most {MAX_RANK}"
 
 
 def _spec(value: onnx.ValueInfoProto) -> TensorSpec:

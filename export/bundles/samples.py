@@ -1,4 +1,4 @@
-"""Photographs that a bundle is tried on when the user names none."""
+"""Photographs to try a bundle on where the user names none."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TypeVar
 _Item = TypeVar("_Item")
 
 PICTURES = Path(__file__).parent / "pictures"
-"""Folder of three photographs in the public domain or CC0; its README names the sources."""
+"""Folder of three photographs, in the public domain or CC0; its README names the sources."""
 
 
 def neighbours(items: Sequence[_Item]) -> list[tuple[_Item, _Item]]:
-    """Each item with the one after it, the last one with the first: as many pairs as items."""
+    """Pairs of each item with the next one, and of the last with the first: as many pairs as items."""
     return list(zip(items, [*items[1:], *items[:1]], strict=True))

@@ -1,4 +1,4 @@
-"""Which step of the network a node of a graph belongs to: its module's name, left there by the export."""
+"""The step of the network that a node of a graph belongs to: its module's name, stored by the export."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import onnx
 from dccnet.runtime.errors import BundleError
 
 STEP = "step"
-"""Key of a node's metadata in the ONNX file."""
+"""Key of the step in a node's metadata."""
 OUTSIDE = "graph"
-"""The step of what no module of the network calls: frames coming in, best matches going out."""
+"""The step of nodes outside every module: those that prepare frames and select best matches."""
 
 
-def read_steps(model: onnx.ModelProto, where: str) -> dict[str, str]:
-    """Step of each node, by the node's name.
+def read_steps(model: onnx.ModelProto, title: str) -> dict[str, str]:
+    """The step of each node, by the node's name.
 
-    What the exporter's optimiser made is of the step that uses it. Raises :class:`BundleError` where a
-    graph, called ``where`` to the user, has no steps.
+    Nodes that the exporter's optimiser added belong to the step that uses their results. Raises
+    :class:`BundleError`, with the graph's ``title``, for a graph without steps.
     """
     marked = {
         node.name: entry.value
@@ -26,12 +26,13 @@ def read_steps(model: onnx.ModelProto, where: str) -> dict[str, str]:
     }
     if not marked:
         raise BundleError(
-            f"{where} does not say which of its nodes compute what: export it again with this dcc"
+            f"{title} does not say which step of the network each node belongs to: export it again with "
+            "this version of dcc"
         )
     users: dict[str, str] = {}
     steps: dict[str, str] = {}
     for node in reversed(model.graph.node):
-        found = marked.get(node.name) or next((users[o] for o in node.output if o in users), OUTSIDE)
-        steps[node.name] = found
-        users.update((name, found) for name in node.input)
+        step = marked.get(node.name) or next((users[o] for o in node.output if o in users), OUTSIDE)
+        steps[node.name] = step
+        users.update((name, step) for name in node.input)
     return steps

@@ -13,12 +13,12 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle, write_manifest
 from dccnet.runtime.files import sha256
-from dccnet.runtime.images import Image, read_image
+from dccnet.runtime.images import read_image
 from dccnet.runtime.matcher import Matcher
-from dccnet.runtime.tensorrt.builder import BatchRange, BuildSettings
-from dccnet.runtime.tensorrt.bundled import build_engines
+from dccnet.runtime.tensorrt.builder import BatchRange, BuildSettings, build_engine
 from tests.helpers.bundles import Bundles
 from tests.helpers.commands import Cli
 from tests.helpers.crops import write_crops
@@ -102,9 +102,11 @@ def test_engines_multiply_bytes_where_the_graph_does(
         assert result.returncode == 0, result.stderr
     opened = Bundle.open(path)
     assert opened.manifest.precision == f"{precision}+int8"
-    only = dataclasses.replace(opened.manifest, graphs={"encoder": opened.manifest.graphs["encoder"]})
     settings = BuildSettings(batch=BatchRange(1, 1, 8), targets=TARGETS)
-    (engine,) = build_engines(Bundle(path, only), load_library(RTX), settings)
+    graph = opened.manifest.graphs["encoder"]
+    engine = build_engine(
+        load_library(RTX), "encoder", graph, opened.graph_path("encoder"), settings, lambda phase: None
+    )
     assert engine.record.precision == f"{precision}+int8"
     assert engine.record.layers["convolution"] == {precision: 1, "int8": 15}
     kernels = [

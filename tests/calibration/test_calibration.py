@@ -19,18 +19,20 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from dccnet.calibration.frames import sample_frames
-from dccnet.calibration.int8.build import open_layers
+from dccnet.calibration.int8.candidates import open_layers
 from dccnet.calibration.int8.histogram import BINS, Histogram
 from dccnet.calibration.int8.layers import Layer, find_layers
 from dccnet.calibration.int8.methods import METHODS, SIGNED, UNSIGNED, Levels, Range
 from dccnet.calibration.int8.observe import observe
-from dccnet.calibration.int8.quantise import Target, quantise
+from dccnet.calibration.int8.quantise import quantise
 from dccnet.calibration.int8.table import CalibrationTable, make_table, read_table, write_table
 from dccnet.calibration.int8.weights import LARGEST, channel_scales, round_kernels
-from dccnet.export.bundles.readback import layer_precisions, precision
+from dccnet.calibration.settings import Target
+from dccnet.export.bundles.readback import layer_precisions, overall_precision
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.errors import BundleError, DataError, UsageError
-from dccnet.runtime.images import Image, write_image
+from dccnet.runtime.images import write_image
 from tests.helpers.bundles import Bundles
 from tests.helpers.crops import write_crops
 
@@ -253,7 +255,7 @@ def test_only_the_backbones_convolutions_read_bytes(bundle: Bundle, calibrated: 
             assert "DequantizeLinear" not in sources, node.name
     assert not any(weight.data_type == TensorProto.INT32 for weight in model.graph.initializer)
     found = layer_precisions(onnx.shape_inference.infer_shapes(model))
-    assert found["convolution"] == {"int8": 15, "float32": 1} and precision(found) == "float32+int8"
+    assert found["convolution"] == {"int8": 15, "float32": 1} and overall_precision(found) == "float32+int8"
     assert found["arithmetic"] == layer_precisions(onnx.shape_inference.infer_shapes(before))["arithmetic"]
 
 
@@ -306,7 +308,7 @@ def test_a_table_survives_its_file_and_knows_its_network(
         for kind, methods in kinds.items():
             for method, span in methods.items():
                 assert table.ranges["encoder"][tensor][kind][method] == span
-    with pytest.raises(DataError, match=r"table\.json is the table of another network"):
+    with pytest.raises(DataError, match=r"table\.json belongs to another network"):
         table.check(bundles("float16", "spectral"), "table.json")
     text = (tmp_path / "table.json").read_text()
     for broken in ("", "[]", text.replace('"schema": 1', '"schema": 2'), text[: len(text) // 2]):
@@ -318,7 +320,7 @@ def test_a_table_survives_its_file_and_knows_its_network(
 def test_int8_of_int8_is_refused(bundle: Bundle) -> None:
     import dataclasses
 
-    from dccnet.runtime.bundle import Agreement, Calibration
+    from dccnet.runtime.manifest import Agreement, Calibration
 
     made = Calibration("mse", "cpu", 1, "t", "s", {}, (), Agreement(1, 0.0, 0.0))
     with pytest.raises(BundleError, match="is INT8 already"):
@@ -329,8 +331,9 @@ def test_int8_of_int8_is_refused(bundle: Bundle) -> None:
 
 def test_calibrating_needs_no_torch() -> None:
     code = (
-        "from dccnet.calibration import search; from dccnet.calibration.int8 import prepare; import sys; "
+        "from dccnet.calibration import report; from dccnet.calibration.int8 import calibrate; import sys; "
     )
+    code += "from dccnet.calibration.half import calibrate; "
     code += "from dccnet.calibration.bench import measure; "
     code += "assert not {'torch', 'matplotlib'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

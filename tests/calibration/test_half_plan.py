@@ -16,17 +16,17 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from dccnet.calibration.groups import backbone_group
-from dccnet.calibration.half.build import without_headroom
-from dccnet.calibration.half.graph import in_half
-from dccnet.calibration.half.halver import Halver, group_of
-from dccnet.export.bundles.half import as_stored, open_as_stored
+from dccnet.calibration.half.build import groups_without_headroom
+from dccnet.calibration.half.candidates import HalfPrecisionCandidates, group_of
+from dccnet.calibration.half.graph import to_half_precision
 from dccnet.export.bundles.readback import tensor_types
+from dccnet.export.bundles.rounding import open_with_rounding, with_rounding
 from dccnet.export.bundles.steps import OUTSIDE, read_steps
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle, write_manifest
 from dccnet.runtime.errors import BundleError
 from dccnet.runtime.files import sha256
 from dccnet.runtime.geometry import resize_uint8
-from dccnet.runtime.images import Image
 from dccnet.runtime.matcher import Matcher
 from tests.helpers.bundles import Bundles
 from tests.helpers.commands import Cli
@@ -44,8 +44,8 @@ def crops(photos: list[Image], tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture(scope="module")
-def halver(bundle: Bundle) -> Halver:
-    return Halver.open(bundle)
+def candidates(bundle: Bundle) -> HalfPrecisionCandidates:
+    return HalfPrecisionCandidates.open(bundle)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_any_nodes_may_be_half_and_are_rounded_where_they_store(data: st.DataObj
     )
     half = data.draw(st.sets(st.integers(0, len(operators) - 1)))
     ends = data.draw(st.sets(st.sampled_from("xy")))
-    model = in_half(chain(operators), {f"n{number}" for number in half}, ends)
+    model = to_half_precision(chain(operators), {f"n{number}" for number in half}, ends)
     onnx.checker.check_model(model, full_check=True)
     inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
     types = tensor_types(inferred)
@@ -106,7 +106,7 @@ def test_any_nodes_may_be_half_and_are_rounded_where_they_store(data: st.DataObj
         assert types[end] == (TensorProto.FLOAT16 if end in ends else TensorProto.FLOAT)
     x = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     given_x = x.astype(np.float16).astype(np.float32) if "x" in ends else x
-    session = onnxruntime.InferenceSession(as_stored(model).SerializeToString())
+    session = onnxruntime.InferenceSession(with_rounding(model).SerializeToString())
     (found,) = session.run(None, {"x": given_x})
     true = by_hand(operators, half, given_x)
     if "y" in ends:
@@ -117,18 +117,18 @@ def test_any_nodes_may_be_half_and_are_rounded_where_they_store(data: st.DataObj
 
 def test_rounding_is_float16s_own(tmp_path: Path) -> None:
     """Element-wise operators leave no room for another order of adding: every bit is that of NumPy."""
-    model = in_half(chain(["Mul", "Add", "Relu", "Mul"]), {"n0", "n1", "n2", "n3"})
+    model = to_half_precision(chain(["Mul", "Add", "Relu", "Mul"]), {"n0", "n1", "n2", "n3"})
     x = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
     x[0] = [1e-7, 3e-6, 70000.0, -70000.0]  # what float16 hardly holds, and what it does not
-    session = onnxruntime.InferenceSession(as_stored(model).SerializeToString())
+    session = onnxruntime.InferenceSession(with_rounding(model).SerializeToString())
     (found,) = session.run(None, {"x": x})
     with np.errstate(over="ignore", invalid="ignore"):
         true = by_hand(["Mul", "Add", "Relu", "Mul"], {0, 1, 2, 3}, x)
     np.testing.assert_array_equal(found, true)
 
 
-def test_every_node_of_a_bundle_belongs_to_a_step(halver: Halver) -> None:
-    groups = halver.groups("block")
+def test_every_node_of_a_bundle_belongs_to_a_step(candidates: HalfPrecisionCandidates) -> None:
+    groups = candidates.groups("block")
     names = [group.name for group in groups]
     assert names[0].startswith("backbone.") and len(set(names)) == len(names)
     assert {n for n in names if not n.startswith("backbone.")} == {
@@ -139,7 +139,7 @@ def test_every_node_of_a_bundle_belongs_to_a_step(halver: Halver) -> None:
     cells = 6 * 5
     assert macs["correlation"] == cells * cells * (256 + 24)  # both branches
     assert macs["context.embed"] == cells * 24 * (256 + 25)
-    outside = [node for graph in halver.steps.values() for node in graph.values() if node == OUTSIDE]
+    outside = [node for graph in candidates.steps.values() for node in graph.values() if node == OUTSIDE]
     assert 4 <= len(outside) < 20
     saved = {group.name: group.bytes_saved for group in groups}
     assert saved["context.embed"] == 2 * (24 * (256 + 25) + 24)
@@ -162,28 +162,31 @@ def test_a_graph_without_steps_is_sent_back(bundle: Bundle) -> None:
         read_steps(model, "encoder.onnx")
 
 
-def test_nothing_chosen_changes_nothing(halver: Halver, photos: list[Image]) -> None:
-    true = Matcher.open(halver.bundle).match(*photos[:2])
-    with halver.matcher(()) as matcher:
-        found = matcher.match(*photos[:2])
+def test_nothing_chosen_changes_nothing(candidates: HalfPrecisionCandidates, photos: list[Image]) -> None:
+    true = Matcher.open(candidates.bundle).match(*photos[:2])
+    found = candidates.matcher(()).match(*photos[:2])
     np.testing.assert_array_equal(found.index_a, true.index_a)
     np.testing.assert_allclose(found.score_a, true.score_a, atol=1e-6)
 
 
 def test_each_step_alone_stays_near(bundles: Bundles, photos: list[Image]) -> None:
-    halver = Halver.open(bundles("float32", "spectral"))
-    true = Matcher.open(halver.bundle).match(*photos[:2])
-    for group in halver.groups("stage"):
-        with halver.matcher(group.layers) as matcher:
-            found = matcher.match(*photos[:2])
+    candidates = HalfPrecisionCandidates.open(bundles("float32", "spectral"))
+    true = Matcher.open(candidates.bundle).match(*photos[:2])
+    for group in candidates.groups("stage"):
+        found = candidates.matcher(group.layers).match(*photos[:2])
         assert np.abs(found.score_a - true.score_a).max() < 0.05, group.name
         assert (found.index_a == true.index_a).mean() > 0.8, group.name
 
 
 def test_what_could_overflow_stays_float32(
-    bundle: Bundle, halver: Halver, frames: list[Image], crops: Path, tmp_path: Path, dcc: Cli
+    bundle: Bundle,
+    candidates: HalfPrecisionCandidates,
+    frames: list[Image],
+    crops: Path,
+    tmp_path: Path,
+    dcc: Cli,
 ) -> None:
-    assert set(without_headroom(halver, "block", frames)) <= {"l2_norm"}  # sums of many squares
+    assert set(groups_without_headroom(candidates, "block", frames)) <= {"l2_norm"}  # sums of many squares
     hot = tmp_path / "hot"
     shutil.copytree(bundle.path, hot)
     model = onnx.load(str(hot / "encoder.onnx"))
@@ -193,7 +196,7 @@ def test_what_could_overflow_stays_float32(
     graph = dataclasses.replace(bundle.manifest.graphs["encoder"], sha256=sha256(hot / "encoder.onnx"))
     graphs = bundle.manifest.graphs | {"encoder": graph}
     write_manifest(hot, dataclasses.replace(bundle.manifest, graphs=graphs))
-    barred = without_headroom(Halver.open(Bundle.open(hot)), "block", frames)
+    barred = groups_without_headroom(HalfPrecisionCandidates.open(Bundle.open(hot)), "block", frames)
     assert "correlation" in barred  # its products are squares of what the encoder gives
     assert not any(name.startswith("backbone") for name in barred)
     result = dcc(
@@ -245,32 +248,32 @@ def test_a_searched_half_bundle_is_a_bundle(
     assert (found.index_a == true.index_a).mean() > 0.9
 
 
-def test_the_plan_serves_calibrate_and_export_alike(
-    searched: Path, bundle: Bundle, checkpoint: Path, crops: Path, tmp_path: Path, dcc: Cli
+def digests(path: Path) -> dict[str, str]:
+    return {name: graph.sha256 for name, graph in Bundle.open(path).manifest.graphs.items()}
+
+
+def test_a_plan_serves_with_frames_and_without(
+    searched: Path, bundle: Bundle, crops: Path, tmp_path: Path, dcc: Cli
 ) -> None:
     plan = searched / "report" / "plan.json"
-    digests = {n: g.sha256 for n, g in Bundle.open(searched / "half").manifest.graphs.items()}
     result = dcc(
-        "calibrate",
-        bundle.path,
-        "--precision",
-        "fp16",
-        "--data",
-        crops,
-        "--plan",
-        plan,
-        "-o",
-        tmp_path / "c",
-    )
+        "calibrate", bundle.path, "--precision", "fp16", "--data", crops, "--plan", plan,
+        "-o", tmp_path / "frames",
+    )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert {n: g.sha256 for n, g in Bundle.open(tmp_path / "c").manifest.graphs.items()} == digests
-    result = dcc("export", checkpoint, "--maps", "--plan", plan, "-o", tmp_path / "e")
-    # An untrained network decides little, and is not always held to agree.
-    assert result.returncode in (0, 3), result.stderr
-    manifest = Bundle.open(tmp_path / "e").manifest
-    assert {n: g.sha256 for n, g in manifest.graphs.items()} == digests
-    assert manifest.verification is not None and manifest.verification.ranges is not None
-    assert manifest.verified == (result.returncode == 0)
+    assert digests(tmp_path / "frames") == digests(searched / "half")
+    # The plan says that it is float16, and dcc has pictures of its own.
+    result = dcc("calibrate", bundle.path, "--plan", plan, "-o", tmp_path / "own")
+    assert result.returncode == 0, result.stderr
+    assert "pictures that come with dcc" in result.stderr
+    assert digests(tmp_path / "own") == digests(searched / "half")
+    manifest = Bundle.open(tmp_path / "own").manifest
+    assert manifest.precision == "float16" and manifest.verification == bundle.manifest.verification
+    assert manifest.islands is not None and manifest.islands.ranges.sufficient
+    assert manifest.islands.frames == manifest.islands.agreement.pairs == 3
+    result = dcc("calibrate", bundle.path, "--plan", plan, "--check", crops, "--json", "-o", tmp_path / "c")
+    assert result.returncode == 0 and "come with dcc" not in result.stderr, result.stderr
+    assert json.loads(result.stdout)["islands"]["frames"] == 8
 
 
 def test_engines_have_the_planned_types(searched: Path) -> None:
@@ -289,8 +292,8 @@ def test_engines_have_the_planned_types(searched: Path) -> None:
         )
 
 
-def test_an_int8_plan_serves_export(
-    bundle: Bundle, checkpoint: Path, crops: Path, tmp_path: Path, dcc: Cli
+def test_an_int8_plan_carries_its_ranges(
+    bundle: Bundle, bundles: Bundles, crops: Path, tmp_path: Path, dcc: Cli
 ) -> None:
     result = dcc(
         "calibrate", bundle.path, "--data", crops, "--frames", "3", "--pairs", "3", "--budget", "12",
@@ -298,29 +301,49 @@ def test_an_int8_plan_serves_export(
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     plan = tmp_path / "plan.json"
-    result = dcc("export", checkpoint, "--plan", plan, "-o", tmp_path / "e")
+    result = dcc("calibrate", bundle.path, "--plan", plan, "-o", tmp_path / "e")
     assert result.returncode == 0, result.stderr
+    assert "pictures that come with dcc" in result.stderr
     made, again = (Bundle.open(tmp_path / name).manifest for name in "ce")
     assert again.graphs["encoder"].sha256 == made.graphs["encoder"].sha256
     assert again.calibration is not None and made.calibration is not None
     assert again.calibration.layers == made.calibration.layers
+    assert again.calibration.frames == made.calibration.frames
+    assert again.calibration.agreement.pairs == 3  # neighbours of three pictures
     assert again.precision == "float32+int8" and again.verified
-    result = dcc("export", checkpoint, "--fp16", "--plan", plan, "-o", tmp_path / "f")
-    assert result.returncode in (1, 3) and not (tmp_path / "f").exists()
+    assert again.verification == bundle.manifest.verification
+    result = dcc("calibrate", bundle.path, "--plan", plan, "--target", "cpu", "-o", tmp_path / "cpu")
+    assert result.returncode == 0, result.stderr  # the plan has the ranges of either target
+    calibration = Bundle.open(tmp_path / "cpu").manifest.calibration
+    assert calibration is not None and (calibration.target, calibration.method) == ("cpu", "mse")
+    half = bundles("float16", "spectral").path
+    result = dcc("calibrate", half, "--fp16", "--plan", plan, "-o", tmp_path / "f")
+    assert result.returncode == 1 and not (tmp_path / "f").exists()
+    line = result.stderr.strip().splitlines()[-1]
+    assert "belongs to another network" in line and "--data" in line
     values = json.loads(plan.read_text())
-    for graph in values["table"]["graphs"]:
-        values["table"]["graphs"][graph] = "0" * 64
+    kinds = next(iter(values["table"]["ranges"]["encoder"].values()))
+    kinds["signed"]["mse"] = [1, 2]
     plan.write_text(json.dumps(values))
-    result = dcc("export", checkpoint, "--plan", plan, "-o", tmp_path / "g")
-    assert result.returncode == 1 and "another encoder than this export writes" in result.stderr
-    assert not (tmp_path / "g").exists() and "Traceback" not in result.stderr
+    result = dcc("calibrate", bundle.path, "--plan", plan, "-o", tmp_path / "g")
+    assert result.returncode == 1 and "table.ranges.encoder." in result.stderr.splitlines()[-1]
+    assert ".signed.mse" in result.stderr and "Traceback" not in result.stderr
+    assert not (tmp_path / "g").exists()
+
+
+def test_plans_are_no_option_of_export(checkpoint: Path, tmp_path: Path, dcc: Cli) -> None:
+    said = "--plan is an option of dcc calibrate now: dcc calibrate BUNDLE --plan FILE -o OUT"
+    for arguments in ((checkpoint, "--plan", "plan.json", "-o", tmp_path / "o"), ("--plan", "plan.json")):
+        result = dcc("export", *arguments)
+        assert result.returncode == 2 and said in result.stderr
+        assert len(result.stderr.splitlines()) == 1 and not (tmp_path / "o").exists()
+    assert "--plan" not in dcc("export", "--help").stdout
 
 
 def test_what_is_refused(
     searched: Path,
     bundle: Bundle,
     bundles: Bundles,
-    checkpoint: Path,
     crops: Path,
     tmp_path: Path,
     dcc: Cli,
@@ -329,29 +352,46 @@ def test_what_is_refused(
     output = tmp_path / "o"
 
     def line(*arguments: str | Path, code: int) -> str:
-        result = dcc(*arguments, "-o", output)
+        result = dcc("calibrate", *arguments, "-o", output)
         assert result.returncode == code, result.stderr
         assert "Traceback" not in result.stderr and not output.exists()
         return result.stderr.strip().splitlines()[-1]
 
-    half = ("calibrate", bundle.path, "--precision", "fp16")
+    half = (bundle.path, "--precision", "fp16")
     assert "--data" in line(*half, code=2)
-    assert "--method is of --precision int8" in line(*half, "--data", crops, "--method", "mse", code=2)
+    for option in (("--method", "mse"), ("--target", "cpu"), ("--include", "context"), ("--fp16",)):
+        said = f"{option[0]} is an option of --precision int8"
+        assert said in line(*half, "--data", crops, *option, code=2)
+        assert said in line(bundle.path, "--plan", plan, *option, code=2)  # a plan for float16
+    said = "is a plan for float16: remove --precision int8"
+    assert said in line(bundle.path, "--precision", "int8", "--plan", plan, code=2)
     done = bundles("float16", "spectral").path
-    assert "float16 already" in line("calibrate", done, "--precision", "fp16", "--data", crops, code=1)
-    assert "leave --fp16 away" in line("export", checkpoint, "--fp16", "--plan", plan, code=2)
+    assert "float16 already" in line(done, "--precision", "fp16", "--data", crops, code=1)
     (tmp_path / "plan.json").write_text('{"schema": 2, "precision": "float16", "layers": ["nowhere"]}')
     assert "another network" in line(*half, "--data", crops, "--plan", tmp_path / "plan.json", code=1)
-    (tmp_path / "plan.json").write_text('{"schema": 9}')
-    assert "is no plan" in line("export", checkpoint, "--plan", tmp_path / "plan.json", code=1)
+    (tmp_path / "plan.json").write_text('{"schema": 2, "precision": "int8", "layers": ["backbone.conv1"]}')
+    assert "is a plan for int8" in line(*half, "--plan", tmp_path / "plan.json", code=2)
+    assert "has no ranges" in line(bundle.path, "--plan", tmp_path / "plan.json", code=1)
+    for text, said in (
+        ('{"schema": 9}', "its schema is 9"),
+        ('{"schema": 2, "precision": "int8", "layers": "all"}', "layers must be a list"),
+        ('{"schema": 2, "precision": "int8", "layers": []}', "it names no layers"),
+        ('{"schema": 2, "precision": "int4", "layers": ["a"]}', "precision must be one of int8, float16"),
+        ('{"schema": 2, "layers": ["a"]}', "precision is missing"),
+        ("[]", "must be an object"),
+        ("{", "is no plan"),
+    ):
+        (tmp_path / "plan.json").write_text(text)
+        problem = line(bundle.path, "--plan", tmp_path / "plan.json", code=1)
+        assert "is no plan" in problem and said in problem
 
 
 def test_as_stored_differs_from_what_a_cpu_makes_of_the_graph(
     bundles: Bundles, photos: list[Image]
 ) -> None:
-    """The reason for ``export/bundles/half.py``. Fails when ONNX Runtime learns to round."""
+    """The reason for ``export/bundles/rounding.py``. Fails when ONNX Runtime learns to round."""
     half = bundles("float16", "stack")
-    plain, stored = Matcher.open(half).match(*photos[:2]), open_as_stored(half).match(*photos[:2])
+    plain, stored = Matcher.open(half).match(*photos[:2]), open_with_rounding(half).match(*photos[:2])
     true = bundles("float32", "stack")
     whole = Matcher.open(true).match(*photos[:2])
     plain_error = np.abs(plain.score_a - whole.score_a).mean()

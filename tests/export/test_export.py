@@ -14,16 +14,18 @@ import pytest
 import torch
 
 from dccnet.export.build import export_bundle
+from dccnet.export.bundles.readback import describe_onnx
 from dccnet.export.graphs import MatcherGraph
-from dccnet.export.onnx_file import OPSET, describe
+from dccnet.export.onnx_file import OPSET
 from dccnet.export.verify import verify
 from dccnet.inference import TorchMatcher
 from dccnet.network.conv4d import LOWERINGS
 from dccnet.network.model import DCCNet
-from dccnet.runtime.bundle import MANIFEST, Bundle, Conv4dChoice, manifest_digest
+from dccnet.runtime.arrays import Image
+from dccnet.runtime.bundle import MANIFEST, Bundle
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import BundleError, EngineError, ImageError, UsageError
-from dccnet.runtime.images import Image
+from dccnet.runtime.manifest import Conv4dChoice, manifest_digest
 from dccnet.runtime.matcher import Matcher
 from dccnet.weights.checkpoint import save_checkpoint
 from tests.helpers.bundles import Bundles
@@ -295,7 +297,7 @@ def test_a_convolution_of_four_dimensions_would_be_noticed(tmp_path: Path) -> No
     path = tmp_path / "four.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), str(path))
     with pytest.raises(NotVerifiedError, match="more than 3 dimensions"):
-        describe(path)
+        describe_onnx(path)
 
 
 def test_matcher_graph_is_the_model(small_model: DCCNet) -> None:

@@ -16,7 +16,7 @@ from torch import nn
 
 from dccnet.export.build import export_bundle
 from dccnet.export.bundles.ranges import LARGEST_FLOAT16, REQUIRED_HEADROOM, WidenedGraph, report
-from dccnet.export.bundles.readback import layer_precisions, precision
+from dccnet.export.bundles.readback import layer_precisions, overall_precision
 from dccnet.export.onnx_file import write_onnx
 from dccnet.export.outcome import failure, summary
 from dccnet.export.verify import CRITERIA, lead
@@ -27,8 +27,8 @@ from dccnet.network.conv4d import LOWERINGS, conv4d
 from dccnet.network.correlation import correlate, l2_normalise, mutual_matching
 from dccnet.network.fusion import softmax_scores
 from dccnet.network.model import DCCNet
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle
-from dccnet.runtime.images import Image
 from dccnet.runtime.matcher import Matcher
 from dccnet.weights.checkpoint import save_checkpoint
 from dccnet.weights.pretrained import load_backbone_weights
@@ -231,7 +231,7 @@ def test_nan_counts_as_overflow(tmp_path: Path, small_model: DCCNet) -> None:
     half = small_model.in_half()
     next(half.backbone.trunk.parameters()).data[0] = float("nan")
     write_onnx(EncoderGraph(half), tmp_path / "e.onnx")
-    widened = WidenedGraph(tmp_path / "e.onnx", tmp_path)
+    widened = WidenedGraph(onnx.load(str(tmp_path / "e.onnx")))
     widened.run({"frame": np.zeros((1, *SMALL.image_size, 3), np.uint8)})
     assert not report({"encoder": widened}).sufficient
 
@@ -276,9 +276,9 @@ def test_float16_that_is_mostly_float32_is_an_error(
 
 
 def test_precision_is_read_layer_by_layer() -> None:
-    assert precision({"convolution": {"float16": 3}, "softmax": {"float32": 1}}) == "float16"
+    assert overall_precision({"convolution": {"float16": 3}, "softmax": {"float32": 1}}) == "float16"
     mixed = {"convolution": {"float16": 3}, "matrix product": {"float32": 1}}
-    assert precision(mixed) == "float16+float32"
+    assert overall_precision(mixed) == "float16+float32"
 
 
 def test_agreement_counts_only_decided_cells() -> None:

@@ -1,14 +1,14 @@
-"""What float16 does to a graph's numbers, on a CPU: computed in float32, rounded where the graph stores.
+"""The rounding of float16 on a CPU: graphs that compute in float32 and round what float16 would store.
 
-ONNX Runtime has few float16 kernels for CPUs. It computes the rest in float32, and of a float16 tensor that
-two such operators share it keeps the float32 numbers: run as it is, a half-precision graph looks better on
-a CPU than on what it is for. Casts there and back in a float32 graph are left alone.
+ONNX Runtime has few float16 kernels for CPUs. It computes the other operators in float32 and, where two of
+them share a float16 tensor, keeps its float32 values. So a half-precision graph run directly on a CPU is
+more accurate than on the engines that it is meant for. Casts to float16 and back in a float32 graph, on the
+other hand, are kept.
 """
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -16,30 +16,37 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from dccnet.export.bundles.readback import LAYER_CLASSES, tensor_types
-from dccnet.runtime.bundle import ENCODER, MATCHER, Bundle
+from dccnet.export.bundles.scratch import open_graph
+from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.manifest import ENCODER, MATCHER
 from dccnet.runtime.matcher import Matcher
-from dccnet.runtime.onnx_runtime import OnnxRuntimeBackend, OnnxRuntimeGraph
+from dccnet.runtime.onnx_runtime import OnnxRuntimeBackend
 
 
 class HalfTensor(NamedTuple):
+    """A float16 tensor of a graph."""
+
     name: str
     operator: str
-    """Of the node that makes it, or ``weight``."""
+    """ONNX operator of the node that computes the tensor, or ``weight``."""
 
 
 def half_tensors(model: onnx.ModelProto) -> list[HalfTensor]:
-    """All but those that only hold another's numbers elsewhere; ``model`` has inferred shapes."""
+    """Float16 tensors of ``model``, which has inferred shapes.
+
+    Tensors that only move another tensor's values (a transpose, a slice) are not among them.
+    """
     types = tensor_types(model)
-    makers = {name: node.op_type for node in model.graph.node for name in node.output}
+    producers = {name: node.op_type for node in model.graph.node for name in node.output}
     return [
-        HalfTensor(name, makers[name])
+        HalfTensor(name, producers[name])
         for name, dtype in types.items()
-        if dtype == TensorProto.FLOAT16 and makers.get(name) in {*LAYER_CLASSES, "Cast"}
+        if dtype == TensorProto.FLOAT16 and producers.get(name) in {*LAYER_CLASSES, "Cast"}
     ]
 
 
 def widen(model: onnx.ModelProto) -> None:
-    """Every float16 of the graph becomes float32, in place."""
+    """Change every float16 type and value of the graph to float32, in place."""
     graph = model.graph
     for weight in graph.initializer:
         _widen_tensor(weight)
@@ -55,10 +62,10 @@ def widen(model: onnx.ModelProto) -> None:
     del graph.value_info[:]
 
 
-def as_stored(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A float32 graph that rounds to float16 whatever ``model`` stores in it: results of every operator.
+def with_rounding(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A float32 graph that rounds the result of every operator whose result is float16 in ``model``.
 
-    Sums within an operator are float32, as engines add up matrix products and convolutions.
+    Sums within an operator stay float32, as in the matrix products and convolutions of engines.
     """
     model = onnx.shape_inference.infer_shapes(model)
     rounded = {tensor.name for tensor in half_tensors(model)}
@@ -77,18 +84,15 @@ def as_stored(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def open_as_stored(bundle: Bundle, models: dict[str, onnx.ModelProto] | None = None) -> Matcher:
-    """A bundle's network, or other graphs in place of its own, on the CPU with float16 as it is stored."""
-    runners = {}
-    with tempfile.TemporaryDirectory() as scratch:
-        for name in (ENCODER, MATCHER):
-            path = Path(scratch) / f"{name}.onnx"
-            model = onnx.load(str(bundle.graph_path(name))) if models is None else models[name]
-            onnx.save(as_stored(model), str(path))
-            runners[name] = OnnxRuntimeGraph(path)
-    backend = OnnxRuntimeBackend(
-        runners[ENCODER], runners[MATCHER], "ONNX Runtime (CPU), float16 as it is stored"
-    )
+def open_with_rounding(bundle: Bundle, models: Mapping[str, onnx.ModelProto] | None = None) -> Matcher:
+    """A matcher on the CPU that rounds wherever the graphs of ``bundle`` store float16.
+
+    ``models`` replace the bundle's graphs, by name (``encoder`` and ``matcher``).
+    """
+    if models is None:
+        models = {name: onnx.load(str(bundle.graph_path(name))) for name in (ENCODER, MATCHER)}
+    encoder, matcher = (open_graph(with_rounding(models[name]), name) for name in (ENCODER, MATCHER))
+    backend = OnnxRuntimeBackend(encoder, matcher, "ONNX Runtime (CPU), float16 as it is stored")
     return Matcher(bundle.manifest, backend)
 
 

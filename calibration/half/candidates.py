@@ -1,20 +1,20 @@
-"""A float32 bundle, opened for being put into half precision step by step."""
+"""The steps of a float32 bundle that can become half precision."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import onnx
 
 from dccnet.calibration.groups import Group, Level, backbone_group, multiply_accumulates, weight_widths
-from dccnet.calibration.half.graph import in_half
-from dccnet.export.bundles.half import open_as_stored
+from dccnet.calibration.half.graph import to_half_precision
 from dccnet.export.bundles.readback import FLOATS, tensor_types
+from dccnet.export.bundles.rounding import open_with_rounding
 from dccnet.export.bundles.steps import OUTSIDE, read_steps
-from dccnet.runtime.bundle import ENCODER, MATCHER, Bundle
+from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.errors import BundleError
+from dccnet.runtime.manifest import ENCODER, MATCHER
 from dccnet.runtime.matcher import Matcher
 
 CORRELATION = "correlation"
@@ -29,23 +29,24 @@ _GROUPS = {
     "fusion.embedding": "embedding",
     "fusion.softmax": "softmax",
 }
-"""What groups of steps are called that have another name in the network."""
+"""Names of groups that differ from the names of their steps in the network."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Halver:
-    """Steps are those of ``export/bundles/steps.py``; frames coming in and best matches stay float32."""
+class HalfPrecisionCandidates:
+    """Steps are those of ``export/bundles/steps.py``. Input frames and best matches stay float32."""
 
     bundle: Bundle
     models: Mapping[str, onnx.ModelProto]
     """Both graphs, by name."""
     steps: Mapping[str, Mapping[str, str]]
-    """By graph, the step of each node."""
+    """For each graph, the step of each node, by names."""
     name: str = "float16"
 
     @classmethod
-    def open(cls, bundle: Bundle) -> Halver:
-        """Raises :class:`BundleError` for a bundle that is not float32, or of an older dcc."""
+    def open(cls, bundle: Bundle) -> HalfPrecisionCandidates:
+        """Load both graphs. Raises :class:`BundleError` for a bundle that is not float32, and for one of an
+        older dcc."""
         if bundle.manifest.precision != "float32":
             raise BundleError(
                 f"{bundle.path} is {bundle.manifest.precision} already: half precision starts from a "
@@ -74,26 +75,28 @@ class Halver:
         return [Group(g, tuple(steps[g]), macs[g], sum(weights[g].values())) for g in steps]
 
     def graphs(self, chosen: Collection[str]) -> dict[str, onnx.ModelProto]:
-        """Both graphs with the steps of these names in float16, and with features in it where the
-        correlation is."""
+        """Both graphs with the steps of these names in float16.
+
+        Features are float16 where the correlation is.
+        """
         features = {spec.name for spec in self.bundle.manifest.graphs[ENCODER].outputs}
         features |= {spec.name for spec in self.bundle.manifest.graphs[MATCHER].inputs}
         halved = features if CORRELATION in chosen else set()
         return {
-            name: in_half(
+            name: to_half_precision(
                 model, {node for node, step in self.steps[name].items() if step in chosen}, halved
             )
             for name, model in self.models.items()
         }
 
-    @contextmanager
-    def matcher(self, chosen: Collection[str]) -> Iterator[Matcher]:
-        """With numbers rounded wherever float16 stores them (:mod:`dccnet.export.bundles.half`)."""
-        yield open_as_stored(self.bundle, self.graphs(chosen))
+    def matcher(self, chosen: Collection[str]) -> Matcher:
+        """The network with values rounded wherever float16 stores them
+        (:mod:`dccnet.export.bundles.rounding`)."""
+        return open_with_rounding(self.bundle, self.graphs(chosen))
 
 
 def group_of(step: str, level: Level) -> str | None:
-    """The group that a step belongs to; None for what always stays float32."""
+    """The group that a step belongs to; None for steps that always stay float32."""
     if step in (OUTSIDE, "backbone"):
         return None
     if step.startswith(_TRUNK):
