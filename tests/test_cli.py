@@ -1,8 +1,9 @@
-"""The real command in its own process: what it prints, where, and with which exit code."""
+"""The real command in its own process: its output, streams and exit codes."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import cv2
 import pytest
 from safetensors.torch import save_file
 
+from dccnet.cli import COMMANDS
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.manifest import SCHEMA
 from dccnet.weights.checkpoint import load_checkpoint, save_checkpoint
@@ -33,11 +35,17 @@ def test_help_is_light_and_lists_every_command(dcc: Cli) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    for command in ("demo", "train", "init", "import", "export", "match"):
-        assert f"  {command} " in result.stdout
+    for command, (_, _, line) in COMMANDS.items():
+        assert re.search(rf"^  {command} +{re.escape(line)}$", result.stdout, re.MULTILINE)
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "ablate", "init", "import", "export", "match"])
+def test_command_without_arguments_shows_the_help(dcc: Cli) -> None:
+    result = dcc()
+    assert result.returncode == 2 and not result.stdout
+    assert result.stderr == dcc("--help").stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_command_loads_neither_torch_nor_an_engine(command: str) -> None:
     code = (
         f"import sys\nfrom dccnet import cli\ntry: cli.main([{command!r}, '--help'])\n"
@@ -54,7 +62,7 @@ def test_unknown_commands_and_options_are_usage_errors(dcc: Cli) -> None:
         assert dcc(*arguments).returncode == 2
 
 
-# The road --------------------------------------------------------------------------------------
+# The workflow ------------------------------------------------------------------------------------
 
 
 def test_init_export_match(dcc: Cli, tmp_path: Path, pictures: list[Path]) -> None:
@@ -80,7 +88,7 @@ def test_train_then_resume(dcc: Cli, tmp_path: Path, pictures: list[Path]) -> No
     result = json.loads(trained.stdout)
     assert result["epoch"] == 1 and Path(result["best"]).is_file()
     assert "validation PCK@0.1 (bbox)" in trained.stderr
-    one_sentence(dcc("train", "--resume", run, "--seed", "3"), 2, "--resume takes its settings")
+    one_sentence(dcc("train", "--resume", run, "--seed", "3"), 2, "--resume uses the settings")
     resumed = dcc("train", "--resume", run, "--epochs", "2", "--json")
     assert json.loads(resumed.stdout)["epoch"] == 2, resumed.stderr
 
@@ -94,7 +102,7 @@ def test_import(dcc: Cli, tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / "n.safetensors").config.branches == ("local",)
 
 
-def test_another_image_size_is_for_networks_that_are_not_welded(
+def test_another_image_size_needs_a_network_without_a_fixed_grid(
     dcc: Cli, tmp_path: Path, checkpoint: Path
 ) -> None:
     refused = dcc("export", checkpoint, "--image-size", "128x128", "-o", tmp_path / "b")
@@ -110,7 +118,7 @@ def test_another_image_size_is_for_networks_that_are_not_welded(
 # Match -----------------------------------------------------------------------------------------
 
 
-def test_match_writes_pictures_and_data_and_carries_points(
+def test_match_writes_pictures_and_data_and_transfers_points(
     dcc: Cli, bundle: Bundle, pictures: list[Path], tmp_path: Path
 ) -> None:
     outputs = [tmp_path / name for name in ("m.png", "m.json", "m.npz", "m.csv", "m.flo")]
@@ -193,7 +201,7 @@ def test_inputs_are_never_overwritten(
     assert copy.read_bytes() == video.read_bytes() and not (tmp_path / "out").exists()
 
 
-def test_one_bad_picture_among_many_is_skipped_and_said(
+def test_one_bad_picture_among_many_is_skipped_and_reported(
     dcc: Cli, bundle: Bundle, pictures: list[Path], tmp_path: Path
 ) -> None:
     shutil.copytree(pictures[0].parent, tmp_path / "photos")
@@ -269,7 +277,7 @@ def _not_json(path: Path) -> None:
     (path / "manifest.json").write_text("{")
 
 
-def _gone(path: Path) -> None:
+def _remove(path: Path) -> None:
     shutil.rmtree(path)
 
 
@@ -280,7 +288,7 @@ def _gone(path: Path) -> None:
         (_newer_schema, "schema 7 and this dcc reads schema 3: upgrade dccnet"),
         (_no_manifest, "not a bundle"),
         (_not_json, "manifest.json is damaged"),
-        (_gone, "does not exist"),
+        (_remove, "does not exist"),
     ],
 )
 def test_bad_bundles(
@@ -364,7 +372,7 @@ def test_an_unwritable_output_is_one_sentence(dcc: Cli, checkpoint: Path, tmp_pa
 
 
 def test_start_up_is_quick() -> None:
-    """CPU time, which other processes do not lengthen; the wall clock is never asserted."""
+    """CPU time, which does not depend on other processes as wall time does."""
     code = (
         "import resource\nfrom dccnet import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
         + ("used = resource.getrusage(resource.RUSAGE_SELF)\nprint(used.ru_utime + used.ru_stime)")

@@ -1,4 +1,4 @@
-"""A machine with a GPU that is not there: CUDA and TensorRT emulated, for tests of what uses them."""
+"""An emulated machine with a GPU: CUDA and TensorRT, for tests of the code that uses them."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ CUDA = "cuda.bindings.runtime"
 
 @dataclass
 class Machine:
+    """The emulated libraries."""
+
     cuda: FakeCuda = field(default_factory=FakeCuda)
     tensorrt: FakeTensorRT = field(default_factory=FakeTensorRT)
 
@@ -30,11 +32,11 @@ class Machine:
 
 @contextmanager
 def emulated(cache: Path, library: str = "tensorrt") -> Iterator[Machine]:
-    """One GPU of capability 8.6 and one library, for imports within the block."""
+    """A machine with one GPU of capability 8.6 and one library, for imports within the block."""
     machine = Machine(
         tensorrt=FakeTensorRT(library, "11.4.0.106" if library == "tensorrt" else "1.7.1.116")
     )
-    machine.tensorrt.captured = machine.cuda.enqueue
+    machine.tensorrt.enqueue = machine.cuda.enqueue
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, CUDA, machine.cuda.module)
         for name in ("tensorrt", "tensorrt_rtx"):
@@ -44,7 +46,7 @@ def emulated(cache: Path, library: str = "tensorrt") -> Iterator[Machine]:
 
 
 class GpuArray:
-    """Another library's array on the emulated GPU; its values arrive when its stream has run."""
+    """Another library's array on the emulated GPU; its values are there once its stream has run."""
 
     def __init__(self, cuda: FakeCuda, values: NDArray[Any]) -> None:
         self.stream: int = cuda.module.cudaStreamCreateWithFlags(1)[1]

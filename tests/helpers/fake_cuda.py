@@ -1,8 +1,8 @@
-"""An emulation of cuda-python that knows only what cuda-python knows, on the host's own memory.
+"""An emulation of cuda-python in host memory, limited to the functions of the real module.
 
-Every function is called as the real module lists it, with its number of arguments. Work on a stream waits
-until somebody waits for it, as on a GPU: what reads a result too early reads the old one. Addresses are
-real, so that tests/fake_tensorrt.py can run engines on them.
+Every call must fit the signature of the real function. Work on a stream runs only when somebody waits for
+it: code that reads a result too early reads the previous one, as on a GPU. Addresses are real, so that
+fake_tensorrt.py can run engines on them.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ class Properties(NamedTuple):
 
 
 class FakeCuda:
-    """The module, and what a test wants to know or decide."""
+    """The module, with the state that tests inspect or set."""
 
     def __init__(self, *gpus: Properties) -> None:
         self.gpus = gpus or (Properties(),)
         self.start: Any = OK
-        """What cudaGetDeviceCount says."""
+        """Error code of cudaGetDeviceCount."""
         self.fail: dict[str, Any] = {}
-        """Functions that report this error."""
+        """Error code that a function reports, by its name."""
         self.uses: set[str] = set()
         self.memory: dict[int, Any] = {}
-        """On the GPU, by address; a test that is done finds it empty."""
+        """Memory on the GPU, by address; empty after everything was freed."""
         self.pinned: dict[int, Any] = {}
         self.streams: dict[int, list[Work]] = {0: [], 1: [], 2: []}
         self.graphs: dict[int, list[Work]] = {}
         self.copied = dict.fromkeys(real.cudaMemcpyKind, 0)
-        """Bytes."""
+        """Bytes by direction."""
         self.launches = 0
         self._events: dict[int, tuple[int, Work] | None] = {}
         self._capturing: dict[int, list[Work]] = {}
@@ -68,7 +68,7 @@ class FakeCuda:
         signature = inspect.signature(getattr(real, name))
 
         def call(*arguments: Any) -> Any:
-            signature.bind(*arguments)  # raises TypeError as the real one
+            signature.bind(*arguments)  # raises TypeError, as the real one does
             self.uses.add(name)
             if name in self.fail:
                 return self.fail[name], *[None] * 3
@@ -81,11 +81,12 @@ class FakeCuda:
         return call
 
     def enqueue(self, stream: int, work: Work) -> None:
-        """Done when the stream is waited for; kept, where it is being captured."""
+        """Queue work until the stream is waited for, or record it while the stream is captured."""
         with self._lock:
             self._capturing.get(stream, self.streams[stream]).append(work)
 
     def drain(self, stream: int) -> None:
+        """Run the queued work."""
         while self.streams[stream]:
             self.streams[stream].pop(0)()
 
@@ -166,11 +167,11 @@ class FakeCuda:
         del self._events[event]
 
     def cudaEventRecord(self, event: int, stream: int) -> None:  # noqa: N802
-        def happened() -> None:
-            """A mark in the stream's queue."""
+        def mark() -> None:
+            """Marks the event's place in the queue."""
 
-        self._events[event] = stream, happened
-        self.enqueue(stream, happened)
+        self._events[event] = stream, mark
+        self.enqueue(stream, mark)
 
     def cudaStreamWaitEvent(self, stream: int, event: int, flags: int) -> None:  # noqa: N802
         recorded = self._events[event]

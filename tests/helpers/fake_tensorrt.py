@@ -1,9 +1,9 @@
-"""An emulation of TensorRT that knows only what the listing of its API knows, and runs engines for real.
+"""An emulation of TensorRT, limited to the members in a listing of its API; engines compute real results.
 
-Every class is held against the listing: what is not listed does not exist, calls must fit a listed
-signature, read-only properties cannot be set. Each use is recorded, so that a test can hold the same uses
-against the real TensorRT-RTX. "Engines" name the ONNX file that they were built from, and run it with ONNX
-Runtime on memory that the emulation of CUDA handed out (tests/fake_cuda.py).
+Members that are not listed do not exist, calls must fit a listed signature, read-only properties cannot be
+set. Each use is recorded, so that a test can check the same uses with the real TensorRT-RTX. An "engine"
+names the ONNX file that it was built from, and runs it with ONNX Runtime in memory that the emulation of
+CUDA allocated (fake_cuda.py).
 """
 
 from __future__ import annotations
@@ -33,31 +33,31 @@ RTX_ONLY: dict[str, dict[str, Member]] = {
     },
     "IRuntimeConfig": {"cuda_graph_strategy": Member("property")},
 }
-"""What TensorRT-RTX has beside the listing; a test holds it against the library itself."""
+"""Members that only TensorRT-RTX has; a test checks them with the library itself."""
 
 Uses = set[tuple[str, str, int]]
 """(class, member, number of arguments; -1 for a property)"""
 
 
 class FakeTensorRT:
-    """The module, and what a test wants to know or decide."""
+    """The module, with the state that tests inspect or set."""
 
     def __init__(self, name: str = "tensorrt", version: str = "11.4.0.106") -> None:
         self.uses: Uses = set()
         self.has_gpu = True
-        self.captured: Callable[[int, Callable[[], None]], None] = lambda stream, work: work()
-        """How a stream takes work: the emulation of CUDA replaces it to capture graphs."""
+        self.enqueue: Callable[[int, Callable[[], None]], None] = lambda stream, work: work()
+        """Enqueues work on a stream; the emulation of CUDA replaces it."""
         self.fail: set[str] = set()
-        """Members of classes that report failure, such as ``execute_async_v3``."""
+        """Methods that report failure, such as ``execute_async_v3``."""
         self.layers: list[dict[str, Any]] | None = None
-        """What the inspector says of layers; None: derived from the graph's own types."""
+        """Layers that the inspector reports; None: derived from the types in the graph."""
         self.contexts = 0
         self.module = _module(self, name, version)
 
 
 def _module(fake: FakeTensorRT, name: str, version: str) -> ModuleType:
     module = ModuleType(name)
-    module.__spec__ = ModuleSpec(name, None)  # PyTorch asks for it
+    module.__spec__ = ModuleSpec(name, None)  # PyTorch reads it
     module.__version__ = version  # type: ignore[attr-defined]
     for title, members in API.enums.items():
         setattr(module, title, enum.Enum(title, members))
@@ -79,7 +79,7 @@ def _module(fake: FakeTensorRT, name: str, version: str) -> ModuleType:
 def _listed(
     title: str, members: dict[str, Member], behaviour: type, fake: FakeTensorRT, module: ModuleType
 ) -> type:
-    """``behaviour``, reduced to what is listed and recorded in use."""
+    """``behaviour``, limited to the listed members; every use is recorded."""
 
     class Listed(behaviour):  # type: ignore[misc, valid-type]
         def __getattribute__(self, name: str) -> Any:
@@ -97,7 +97,7 @@ def _listed(
 
             def call(*arguments: Any, **keywords: Any) -> Any:
                 fake.uses.add((title, name, len(arguments) + len(keywords)))
-                if not member.takes(len(arguments), tuple(keywords)):
+                if not member.accepts(len(arguments), tuple(keywords)):
                     raise TypeError(f"{title}.{name} does not take {arguments} {keywords}")
                 return value(*arguments, **keywords)
 
@@ -395,7 +395,7 @@ class _Context:
     def execute_async_v3(self, stream_handle: int) -> bool:
         if "execute_async_v3" in self.fake.fail:
             return False
-        self.fake.captured(stream_handle, self._execute)
+        self.fake.enqueue(stream_handle, self._execute)
         return True
 
     def _execute(self) -> None:

@@ -1,4 +1,4 @@
-"""TensorRT's API as a listing says it is, to hold calls against that cannot be run here."""
+"""TensorRT's API, read from a listing, to check calls that cannot be run here."""
 
 from __future__ import annotations
 
@@ -13,35 +13,40 @@ LISTING = DATA / "tensorrt-11.4-api.txt"
 
 @dataclass(frozen=True)
 class Signature:
-    """How many arguments a call takes beside ``self``, and their names."""
+    """Number of required arguments of a call besides ``self``, and the names of all."""
 
     required: int
     names: tuple[str, ...]
 
-    def takes(self, positional: int, keywords: tuple[str, ...] = ()) -> bool:
-        left = self.names[positional:]
-        given = positional + len(keywords)
-        return self.required <= given <= len(self.names) and all(k in left for k in keywords)
+    def accepts(self, positional: int, keywords: tuple[str, ...] = ()) -> bool:
+        remaining = self.names[positional:]
+        count = positional + len(keywords)
+        return self.required <= count <= len(self.names) and all(k in remaining for k in keywords)
 
 
 @dataclass(frozen=True)
 class Member:
+    """A member of a class."""
+
     kind: str
     """``method``, ``property``, ``read-only``, ``constant``, or ``callable`` of unknown arguments."""
     signatures: tuple[Signature, ...] = ()
 
-    def takes(self, positional: int, keywords: tuple[str, ...] = ()) -> bool:
-        return self.kind == "callable" or any(s.takes(positional, keywords) for s in self.signatures)
+    def accepts(self, positional: int, keywords: tuple[str, ...] = ()) -> bool:
+        return self.kind == "callable" or any(s.accepts(positional, keywords) for s in self.signatures)
 
 
 @dataclass(frozen=True)
 class Api:
+    """Everything in the listing."""
+
     enums: dict[str, dict[str, int]]
     classes: dict[str, dict[str, Member]]
     functions: frozenset[str]
 
 
 def read_api(path: Path = LISTING) -> Api:
+    """Parse the listing."""
     enums: dict[str, dict[str, int]] = {}
     classes: dict[str, dict[str, Member]] = {}
     functions = set()
@@ -78,7 +83,7 @@ def _member(text: str) -> Member:
 
 
 def signatures(text: str) -> list[Signature]:
-    """From a docstring of pybind11, ``f(self: X, a: int, b: int = 0) -> bool``; each overload."""
+    """The overloads in a docstring of pybind11, such as ``f(self: X, a: int, b: int = 0) -> bool``."""
     found = []
     for match in re.finditer(r"\w+\((self: [^()]*?(?:\([^()]*\)[^()]*?)*)\) ->", text):
         arguments = _split(match[1])[1:]
@@ -88,7 +93,7 @@ def signatures(text: str) -> list[Signature]:
 
 
 def _split(text: str) -> list[str]:
-    """At commas outside brackets."""
+    """Split at the commas outside brackets."""
     parts, depth = [""], 0
     for character in text:
         depth += (character in "[(<{") - (character in "])>}")

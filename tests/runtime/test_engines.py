@@ -1,5 +1,5 @@
-"""Engines: compiled for real by TensorRT-RTX, which needs no GPU for it; by an emulation of TensorRT where
-it does; and what is refused to be loaded."""
+"""Engines: built by the real TensorRT-RTX, which needs no GPU, and by an emulation of TensorRT, which needs
+one; and plans that must not be loaded."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from tests.helpers.bundles import Bundles
 from tests.helpers.commands import Cli
 from tests.helpers.fake_tensorrt import FakeTensorRT
 
-tensorrt_rtx = pytest.importorskip("tensorrt_rtx")  # not made for every platform
+tensorrt_rtx = pytest.importorskip("tensorrt_rtx")  # not available for every platform
 ALL_BATCHES = BatchRange(1, 1, 8)
 TARGETS = ("sm80", "sm86", "sm89", "sm120")
 
@@ -76,12 +76,12 @@ def plan(built: BuiltEngine, tmp_path: Path) -> Path:
 def test_both_graphs_compile_for_every_gpu_generation_with_a_dynamic_batch(
     dtype: str, lowering: str, bundles: Bundles, rtx: Library
 ) -> None:
-    targets = ("sm75", *TARGETS) if dtype == "float16" else TARGETS  # Turing has no float32 products
+    targets = ("sm75", *TARGETS) if dtype == "float16" else TARGETS  # not Turing in float32
     settings = BuildSettings(batch=ALL_BATCHES, targets=targets)
     for engine in build_engines(bundles(dtype, lowering), rtx, settings):
         record = engine.record
         assert record.precision == dtype
-        # Every convolution and matrix product that pictures reach, not most of them.
+        # All convolutions and matrix products that depend on the inputs.
         assert set(record.layers["convolution"]) == set(record.layers["matrix product"]) == {dtype}
         header = plan_header(engine.plan)
         assert header == {"bytes": len(engine.plan), "version": rtx.version, "targets": targets}
@@ -101,7 +101,7 @@ def test_half_engines_need_half_of_the_memory(bundles: Bundles, rtx: Library) ->
     assert halved.bytes <= 0.6 * whole.bytes
 
 
-def test_layer_table_follows_what_depends_on_weights_alone(built: BuiltEngine) -> None:
+def test_layer_table_separates_kernels_on_weights_alone(built: BuiltEngine) -> None:
     assert count_precisions(built.layers) == built.record.layers
     kinds = {layer.kind for layer in built.layers}
     assert {"convolution", "matrix product", "other kernel"} <= kinds
@@ -110,7 +110,7 @@ def test_layer_table_follows_what_depends_on_weights_alone(built: BuiltEngine) -
 
 
 def test_float32_engine_of_a_half_bundle_is_an_error(rtx: Library, bundles: Bundles) -> None:
-    """The best-known bug of other exporters: what is called FP16 and runs in FP32."""
+    """A well-known bug of other exporters: an engine called FP16 that runs in FP32."""
     bundle = bundles("float32", "stack")
     claimed = dataclasses.replace(bundle.manifest.graphs["encoder"], precision="float16")
     with pytest.raises(NotVerifiedError, match=r"is float16 and the engine .* computes in float32"):
@@ -119,7 +119,7 @@ def test_float32_engine_of_a_half_bundle_is_an_error(rtx: Library, bundles: Bund
         )
 
 
-def test_progress_is_told(rtx: Library, half: Bundle) -> None:
+def test_phases_are_reported(rtx: Library, half: Bundle) -> None:
     phases: list[str] = []
     graph = half.manifest.graphs["encoder"]
     settings = BuildSettings(targets=("sm86",))
@@ -127,7 +127,7 @@ def test_progress_is_told(rtx: Library, half: Bundle) -> None:
     assert "Building engine" in phases and len(phases) > 3
 
 
-def test_graph_that_is_none_is_named(rtx: Library, half: Bundle, tmp_path: Path) -> None:
+def test_file_that_is_not_a_graph_is_named(rtx: Library, half: Bundle, tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"no graph at all")
     with pytest.raises(EngineError, match=r"TensorRT-RTX .* cannot read .*broken\.onnx.*ONNX") as error:
         build_engine(
@@ -136,7 +136,7 @@ def test_graph_that_is_none_is_named(rtx: Library, half: Bundle, tmp_path: Path)
     assert "\n" not in str(error.value) and "cudaError" not in str(error.value)
 
 
-def test_profile_that_the_graph_does_not_have_is_named(rtx: Library, half: Bundle) -> None:
+def test_profile_that_does_not_fit_the_graph_is_an_error(rtx: Library, half: Bundle) -> None:
     graph = half.manifest.graphs["encoder"]
     other = dataclasses.replace(graph.inputs[0], shape=("batch", 32, 32, 3))
     with pytest.raises(EngineError, match=r"cannot build encoder\.onnx"):
@@ -155,7 +155,7 @@ def test_profile_that_the_graph_does_not_have_is_named(rtx: Library, half: Bundl
 def test_engines_travel_in_the_bundle_and_its_manifest(half: Bundle, rtx: Library, tmp_path: Path) -> None:
     shutil.copytree(half.path, tmp_path / "b")
     bundle = Bundle.open(tmp_path / "b")
-    for targets in (("sm86",), ("sm89",)):  # the second takes the place of the first
+    for targets in (("sm86",), ("sm89",)):  # the second replaces the first
         added = add_engines(bundle, build_engines(bundle, rtx, BuildSettings(targets=targets)))
         reopened = Bundle.open(tmp_path / "b")
         assert reopened.manifest == added.manifest
@@ -194,7 +194,7 @@ def test_export_compiles_in_one_go(
     checkpoint: Path, half: Bundle, built: BuiltEngine, tmp_path: Path, dcc: Cli
 ) -> None:
     shutil.copytree(half.path, tmp_path / "b")
-    add_engines(Bundle.open(tmp_path / "b"), [built])  # a bundle is replaced, engines included
+    add_engines(Bundle.open(tmp_path / "b"), [built])  # export replaces a bundle with its engines
     arguments = ("--fp16", "--format", "engine", "--target", "sm86", "-o", tmp_path / "b")
     result = dcc("export", checkpoint, *arguments)
     assert result.returncode == 0, result.stderr
@@ -202,7 +202,7 @@ def test_export_compiles_in_one_go(
     assert {r.precision for r in manifest.engines} == {"float16"} and len(manifest.engines) == 2
 
 
-# What is refused --------------------------------------------------------------------------------
+# Refusals ------------------------------------------------------------------------------------
 
 
 def test_plan_and_sidecar_belong_together(plan: Path, built: BuiltEngine) -> None:
@@ -280,7 +280,7 @@ def test_missing_plan(tmp_path: Path) -> None:
 
 def test_engine_of_another_version(plan: Path, built: BuiltEngine, rtx: Library) -> None:
     newer = Library(rtx.name, "1.9.0", rtx.module)
-    for record in (built.record, None):  # the sidecar says so, and without it the header
+    for record in (built.record, None):  # from the sidecar and, without one, from the header
         with pytest.raises(EngineError, match=r"built by TensorRT-RTX .* and 1\.9\.0 is installed"):
             check_loadable(plan, record, built.plan, newer, (8, 6))
 
@@ -376,14 +376,16 @@ def test_settings_reach_tensorrt(classic: Library, half: Bundle) -> None:
     assert engine.record.layers == {"convolution": {"float16": 1}, "matrix product": {"float16": 1}}
 
 
-def test_inspector_that_says_nothing_leaves_the_precision_unknown(
+def test_inspector_without_types_leaves_the_precision_unknown(
     classic: Library, fake: FakeTensorRT, half: Bundle
 ) -> None:
     fake.layers = ["a bare name", "another"]  # type: ignore[list-item]
     assert compile_graph(classic, half, "encoder", BuildSettings()).record.precision == "unknown"
 
 
-def test_silent_float32_of_tensorrt_is_an_error(classic: Library, fake: FakeTensorRT, half: Bundle) -> None:
+def test_unrequested_float32_of_tensorrt_is_an_error(
+    classic: Library, fake: FakeTensorRT, half: Bundle
+) -> None:
     fake.layers = [
         {
             "Name": "conv",
@@ -396,7 +398,7 @@ def test_silent_float32_of_tensorrt_is_an_error(classic: Library, fake: FakeTens
         compile_graph(classic, half, "encoder", BuildSettings())
 
 
-def test_failed_build_gives_the_reason_without_the_noise_after_it(
+def test_failed_build_reports_the_first_error_only(
     classic: Library, fake: FakeTensorRT, half: Bundle
 ) -> None:
     fake.fail = {"build_serialized_network"}
@@ -405,12 +407,12 @@ def test_failed_build_gives_the_reason_without_the_noise_after_it(
     assert "cudaError" not in str(error.value)
 
 
-def test_timing_cache_grows_and_is_never_clobbered(classic: Library, half: Bundle, tmp_path: Path) -> None:
+def test_timing_cache_is_extended_and_merged(classic: Library, half: Bundle, tmp_path: Path) -> None:
     cache = tmp_path / "timing.cache"
     settings = BuildSettings(timing_cache=cache)
     compile_graph(classic, half, "encoder", settings)
     assert cache.read_text() == "encoder.onnx"
-    cache.write_text("encoder.onnx\nfrom another build")  # as if one had finished meanwhile
+    cache.write_text("encoder.onnx\nfrom another build")  # as if another build had finished meanwhile
     compile_graph(classic, half, "matcher", settings)
     assert cache.read_text().split("\n") == ["encoder.onnx", "from another build", "matcher.onnx"]
     assert list(tmp_path.iterdir()) == [cache]
@@ -427,7 +429,7 @@ def test_timing_cache_survives_a_failed_build(
     assert cache.read_text() == "mine"
 
 
-def test_timing_cache_of_another_gpu_is_left_alone(
+def test_timing_cache_of_another_gpu_is_not_changed(
     classic: Library, fake: FakeTensorRT, half: Bundle, tmp_path: Path
 ) -> None:
     cache = tmp_path / "timing.cache"
@@ -454,7 +456,7 @@ def test_report_of_tensorrt_rtx() -> None:
     assert [(layer.kind, layer.precision) for layer in layers] == [
         ("on weights alone", "float32"),
         ("convolution", "float16"),
-        ("matrix product", "float16"),  # its scale is float32, what it multiplies is not
+        ("matrix product", "float16"),  # its scale is float32, its matrices are not
     ]
     assert layers[1].onnx_nodes == ("node_Conv_1", "node_relu")
     assert compute_precision(layers) == "float16"
@@ -488,12 +490,12 @@ def test_inspector_of_tensorrt() -> None:
     ("text", "size"),
     [("512M", 512 << 20), ("2G", 2 << 30), ("1.5GiB", 3 << 29), ("4096", 4096), ("8kb", 8192)],
 )
-def test_sizes_of_memory(text: str, size: int) -> None:
+def test_memory_sizes(text: str, size: int) -> None:
     assert parse_bytes(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "M", "-1G", "0", "1T"])
-def test_no_sizes_of_memory(text: str) -> None:
+def test_invalid_memory_sizes(text: str) -> None:
     with pytest.raises(UsageError):
         parse_bytes(text)
 

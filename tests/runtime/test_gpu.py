@@ -1,6 +1,6 @@
-"""On a real GPU: `make test-gpu`. Without one everything here is skipped, and nothing is known.
+"""Tests on a real GPU: `make test-gpu`. Without one, all of them are skipped.
 
-The suite itself is tried on an emulation by tests/runtime/test_gpu_backend.py.
+tests/runtime/test_gpu_backend.py runs some of them on an emulation.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def device() -> Device:
 
 @pytest.fixture(scope="module")
 def truth(device: Device, bundles: Bundles, photos: list[Image]) -> list[Correspondences]:
-    """In float32, by ONNX Runtime on the CPU."""
+    """Correspondences in float32, from ONNX Runtime on the CPU."""
     matcher = Matcher.open(bundles("float32", "stack"), device="cpu")
     return [matcher.match(photos[0], photo) for photo in photos[1:]]
 
@@ -65,10 +65,10 @@ def matcher(bundles: Bundles, device: Device, own_cache: None) -> Iterator[Match
     opened.backend.close()
 
 
-def agrees(found: Correspondences, true: Correspondences, precision: str) -> None:
+def assert_agrees(found: Correspondences, true: Correspondences, precision: str) -> None:
     criterion = CRITERIA[precision]
     assert true.heatmap_a is not None
-    counts = lead(true.heatmap_a) >= max(criterion.margin, 1e-3)  # kernels add up in another order
+    counts = lead(true.heatmap_a) >= max(criterion.margin, 1e-3)  # kernels sum in another order
     assert counts.mean() > 0.3
     assert (found.index_a == true.index_a)[counts].mean() >= criterion.identical_cells
     np.testing.assert_allclose(found.score_a, true.score_a, atol=criterion.score_difference)
@@ -95,11 +95,11 @@ def test_engine_agrees_with_onnx_runtime(
     matcher = Matcher(bundle.manifest, backend)
     for _ in range(3):  # the second run is captured into a graph, the third replays it
         for photo, true in zip(photos[1:], truth, strict=True):
-            agrees(matcher.match(photos[0], photo), true, precision)
+            assert_agrees(matcher.match(photos[0], photo), true, precision)
     backend.close()
 
 
-def test_every_thread_gets_its_own_answer(matcher: Matcher, photos: list[Image]) -> None:
+def test_every_thread_gets_its_own_result(matcher: Matcher, photos: list[Image]) -> None:
     reference = matcher.encode(photos[0])
     alone = [matcher.match(reference, photo) for photo in photos]
     barrier = threading.Barrier(len(photos))
@@ -177,4 +177,4 @@ def test_cuda_provider_of_onnx_runtime(
         matcher = Matcher.open(bundles("float32", "stack"), backend="onnxruntime", device="cuda:0")
     except EngineError as error:
         pytest.skip(str(error))
-    agrees(matcher.match(*photos[:2]), truth[0], "float32")
+    assert_agrees(matcher.match(*photos[:2]), truth[0], "float32")

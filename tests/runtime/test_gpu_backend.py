@@ -1,6 +1,6 @@
-"""The GPU backend, on an emulation that moves real bytes and computes real matches: there is no GPU here.
+"""The GPU backend on an emulation that moves real bytes and computes real matches; no GPU is needed.
 
-Work on the emulated streams is done when somebody waits for it, so that a missing wait shows.
+Work on the emulated streams runs only when somebody waits for it, so that a missing wait changes results.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def classic(tmp_path: Path) -> Iterator[Machine]:
 
 @pytest.fixture(scope="module")
 def expected(bundle: Bundle, photos: list[Image]) -> list[Correspondences]:
-    """Of the first photograph with each."""
+    """Correspondences of the first photograph with each photograph."""
     matcher = Matcher.open(bundle, backend="onnxruntime", device="cpu")
     return [matcher.match(photos[0], photo) for photo in photos]
 
@@ -70,7 +70,7 @@ def assert_same(found: Correspondences, true: Correspondences) -> None:
 # Matching ---------------------------------------------------------------------------------------
 
 
-def test_matches_are_those_of_onnx_runtime(
+def test_matches_equal_those_of_onnx_runtime(
     machine: Machine, bundle: Bundle, photos: list[Image], expected: list[Correspondences]
 ) -> None:
     notes: list[str] = []
@@ -83,7 +83,7 @@ def test_matches_are_those_of_onnx_runtime(
     matcher.backend.close()
 
 
-def test_only_matches_come_back(classic: Machine, bundle: Bundle, photos: list[Image]) -> None:
+def test_only_matches_are_copied_to_the_host(classic: Machine, bundle: Bundle, photos: list[Image]) -> None:
     matcher = Matcher.open(bundle)
     reference = matcher.encode(photos[0])
     to_host, to_device = (real.cudaMemcpyKind(kind) for kind in (2, 1))
@@ -95,24 +95,22 @@ def test_only_matches_come_back(classic: Machine, bundle: Bundle, photos: list[I
     assert classic.cuda.copied[to_host] == nbytes and classic.cuda.copied[to_device] == before
 
 
-def test_memory_is_allocated_once_and_given_back(
-    machine: Machine, bundle: Bundle, photos: list[Image]
-) -> None:
+def test_memory_is_allocated_once_and_freed(machine: Machine, bundle: Bundle, photos: list[Image]) -> None:
     matcher = Matcher.open(bundle)
     reference = matcher.encode(photos[0])
     matcher.match(reference, photos[1])
-    held = set(machine.cuda.memory), set(machine.cuda.pinned)
+    allocated = set(machine.cuda.memory), set(machine.cuda.pinned)
     for photo in photos:
         matcher.match(reference, photo)
-    assert held == (set(machine.cuda.memory), set(machine.cuda.pinned))
+    assert allocated == (set(machine.cuda.memory), set(machine.cuda.pinned))
     matcher.backend.close()
-    assert len(machine.cuda.memory) == len(reference.tensors)  # somebody still has them
+    assert len(machine.cuda.memory) == len(reference.tensors)  # the features are still referenced
     del reference
     assert not machine.cuda.memory and not machine.cuda.pinned and not machine.cuda.graphs
     assert set(machine.cuda.streams) == {0, 1, 2}
 
 
-def test_every_thread_has_a_context_of_its_own(
+def test_every_thread_has_its_own_context(
     classic: Machine, bundle: Bundle, photos: list[Image], expected: list[Correspondences]
 ) -> None:
     matcher = Matcher.open(bundle)
@@ -130,7 +128,9 @@ def test_every_thread_has_a_context_of_its_own(
     assert 2 <= classic.tensorrt.contexts <= 6  # two engines, at most three calls at once
 
 
-def test_step_is_captured_once_and_replayed(classic: Machine, bundle: Bundle, photos: list[Image]) -> None:
+def test_engine_is_captured_once_and_replayed(
+    classic: Machine, bundle: Bundle, photos: list[Image]
+) -> None:
     matcher = Matcher.open(bundle)
     reference = matcher.encode(photos[0])
     for _ in range(4):
@@ -138,7 +138,7 @@ def test_step_is_captured_once_and_replayed(classic: Machine, bundle: Bundle, ph
     assert classic.cuda.launches == 3 and len(classic.cuda.graphs) == 1
 
 
-def test_step_that_cannot_be_captured_runs_without(
+def test_engine_that_cannot_be_captured_runs_without_a_graph(
     classic: Machine, bundle: Bundle, photos: list[Image], expected: list[Correspondences]
 ) -> None:
     classic.cuda.fail["cudaStreamBeginCapture"] = CODES.cudaErrorStreamCaptureUnsupported
@@ -159,7 +159,7 @@ def test_features_of_another_backend_are_refused(
 # Frames on the GPU ------------------------------------------------------------------------------
 
 
-def test_frame_that_is_on_the_gpu_is_not_copied_to_the_host(
+def test_frame_on_the_gpu_is_not_copied_to_the_host(
     machine: Machine, bundle: Bundle, photos: list[Image], expected: list[Correspondences]
 ) -> None:
     matcher = Matcher.open(bundle)
@@ -169,12 +169,14 @@ def test_frame_that_is_on_the_gpu_is_not_copied_to_the_host(
     features = matcher.encode(frame, size=photos[1].shape[:2])  # type: ignore[arg-type]
     to_device = real.cudaMemcpyKind.cudaMemcpyHostToDevice
     assert machine.cuda.copied[to_device] == before[to_device]
-    assert_same(matcher.match(reference, features), expected[1])  # also waited for the array's own stream
+    assert_same(
+        matcher.match(reference, features), expected[1]
+    )  # and the array's own stream was waited for
     exposed = features.tensors["local"].__cuda_array_interface__
     assert exposed["shape"][0] == 1 and exposed["data"][0] in machine.cuda.memory
 
 
-def test_work_is_done_on_the_callers_stream(
+def test_work_runs_on_the_callers_stream(
     machine: Machine, bundle: Bundle, photos: list[Image], expected: list[Correspondences]
 ) -> None:
     matcher = Matcher.open(bundle)
@@ -186,7 +188,7 @@ def test_work_is_done_on_the_callers_stream(
 
 
 class DLPack:
-    """An array that says it is on a GPU, with a capsule as NumPy makes them."""
+    """An array that claims to be on a GPU, with a capsule of NumPy."""
 
     def __init__(self, values: np.ndarray[Any, Any], device: tuple[int, int] = (2, 0)) -> None:
         self._values, self._device, self.stream = values, device, 0
@@ -211,7 +213,7 @@ def test_dlpack_is_read_and_freed() -> None:
     assert device_view(DLPack(values, (1, 0))) is None  # on the host
 
 
-def test_dlpack_says_more_of_streams_than_an_old_interface() -> None:
+def test_dlpack_is_preferred_to_an_interface_without_streams() -> None:
     class Both(DLPack):
         @property
         def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -234,7 +236,7 @@ def interface(**changes: Any) -> Any:
         ({"strides": (480, 6, 1)}, "without gaps: make it contiguous"),
     ],
 )
-def test_unfit_frames_on_the_gpu(
+def test_unsuitable_frames_on_the_gpu(
     changes: dict[str, Any], sentence: str, classic: Machine, bundle: Bundle
 ) -> None:
     with pytest.raises(ImageError, match=sentence):
@@ -255,7 +257,9 @@ def test_backend_on_the_cpu_takes_no_frames_from_a_gpu(bundle: Bundle) -> None:
 # Which engine -----------------------------------------------------------------------------------
 
 
-def test_engines_are_built_on_first_use_and_kept(machine: Machine, bundle: Bundle, tmp_path: Path) -> None:
+def test_engines_are_built_on_first_use_and_cached(
+    machine: Machine, bundle: Bundle, tmp_path: Path
+) -> None:
     notes: list[str] = []
     for _ in range(2):
         Matcher.open(bundle, backend="tensorrt", on_note=notes.append).backend.close()
@@ -264,7 +268,7 @@ def test_engines_are_built_on_first_use_and_kept(machine: Machine, bundle: Bundl
     assert [name.split(".")[0] for name in plans] == ["encoder", "matcher"]
     machine.cuda.gpus = (Properties(name=b"Another GPU"),)
     Matcher.open(bundle, backend="tensorrt", on_note=notes.append)
-    assert len(notes) == 2  # tuned for one GPU, not used on another
+    assert len(notes) == 2  # engines tuned for one GPU are not used on another
 
 
 @pytest.fixture
@@ -345,7 +349,7 @@ def test_auto_without_a_gpu_is_the_cpu(bundle: Bundle, tmp_path: Path) -> None:
             assert "(CPU)" in matcher.backend.description
 
 
-def test_auto_says_what_it_passed_over(classic: Machine, bundle: Bundle) -> None:
+def test_auto_reports_the_backends_that_it_passed_over(classic: Machine, bundle: Bundle) -> None:
     classic.tensorrt.fail = {"build_serialized_network"}
     notes: list[str] = []
     matcher = Matcher.open(bundle, on_note=notes.append)
@@ -378,7 +382,7 @@ def test_choices_that_contradict_themselves(choice: dict[str, str], sentence: st
         Matcher.open(bundle, **choice)  # type: ignore[arg-type]
 
 
-def test_gpu_that_is_not_there(classic: Machine, bundle: Bundle) -> None:
+def test_gpu_index_that_does_not_exist(classic: Machine, bundle: Bundle) -> None:
     with pytest.raises(EngineError, match="there is no cuda:3: this machine has only cuda:0"):
         Matcher.open(bundle, device="cuda:3", backend="tensorrt")
 
@@ -398,7 +402,7 @@ def test_tensorrt_from_the_command_line_without_a_driver(bundle: Bundle, dcc: Cl
         assert len(result.stderr.strip().splitlines()) == 1
 
 
-# What fails on a GPU ----------------------------------------------------------------------------
+# Failures on a GPU -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -430,7 +434,7 @@ def test_full_gpu(classic: Machine, bundle: Bundle, photos: list[Image]) -> None
         matcher.encode(photos[0])
 
 
-def test_worker_that_could_not_be_made_leaves_nothing(
+def test_worker_that_cannot_be_created_leaves_no_memory(
     classic: Machine, bundle: Bundle, photos: list[Image]
 ) -> None:
     matcher = Matcher.open(bundle, backend="tensorrt")
@@ -471,7 +475,7 @@ def test_milliseconds_between_events(classic: Machine) -> None:
 
 
 def fake_pycuda(cuda: FakeCuda) -> Any:
-    """The parts of PyCUDA's driver module that dccnet.runtime.cuda calls, over the same emulation."""
+    """The parts of PyCUDA's driver module that dccnet.runtime.cuda calls, with the same emulation."""
     runtime = cuda.module
     driver: Any = ModuleType("pycuda.driver")
 
@@ -569,7 +573,7 @@ def fake_pycuda(cuda: FakeCuda) -> Any:
     return driver
 
 
-def test_pycuda_does_where_it_alone_is_installed(
+def test_pycuda_is_used_where_cuda_python_is_missing(
     classic: Machine,
     monkeypatch: pytest.MonkeyPatch,
     bundle: Bundle,
@@ -594,24 +598,24 @@ def test_pycuda_does_where_it_alone_is_installed(
     assert cuda_problem() == "CUDA does not start (no driver)"
 
 
-# What is given to those who have a GPU ------------------------------------------------------------
+# The suite and the benchmark for a real GPU ------------------------------------------------------
 
 
-def test_gpu_suite_itself_runs(
+def test_gpu_suite_runs_on_the_emulation(
     classic: Machine, bundles: Bundles, photos: list[Image], expected: list[Correspondences]
 ) -> None:
-    """But for what needs PyTorch, PyCUDA or ONNX Runtime on a real GPU."""
+    """Except for the tests that need PyTorch, PyCUDA or ONNX Runtime on a real GPU."""
     device, library = open_device(0), load_library("tensorrt")
     for precision in ("float32", "float16"):
         test_gpu.test_engine_agrees_with_onnx_runtime(
             precision, "spectral", bundles, library, device, photos, expected[1:]
         )
     matcher = Matcher.open(bundles("float16", "spectral"), backend="tensorrt")
-    test_gpu.test_every_thread_gets_its_own_answer(matcher, photos)
+    test_gpu.test_every_thread_gets_its_own_result(matcher, photos)
     test_gpu.test_frame_on_the_gpu_and_a_stream_of_the_caller(matcher, device, photos)
 
 
-def test_gpu_benchmark_itself_runs(
+def test_gpu_benchmark_runs_on_the_emulation(
     classic: Machine, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report = tmp_path / "report.json"
@@ -634,7 +638,7 @@ def test_gpu_benchmark_itself_runs(
 def uses(
     bundle: Bundle, photos: list[Image], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Machine]:
-    """What the code calls when it builds, loads, matches, takes a frame of the GPU, and closes."""
+    """The calls of building, loading, matching, encoding a frame on the GPU, and closing."""
     machines = {}
     for library in ("tensorrt", "tensorrt_rtx"):
         folder = tmp_path_factory.mktemp(library)
@@ -657,8 +661,8 @@ def uses(
     return machines
 
 
-def test_tensorrt_is_called_as_the_listing_of_its_api_says(uses: dict[str, Machine]) -> None:
-    """The emulation knows nothing else; here, that it was used."""
+def test_tensorrt_is_called_according_to_the_listing_of_its_api(uses: dict[str, Machine]) -> None:
+    """The emulation rejects any other call; this test shows that it was used."""
     called = {(title, name) for title, name, _ in uses["tensorrt"].tensorrt.uses}
     assert {
         ("Builder", "build_serialized_network"),
@@ -669,13 +673,13 @@ def test_tensorrt_is_called_as_the_listing_of_its_api_says(uses: dict[str, Machi
     } <= called
 
 
-def test_tensorrt_rtx_itself_takes_every_call(uses: dict[str, Machine]) -> None:
+def test_tensorrt_rtx_itself_accepts_every_call(uses: dict[str, Machine]) -> None:
     trt = pytest.importorskip("tensorrt_rtx")
     checked = 0
     for title, name, count in uses["tensorrt_rtx"].tensorrt.uses:
         member = getattr(getattr(trt, title), name)  # AttributeError: it does not exist
         if count < 0:
-            assert not callable(member) or isinstance(member, type), f"{title}.{name} is no property"
+            assert not callable(member) or isinstance(member, type), f"{title}.{name} is not a property"
             continue
         listed = signatures(str(member.__doc__))
         assert listed, f"{title}.{name}: {member.__doc__}"
@@ -687,8 +691,8 @@ def test_tensorrt_rtx_itself_takes_every_call(uses: dict[str, Machine]) -> None:
     assert hasattr(trt.CudaGraphStrategy, "WHOLE_GRAPH_CAPTURE")
 
 
-def test_cuda_python_itself_takes_every_call(uses: dict[str, Machine]) -> None:
-    """The emulation binds each call to the real function's signature; here, that all were called."""
+def test_cuda_python_itself_accepts_every_call(uses: dict[str, Machine]) -> None:
+    """The emulation checks each call with the real signature; this test shows that all were called."""
     called = uses["tensorrt"].cuda.uses
     own = {name for name in dir(FakeCuda) if name.startswith("cuda")}
     assert own - called == {"cudaGetErrorString", "cudaEventElapsedTime"}  # tested above
