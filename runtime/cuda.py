@@ -278,7 +278,7 @@ class CudaPythonDevice(Device):
         try:
             yield captured
         except BaseException:
-            with contextlib.suppress(EngineError):  # the first error is the cause, not those of the end
+            with contextlib.suppress(EngineError):  # the error in the block is the cause
                 self._call("cudaGraphDestroy", self._call("cudaStreamEndCapture", stream))
             raise
         graph = self._call("cudaStreamEndCapture", stream)
@@ -326,7 +326,7 @@ class PyCudaDevice(Device):
         self._driver = driver
         with self._errors():
             self._context = driver.Device(gpu.index).retain_primary_context()
-        self._memory: dict[int, Any] = {}  # PyCUDA frees memory without a reference
+        self._memory: dict[int, Any] = {}  # PyCUDA frees an allocation that nothing references
         self._streams: dict[int, Any] = {}
 
     @contextlib.contextmanager

@@ -209,9 +209,8 @@ def _create_builder(library: Library, messages: Messages) -> Any:
 
 def _configure(config: Any, library: Library, settings: BuildSettings) -> None:
     trt = library.module
-    config.profiling_verbosity = (
-        trt.ProfilingVerbosity.DETAILED
-    )  # else the library does not report the layers
+    # With less verbosity, the library does not report its layers.
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if not settings.tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
     if settings.workspace is not None:

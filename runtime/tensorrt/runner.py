@@ -88,7 +88,7 @@ class Engine:
 
 
 class BoundEngine:
-    """An engine with a context, device buffers and, after the first run, a CUDA graph of its own."""
+    """An engine with a context, device buffers and, if it can be captured, a CUDA graph of its own."""
 
     def __init__(self, engine: Engine, device: Device, stream: int) -> None:
         """``stream`` must belong to the worker: not every stream of a caller can be captured.

@@ -1,4 +1,4 @@
-"""Quantising scores to bytes, which are precise enough for a screen, and the error that this makes."""
+"""Quantising scores to bytes, which is precise enough for a screen, and measuring the error."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dccnet.runtime.arrays import Bytes
+
 
 class QuantisedScores(NamedTuple):
     """Scores of each cell for the other picture's cells, as steps between the cell's extremes."""
 
-    steps: NDArray[np.uint8]  # (cells, others), 0 to levels
+    steps: Bytes  # (cells, others), 0 to levels
     lowest: NDArray[np.float32]  # (cells,)
     highest: NDArray[np.float32]  # (cells,)
     largest_error: float
@@ -32,7 +34,7 @@ def quantise(scores: NDArray[np.float32], levels: int) -> QuantisedScores:
 
 
 def restore(
-    steps: NDArray[np.uint8], lowest: NDArray[np.float32], highest: NDArray[np.float32], levels: int
+    steps: Bytes, lowest: NDArray[np.float32], highest: NDArray[np.float32], levels: int
 ) -> NDArray[np.float32]:
     """Scores ``(cells, others)`` as the page computes them from the steps."""
     share = (steps.astype(np.float32) / np.float32(levels)) ** 2

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from dccnet.runtime.arrays import Array
 from tests.helpers.fake_cuda import FakeCuda
 from tests.helpers.fake_tensorrt import FakeTensorRT
 
@@ -26,7 +26,7 @@ class Machine:
     cuda: FakeCuda = field(default_factory=FakeCuda)
     tensorrt: FakeTensorRT = field(default_factory=FakeTensorRT)
 
-    def array(self, values: NDArray[Any]) -> GpuArray:
+    def array(self, values: Array) -> GpuArray:
         return GpuArray(self.cuda, values)
 
 
@@ -48,7 +48,7 @@ def emulated(cache: Path, library: str = "tensorrt") -> Iterator[Machine]:
 class GpuArray:
     """Another library's array on the emulated GPU; its values are there once its stream has run."""
 
-    def __init__(self, cuda: FakeCuda, values: NDArray[Any]) -> None:
+    def __init__(self, cuda: FakeCuda, values: Array) -> None:
         self.stream: int = cuda.module.cudaStreamCreateWithFlags(1)[1]
         self.pointer: int = cuda.module.cudaMalloc(values.nbytes)[1]
         self._values, self._cuda = np.ascontiguousarray(values), cuda
