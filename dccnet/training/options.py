@@ -43,7 +43,9 @@ _DATA = [
         show_default=True,
         help="What the threshold of the validation PCK is relative to.",
     ),
-    click.option("--alpha", type=POSITIVE, default=0.1, show_default=True, help="PCK threshold."),
+    click.option(
+        "--alpha", type=POSITIVE, default=0.1, show_default=True, help="Threshold of the validation PCK."
+    ),
     click.option(
         "--pairs",
         type=click.IntRange(2),
