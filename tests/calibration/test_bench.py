@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from dccnet.calibration.bench.alone import load_alone
 from dccnet.calibration.bench.rows import Latency
 from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.selection import BackendChoice
 from tests.helpers.bundles import Bundles
 from tests.helpers.commands import Cli
 
@@ -58,6 +60,19 @@ def test_bad_arguments_of_bench(bundle: Bundle, tmp_path: Path, dcc: Cli) -> Non
     ):
         result = dcc("bench", *arguments)
         assert result.returncode == code and said in result.stderr.splitlines()[-1], result.stderr
+
+
+def test_memory_is_measured_whatever_the_current_folder_contains(
+    bundle: Bundle, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("json", "runtime", "resource", "commands", "dccnet"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the current folder was imported')")
+    (tmp_path / "dccnet").mkdir()
+    (tmp_path / "dccnet" / "__init__.py").write_text("raise SystemExit('the current folder was imported')")
+    monkeypatch.chdir(tmp_path)
+    choice = BackendChoice("onnxruntime", "cpu")
+    seconds, megabytes = load_alone(str(bundle.path), choice, (str(pictures[0]), str(pictures[1])))
+    assert seconds > 0 and megabytes > 0
 
 
 def test_latencies_are_milliseconds() -> None:

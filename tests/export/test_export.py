@@ -370,7 +370,7 @@ def test_folders_that_hold_more_than_a_bundle_are_not_replaced(
     copy: Path, small_model: DCCNet, pictures: list[Path]
 ) -> None:
     (copy / "thesis.tex").touch()
-    with pytest.raises(UsageError, match="holds more"):
+    with pytest.raises(UsageError, match="contains other files"):
         export_bundle(small_model, copy, pictures[:2])
     assert (copy / "thesis.tex").exists()
 
