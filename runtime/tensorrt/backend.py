@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,16 +12,10 @@ from dccnet.runtime.backend import Tensors, matcher_inputs
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.cuda import Device, open_device
 from dccnet.runtime.device_arrays import DeviceView, check_frame
-from dccnet.runtime.errors import DccError, EngineError
-from dccnet.runtime.extras import install
-from dccnet.runtime.manifest import ENCODER, MATCHER
-from dccnet.runtime.tensorrt.builder import BuildSettings, build_engine
-from dccnet.runtime.tensorrt.cache import engine_folder
-from dccnet.runtime.tensorrt.library import RTX_TARGETS, Library, installed_libraries
-from dccnet.runtime.tensorrt.plan import check_loadable, read_plan, sidecar_path, write_engine
+from dccnet.runtime.errors import EngineError
+from dccnet.runtime.tensorrt.library import Library
+from dccnet.runtime.tensorrt.opening import open_engines
 from dccnet.runtime.tensorrt.runner import BufferPool, DeviceTensor, Engine, WorkerPool
-
-Note = Callable[[str], None]
 
 
 class TensorRTBackend:
@@ -37,46 +30,18 @@ class TensorRTBackend:
         self._features, self._results = encoder.outputs, matcher.outputs
 
     @classmethod
-    def open(cls, bundle: Bundle, index: int = 0, *, trust: bool = False, on_note: Note) -> TensorRTBackend:
+    def open(
+        cls, bundle: Bundle, index: int = 0, *, trust: bool = False, on_note: Callable[[str], None]
+    ) -> TensorRTBackend:
         """Open the bundle on GPU ``index``, with the first library that has or can build engines for it.
 
         ``trust`` loads engines in the bundle that have no sidecar. ``on_note`` is called when engines are
         built or passed over. Raises :class:`EngineError`.
         """
         device = open_device(index)
-        libraries = installed_libraries()
-        if not libraries:
-            raise EngineError(
-                f"no engine library is installed: {install('gpu')} for TensorRT, or {install('rtx')} for "
-                "TensorRT-RTX"
-            )
         with device.activate():
-            for library in libraries:
-                plans = _find_plans(bundle, library, device, trust, on_note)
-                if plans is not None:
-                    return cls._load(library, device, plans)
-            return cls._build(bundle, libraries, device, on_note)
-
-    @classmethod
-    def _load(
-        cls, library: Library, device: Device, plans: Sequence[tuple[Path, bytes]]
-    ) -> TensorRTBackend:
-        encoder, matcher = (Engine(library, content, str(path)) for path, content in plans)
-        return cls(library, device, encoder, matcher)
-
-    @classmethod
-    def _build(
-        cls, bundle: Bundle, libraries: Sequence[Library], device: Device, on_note: Note
-    ) -> TensorRTBackend:
-        problems = []
-        for library in libraries:
-            on_note(f"building engines with {library.title} for {device.name}; this is done once")
-            try:
-                plans = [build_into_cache(bundle, name, library, device) for name in (ENCODER, MATCHER)]
-                return cls._load(library, device, [(path, path.read_bytes()) for path in plans])
-            except DccError as error:
-                problems.append(str(error))
-        raise EngineError("; ".join(problems))
+            library, encoder, matcher = open_engines(bundle, device, trust=trust, on_note=on_note)
+            return cls(library, device, encoder, matcher)
 
     def encode(self, frame: Any, stream: int | None = None) -> Tensors:
         """Features of a frame, a :class:`DeviceTensor` for each branch. Raises :class:`EngineError`."""
@@ -122,53 +87,6 @@ class TensorRTBackend:
         with self._device.activate():
             self._workers.close()
             self._pool.close()
-
-
-def build_into_cache(bundle: Bundle, name: str, library: Library, device: Device) -> Path:
-    """Build the bundle's graph ``name`` for this GPU, into the cache; returns the path of its plan."""
-    settings = default_settings(library, device)
-    graph = bundle.manifest.graphs[name]
-    engine = build_engine(library, name, graph, bundle.graph_path(name), settings)
-    return write_engine(engine, engine_folder(graph, library, settings, _gpu_title(device)))
-
-
-def default_settings(library: Library, device: Device) -> BuildSettings:
-    """Settings for one picture at a time on this GPU."""
-    target = "sm{}{}".format(*device.capability)
-    return BuildSettings(targets=(target,) if library.is_rtx and target in RTX_TARGETS else ())
-
-
-def _find_plans(
-    bundle: Bundle, library: Library, device: Device, trust: bool, on_note: Note
-) -> list[tuple[Path, bytes]] | None:
-    """Both plans, from the bundle or else from the cache; None where one is missing or does not fit."""
-    in_bundle = [bundle.path / library.engine_file(name) for name in (ENCODER, MATCHER)]
-    settings = default_settings(library, device)
-    in_cache = [
-        engine_folder(bundle.manifest.graphs[name], library, settings, _gpu_title(device)) / path.name
-        for name, path in zip((ENCODER, MATCHER), in_bundle, strict=True)
-    ]
-    for paths in (in_bundle, in_cache):
-        if not all(path.exists() for path in paths):
-            continue
-        try:
-            plans = []
-            for name, path in zip((ENCODER, MATCHER), paths, strict=True):
-                content, record = read_plan(path, trust=trust)
-                check_loadable(path, record, content, library, device.capability)
-                if record is not None and record.onnx_sha256 != bundle.manifest.graphs[name].sha256:
-                    raise EngineError(f"{path} was built from another {name}: run dcc build again")
-                plans.append((path, content))
-            return plans
-        except EngineError as error:
-            if not sidecar_path(paths[0]).exists():
-                raise  # a plan without sidecar needs the user's decision: it is not replaced silently
-            on_note(f"passed over: {error}")
-    return None
-
-
-def _gpu_title(device: Device) -> str:
-    return "{} sm{}{}".format(device.name, *device.capability)
 
 
 def _wait_for_owner(device: Device, view: DeviceView, stream: int) -> None:

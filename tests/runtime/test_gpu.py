@@ -20,9 +20,10 @@ from dccnet.runtime.cuda import BINDINGS, CudaPythonDevice, Device, cuda_problem
 from dccnet.runtime.errors import EngineError
 from dccnet.runtime.geometry import resize_uint8
 from dccnet.runtime.matcher import Matcher
-from dccnet.runtime.tensorrt.backend import TensorRTBackend, default_settings
+from dccnet.runtime.tensorrt.backend import TensorRTBackend
 from dccnet.runtime.tensorrt.bundled import build_engines
 from dccnet.runtime.tensorrt.library import Library, load_library
+from dccnet.runtime.tensorrt.opening import default_settings, load_engines
 from tests.helpers.bundles import Bundles
 
 pytestmark = pytest.mark.gpu
@@ -89,7 +90,8 @@ def test_engine_agrees_with_onnx_runtime(
     bundle = bundles(precision, lowering)
     with device.activate():
         engines = build_engines(bundle, library, settings)
-        backend = TensorRTBackend._load(library, device, [(Path(e.record.file), e.plan) for e in engines])
+        _, *loaded = load_engines(library, [(Path(e.record.file), e.plan) for e in engines])
+        backend = TensorRTBackend(library, device, *loaded)
     for engine in engines:
         assert engine.record.precision == precision
     matcher = Matcher(bundle.manifest, backend)
