@@ -30,6 +30,8 @@ NO_BINDING = (
     f"CUDA cannot be called from Python here: {install('gpu')}, or {install('rtx')} for TensorRT-RTX"
 )
 CUDA_PYTHON, PYCUDA = "cuda.bindings.runtime", "pycuda.driver"
+CUDA_PYTHON_DRIVER = "cuda.bindings.driver"
+"""CUDA's lower interface, which contexts belong to; part of the same package as :data:`CUDA_PYTHON`."""
 BINDINGS = (CUDA_PYTHON, PYCUDA)
 """In order of preference."""
 
@@ -67,7 +69,11 @@ class Device(ABC):
 
     @abstractmethod
     def activate(self) -> contextlib.AbstractContextManager[None]:
-        """Make this GPU the current one of this thread for the block; the previous one is restored."""
+        """Make this GPU's primary context current on this thread for the block.
+
+        Afterwards the thread has the context that it had before: a caller's own context, or none. Blocks
+        can be nested.
+        """
 
     @abstractmethod
     def allocate(self, nbytes: int) -> int:
@@ -169,13 +175,18 @@ def _import_binding() -> tuple[str, Any]:
 # cuda-python ------------------------------------------------------------------------------------
 
 
-def _call(runtime: Any, name: str, *arguments: Any) -> Any:
+OUT_OF_MEMORY = 2
+"""Code of this error in both interfaces of CUDA; 0 is success in both."""
+
+
+def _call(module: Any, name: str, *arguments: Any) -> Any:
     """Results of a CUDA function. cuda-python returns an error code first; it is raised here."""
-    error, *results = getattr(runtime, name)(*arguments)
-    if error != runtime.cudaError_t.cudaSuccess:
-        text = runtime.cudaGetErrorString(error)[1]
+    error, *results = getattr(module, name)(*arguments)
+    if int(error) != 0:
+        describe = "cudaGetErrorString" if name.startswith("cuda") else "cuGetErrorString"
+        text = getattr(module, describe)(error)[1]
         reason = text.decode() if isinstance(text, bytes) else str(error)
-        if error == runtime.cudaError_t.cudaErrorMemoryAllocation:
+        if int(error) == OUT_OF_MEMORY:
             reason += ": close other programs on the GPU"
         raise EngineError(f"CUDA: {name} failed: {reason}")
     return results[0] if len(results) == 1 else results
@@ -207,18 +218,23 @@ class CudaPythonDevice(Device):
     def __init__(self, gpu: Gpu, runtime: Any) -> None:
         super().__init__(gpu)
         self._runtime = runtime
+        self._driver = importlib.import_module(CUDA_PYTHON_DRIVER)
+        _call(self._driver, "cuInit", 0)
+        # Never released: releasing the last reference frees all memory that anybody has in the context.
+        self._context = _call(self._driver, "cuDevicePrimaryCtxRetain", gpu.index)
 
     def _call(self, name: str, *arguments: Any) -> Any:
         return _call(self._runtime, name, *arguments)
 
     @contextlib.contextmanager
     def activate(self) -> Iterator[None]:
-        before = self._call("cudaGetDevice")
-        self._call("cudaSetDevice", self.index)
+        # Not cudaSetDevice: it replaces a caller's own context by the primary one, and to set the previous
+        # device again creates a context on a GPU that may have had none.
+        _call(self._driver, "cuCtxPushCurrent", self._context)
         try:
             yield
         finally:
-            self._call("cudaSetDevice", before)
+            _call(self._driver, "cuCtxPopCurrent")
 
     def allocate(self, nbytes: int) -> int:
         return int(self._call("cudaMalloc", nbytes))

@@ -16,7 +16,7 @@ from dccnet.runtime.arrays import Array
 from tests.helpers.fake_cuda import FakeCuda
 from tests.helpers.fake_tensorrt import FakeTensorRT
 
-CUDA = "cuda.bindings.runtime"
+CUDA, CUDA_DRIVER = "cuda.bindings.runtime", "cuda.bindings.driver"
 
 
 @dataclass
@@ -37,8 +37,10 @@ def emulated(cache: Path, library: str = "tensorrt") -> Iterator[Machine]:
         tensorrt=FakeTensorRT(library, "11.4.0.106" if library == "tensorrt" else "1.7.1.116")
     )
     machine.tensorrt.enqueue = machine.cuda.enqueue
+    machine.tensorrt.current_gpu = lambda: int(machine.cuda.cudaGetDevice())
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, CUDA, machine.cuda.module)
+        patch.setitem(sys.modules, CUDA_DRIVER, machine.cuda.driver)
         for name in ("tensorrt", "tensorrt_rtx"):
             patch.setitem(sys.modules, name, machine.tensorrt.module if name == library else None)
         patch.setenv("XDG_CACHE_HOME", str(cache))

@@ -3,6 +3,10 @@
 Every call must fit the signature of the real function. Work on a stream runs only when somebody waits for
 it: code that reads a result too early reads the previous one, as on a GPU. Addresses are real, so that
 fake_tensorrt.py can run engines on them.
+
+Contexts behave as measured on a GPU with cuda-python 13: a new thread has none. ``cudaSetDevice``, and a
+call that needs a context where there is none, make the device's primary context current. Calls use whatever
+context is current.
 """
 
 from __future__ import annotations
@@ -14,11 +18,24 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from cuda.bindings import driver as real_driver
 from cuda.bindings import runtime as real
 
 Work = Callable[[], None]
 OK = real.cudaError_t.cudaSuccess
 CODES = real.cudaError_t
+
+
+FIRST_CONTEXT = 0x100000
+"""Handle of the primary context of GPU 0; that of GPU 1 follows."""
+WITHOUT_CONTEXT = {
+    "cudaGetDeviceCount",
+    "cudaGetDeviceProperties",
+    "cudaGetDevice",
+    "cudaSetDevice",
+    "cudaGetErrorString",
+}
+"""Functions that create no context."""
 
 
 class Properties(NamedTuple):
@@ -41,6 +58,10 @@ class FakeCuda:
         self.memory: dict[int, Any] = {}
         """Memory on the GPU, by address; empty after everything was freed."""
         self.pinned: dict[int, Any] = {}
+        self.contexts: dict[int, int] = {}
+        """Device of each context that was created, by the context's handle."""
+        self.context_of: dict[int, int] = {}
+        """Context in which each allocation and stream was created, by address or handle."""
         self.streams: dict[int, list[Work]] = {0: [], 1: [], 2: []}
         self.graphs: dict[int, list[Work]] = {}
         self.copied = dict.fromkeys(real.cudaMemcpyKind, 0)
@@ -52,6 +73,7 @@ class FakeCuda:
         self._lock = threading.RLock()
         self._thread = threading.local()
         self.module = self._module()
+        self.driver = self._driver()
 
     def _module(self) -> Any:
         module: Any = ModuleType("cuda.bindings.runtime")
@@ -61,11 +83,19 @@ class FakeCuda:
             setattr(module, name, getattr(real, name))
         for name in dir(type(self)):
             if name.startswith("cuda"):
-                setattr(module, name, self._listed(name))
+                setattr(module, name, self._listed(name, real, OK))
         return module
 
-    def _listed(self, name: str) -> Callable[..., Any]:
-        signature = inspect.signature(getattr(real, name))
+    def _driver(self) -> Any:
+        module: Any = ModuleType("cuda.bindings.driver")
+        module.CUresult = real_driver.CUresult
+        for name in dir(type(self)):
+            if name.startswith("cu") and not name.startswith("cuda") and name[2].isupper():
+                setattr(module, name, self._listed(name, real_driver, real_driver.CUresult.CUDA_SUCCESS))
+        return module
+
+    def _listed(self, name: str, module: Any, success: Any) -> Callable[..., Any]:
+        signature = inspect.signature(getattr(module, name))
 
         def call(*arguments: Any) -> Any:
             signature.bind(*arguments)  # raises TypeError, as the real one does
@@ -73,15 +103,18 @@ class FakeCuda:
             if name in self.fail:
                 return self.fail[name], *[None] * 3
             with self._lock:
+                if name.startswith("cuda") and name not in WITHOUT_CONTEXT:
+                    self._need_context()
                 result = getattr(self, name)(*arguments)
             if result is None:
-                return (OK,)
-            return (OK, result) if not isinstance(result, tuple) else result
+                return (success,)
+            return (success, result) if not isinstance(result, tuple) else result
 
         return call
 
     def enqueue(self, stream: int, work: Work) -> None:
         """Queue work until the stream is waited for, or record it while the stream is captured."""
+        assert self.context_of.get(stream, self.current()) == self.current(), "a stream of another context"
         with self._lock:
             self._capturing.get(stream, self.streams[stream]).append(work)
 
@@ -94,19 +127,70 @@ class FakeCuda:
         self._next += 1
         return self._next
 
+    # Contexts
+
+    @property
+    def _stack(self) -> list[int]:
+        """Contexts of this thread; the last one is current, 0 stands for none."""
+        if not hasattr(self._thread, "stack"):
+            self._thread.stack = []
+        found: list[int] = self._thread.stack
+        return found
+
+    def primary(self, device: int) -> int:
+        """The device's primary context, which is created by the first call."""
+        assert 0 <= device < len(self.gpus)
+        self.contexts[FIRST_CONTEXT + device] = device
+        return FIRST_CONTEXT + device
+
+    def create_context(self, device: int) -> int:
+        """A context of the caller's own; not made current here."""
+        context = self._handle()
+        self.contexts[context] = device
+        return context
+
+    def current(self) -> int:
+        """The context that is current on this thread, 0 for none."""
+        return self._stack[-1] if self._stack else 0
+
+    def make_current(self, context: int) -> None:
+        """Replace the current context, as cudaSetDevice and cuCtxSetCurrent do."""
+        self._stack[-1:] = [context]
+
+    def _need_context(self) -> None:
+        if self.current() == 0:
+            self.make_current(self.primary(self.cudaGetDevice()))
+
+    def cuInit(self, flags: int) -> None:  # noqa: N802  (CUDA's names, here and below)
+        assert flags == 0
+
+    def cuDevicePrimaryCtxRetain(self, device: int) -> int:  # noqa: N802
+        return self.primary(device)
+
+    def cuCtxPushCurrent(self, context: int) -> None:  # noqa: N802
+        assert context in self.contexts
+        self._stack.append(context)
+
+    def cuCtxPopCurrent(self) -> int:  # noqa: N802
+        return self._stack.pop()
+
+    def cuGetErrorString(self, error: Any) -> bytes:  # noqa: N802
+        return str(error.name).encode()
+
     # Devices
 
-    def cudaGetDeviceCount(self) -> Any:  # noqa: N802  (CUDA's names, here and below)
+    def cudaGetDeviceCount(self) -> Any:  # noqa: N802
         return self.start, len(self.gpus) if self.start == OK else None
 
     def cudaGetDeviceProperties(self, device: int) -> Any:  # noqa: N802
         return OK, self.gpus[device]
 
     def cudaGetDevice(self) -> int:  # noqa: N802
-        return getattr(self._thread, "device", 0)
+        return self.contexts[self.current()] if self.current() else getattr(self._thread, "device", 0)
 
     def cudaSetDevice(self, device: int) -> None:  # noqa: N802
         self._thread.device = device
+        self.make_current(self.primary(device))
 
     def cudaGetErrorString(self, error: Any) -> bytes:  # noqa: N802
         return str(error.name).encode()
@@ -116,6 +200,7 @@ class FakeCuda:
     def cudaMalloc(self, size: int) -> int:  # noqa: N802
         buffer = (ctypes.c_uint8 * size)()
         self.memory[ctypes.addressof(buffer)] = buffer
+        self.context_of[ctypes.addressof(buffer)] = self.current()
         return ctypes.addressof(buffer)
 
     def cudaFree(self, pointer: int) -> None:  # noqa: N802
@@ -150,6 +235,7 @@ class FakeCuda:
         assert flags == real.cudaStreamNonBlocking
         stream = self._handle()
         self.streams[stream] = []
+        self.context_of[stream] = self.current()
         return stream
 
     def cudaStreamDestroy(self, stream: int) -> None:  # noqa: N802
