@@ -53,7 +53,7 @@ def draw(
         budget, color="grey", linewidth=1, linestyle="--", label=f"budget for all together: {budget:g}"
     )
     axes.axhline(0, color="grey", linewidth=0.5)
-    axes.set_xlabel(f"share of the multiply-accumulates that may be {name}, %")
+    axes.set_xlabel(f"share of the multiply-accumulates that can be {name}, %")
     axes.set_ylabel(f"cost of {name} in this group alone, {unit(sensitivities[0].agreement)}")
     axes.legend(frameon=False, fontsize=8)
     axes.margins(x=0.12)

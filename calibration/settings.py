@@ -1,4 +1,4 @@
-"""What ``dcc calibrate`` is asked to do: one frozen object for each precision."""
+"""Settings of ``dcc calibrate``: one frozen object for each precision."""
 
 from __future__ import annotations
 

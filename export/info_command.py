@@ -20,14 +20,15 @@ WIDEST = 6
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def info(path: Path, as_json: bool) -> None:
-    """Describe PATH: a bundle, an engine, an ONNX graph or a checkpoint.
+    """Describe PATH: a bundle (or its name), an engine, an ONNX graph or a checkpoint.
 
     Prints layers by class and precision, as read back from the file, sizes, memory and where the file comes
     from. Engines are not loaded: their sidecar and header are read, and their hash is compared.
     """
     from dccnet.export.info import describe, to_json
+    from dccnet.runtime.models.names import find_model
 
-    description = describe(path)
+    description = describe(find_model(path))
     if as_json:
         click.echo(to_json(description))
     else:

@@ -19,6 +19,7 @@ from dccnet.export.bundles.folder import tool_versions
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.errors import DccError
 from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.models.names import open_model
 from dccnet.runtime.selection import BackendChoice
 
 
@@ -75,13 +76,13 @@ def bench(
     rows: list[Row | _Contender] = []
     test: AgreementTest | None = None
     for path in bundles:
-        bundle = Bundle.open(path)
+        bundle = open_model(path)
         for choice in choices:
             on_step(f"{path.name} in {choice.backend}")
-            row = _row(bundle, choice)
+            row = _row(str(path), bundle, choice)
             try:
                 matcher = Matcher.open(bundle, **choice._asdict())
-                load_s, peak_mb = load_alone(str(path), choice, pictures)
+                load_s, peak_mb = load_alone(str(bundle.path), choice, pictures)
                 matcher.match(pairs[0].a, pairs[0].b)  # warms up
                 test = test or AgreementTest.prepare(matcher, pairs)
                 row = dataclasses.replace(
@@ -114,14 +115,14 @@ def environment(choices: Sequence[BackendChoice]) -> dict[str, object]:
     }
 
 
-def _row(bundle: Bundle, choice: BackendChoice) -> Row:
+def _row(named: str, bundle: Bundle, choice: BackendChoice) -> Row:
     manifest = bundle.manifest
     files = [graph.file for graph in manifest.graphs.values()]
     if choice.backend == "tensorrt" and manifest.engines:
         files = [record.file for record in manifest.engines]
     size = sum((bundle.path / file).stat().st_size for file in files if (bundle.path / file).is_file())
     lowering = manifest.conv4d.lowering
-    return Row(str(bundle.path), manifest.precision, lowering, choice.backend, size / 1e6)
+    return Row(named, manifest.precision, lowering, choice.backend, size / 1e6)
 
 
 def _processor() -> str:

@@ -1,4 +1,4 @@
-"""Shared by everything that writes bundles: which folders it may replace, and versions of its tools."""
+"""Which folders a bundle may replace, and the versions of the tools that write bundles."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dccnet.runtime.bundle import MANIFEST, read_manifest
 from dccnet.runtime.errors import BundleError, UsageError
+from dccnet.runtime.models.card import CARD
 from dccnet.runtime.tensorrt.plan import sidecar_path
 
 
@@ -25,7 +26,7 @@ def _is_only_a_bundle(path: Path) -> bool:
     except BundleError:
         return False
     plans = [path / record.file for record in manifest.engines]
-    known = {MANIFEST, *(graph.file for graph in manifest.graphs.values())}
+    known = {MANIFEST, CARD, *(graph.file for graph in manifest.graphs.values())}
     known |= {plan.name for plan in plans} | {sidecar_path(plan).name for plan in plans}
     if manifest.calibration is not None:
         known.add(manifest.calibration.table)

@@ -92,7 +92,7 @@ def open_with_rounding(bundle: Bundle, models: Mapping[str, onnx.ModelProto] | N
     if models is None:
         models = {name: onnx.load(str(bundle.graph_path(name))) for name in (ENCODER, MATCHER)}
     encoder, matcher = (open_graph(with_rounding(models[name]), name) for name in (ENCODER, MATCHER))
-    backend = OnnxRuntimeBackend(encoder, matcher, "ONNX Runtime (CPU), float16 as it is stored")
+    backend = OnnxRuntimeBackend(encoder, matcher, "ONNX Runtime (CPU), float16 rounded as stored")
     return Matcher(bundle.manifest, backend)
 
 

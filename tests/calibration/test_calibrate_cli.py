@@ -1,4 +1,4 @@
-"""``dcc calibrate`` as it is used: what it writes, what it refuses, and the engines that come of it."""
+"""``dcc calibrate`` from the command line: what it writes, what it refuses, and engines of its bundles."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_an_int8_bundle_is_a_bundle(int8: Path, bundle: Bundle, photos: list[Ima
     assert "15 layers, laid out for tensorrt; ranges by mse on 5 frames" in info.stdout
 
 
-def test_the_table_is_readable_and_serves_again(
+def test_the_table_is_readable_and_can_be_used_again(
     int8: Path, bundle: Bundle, crops: Path, tmp_path: Path, dcc: Cli
 ) -> None:
     values = json.loads((int8 / "calibration.json").read_text())
@@ -90,7 +90,7 @@ def test_the_table_is_readable_and_serves_again(
 def test_engines_multiply_bytes_where_the_graph_does(
     precision: str, int8: Path, bundles: Bundles, crops: Path, tmp_path: Path, dcc: Cli
 ) -> None:
-    """The library's own report of its kernels, for every generation of GPUs."""
+    """According to the library's report of its kernels, for every generation of GPUs."""
     pytest.importorskip("tensorrt_rtx")
     from dccnet.runtime.tensorrt.library import RTX, load_library
 
@@ -161,7 +161,7 @@ def test_a_plan_keeps_its_budget_and_serves_the_half_bundle(
 
 
 def refused(dcc: Cli, output: Path, *arguments: str | Path, code: int = 1) -> str:
-    """One sentence, and nothing written."""
+    """The error message, after checks that it is one sentence and that nothing was written."""
     result = dcc("calibrate", *arguments, "-o", output)
     assert result.returncode == code, result.stderr
     assert "Traceback" not in result.stderr and not output.exists()
@@ -223,7 +223,7 @@ def test_a_budget_that_nothing_meets(bundle: Bundle, crops: Path, tmp_path: Path
     assert "nothing can be INT8 within a budget of 0" in line and "raise --budget" in line
 
 
-def test_half_must_be_half_and_other_folders_are_kept(
+def test_fp16_requires_a_half_bundle_and_other_folders_are_kept(
     bundle: Bundle, crops: Path, tmp_path: Path, dcc: Cli
 ) -> None:
     assert "dcc export --fp16" in refused(

@@ -1,4 +1,4 @@
-"""What calibration decides: frames, ranges, roundings, and the graph that comes of them."""
+"""The parts of calibration: frames, ranges, rounding of weights, and the quantised graph."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_frames_are_spread_over_a_video_and_the_others_are_other_ones(video: Pat
     assert len(set(hashes)) == len(hashes) > 3
 
 
-def test_duplicates_are_replaced_and_what_cannot_be_read_is_told(
+def test_duplicates_are_replaced_and_what_cannot_be_read_is_reported(
     photos: list[Image], tmp_path: Path
 ) -> None:
     for number in range(4):
@@ -263,7 +263,7 @@ def test_only_the_backbones_convolutions_read_bytes(bundle: Bundle, calibrated: 
 def test_features_stay_what_they_were_whatever_onnx_runtime_makes_of_the_graph(
     target: Target, bundle: Bundle, calibrated: CalibrationTable, photos: list[Image]
 ) -> None:
-    """Fused to integer kernels, saturation and bias overflow would show; and they did."""
+    """Saturation and bias overflow would appear in fused integer kernels; they once did."""
     before, model, _ = quantised_encoder(bundle, calibrated, target)
     frame = np.ascontiguousarray(photos[1][:96, :80])[None]
     true = run(before, "local", frame=frame)

@@ -1,4 +1,4 @@
-"""Float32 islands by measurement: graphs retyped step by step, what that costs, and plans of it."""
+"""Float32 islands by measurement: graphs changed step by step, the cost, and plans."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def frames(photos: list[Image], bundle: Bundle) -> list[Image]:
 
 
 def chain(operators: list[str]) -> onnx.ModelProto:
-    """x (batch, 4) through operators, each of which has a weight of the same name."""
+    """A graph that applies the operators to x ``(batch, 4)`` one after another."""
     nodes, name = [], "x"
     for number, operator in enumerate(operators):
         result = "y" if number == len(operators) - 1 else f"t{number}"
@@ -71,7 +71,7 @@ def chain(operators: list[str]) -> onnx.ModelProto:
 
 
 def by_hand(operators: list[str], half: set[int], x: np.ndarray) -> np.ndarray:
-    """The same in NumPy: each operator in float32, on numbers rounded to what is stored."""
+    """The same in NumPy: each operator in float32, on values rounded as they are stored."""
     for number, operator in enumerate(operators):
         stored = np.float16 if number in half else np.float32
         x = x.astype(stored).astype(np.float32)
@@ -115,8 +115,8 @@ def test_any_nodes_may_be_half_and_are_rounded_where_they_store(data: st.DataObj
     np.testing.assert_allclose(found, true, rtol=2e-3 if half or "y" in ends else 1e-5, atol=1e-3)
 
 
-def test_rounding_is_float16s_own(tmp_path: Path) -> None:
-    """Element-wise operators leave no room for another order of adding: every bit is that of NumPy."""
+def test_rounding_is_that_of_float16(tmp_path: Path) -> None:
+    """Element-wise operators add nothing up, so every bit must be equal to that of NumPy."""
     model = to_half_precision(chain(["Mul", "Add", "Relu", "Mul"]), {"n0", "n1", "n2", "n3"})
     x = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
     x[0] = [1e-7, 3e-6, 70000.0, -70000.0]  # what float16 hardly holds, and what it does not
@@ -169,7 +169,7 @@ def test_nothing_chosen_changes_nothing(candidates: HalfPrecisionCandidates, pho
     np.testing.assert_allclose(found.score_a, true.score_a, atol=1e-6)
 
 
-def test_each_step_alone_stays_near(bundles: Bundles, photos: list[Image]) -> None:
+def test_each_step_alone_changes_little(bundles: Bundles, photos: list[Image]) -> None:
     candidates = HalfPrecisionCandidates.open(bundles("float32", "spectral"))
     true = Matcher.open(candidates.bundle).match(*photos[:2])
     for group in candidates.groups("stage"):
@@ -215,7 +215,7 @@ def test_what_could_overflow_stays_float32(
 
 @pytest.fixture(scope="module")
 def searched(bundle: Bundle, crops: Path, tmp_path_factory: pytest.TempPathFactory, dcc: Cli) -> Path:
-    """A folder with what ``dcc calibrate --precision fp16`` made."""
+    """A folder with the results of ``dcc calibrate --precision fp16``."""
     folder = tmp_path_factory.mktemp("searched")
     result = dcc(
         "calibrate", bundle.path, "--precision", "fp16", "--data", crops, "--frames", "4", "--pairs", "3",
@@ -277,7 +277,7 @@ def test_a_plan_serves_with_frames_and_without(
 
 
 def test_engines_have_the_planned_types(searched: Path) -> None:
-    """The real compiler; the islands are where the plan has them."""
+    """Compiled by the real library; islands are where the plan has them."""
     pytest.importorskip("tensorrt_rtx")
     from dccnet.runtime.tensorrt.builder import BatchRange, BuildSettings
     from dccnet.runtime.tensorrt.bundled import build_engines
@@ -386,10 +386,8 @@ def test_what_is_refused(
         assert "is no plan" in problem and said in problem
 
 
-def test_as_stored_differs_from_what_a_cpu_makes_of_the_graph(
-    bundles: Bundles, photos: list[Image]
-) -> None:
-    """The reason for ``export/bundles/rounding.py``. Fails when ONNX Runtime learns to round."""
+def test_rounding_differs_from_what_a_cpu_makes_of_the_graph(bundles: Bundles, photos: list[Image]) -> None:
+    """The reason for ``export/bundles/rounding.py``. Fails once ONNX Runtime rounds."""
     half = bundles("float16", "stack")
     plain, stored = Matcher.open(half).match(*photos[:2]), open_with_rounding(half).match(*photos[:2])
     true = bundles("float32", "stack")

@@ -1,4 +1,4 @@
-"""The exported graphs, run by the real ONNX Runtime."""
+"""Exported graphs, run by the real ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -387,7 +387,7 @@ def test_a_manifest_cannot_point_outside(copy: Path) -> None:
 def test_export_command_marks_a_disagreeing_bundle_and_exits_3(
     dcc: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A tolerance that nothing meets stands in for a wrong exporter."""
+    """An impossible tolerance simulates a wrong exporter."""
     save_checkpoint(build(SMALL), tmp_path / "m.safetensors")
     (tmp_path / "sitecustomize.py").write_text(
         "from dccnet.export.verify import CRITERIA\n"

@@ -122,7 +122,7 @@ def test_half_network_matches_as_the_whole_one(
 @settings(max_examples=25, deadline=None)
 @given(st.sampled_from(["spectral", "spectral3"]), st.integers(2, 20), st.integers(0, 1000))
 def test_spectra_neither_overflow_nor_lose_digits(lowering: str, side: int, seed: int) -> None:
-    """Even where all is in one frequency, and where all frequencies are equally strong."""
+    """Even if everything is in one frequency, or all frequencies are equally strong."""
     generator = torch.Generator().manual_seed(seed)
     weight = torch.rand(2, 2, 3, 3, 3, 3, generator=generator) / 81
     bias = torch.rand(2, generator=generator)
@@ -266,7 +266,7 @@ def test_too_little_headroom_is_refused_though_nothing_overflows(half_bundle: Bu
 def test_float16_that_is_mostly_float32_is_an_error(
     small_model: DCCNet, tmp_path: Path, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An exporter that forgets to halve must not be believed."""
+    """An exporter that does not convert to float16 is noticed."""
     from dccnet.runtime.errors import NotVerifiedError
 
     monkeypatch.setattr(DCCNet, "in_half", lambda self: self)

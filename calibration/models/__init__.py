@@ -1,0 +1,1 @@
+"""``dcc models``, and how the built-in model is made."""
