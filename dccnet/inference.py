@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dccnet.network.conv4d import TRAINING_LOWERINGS
+from dccnet.network.conv4d.direct import is_available
 from dccnet.network.fusion import Scores, softmax_scores
 from dccnet.network.matching import best_matches
 from dccnet.network.model import DCCNet, Features, Matching
@@ -25,11 +27,17 @@ def to_tensor(frame: Image) -> Tensor:
 
 
 class TorchMatcher:
-    """Matches pictures with a network in PyTorch, as ``Matcher`` does with a bundle."""
+    """Matches pictures with a network in PyTorch, as ``Matcher`` does with a bundle.
+
+    On a GPU where ``direct`` can run, it computes the network's 4D convolutions. As with every other
+    convolution there, float32 then means TF32 unless ``torch.backends.cudnn.allow_tf32`` is False.
+    """
 
     def __init__(self, model: DCCNet, device: str = "cpu") -> None:
         self.model = model.eval().to(device)
         self.device = device
+        if is_available(torch.device(device)):
+            self.model.lower(TRAINING_LOWERINGS["direct"])
 
     @torch.no_grad()
     def encode(self, image: Image) -> tuple[Features, Size]:

@@ -9,6 +9,7 @@ import torch
 
 from dccnet.network.config import ModelConfig
 from dccnet.network.conv4d import TRAINING_LOWERINGS
+from dccnet.network.conv4d.direct import is_supported
 from dccnet.network.model import DCCNet
 from dccnet.runtime.console import note
 from dccnet.runtime.errors import UsageError
@@ -20,10 +21,18 @@ AUTO = "auto"
 ROUNDS = 3
 LOOPS = "paired"
 """The lowering that needs a CPU and Numba."""
+KERNELS = "direct"
+"""The lowering that needs an NVIDIA GPU and Triton."""
 
 
 def usual_lowering(model: DCCNet, device: torch.device = CPU) -> str:
-    """The lowering that benchmarks/training_step.py found fastest for such kernels and volumes."""
+    """The lowering that was measured to be the fastest for such kernels and volumes.
+
+    On a CPU benchmarks/training_step.py measured it. On a GPU only the paper's size was measured
+    (docs/gpu.md): ``direct`` is faster than ``stack``, and ``stack`` than ``spectral``.
+    """
+    if device.type != "cpu":
+        return "stack" if missing(KERNELS, device) else KERNELS
     if model.recomputes:
         return "spectral"
     if max(model.config.consensus_kernels) < 5:
@@ -37,6 +46,16 @@ def missing(name: str, device: torch.device) -> str:
         return "computes on a CPU only: choose --device cpu or another --conv4d"
     if name == LOOPS and find_spec("numba") is None:
         return f"needs numba: {install('train')}, or choose another --conv4d"
+    return _missing_for_kernels(device) if name == KERNELS else ""
+
+
+def _missing_for_kernels(device: torch.device) -> str:
+    if device.type != "cuda":
+        return "computes on a GPU only: choose --device cuda or another --conv4d"
+    if find_spec("triton") is None:
+        return "needs triton: pip install triton, or choose another --conv4d"
+    if not is_supported(device):
+        return "needs an NVIDIA GPU of compute capability 8.0 or newer: choose another --conv4d"
     return ""
 
 

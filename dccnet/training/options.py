@@ -159,9 +159,9 @@ _MACHINE = [
     ),
     click.option(
         "--conv4d",
-        type=click.Choice(["stack", "paired", "spectral", "spectral3", "auto"]),
+        type=click.Choice(["stack", "paired", "spectral", "spectral3", "direct", "auto"]),
         help="How to compute the 4D convolutions (docs/conv4d.md); auto measures which is fastest.  "
-        "[default: chosen by the sizes of kernels and volumes]",
+        "[default: chosen by device and sizes]",
     ),
     click.option(
         "--feature-cache",

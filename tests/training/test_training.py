@@ -365,7 +365,8 @@ def test_large_volumes_train_in_frequencies() -> None:
     assert usual_lowering(DCCNet(PRESETS["tiny"])) == "paired"
 
 
-def test_loops_for_cpus_are_not_for_gpus() -> None:
+def test_loops_for_cpus_are_not_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dccnet.training.autotune.is_supported", lambda device: False)
     gpu = torch.device("cuda")
     model = DCCNet(PRESETS["tiny"])
     assert lowering_of_run(None, model, 16, Processes(device=gpu)) == "stack"

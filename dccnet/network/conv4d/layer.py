@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from dccnet.network.conv4d.direct import Direct
 from dccnet.network.conv4d.lowering import LayoutLowering, Lowering
 from dccnet.network.conv4d.paired import Paired
 from dccnet.network.conv4d.spectral import Spectral
@@ -19,8 +20,8 @@ LOWERINGS: dict[str, LayoutLowering] = {
     "spectral3": Spectral(axes=3),
 }
 """Lowerings by the name that ``--conv4d`` takes."""
-TRAINING_LOWERINGS: dict[str, Lowering] = {**LOWERINGS, "paired": Paired()}
-"""These and ``paired``, which trains on CPUs only: ONNX has no operator for its loops."""
+TRAINING_LOWERINGS: dict[str, Lowering] = {**LOWERINGS, "paired": Paired(), "direct": Direct()}
+"""These and those that ONNX has no operator for: ``paired`` for CPUs, ``direct`` for GPUs."""
 
 
 def conv4d(
