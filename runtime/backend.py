@@ -22,7 +22,7 @@ class Backend(Protocol):
     def encode(self, frame: Any, stream: int | None = None) -> Tensors:
         """Features of a frame ``(H, W, 3)`` uint8 BGR of the network's size, on the backend's device.
 
-        The frame is on the host, or on the GPU as :mod:`dccnet.runtime.device_arrays` describes it.
+        The frame is a NumPy array, or any array on the GPU that :mod:`dccnet.runtime.device_arrays` reads.
         ``stream`` is the handle of the CUDA stream whose work the backend must wait for.
         """
 

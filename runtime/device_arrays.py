@@ -26,18 +26,22 @@ class DeviceView:
     shape: tuple[int, ...]
     dtype: str
     """NumPy's name, such as ``uint8``."""
-    device: int | None
-    """Index of the GPU; None where the array does not state it."""
     stream: int | None
     """Stream whose work must be complete before the array is read; None: no stream."""
     owner: Any
     """Object that keeps the memory alive."""
 
 
-def device_view(array: Any) -> DeviceView | None:
-    """A view of an array on a GPU; None for anything else.
+def is_on_gpu(array: Any) -> bool:
+    """Whether an array states that it is on a GPU. Nothing is exported, so that no GPU must be active."""
+    return hasattr(array, "__cuda_array_interface__") or _dlpack_index(array) is not None
 
-    Raises :class:`ImageError` for an array that is not contiguous.
+
+def device_view(array: Any, device: int) -> DeviceView | None:
+    """A view of an array on GPU ``device``, which must be active on this thread; None for a host array.
+
+    PyTorch exports a tensor only while the tensor's own GPU is the current one. Raises
+    :class:`ImageError` for an array on another GPU and for one that is not contiguous.
     """
     interface = getattr(array, "__cuda_array_interface__", None)
     # DLPack handles streams, the interface only since version 3; PyTorch has DLPack and version 2.
@@ -45,22 +49,30 @@ def device_view(array: Any) -> DeviceView | None:
         interface = None
     if interface is not None:
         return _from_interface(interface, array)
-    if not hasattr(array, "__dlpack__"):
+    index = _dlpack_index(array)
+    if index is None:
+        return None
+    if index != device:
+        raise ImageError(f"the frame is on cuda:{index}, the engines are on cuda:{device}: move it")
+    return _from_dlpack(array)
+
+
+def _dlpack_index(array: Any) -> int | None:
+    """Index of the GPU that the array is on; None for an array on the host or without DLPack."""
+    if not hasattr(array, "__dlpack_device__"):
         return None
     kind, index = array.__dlpack_device__()
-    return _from_dlpack(array, int(index)) if kind in _DLPACK_CUDA else None
+    return int(index) if kind in _DLPACK_CUDA else None
 
 
-def check_frame(view: DeviceView, size: Size, device: int) -> None:
-    """Check for a frame ``(H, W, 3)`` uint8 of this size, on this GPU. Raises :class:`ImageError`."""
+def check_frame(view: DeviceView, size: Size) -> None:
+    """Check for a frame ``(H, W, 3)`` uint8 of this size. Raises :class:`ImageError`."""
     height, width = size
     if view.shape != (height, width, 3) or view.dtype != "uint8":
         raise ImageError(
             f"a frame on the GPU must have the network's own shape ({height}, {width}, 3), uint8 BGR, "
             f"since it is not resized there; got {view.shape}, {view.dtype}"
         )
-    if view.device not in (None, device):
-        raise ImageError(f"the frame is on cuda:{view.device}, the engines are on cuda:{device}: move it")
 
 
 def _from_interface(interface: dict[str, Any], owner: Any) -> DeviceView:
@@ -71,7 +83,7 @@ def _from_interface(interface: dict[str, Any], owner: Any) -> DeviceView:
     dtype = f"{names.get(kind[1], kind[1])}{8 * itemsize}"
     # In version 3, no stream means that there is no work to wait for.
     stream = interface.get("stream") if interface["version"] >= 3 else LEGACY_STREAM
-    return DeviceView(int(interface["data"][0]), shape, dtype, None, stream, owner)
+    return DeviceView(int(interface["data"][0]), shape, dtype, stream, owner)
 
 
 class _DLTensor(ctypes.Structure):
@@ -91,7 +103,7 @@ class _DLTensor(ctypes.Structure):
     )
 
 
-def _from_dlpack(array: Any, device: int) -> DeviceView:
+def _from_dlpack(array: Any) -> DeviceView:
     # The producer makes the default stream wait for its own stream: waiting for the default one suffices.
     capsule = array.__dlpack__(stream=LEGACY_STREAM)
     address = ctypes.pythonapi.PyCapsule_GetPointer
@@ -104,7 +116,7 @@ def _from_dlpack(array: Any, device: int) -> DeviceView:
     _check_contiguous(shape, strides, itemsize)
     dtype = f"{_DLPACK_KINDS.get(tensor.code, 'unknown')}{tensor.bits}"
     pointer = int(tensor.data or 0) + int(tensor.byte_offset)
-    return DeviceView(pointer, shape, dtype, device, LEGACY_STREAM, (capsule, array))
+    return DeviceView(pointer, shape, dtype, LEGACY_STREAM, (capsule, array))
 
 
 def _check_contiguous(shape: tuple[int, ...], strides: tuple[int, ...] | None, itemsize: int) -> None:

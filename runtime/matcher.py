@@ -12,7 +12,7 @@ from dccnet.runtime.arrays import Array, Image
 from dccnet.runtime.backend import Backend
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.correspondences import Correspondences
-from dccnet.runtime.device_arrays import device_view
+from dccnet.runtime.device_arrays import is_on_gpu
 from dccnet.runtime.errors import EngineError
 from dccnet.runtime.features import Features, check_image
 from dccnet.runtime.geometry import Size, resize_uint8
@@ -78,9 +78,8 @@ class Matcher:
         ``stream`` is the handle of the CUDA stream whose work must finish first. Raises
         :class:`ImageError` for another shape or dtype.
         """
-        view = None if isinstance(image, np.ndarray) else device_view(image)
-        if view is not None:
-            return Features(self.backend.encode(view, stream), size or self.manifest.image_size)
+        if not isinstance(image, np.ndarray) and is_on_gpu(image):
+            return Features(self.backend.encode(image, stream), size or self.manifest.image_size)
         check_image(image)
         frame = resize_uint8(image, self.manifest.image_size)
         return Features(self.backend.encode(frame, stream), size or (image.shape[0], image.shape[1]))

@@ -11,7 +11,7 @@ from dccnet.runtime.arrays import Array
 from dccnet.runtime.backend import Tensors, matcher_inputs
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.cuda import Device, open_device
-from dccnet.runtime.device_arrays import DeviceView, check_frame
+from dccnet.runtime.device_arrays import DeviceView, check_frame, device_view
 from dccnet.runtime.errors import EngineError
 from dccnet.runtime.tensorrt.library import Library
 from dccnet.runtime.tensorrt.opening import open_engines
@@ -44,17 +44,20 @@ class TensorRTBackend:
             return cls(library, device, encoder, matcher)
 
     def encode(self, frame: Any, stream: int | None = None) -> Tensors:
-        """Features of a frame, a :class:`DeviceTensor` for each branch. Raises :class:`EngineError`."""
+        """Features of a frame, a :class:`DeviceTensor` for each branch.
+
+        Raises :class:`EngineError`, and :class:`ImageError` for an array on the GPU that is no such frame.
+        """
         device = self._device
-        if isinstance(frame, DeviceView):
-            _, height, width, _ = self._frame.shape
-            check_frame(frame, (height, width), device.index)
         with device.activate(), self._workers.borrow() as worker:
+            view = device_view(frame, device.index)
             used = worker.stream if stream is None else stream
             target = worker.encoder.pointers[self._frame.name]
-            if isinstance(frame, DeviceView):
-                _wait_for_owner(device, frame, used)
-                device.copy_on_device(target, frame.pointer, self._frame.nbytes, used)
+            if view is not None:
+                _, height, width, _ = self._frame.shape
+                check_frame(view, (height, width))
+                _wait_for_owner(device, view, used)
+                device.copy_on_device(target, view.pointer, self._frame.nbytes, used)
             else:
                 np.copyto(worker.host[self._frame.name][0], frame)
                 device.copy_to_device(target, worker.host[self._frame.name], used)

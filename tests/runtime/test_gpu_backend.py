@@ -204,12 +204,12 @@ def test_dlpack_is_read_and_freed() -> None:
     values = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     count = sys.getrefcount(values)
     array = DLPack(values)
-    view = device_view(array)
+    view = device_view(array, 0)
     assert view is not None and array.stream == 1 == view.stream
     assert (view.pointer, view.shape, view.dtype) == (values.ctypes.data, (2, 4, 3), "uint8")
     del view, array
     assert sys.getrefcount(values) == count
-    assert device_view(DLPack(values, (1, 0))) is None  # on the host
+    assert device_view(DLPack(values, (1, 0)), 0) is None  # on the host
 
 
 def test_dlpack_is_preferred_to_an_interface_without_streams() -> None:
@@ -218,7 +218,7 @@ def test_dlpack_is_preferred_to_an_interface_without_streams() -> None:
         def __cuda_array_interface__(self) -> dict[str, Any]:
             return {"version": 2, "shape": (1,), "typestr": "|u1", "data": (1, False)}
 
-    view = device_view(Both(np.zeros((2, 2, 3), np.float32)))
+    view = device_view(Both(np.zeros((2, 2, 3), np.float32)), 0)
     assert view is not None and view.shape == (2, 2, 3) and view.dtype == "float32"
 
 
@@ -246,6 +246,25 @@ def test_frame_on_another_gpu(classic: Machine, bundle: Bundle) -> None:
     frame = DLPack(np.zeros((96, 80, 3), np.uint8), (2, 3))
     with pytest.raises(ImageError, match="on cuda:3, the engines are on cuda:0: move it"):
         Matcher.open(bundle).encode(frame)
+
+
+def test_frame_is_exported_on_its_own_gpu(classic: Machine, bundle: Bundle, photos: list[Image]) -> None:
+    classic.cuda.gpus = (Properties(), Properties(name=b"Second"))
+    matcher = Matcher.open(bundle, device="cuda:1")
+    frame = resize_uint8(photos[0], bundle.manifest.image_size)
+
+    class Tensor(DLPack):
+        """Exports itself only while its GPU is the current one, as tensors of PyTorch do."""
+
+        def __dlpack__(self, *, stream: int) -> Any:
+            if classic.cuda.cudaGetDevice() != 1:
+                raise BufferError("Can't export tensors on a different CUDA device index.")
+            return super().__dlpack__(stream=stream)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classic.cuda, "_check", lambda pointer, count: None)  # DLPack's memory is NumPy's
+        found = matcher.encode(Tensor(frame, (2, 1)), size=photos[0].shape[:2])  # type: ignore[arg-type]
+    assert_same(matcher.match(found, photos[1]), matcher.match(photos[0], photos[1]))
 
 
 def test_backend_on_the_cpu_takes_no_frames_from_a_gpu(bundle: Bundle) -> None:
