@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import FrameType, ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ from dccnet.runtime.tensorrt.builder import BatchRange, BuildSettings
 from dccnet.runtime.tensorrt.bundled import add_engines, build_engines
 from dccnet.runtime.tensorrt.library import load_library
 from dccnet.runtime.tensorrt.plan import sidecar_path
+from dccnet.runtime.tensorrt.runner import BufferPool, TensorInfo
 from tests.helpers.bundles import Bundles
 from tests.helpers.commands import Cli
 from tests.helpers.emulation import CUDA, Machine, emulated
@@ -107,6 +108,39 @@ def test_memory_is_allocated_once_and_freed(machine: Machine, bundle: Bundle, ph
     del reference
     assert not machine.cuda.memory and not machine.cuda.pinned and not machine.cuda.graphs
     assert set(machine.cuda.streams) == {0, 1, 2}
+
+
+def test_features_may_be_collected_while_memory_is_handed_out(classic: Machine) -> None:
+    """The collector can run a finaliser between any two lines of the pool's own methods."""
+    device = open_device(0)
+    pool = BufferPool(device)
+    small, large = (TensorInfo("local", False, (1, size), np.dtype("uint8")) for size in (8, 16))
+    garbage = [pool.allocate(small) for _ in range(60)]
+    lines = []
+
+    def collect(frame: FrameType, event: str, argument: Any) -> Any:
+        if frame.f_code.co_filename.endswith("runner.py") and event == "line" and garbage:
+            lines.append(frame.f_lineno)
+            garbage.pop()
+        return collect
+
+    def work() -> None:
+        sys.settrace(collect)
+        with device.activate():
+            kept = [pool.allocate(info) for info in (small, large) for _ in range(2)]
+            pointers = {tensor.pointer for tensor in kept}
+            del kept[:2]
+            assert len(pointers) == 4
+            pool.close()
+        sys.settrace(None)
+        done.set()
+
+    done = threading.Event()
+    threading.Thread(target=work, daemon=True).start()
+    assert done.wait(10), "the pool waits for itself"
+    assert len(set(lines)) > 8
+    garbage.clear()
+    assert not classic.cuda.memory
 
 
 def test_every_thread_has_its_own_context(
