@@ -11,6 +11,9 @@ import click
 
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.console import note, steps
+from dccnet.runtime.cuda import Device, cuda_problem, open_device
+from dccnet.runtime.errors import UsageError
+from dccnet.runtime.selection import gpu_index
 from dccnet.runtime.tensorrt.bundled import add_engines, build_engines, summary, write_engines
 from dccnet.runtime.tensorrt.options import engine_options, library_and_settings
 
@@ -23,9 +26,16 @@ from dccnet.runtime.tensorrt.options import engine_options, library_and_settings
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder to write to.  [default: into the bundle]",
 )
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="cuda:N",
+    help="GPU on which TensorRT builds and that runs the engines; auto: the first one, if there is one.",
+)
 @engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print the records of the engines as JSON.")
-def build(bundle: Path, output: Path | None, as_json: bool, **options: Any) -> None:
+def build(bundle: Path, output: Path | None, device: str, as_json: bool, **options: Any) -> None:
     """Compile a BUNDLE's graphs to engines of TensorRT or TensorRT-RTX.
 
     TensorRT needs the GPU that will run the engines; TensorRT-RTX builds for any --target on any machine.
@@ -33,9 +43,10 @@ def build(bundle: Path, output: Path | None, as_json: bool, **options: Any) -> N
     plain plan file, as trtexec and Triton load it; the .json file beside it describes it.
     """
     library, settings = library_and_settings(**options)
+    gpu = _open_gpu(device)
     opened = Bundle.open(bundle)
     with steps("building", len(opened.manifest.graphs)) as step:
-        engines = build_engines(opened, library, settings, step, step.detail)
+        engines = build_engines(opened, library, settings, step, step.detail, gpu)
     if output is None:
         add_engines(opened, engines)
     else:
@@ -46,3 +57,16 @@ def build(bundle: Path, output: Path | None, as_json: bool, **options: Any) -> N
         note(summary(engine.record))
         if not as_json:
             click.echo((output or bundle) / engine.record.file)
+
+
+def _open_gpu(device: str) -> Device | None:
+    """The requested GPU; for ``auto``, the first one, or None where there is none.
+
+    Raises :class:`UsageError` and :class:`EngineError`.
+    """
+    if device == "cpu":
+        raise UsageError("engines are for GPUs: remove --device cpu")
+    index = gpu_index(device)
+    if index is None and cuda_problem() is not None:
+        return None
+    return open_device(index or 0)

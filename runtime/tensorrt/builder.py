@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dccnet.runtime.cuda import Device
 from dccnet.runtime.errors import EngineError, NotVerifiedError, UsageError
 from dccnet.runtime.files import atomic_path, sha256_of
 from dccnet.runtime.manifest import EngineRecord, Graph
@@ -103,10 +104,12 @@ def build_engine(
     onnx_file: Path,
     settings: BuildSettings,
     on_phase: Callable[[str], None] = lambda phase: None,
+    device: Device | None = None,
 ) -> BuiltEngine:
     """Compile the bundle's graph ``name``; its record holds what the library reports about the engine.
 
-    ``on_phase`` is called with each phase of the build. Ctrl-C stops the build. Raises
+    ``on_phase`` is called with each phase of the build. TensorRT builds for the GPU ``device``; None: for
+    CUDA's current one. Ctrl-C stops the build. Raises
     :class:`UsageError` for settings that the library does not support, :class:`EngineError` where the
     build fails, and :class:`NotVerifiedError` where the engine's precision differs from its graph's.
     """
@@ -115,7 +118,8 @@ def build_engine(
     started = time.perf_counter()
     with ThreadPoolExecutor(1) as pool:
         cancelled: list[bool] = []
-        build = pool.submit(_build, library, graph, onnx_file, settings, messages, on_phase, cancelled)
+        arguments = (library, graph, onnx_file, settings, messages, on_phase, cancelled)
+        build = pool.submit(_build_on, device, *arguments)
         try:
             plan, table = build.result()
         except BaseException:  # no exception may pass through the library: its monitor stops the build
@@ -159,6 +163,12 @@ def build_engine(
 def _count_int8(layers: dict[str, dict[str, int]]) -> int:
     """Number of INT8 convolutions and matrix products: an engine may turn the former into the latter."""
     return sum(layers.get(kind, {}).get("int8", 0) for kind in (CONVOLUTION, MATRIX_PRODUCT))
+
+
+def _build_on(device: Device | None, *arguments: Any) -> tuple[bytes, tuple[EngineLayer, ...]]:
+    """Build on a new thread, whose current GPU would be the first one and not the caller's."""
+    with contextlib.nullcontext() if device is None else device.activate():
+        return _build(*arguments)
 
 
 def _build(

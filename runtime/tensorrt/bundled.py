@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dccnet.runtime.bundle import Bundle, write_manifest
+from dccnet.runtime.cuda import Device
 from dccnet.runtime.manifest import EngineRecord
 from dccnet.runtime.tensorrt.builder import BuildSettings, BuiltEngine, build_engine
 from dccnet.runtime.tensorrt.library import Library
@@ -19,16 +20,19 @@ def build_engines(
     settings: BuildSettings,
     on_step: Callable[[str], None] = lambda description: None,
     on_phase: Callable[[str], None] = lambda phase: None,
+    device: Device | None = None,
 ) -> list[BuiltEngine]:
     """Compile every graph of the bundle; nothing is written.
 
     ``on_step`` is called once for each graph, ``on_phase`` with each phase that the library reports.
-    Raises the errors of :func:`~dccnet.runtime.tensorrt.builder.build_engine`.
+    TensorRT builds for the GPU ``device``; None: for CUDA's current one. Raises the errors of
+    :func:`~dccnet.runtime.tensorrt.builder.build_engine`.
     """
     engines = []
     for name, graph in bundle.manifest.graphs.items():
         on_step(f"compiling the {name} with {library.title}")
-        engines.append(build_engine(library, name, graph, bundle.graph_path(name), settings, on_phase))
+        path = bundle.graph_path(name)
+        engines.append(build_engine(library, name, graph, path, settings, on_phase, device))
     return engines
 
 

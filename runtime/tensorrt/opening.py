@@ -65,7 +65,7 @@ def build_into_cache(bundle: Bundle, name: str, library: Library, device: Device
     """Build the bundle's graph ``name`` for this GPU, into the cache; returns the path of its plan."""
     settings = default_settings(library, device)
     graph = bundle.manifest.graphs[name]
-    engine = build_engine(library, name, graph, bundle.graph_path(name), settings)
+    engine = build_engine(library, name, graph, bundle.graph_path(name), settings, device=device)
     return write_engine(engine, engine_folder(graph, library, settings, _gpu_title(device)))
 
 

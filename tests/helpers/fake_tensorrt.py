@@ -47,12 +47,19 @@ class FakeTensorRT:
         self.has_gpu = True
         self.enqueue: Callable[[int, Callable[[], None]], None] = lambda stream, work: work()
         """Enqueues work on a stream; the emulation of CUDA replaces it."""
+        self.current_gpu: Callable[[], int] = lambda: 0
+        """GPU of the calling thread; the emulation of CUDA replaces it."""
+        self.used_gpus: dict[str, set[int]] = {}
+        """GPUs that were current in ``build_serialized_network`` and ``deserialize_cuda_engine``."""
         self.fail: set[str] = set()
         """Methods that report failure, such as ``execute_async_v3``."""
         self.layers: list[dict[str, Any]] | None = None
         """Layers that the inspector reports; None: derived from the types in the graph."""
         self.contexts = 0
         self.module = _module(self, name, version)
+
+    def note_gpu(self, method: str) -> None:
+        self.used_gpus.setdefault(method, set()).add(self.current_gpu())
 
 
 def _module(fake: FakeTensorRT, name: str, version: str) -> ModuleType:
@@ -154,6 +161,7 @@ class _Builder:
         return self.trt.IOptimizationProfile()
 
     def build_serialized_network(self, network: Any, config: Any) -> Any:
+        self.fake.note_gpu("build_serialized_network")
         log = self._logger.log
         for step, phase in enumerate(("Preparing", "Timing")):
             config._monitor.phase_start(phase, None, 1)
@@ -290,6 +298,7 @@ class _Runtime:
         self._logger = logger
 
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> Any:
+        self.fake.note_gpu("deserialize_cuda_engine")
         if not bytes(serialized_engine).startswith(MAGIC) or "deserialize_cuda_engine" in self.fake.fail:
             self._logger.log(Severity.ERROR, "IRuntime::deserializeCudaEngine: Error Code 1: Serialization")
             return None

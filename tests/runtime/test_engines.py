@@ -7,15 +7,19 @@ import dataclasses
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.commands.build import build as build_command
+from dccnet.runtime.cuda import open_device
 from dccnet.runtime.decoding import DecodingError, decode
-from dccnet.runtime.errors import EngineError, NotVerifiedError, UsageError
+from dccnet.runtime.errors import DccError, EngineError, NotVerifiedError, UsageError
 from dccnet.runtime.manifest import EngineRecord
+from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.tensorrt.builder import BatchRange, BuildSettings, BuiltEngine, build_engine
 from dccnet.runtime.tensorrt.bundled import add_engines, build_engines
 from dccnet.runtime.tensorrt.layers import (
@@ -36,6 +40,8 @@ from dccnet.runtime.tensorrt.plan import (
 )
 from tests.helpers.bundles import Bundles
 from tests.helpers.commands import Cli
+from tests.helpers.emulation import Machine, emulated
+from tests.helpers.fake_cuda import Properties
 from tests.helpers.fake_tensorrt import FakeTensorRT
 
 tensorrt_rtx = pytest.importorskip("tensorrt_rtx")  # not available for every platform
@@ -438,6 +444,45 @@ def test_timing_cache_of_another_gpu_is_not_changed(
     with pytest.raises(EngineError, match=r"not a timing cache of this GPU.*name another file"):
         compile_graph(classic, half, "encoder", BuildSettings(timing_cache=cache))
     assert cache.read_text() == "of another GPU"
+
+
+# Several GPUs -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_gpus(tmp_path: Path) -> Iterator[Machine]:
+    with emulated(tmp_path / "cache") as machine:
+        machine.cuda.gpus = (Properties(name=b"First", minor=0), Properties(name=b"Second", minor=9))
+        yield machine
+
+
+def test_engine_is_built_and_inspected_on_the_requested_gpu(two_gpus: Machine, half: Bundle) -> None:
+    library = load_library(TENSORRT)
+    build_engines(half, library, BuildSettings(), device=open_device(1))
+    assert two_gpus.tensorrt.used_gpus == {
+        "build_serialized_network": {1},
+        "deserialize_cuda_engine": {1},
+    }
+
+
+def test_engine_is_built_on_first_use_on_the_requested_gpu(two_gpus: Machine, half: Bundle) -> None:
+    Matcher.open(half, backend="tensorrt", device="cuda:1").backend.close()
+    assert two_gpus.tensorrt.used_gpus == {
+        "build_serialized_network": {1},
+        "deserialize_cuda_engine": {1},
+    }
+
+
+def test_build_command_takes_a_device(
+    two_gpus: Machine, half: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(half.path, tmp_path / "b")
+    arguments = [str(tmp_path / "b"), "--library", "tensorrt", "--device"]
+    build_command.main([*arguments, "cuda:1"], standalone_mode=False)
+    assert two_gpus.tensorrt.used_gpus["build_serialized_network"] == {1}
+    for device, sentence in (("cuda:2", "there is no cuda:2"), ("cpu", "engines are for GPUs")):
+        with pytest.raises(DccError, match=sentence):
+            build_command.main([*arguments, device], standalone_mode=False)
 
 
 # Reading reports --------------------------------------------------------------------------------
