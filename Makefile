@@ -4,17 +4,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUTPUT ?= demo-output
 
-.PHONY: demo test test-slow test-gpu lint format picture clean
+.PHONY: demo test test-slow test-cuda test-gpu lint format picture clean
 
 demo: $(VENV)/.installed-demo
 	rm -rf demo-output  # and never a folder that somebody named
 	$(BIN)/dcc demo -o $(DEMO_OUTPUT)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not slow and not gpu" --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not gpu and not cuda" --numprocesses auto --dist loadfile
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow
+
+# Needs no virtual environment, pip or network: only a PYTHON that has PyTorch, cuda-python, pytest and what dcc imports.
+# Prints why tests were skipped: without a GPU, all of them.
+test-cuda:
+	PYTHONPATH=. $(PYTHON) -m pytest -m cuda -v -rs -p no:cacheprovider tests/cuda
 
 # Tests, then latencies; gpu-report/ is what to send back.
 test-gpu: $(VENV)/.installed-dev
