@@ -99,7 +99,8 @@ def _timed(
             torch.cuda.empty_cache()
         return {
             "s": times["ms"] / 1000, "min_s": times["min_ms"] / 1000,
-            "pairs_per_s": 1000 * batch / times["ms"], "peak_GB": memory, "loss": losses[0], "same_loss_in_all_steps": len(set(losses)) == 1,
+            "pairs_per_s": 1000 * batch / times["ms"], "peak_GB": memory,
+            "loss": losses[0], "same_loss_in_all_steps": len(set(losses)) == 1,
         }  # fmt: skip
 
     return work
