@@ -21,21 +21,28 @@ test-slow: $(VENV)/.installed-dev
 test-cuda:
 	PYTHONPATH=. $(PYTHON) -m pytest -m cuda -v -rs -p no:cacheprovider tests/cuda
 
-# Tests, then latencies; gpu-report/ is what to send back.
-test-gpu: $(VENV)/.installed-dev
+# Tests, then latencies, in an environment of their own, which has TensorRT and ONNX Runtime for GPUs.
+# gpu-report/ is what to send back; its tests.txt ends with what was not tested, and why.
+GPU := .venv-gpu/bin
+test-gpu: .venv-gpu/.installed
 	mkdir -p gpu-report
-	$(BIN)/python -m pytest -m gpu -v -rs tests/runtime/test_gpu.py > gpu-report/tests.txt; \
+	$(GPU)/python -m pytest -m "gpu or cuda" -v -rs tests/runtime/test_gpu.py tests/cuda > gpu-report/tests.txt; \
 	  status=$$?; cat gpu-report/tests.txt; exit $$status
 	for preset in tiny dccnet; do \
 	  test -e gpu-report/$$preset.safetensors || \
-	    $(BIN)/dcc init --preset $$preset -o gpu-report/$$preset.safetensors || exit 1; \
+	    $(GPU)/dcc init --preset $$preset -o gpu-report/$$preset.safetensors || exit 1; \
 	  bundles=; \
 	  for how in "stack" "spectral" "stack --fp16" "spectral --fp16" "spectral3 --fp16"; do \
 	    bundle="gpu-report/$$preset-$$(echo $$how | tr -d ' ')"; bundles="$$bundles $$bundle"; \
-	    test -e $$bundle || $(BIN)/dcc export gpu-report/$$preset.safetensors --conv4d $$how -o $$bundle; \
+	    test -e $$bundle || $(GPU)/dcc export gpu-report/$$preset.safetensors --conv4d $$how -o $$bundle; \
 	  done; \
-	  $(BIN)/python benchmarks/gpu.py $$bundles --report gpu-report/$$preset.json || exit 1; \
+	  $(GPU)/python benchmarks/gpu.py $$bundles --report gpu-report/$$preset.json || exit 1; \
 	done
+
+.venv-gpu/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-gpu
+	$(GPU)/python -m pip install --quiet --disable-pip-version-check --editable '.[gpu,rtx,export,train]' pytest
+	touch $@
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -58,4 +65,4 @@ picture: $(VENV)/.installed-dev demo  # README's, and those in docs/
 	$(BIN)/python -m dccnet.demo.pictures $(DEMO_OUTPUT)/run/best.safetensors docs
 
 clean:
-	rm -rf $(VENV) demo-output build *.egg-info
+	rm -rf $(VENV) .venv-gpu demo-output build *.egg-info
