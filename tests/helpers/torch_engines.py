@@ -1,8 +1,8 @@
 """PyTorch in the place of TensorRT: a network as an engine, for GPUs on machines without TensorRT.
 
-The classes have the methods of TensorRT's Python API that ``runtime/tensorrt/runner.py`` calls. They enqueue
-work on the stream that they are given, read and write the addresses that they are given, and can be captured
-in a CUDA graph.
+The classes have the methods of TensorRT's Python API that ``runtime/tensorrt/runner.py`` calls. They
+enqueue work on the stream that they are given, read and write the addresses that they are given, and can be
+captured in a CUDA graph.
 """
 
 from __future__ import annotations
