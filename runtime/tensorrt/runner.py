@@ -198,7 +198,11 @@ class BufferPool:
 
 @dataclass(frozen=True, eq=False)  # no slots: the pool holds a weak reference
 class DeviceTensor:
-    """Features in the memory of a GPU, which CuPy, PyTorch and others can read without a copy."""
+    """Features in the memory of a GPU, which other libraries can read without a copy.
+
+    ``cupy.asarray(tensor)`` and ``torch.as_tensor(tensor, device="cuda")`` keep the memory alive. It must
+    not be written to: later matches would use what was written.
+    """
 
     pointer: int
     shape: tuple[int, ...]
@@ -209,7 +213,7 @@ class DeviceTensor:
         return {
             "shape": self.shape,
             "typestr": self.dtype.str,
-            "data": (self.pointer, True),
+            "data": (self.pointer, False),  # PyTorch refuses arrays that are marked as read-only
             "strides": None,
             "version": 3,
             "stream": None,  # no pending work: encode() waits for its stream

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle
@@ -207,6 +208,16 @@ def test_frame_on_the_gpu_is_not_copied_to_the_host(
     )  # and the array's own stream was waited for
     exposed = features.tensors["local"].__cuda_array_interface__
     assert exposed["shape"][0] == 1 and exposed["data"][0] in machine.cuda.memory
+
+
+def test_pytorch_takes_features(classic: Machine, bundle: Bundle, photos: list[Image]) -> None:
+    features = Matcher.open(bundle).encode(photos[0])
+    assert features.tensors["local"].__cuda_array_interface__["data"][1] is False
+    if torch.cuda.is_available():
+        return  # the address is the emulation's
+    with pytest.raises((RuntimeError, AssertionError)) as caught:  # not TypeError: the array is accepted
+        torch.as_tensor(features.tensors["local"])
+    assert "driver" in str(caught.value) or "not compiled with CUDA" in str(caught.value)
 
 
 def test_work_runs_on_the_callers_stream(
