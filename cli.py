@@ -48,6 +48,11 @@ COMMANDS = {
     "data": (".evaluation.data_commands", "data", "Check or fetch a benchmark's files."),
     "match": (".runtime.commands.match", "match", "Find correspondences in pictures or a video."),
     "view": (".runtime.viewer.commands", "view", "Explore how two pictures match, on a web page."),
+    "models": (
+        ".calibration.models.commands",
+        "models",
+        "List the models that come with dcc; build them.",
+    ),
 }
 
 

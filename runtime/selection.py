@@ -35,10 +35,12 @@ def open_backend(
 ) -> Backend:
     """Open the bundle with the requested backend, or with the fastest that works on this machine.
 
-    ``auto`` tries TensorRT's engines, then ONNX Runtime's CUDA provider, then its CPU provider. On a
-    machine with a GPU, ``on_note`` is called with the reason when one of them is passed over, and when
-    engines are built. Raises :class:`UsageError` for a choice that contradicts itself,
-    :class:`EngineError` for a backend or device that is not available.
+    ``auto`` tries TensorRT's engines, then ONNX Runtime's CUDA provider, then its CPU provider. INT8
+    graphs that are laid out for CPUs run on the CPU. On a machine with a GPU, ``on_note`` is called with
+    the reason when one of them is passed over, and when engines are built.
+
+    Raises :class:`UsageError` for a choice that contradicts itself, :class:`EngineError` for a backend or
+    device that is not available.
     """
     gpu = gpu_index(choice.device)
     if choice.backend not in BACKENDS:
@@ -49,6 +51,8 @@ def open_backend(
         return TensorRTBackend.open(bundle, gpu or 0, trust=choice.trust_engine, on_note=on_note)
     if choice.backend == "onnxruntime" or choice.provider is not None or choice.device == "cpu":
         return OnnxRuntimeBackend.open(bundle, _provider(choice), gpu or 0, choice.threads)
+    if choice.device == "auto" and _is_for_cpus(bundle):
+        return OnnxRuntimeBackend.open(bundle, "cpu", 0, choice.threads)
     problem = cuda_problem()
     if problem is not None:
         if choice.device != "auto":
@@ -68,6 +72,11 @@ def open_backend(
     if choice.device != "auto":
         raise EngineError(f"nothing runs on {choice.device}: {'; '.join(reasons)}")
     return OnnxRuntimeBackend.open(bundle, "cpu", 0, choice.threads)
+
+
+def _is_for_cpus(bundle: Bundle) -> bool:
+    calibration = bundle.manifest.calibration
+    return calibration is not None and calibration.target == "cpu"
 
 
 def gpu_index(device: str) -> int | None:

@@ -19,7 +19,7 @@ from dccnet.export.bundles.folder import tool_versions
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.errors import DccError
 from dccnet.runtime.matcher import Matcher
-from dccnet.runtime.models.names import open_model
+from dccnet.runtime.models.names import open_bundle
 from dccnet.runtime.selection import BackendChoice
 
 
@@ -76,7 +76,7 @@ def bench(
     rows: list[Row | _Contender] = []
     test: AgreementTest | None = None
     for path in bundles:
-        bundle = open_model(path)
+        bundle = open_bundle(path)
         for choice in choices:
             on_step(f"{path.name} in {choice.backend}")
             row = _row(str(path), bundle, choice)

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from dccnet.runtime.arrays import Image
-from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DccError, EngineError, UsageError
 from dccnet.runtime.extras import required
 from dccnet.runtime.files import sha256
 from dccnet.runtime.manifest import ENCODER, manifest_digest
 from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.models.names import find_model, open_bundle
 from dccnet.runtime.selection import BackendChoice, gpu_index, open_backend
 
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
@@ -41,7 +41,7 @@ class Model:
 def open_model(
     path: Path, choice: BackendChoice, on_note: Callable[[str], None] = lambda text: None
 ) -> Model:
-    """Open a checkpoint (``.safetensors``), a bundle, or an engine in its bundle's folder.
+    """Open a checkpoint (``.safetensors``), a bundle (or its name), or an engine in its bundle's folder.
 
     ``on_note`` is called with remarks about the chosen backend. Raises :class:`DccError` for any other
     path, and :class:`UsageError` for a backend that cannot run the model.
@@ -55,7 +55,7 @@ def open_model(
         if choice.backend not in ("auto", "tensorrt"):
             raise UsageError(f"an engine runs in TensorRT: remove --backend {choice.backend}")
         return _open_bundle(path.parent, choice._replace(backend="tensorrt"), on_note)
-    if path.is_dir():
+    if find_model(path).is_dir():
         if choice.backend == "pytorch":
             raise UsageError(
                 f"{path} is a bundle and holds no PyTorch weights: evaluate the checkpoint that it was "
@@ -72,7 +72,7 @@ def open_model(
 
 
 def _open_bundle(path: Path, choice: BackendChoice, on_note: Callable[[str], None]) -> Model:
-    bundle = Bundle.open(path)
+    bundle = open_bundle(path)
     matcher = Matcher(bundle.manifest, open_backend(bundle, choice, on_note))
     # The features may be on a GPU; their size follows from the graph's outputs.
     nbytes = sum(

@@ -20,16 +20,20 @@ from dccnet.runtime.drawing.styles import STYLES
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.images import SUFFIXES, find_images
 from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.models.option import choose_model, model_option
 from dccnet.runtime.onnx_runtime import PROVIDERS
 from dccnet.runtime.selection import BACKENDS
 from dccnet.runtime.video.annotations import is_points_file, parse_points, read_points
 from dccnet.runtime.video.drawing import STYLES as FRAME_STYLES
 from dccnet.runtime.writers import WRITERS
 
+DRAWING = "matches.jpg"
+"""Written where two pictures are all that the user names."""
+
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("images", nargs=-1, metavar="[A B...]")
+@click.argument("arguments", nargs=-1, metavar="[BUNDLE] [A B...]")
+@model_option
 @click.option(
     "--video",
     metavar="SOURCE",
@@ -51,7 +55,8 @@ from dccnet.runtime.writers import WRITERS
     type=click.Path(path_type=Path),
     help="File to write, in the format of its suffix; repeatable. For two pictures: .jpg, .png, .json, "
     ".csv, .npz, .flo; for several B, a folder. For a video: .mp4, .avi, .jsonl, .csv, .npz, .h5, or a "
-    "file for each frame: flow/%06d.flo, drawn/%06d.png.",
+    f"file for each frame: flow/%06d.flo, drawn/%06d.png.  [default: {DRAWING} for two pictures without "
+    "BUNDLE, --json and --points]",
 )
 @click.option(
     "--points",
@@ -112,8 +117,8 @@ from dccnet.runtime.writers import WRITERS
     "--threads", type=click.IntRange(0, 256), default=0, help="CPU threads.  [default: all cores]"
 )
 def match(
-    bundle: Path,
-    images: tuple[str, ...],
+    arguments: tuple[str, ...],
+    model: str | None,
     video: str | None,
     references: tuple[str, ...],
     outputs: tuple[Path, ...],
@@ -127,19 +132,22 @@ def match(
     threads: int,
     **options: Any,
 ) -> None:
-    """Find correspondences with an exported BUNDLE.
+    """Find correspondences between pictures, or in a video.
 
     \b
-    Two pictures:  dcc match BUNDLE A.jpg B.jpg -o matches.jpg -o matches.json
-    Many:          dcc match BUNDLE A.jpg 'photos/*.jpg' -o FOLDER
-    A video:       dcc match BUNDLE --reference A.jpg --video IN.mp4 -o OUT.mp4
-    A camera:      dcc match BUNDLE --reference frame:0 --video 0 --points "320,240"
+    Two pictures:  dcc match A.jpg B.jpg
+                   dcc match --model BUNDLE A.jpg B.jpg -o matches.jpg -o matches.json
+    Many:          dcc match A.jpg 'photos/*.jpg' -o FOLDER
+    A video:       dcc match --reference A.jpg --video IN.mp4 -o OUT.mp4
+    A camera:      dcc match --reference frame:0 --video 0 --points "320,240"
 
-    Points and matches are pixels (x, y) of the original pictures: 0-based, x right, y down. A video
-    produces one line of JSON for each frame, in OUT.jsonl beside OUT.mp4, or on stdout without -o. Ctrl-C
-    stops it; the files then contain every frame up to that moment.
+    A model comes with dcc; --model or, as the first argument, BUNDLE names another one. Points and matches
+    are pixels (x, y) of the original pictures: 0-based, x right, y down. A video produces one line of JSON
+    for each frame, in OUT.jsonl beside OUT.mp4, or on stdout without -o. Ctrl-C stops it; the files then
+    contain every frame up to that moment.
     """
     video_options = VideoOptions(**options)
+    chosen, images = choose_model(model, arguments)
     _check_usage(video, references, images, video_options)
     style = _style(draw, video, points)
     _quiet_opencv()
@@ -148,6 +156,12 @@ def match(
     else:
         points_a = None if points is None else _points(points, images[0])
         report = pictures.Report(points_a, as_json, style)
+        pair = len(images) == 2 and Path(images[1]).is_file()  # whatever number of files a glob matches
+        if pair and not (outputs or chosen.as_argument or as_json or points is not None):
+            outputs = (Path(DRAWING),)
+    bundle = chosen.open()
+    if chosen.by_default:
+        note(chosen.note)
     matcher = Matcher.open(
         bundle,
         backend=backend,
@@ -160,13 +174,13 @@ def match(
     if backend == "auto":
         note(f"running on {matcher.backend.description}")
     if not matcher.manifest.verified:
-        warn(f"{bundle} is marked as not verified: its matches may differ from the network's")
+        warn(f"{chosen.named} is marked as not verified: its matches may differ from the network's")
     if video is not None:
         video_job.run_job(matcher, job, style, as_json)
         return
     path_a = Path(images[0])
     others = [path for pattern in images[1:] for path in find_images(pattern)]
-    if len(images) == 2 and Path(images[1]).is_file():  # whatever number of files a glob matches
+    if pair:
         pictures.match_pair(matcher, path_a, others[0], _file_outputs(outputs), report)
     else:
         pictures.match_many(matcher, path_a, others, _folder_output(outputs), report)

