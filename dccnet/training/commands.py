@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dccnet.training.options import training_options
+from dccnet.training.options import by_preset, training_options
 
 if TYPE_CHECKING:
     from dccnet.network.config import ModelConfig
@@ -135,36 +135,57 @@ def was_given(ctx: click.Context, *names: str) -> bool:
 @click.command()
 @preset_option
 @set_option
+@by_preset(
+    "--start",
+    "random",
+    type=click.Choice(["random", "plain"]),
+    help="Weights after the backbone: random, as the authors', or plain, which already match without "
+    "training.",
+)
 @click.option(
     "--weights",
-    default="random",
-    show_default=True,
     metavar="imagenet|random|FILE",
-    help="Weights of the backbone.",
+    help="Weights of the backbone.  [default: imagenet with --start plain, else random]",
 )
 @seed_option
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="File to write.")
-def init(preset: str, changes: tuple[str, ...], weights: str, seed: int, output: Path) -> None:
-    """Write an untrained network, whose layers after the backbone have random weights.
+@click.pass_context
+def init(
+    ctx: click.Context,
+    /,
+    preset: str,
+    changes: tuple[str, ...],
+    start: str,
+    weights: str | None,
+    seed: int,
+    output: Path,
+) -> None:
+    """Write an untrained network.
 
-    Use it for timing, for trying an export, and as a baseline. Its matches are meaningless.
+    \b
+    dcc init --preset small -o small.safetensors
+    dcc init --preset dccnet -o untrained.safetensors
+
+    With --start plain, the network already matches, without training. With --start random, its matches are
+    meaningless: use it for timing, for trying an export, and as a baseline. The preset's recipe decides
+    whether 4D kernels also count things that face opposite ways (docs/tiny.md), as in dcc train.
     """
     from dccnet.runtime.console import note
 
     require_torch()
-    import torch
-
-    from dccnet.network.model import DCCNet
+    from dccnet.training.initial import initial_network
+    from dccnet.training.recipes import recipe
     from dccnet.weights.checkpoint import save_checkpoint
-    from dccnet.weights.pretrained import load_backbone_weights
+    from dccnet.weights.pretrained import IMAGENET, RANDOM
 
-    config = network_config(preset, changes)
-    torch.manual_seed(seed)
-    model = DCCNet(config)
-    load_backbone_weights(model.backbone, config.backbone, weights)
+    config, defaults = network_config(preset, changes), recipe(preset)
+    if not was_given(ctx, "start"):
+        start = defaults.get("start", start)
+    weights = weights or (IMAGENET if start == "plain" else RANDOM)
+    model = initial_network(config, weights, start, defaults.get("opposite", 0.0) > 0, seed)
     save_checkpoint(model, output)
     click.echo(output)
-    note(_summary(model))
+    note(f"{start} start, {weights} backbone; {_summary(model)}")
 
 
 @click.command("import")

@@ -18,10 +18,10 @@ from dccnet.runtime.console import note
 from dccnet.runtime.errors import DataError, UsageError
 from dccnet.runtime.files import clear_scratch
 from dccnet.training.autotune import lowering_here, lowering_of_run, refuse_missing
+from dccnet.training.initial import apply_start
 from dccnet.training.processes import Processes, processes
 from dccnet.training.reporting import NullReport, RunReport
 from dccnet.training.settings import RunFolder, TrainSettings, new_run_folder
-from dccnet.training.starts import start_both_ways, start_plain
 from dccnet.training.state import Progress
 from dccnet.training.synthetic import split_photographs, synthetic_pairs
 from dccnet.training.trainer import Trainer
@@ -49,7 +49,7 @@ def start_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> tup
         settings = dataclasses.replace(settings, conv4d=lowering)
         load_backbone_weights(model.backbone, config.backbone, settings.weights)
         _unfreeze(model, settings.finetune_blocks)
-        _start(model, settings)
+        apply_start(model, settings.start, both_ways=settings.opposite > 0)
         if group.first:
             folder.write_config(config, settings)
             save_checkpoint(model, folder.start)
@@ -87,17 +87,7 @@ def check_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> Non
     new_run_folder(path)
     model = DCCNet(config)
     _unfreeze(model, settings.finetune_blocks)
-    _start(model, settings)
-
-
-def _start(model: DCCNet, settings: TrainSettings) -> None:
-    if settings.opposite > 0:
-        start_both_ways(model)
-    if settings.start == "plain":
-        try:
-            start_plain(model, both_ways=settings.opposite > 0)
-        except ValueError as error:
-            raise UsageError(f"--start plain: {error}: give --set context_channels=NUMBER") from error
+    apply_start(model, settings.start, both_ways=settings.opposite > 0)
 
 
 def _unfreeze(model: DCCNet, blocks: int) -> None:

@@ -1,0 +1,41 @@
+"""Networks before their first training step."""
+
+from __future__ import annotations
+
+import torch
+
+from dccnet.network.config import ModelConfig
+from dccnet.network.model import DCCNet
+from dccnet.runtime.errors import UsageError
+from dccnet.training.starts import start_both_ways, start_plain
+from dccnet.weights.pretrained import load_backbone_weights
+
+
+def initial_network(config: ModelConfig, weights: str, start: str, both_ways: bool, seed: int) -> DCCNet:
+    """The network that a run of ``dcc train`` with these settings starts from.
+
+    ``weights`` are those of the backbone (:func:`load_backbone_weights`); :func:`apply_start` explains
+    ``start`` and ``both_ways``. ``seed`` is that of all random numbers. Raises :class:`CheckpointError` for
+    weights that cannot be loaded, and :class:`UsageError` as :func:`apply_start`.
+    """
+    torch.manual_seed(seed)
+    model = DCCNet(config)
+    load_backbone_weights(model.backbone, config.backbone, weights)
+    apply_start(model, start, both_ways)
+    return model
+
+
+def apply_start(model: DCCNet, start: str, both_ways: bool) -> None:
+    """Set the initial weights after the backbone (``starts.py``).
+
+    ``start``: ``random`` keeps those of the constructor, ``plain`` already matches without training.
+    ``both_ways`` prepares the 4D kernels for things that face opposite ways. Raises :class:`UsageError` for
+    a plain start of a network with too few context channels.
+    """
+    if both_ways:
+        start_both_ways(model)
+    if start == "plain":
+        try:
+            start_plain(model, both_ways)
+        except ValueError as error:
+            raise UsageError(f"--start plain: {error}: give --set context_channels=NUMBER") from error
