@@ -104,7 +104,7 @@ def eval_command(
     as_json: bool,
     **choice: Any,
 ) -> None:
-    """Score each MODEL, a checkpoint (.safetensors) or a bundle, on a benchmark.
+    """Score each MODEL on a benchmark: a checkpoint (.safetensors), a bundle, or a name of dcc models.
 
     \b
     dcc eval bundle --benchmark pairs --data test_pairs.csv -o results
