@@ -18,6 +18,7 @@ from dccnet.runtime.features import Features, check_image
 from dccnet.runtime.geometry import Size, resize_uint8
 from dccnet.runtime.manifest import Manifest
 from dccnet.runtime.match_many import Picture, match_many
+from dccnet.runtime.models.names import open_bundle
 from dccnet.runtime.score_maps import take_maps
 from dccnet.runtime.selection import BackendChoice, open_backend
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 class Matcher:
     """Matches pictures with an exported network. Thread-safe: one can be shared by several threads.
 
-    >>> matcher = Matcher.open("bundle")                # doctest: +SKIP
+    >>> matcher = Matcher.open()                        # doctest: +SKIP
     >>> result = matcher.match(cat, other_cat)          # doctest: +SKIP
     >>> result.transfer([[120.0, 80.0]], from_="a")     # doctest: +SKIP
     """
@@ -46,7 +47,7 @@ class Matcher:
     @classmethod
     def open(
         cls,
-        bundle: str | os.PathLike[str] | Bundle,
+        bundle: str | os.PathLike[str] | Bundle | None = None,
         *,
         backend: str = "auto",
         device: str = "auto",
@@ -55,7 +56,7 @@ class Matcher:
         trust_engine: bool = False,
         on_note: Callable[[str], None] = lambda text: None,
     ) -> Matcher:
-        """Load a bundle.
+        """Load a bundle by its path or a name that ``dcc models`` lists; by default, the built-in model.
 
         ``backend`` is ``onnxruntime``, ``tensorrt``, or ``auto`` for the fastest one that works on this
         machine; ``device`` is ``cpu``, ``cuda``, ``cuda:1`` or ``auto``. ``provider`` is ONNX Runtime's
@@ -65,7 +66,7 @@ class Matcher:
         :class:`BundleError`, :class:`EngineError` and :class:`UsageError`.
         """
         if not isinstance(bundle, Bundle):
-            bundle = Bundle.open(bundle)
+            bundle = open_bundle(bundle)
         choice = BackendChoice(backend, device, provider, threads, trust_engine)
         return cls(bundle.manifest, open_backend(bundle, choice, on_note))
 
