@@ -23,7 +23,8 @@ class Backend(Protocol):
         """Features of a frame ``(H, W, 3)`` uint8 BGR of the network's size, on the backend's device.
 
         The frame is a NumPy array, or any array on the GPU that :mod:`dccnet.runtime.device_arrays` reads.
-        ``stream`` is the handle of the CUDA stream whose work the backend must wait for.
+        ``stream`` is the handle of a CUDA stream whose earlier work the backend waits for; later work on it
+        waits for the backend.
         """
 
     def match(self, a: Tensors, b: Tensors, stream: int | None = None) -> dict[str, Array]:

@@ -11,7 +11,7 @@ from dccnet.runtime.arrays import Array
 from dccnet.runtime.backend import Tensors, matcher_inputs
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.cuda import Device, open_device
-from dccnet.runtime.device_arrays import DeviceView, check_frame, device_view
+from dccnet.runtime.device_arrays import check_frame, device_view
 from dccnet.runtime.errors import EngineError
 from dccnet.runtime.tensorrt.library import Library
 from dccnet.runtime.tensorrt.opening import open_engines
@@ -51,21 +51,23 @@ class TensorRTBackend:
         device = self._device
         with device.activate(), self._workers.borrow() as worker:
             view = device_view(frame, device.index)
-            used = worker.stream if stream is None else stream
+            used = worker.stream
+            _make_wait(device, used, stream)
             target = worker.encoder.pointers[self._frame.name]
             if view is not None:
                 _, height, width, _ = self._frame.shape
                 check_frame(view, (height, width))
-                _wait_for_owner(device, view, used)
+                _make_wait(device, used, view.stream)
                 device.copy_on_device(target, view.pointer, self._frame.nbytes, used)
             else:
                 np.copyto(worker.host[self._frame.name][0], frame)
                 device.copy_to_device(target, worker.host[self._frame.name], used)
-            worker.encoder.run(used)
+            worker.encoder.run()
             features = {info.name: self._pool.allocate(info) for info in self._features}
             for info in self._features:
                 source = worker.encoder.pointers[info.name]
                 device.copy_on_device(features[info.name].pointer, source, info.nbytes, used)
+            _make_wait(device, stream, used)
             device.synchronize(used)
         return features
 
@@ -73,15 +75,17 @@ class TensorRTBackend:
         """Outputs of the matcher, on the host. Raises :class:`EngineError`."""
         device, inputs = self._device, matcher_inputs(a, b)
         with device.activate(), self._workers.borrow() as worker:
-            used = worker.stream if stream is None else stream
+            used = worker.stream
+            _make_wait(device, used, stream)
             for name, tensor in inputs.items():
                 if not isinstance(tensor, DeviceTensor):
                     raise EngineError("these features were encoded by another backend: encode them again")
                 nbytes = tensor.dtype.itemsize * int(np.prod(tensor.shape))
                 device.copy_on_device(worker.matcher.pointers[name], tensor.pointer, nbytes, used)
-            worker.matcher.run(used)
+            worker.matcher.run()
             for info in self._results:
                 device.copy_to_host(worker.host[info.name], worker.matcher.pointers[info.name], used)
+            _make_wait(device, stream, used)
             device.synchronize(used)
             return {info.name: worker.host[info.name][0].copy() for info in self._results}
 
@@ -92,13 +96,17 @@ class TensorRTBackend:
             self._pool.close()
 
 
-def _wait_for_owner(device: Device, view: DeviceView, stream: int) -> None:
-    """Make ``stream`` wait for the pending work on the stream of the array's owner."""
-    if view.stream is None or view.stream == stream:
+def _make_wait(device: Device, stream: int | None, other: int | None) -> None:
+    """Make later work on ``stream`` wait for the work that is now on ``other``; None: there is no stream.
+
+    Work runs on a worker's own stream only: the caller's may be the default stream, which waits for all
+    other streams and cannot be captured.
+    """
+    if stream is None or other is None:
         return
     event = device.create_event()
     try:
-        device.record(event, view.stream)
+        device.record(event, other)
         device.wait(stream, event)
     finally:
         device.destroy_event(event)

@@ -92,10 +92,7 @@ class BoundEngine:
     """An engine with a context, device buffers and, if it can be captured, a CUDA graph of its own."""
 
     def __init__(self, engine: Engine, device: Device, stream: int) -> None:
-        """``stream`` must belong to the worker: not every stream of a caller can be captured.
-
-        Raises :class:`EngineError`.
-        """
+        """``stream`` is the worker's own, on which every run is enqueued. Raises :class:`EngineError`."""
         self._engine, self._device, self._stream = engine, device, stream
         with contextlib.ExitStack() as undo:
             self.pointers: dict[str, int] = {}
@@ -120,18 +117,18 @@ class BoundEngine:
                 )
             self._context.set_tensor_address(name, self.pointers[name])
 
-    def run(self, stream: int) -> None:
-        """Enqueue one run on the stream. Raises :class:`EngineError`."""
+    def run(self) -> None:
+        """Enqueue one run. Raises :class:`EngineError`."""
         if self._graph is None and self._captures and self._runs == 1:
             self._capture()  # not in the first run, in which the library still initialises itself
         self._runs += 1
         if self._graph is not None:
-            self._graph.launch(stream)
+            self._graph.launch(self._stream)
         else:
-            self._enqueue(stream)
+            self._enqueue()
 
-    def _enqueue(self, stream: int) -> None:
-        if not self._context.execute_async_v3(stream):
+    def _enqueue(self) -> None:
+        if not self._context.execute_async_v3(self._stream):
             messages = self._engine.messages
             raise EngineError(
                 f"{self._engine.library.title} failed in {self._engine.title}: {messages.reason}"
@@ -140,7 +137,7 @@ class BoundEngine:
     def _capture(self) -> None:
         try:
             with self._device.capture(self._stream) as graph:
-                self._enqueue(self._stream)
+                self._enqueue()
             self._graph = graph
         except EngineError:  # some layers cannot be captured; they run without a graph
             self._captures = False

@@ -45,6 +45,20 @@ class Properties(NamedTuple):
     totalGlobalMem: int = 8 << 30  # noqa: N815  (CUDA's name)
 
 
+class Wait:
+    """Work of a stream that waits for another stream's event."""
+
+    def __init__(self, cuda: FakeCuda, other: int, mark: Work) -> None:
+        self._cuda, self._other, self._mark = cuda, other, mark
+
+    def is_over(self) -> bool:
+        return self._mark not in self._cuda.streams.get(self._other, [])
+
+    def __call__(self) -> None:
+        while not self.is_over():
+            self._cuda.streams[self._other].pop(0)()
+
+
 class FakeCuda:
     """The module, with the state that tests inspect or set."""
 
@@ -239,7 +253,9 @@ class FakeCuda:
         return stream
 
     def cudaStreamDestroy(self, stream: int) -> None:  # noqa: N802
-        assert not self.streams.pop(stream), "work was left on the stream"
+        left = self.streams.pop(stream)
+        done = all(isinstance(work, Wait) and work.is_over() for work in left)
+        assert done, "work was left on the stream"
 
     def cudaStreamSynchronize(self, stream: int) -> None:  # noqa: N802
         self.drain(stream)
@@ -262,13 +278,7 @@ class FakeCuda:
     def cudaStreamWaitEvent(self, stream: int, event: int, flags: int) -> None:  # noqa: N802
         recorded = self._events[event]
         assert recorded is not None and flags == 0
-        other, mark = recorded
-
-        def wait() -> None:
-            while mark in self.streams[other]:
-                self.streams[other].pop(0)()
-
-        self.enqueue(stream, wait)
+        self.enqueue(stream, Wait(self, *recorded))
 
     def cudaEventElapsedTime(self, start: int, end: int) -> float:  # noqa: N802
         return 1.5

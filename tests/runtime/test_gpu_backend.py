@@ -220,15 +220,51 @@ def test_pytorch_takes_features(classic: Machine, bundle: Bundle, photos: list[I
     assert "driver" in str(caught.value) or "not compiled with CUDA" in str(caught.value)
 
 
-def test_work_runs_on_the_callers_stream(
-    machine: Machine, bundle: Bundle, photos: list[Image], expected: list[Correspondences]
+@pytest.mark.parametrize("kind", ["own", "default"])
+def test_work_is_ordered_with_the_callers_stream(
+    kind: str,
+    machine: Machine,
+    bundle: Bundle,
+    photos: list[Image],
+    expected: list[Correspondences],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     matcher = Matcher.open(bundle)
-    stream = machine.cuda.module.cudaStreamCreateWithFlags(1)[1]
+    reference = matcher.encode(photos[0])
+    cuda = machine.cuda
+    stream = cuda.module.cudaStreamCreateWithFlags(1)[1] if kind == "own" else 0
+    order: list[str] = []
+    used: set[int] = set()
+    enqueue, launch, synchronize = cuda.enqueue, cuda.cudaGraphLaunch, cuda.cudaStreamSynchronize
+
+    def run(handle: int, work: Callable[[], None]) -> None:
+        used.add(handle)
+
+        def work_and_note() -> None:
+            work()
+            order.append("engine")
+
+        enqueue(handle, work_and_note)
+
+    def replay(executable: int, handle: int) -> None:
+        used.add(handle)
+        launch(executable, handle)
+
+    def wait(handle: int) -> None:
+        cuda.enqueue(stream, lambda: order.append("later"))  # before the host waited for anything
+        cuda.drain(stream)
+        synchronize(handle)
+
+    machine.tensorrt.enqueue = run
+    monkeypatch.setattr(cuda, "cudaStreamSynchronize", wait)
+    monkeypatch.setattr(cuda, "cudaGraphLaunch", replay)
     for _ in range(3):
-        for handle in (stream, 0):
-            features = matcher.encode(photos[1], stream=handle)
-            assert_same(matcher.match(photos[0], features, stream=handle), expected[1])
+        cuda.enqueue(stream, lambda: order.append("earlier"))
+        features = matcher.encode(photos[1], stream=stream)
+        cuda.enqueue(stream, lambda: order.append("earlier"))
+        assert_same(matcher.match(reference, features, stream=stream), expected[1])
+    assert order == ["earlier", "engine", "later"] * 6
+    assert used and not used & {0, 1, 2, stream}
 
 
 class DLPack:
