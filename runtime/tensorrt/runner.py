@@ -22,6 +22,9 @@ from dccnet.runtime.cuda import Device
 from dccnet.runtime.errors import EngineError
 from dccnet.runtime.tensorrt.library import Library, Messages
 
+WORKERS = 4
+"""Calls that can run on a GPU at once; each of them needs the working memory of both engines."""
+
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
@@ -241,28 +244,45 @@ class Worker:
 
 
 class WorkerPool:
-    """As many workers as there are concurrent calls; each is used by one thread at a time."""
+    """At most :data:`WORKERS` workers, created when they are needed; each serves one call at a time."""
 
     def __init__(self, encoder: Engine, matcher: Engine, device: Device) -> None:
         self._engines, self._device = (encoder, matcher), device
-        self._idle: list[Worker] = []
-        self._lock = threading.Lock()
+        self._idle: deque[Worker] = deque()
+        self._free_places = threading.BoundedSemaphore(WORKERS)
 
     @contextlib.contextmanager
     def borrow(self) -> Iterator[Worker]:
-        """A worker for the block; the device must be active on this thread."""
-        with self._lock:
-            worker = self._idle.pop() if self._idle else None
-        if worker is None:
-            worker = Worker(*self._engines, self._device)
+        """A worker for the block; waits while all are in use. The device must be active on this thread.
+
+        The block waits for its own work. Where an exception ends it earlier, that work is waited for here:
+        it reads and writes memory that others use afterwards.
+        """
+        with self._free_places:
+            try:
+                worker = self._idle.pop()
+            except IndexError:
+                worker = Worker(*self._engines, self._device)
+            is_idle = False
+            try:
+                yield worker
+                is_idle = True
+            finally:
+                if is_idle or self._wait_for(worker):
+                    self._idle.append(worker)
+                else:
+                    # Freeing memory waits for work that uses it. The exception of the block is the cause.
+                    with contextlib.suppress(EngineError):
+                        worker.close()
+
+    def _wait_for(self, worker: Worker) -> bool:
+        """Whether the work on the worker's stream is over and had no errors."""
         try:
-            yield worker
-        finally:
-            with self._lock:
-                self._idle.append(worker)
+            self._device.synchronize(worker.stream)
+        except (EngineError, KeyboardInterrupt):  # a second Ctrl-C adds nothing to the first
+            return False
+        return True
 
     def close(self) -> None:
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for worker in idle:
-            worker.close()
+        while self._idle:
+            self._idle.pop().close()

@@ -218,7 +218,13 @@ class FakeCuda:
         return ctypes.addressof(buffer)
 
     def cudaFree(self, pointer: int) -> None:  # noqa: N802
+        self._drain_all()
         del self.memory[pointer]
+
+    def _drain_all(self) -> None:
+        """Freeing memory waits for all work, as on a GPU."""
+        for stream in self.streams:
+            self.drain(stream)
 
     def cudaMallocHost(self, size: int) -> int:  # noqa: N802
         buffer = (ctypes.c_uint8 * size)()
@@ -226,6 +232,7 @@ class FakeCuda:
         return ctypes.addressof(buffer)
 
     def cudaFreeHost(self, pointer: int) -> None:  # noqa: N802
+        self._drain_all()
         del self.pinned[pointer]
 
     def cudaMemcpyAsync(self, dst: int, src: int, count: int, kind: Any, stream: int) -> None:  # noqa: N802

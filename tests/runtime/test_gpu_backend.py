@@ -10,6 +10,7 @@ import runpy
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,7 +24,7 @@ import torch
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.correspondences import Correspondences
-from dccnet.runtime.cuda import PyCudaDevice, cuda_problem, devices, open_device
+from dccnet.runtime.cuda import CudaPythonDevice, PyCudaDevice, cuda_problem, devices, open_device
 from dccnet.runtime.device_arrays import device_view
 from dccnet.runtime.errors import EngineError, ImageError, UsageError
 from dccnet.runtime.geometry import resize_uint8
@@ -34,7 +35,7 @@ from dccnet.runtime.tensorrt.builder import BatchRange, BuildSettings
 from dccnet.runtime.tensorrt.bundled import add_engines, build_engines
 from dccnet.runtime.tensorrt.library import load_library
 from dccnet.runtime.tensorrt.plan import sidecar_path
-from dccnet.runtime.tensorrt.runner import BufferPool, TensorInfo
+from dccnet.runtime.tensorrt.runner import WORKERS, BufferPool, TensorInfo
 from tests.helpers.bundles import Bundles
 from tests.helpers.commands import Cli
 from tests.helpers.emulation import CUDA, Machine, emulated
@@ -544,6 +545,66 @@ def test_worker_that_cannot_be_created_leaves_no_memory(
     assert not classic.cuda.memory and set(classic.cuda.streams) == {0, 1, 2}
     del classic.cuda.fail["cudaMallocHost"]
     matcher.match(photos[0], photos[1])
+
+
+@pytest.mark.parametrize("interrupts", [1, 2])
+def test_interrupted_wait_leaves_no_work_behind(
+    interrupts: int,
+    machine: Machine,
+    bundle: Bundle,
+    photos: list[Image],
+    expected: list[Correspondences],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Buffers are free for others after the exception; work that is still queued would write to them."""
+    matcher = Matcher.open(bundle, backend="tensorrt")
+    cuda, reference = machine.cuda, matcher.encode(photos[0])
+    synchronize = cuda.cudaStreamSynchronize
+    left = 0
+
+    def interrupted(stream: int) -> None:
+        nonlocal left
+        if left:
+            left -= 1
+            raise KeyboardInterrupt
+        synchronize(stream)
+
+    monkeypatch.setattr(cuda, "cudaStreamSynchronize", interrupted)
+    for arguments in ((photos[2], photos[1]), (reference, reference)):
+        left = interrupts
+        with pytest.raises(KeyboardInterrupt):
+            matcher.match(*arguments)
+        assert not any(cuda.streams.values()) and left == 0
+        assert_same(matcher.match(reference, photos[1]), expected[1])
+    matcher.backend.close()
+    del reference, arguments
+    assert not cuda.memory and not cuda.pinned
+
+
+def test_concurrent_calls_are_bounded(
+    classic: Machine,
+    bundle: Bundle,
+    photos: list[Image],
+    expected: list[Correspondences],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    matcher = Matcher.open(bundle, backend="tensorrt")
+    synchronize = CudaPythonDevice.synchronize
+    barrier = threading.Barrier(12)
+
+    def slow(device: CudaPythonDevice, stream: int) -> None:
+        time.sleep(0.1)
+        synchronize(device, stream)
+
+    def match(i: int) -> Correspondences:
+        barrier.wait()
+        return matcher.match(photos[0], photos[i % 3])
+
+    monkeypatch.setattr(CudaPythonDevice, "synchronize", slow)
+    with ThreadPoolExecutor(12) as pool:
+        for i, found in enumerate(pool.map(match, range(12))):
+            assert_same(found, expected[i % 3])
+    assert classic.tensorrt.contexts == 2 * WORKERS  # two engines for each
 
 
 # CUDA itself ------------------------------------------------------------------------------------
