@@ -31,7 +31,7 @@ class Backend(Protocol):
         """The matcher's outputs for the features of two pictures, without a batch axis, on the host."""
 
     def close(self) -> None:
-        """Release memory at once. No other thread may be using the backend."""
+        """Release memory at once. No other thread may be using the backend, nor use it afterwards."""
 
 
 @runtime_checkable

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dccnet.runtime.arrays import Array, Image
-from dccnet.runtime.backend import Backend
+from dccnet.runtime.backend import Backend, Tensors
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.device_arrays import is_on_gpu
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 class Matcher:
     """Matches pictures with an exported network. Thread-safe: one can be shared by several threads.
 
+    Its memory, on a GPU, too, is released by :meth:`close`, at the end of a ``with`` block, or when it is
+    collected. It can be pickled, for other processes: they open the same bundle with the same options.
+
     >>> matcher = Matcher.open()                        # doctest: +SKIP
     >>> result = matcher.match(cat, other_cat)          # doctest: +SKIP
     >>> result.transfer([[120.0, 80.0]], from_="a")     # doctest: +SKIP
@@ -43,6 +47,8 @@ class Matcher:
         self.manifest = manifest
         self.backend = backend
         """The engine that runs the network; ``backend.description`` names it for people."""
+        self._opened: tuple[Path, BackendChoice] | None = None
+        """What :meth:`open` was called with."""
 
     @classmethod
     def open(
@@ -68,7 +74,29 @@ class Matcher:
         if not isinstance(bundle, Bundle):
             bundle = open_bundle(bundle)
         choice = BackendChoice(backend, device, provider, threads, trust_engine)
-        return cls(bundle.manifest, open_backend(bundle, choice, on_note))
+        matcher = cls(bundle.manifest, open_backend(bundle, choice, on_note))
+        matcher._opened = bundle.path.absolute(), choice
+        return matcher
+
+    def close(self) -> None:
+        """Release the backend's memory at once, the weights included; no other thread may be using it.
+
+        Results and features stay valid; :meth:`encode` and :meth:`match` then raise :class:`EngineError`.
+        Closing again does nothing.
+        """
+        backend, self.backend = self.backend, _ClosedBackend()
+        backend.close()
+
+    def __enter__(self) -> Matcher:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._opened is None:
+            raise TypeError("only a matcher that Matcher.open() returned can be pickled")
+        return _reopen, (type(self), *self._opened)
 
     def encode(self, image: Any, *, size: Size | None = None, stream: int | None = None) -> Features:
         """Features of a picture ``(H, W, 3)`` uint8 BGR of any size.
@@ -177,3 +205,23 @@ class Matcher:
         for name in ("index_a", "score_a", "index_b", "score_b"):
             outputs[name] = outputs[name].reshape(grid)
         return Correspondences(size_a, size_b, maps=take_maps(outputs, grid), **outputs)
+
+
+class _ClosedBackend:
+    """In the place of a backend that was closed, which is released with its memory."""
+
+    description = "closed"
+
+    def encode(self, frame: Any, stream: int | None = None) -> Tensors:
+        raise EngineError("the matcher is closed: open the bundle again")
+
+    def match(self, a: Tensors, b: Tensors, stream: int | None = None) -> dict[str, Array]:
+        raise EngineError("the matcher is closed: open the bundle again")
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+def _reopen(kind: type[Matcher], path: Path, choice: BackendChoice) -> Matcher:
+    """The matcher that was pickled."""
+    return kind.open(path, **choice._asdict())

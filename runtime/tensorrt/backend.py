@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -19,15 +21,19 @@ from dccnet.runtime.tensorrt.runner import BufferPool, DeviceTensor, Engine, Wor
 
 
 class TensorRTBackend:
-    """Both graphs as engines on one GPU; features stay on it."""
+    """Both graphs as engines on one GPU; features stay on it. Closes itself when it is collected."""
 
     def __init__(self, library: Library, device: Device, encoder: Engine, matcher: Engine) -> None:
         self.description = f"{library.title} on cuda:{device.index} ({device.name})"
-        self._device, self._encoder = device, encoder
+        self._device = device
         self._workers = WorkerPool(encoder, matcher, device)
         self._pool = BufferPool(device)
         (self._frame,) = encoder.inputs
         self._features, self._results = encoder.outputs, matcher.outputs
+        self._release = weakref.finalize(
+            self, _release, device, self._workers, self._pool, encoder, matcher
+        )
+        self._release.atexit = False  # the end of the process frees everything
 
     @classmethod
     def open(
@@ -90,10 +96,19 @@ class TensorRTBackend:
             return {info.name: worker.host[info.name][0].copy() for info in self._results}
 
     def close(self) -> None:
-        """Free the GPU's memory; not while another thread encodes or matches."""
-        with self._device.activate():
-            self._workers.close()
-            self._pool.close()
+        """Free the GPU's memory, the engines' weights included; not while another thread uses the backend.
+
+        Features keep their memory until they are collected. Calling this again does nothing.
+        """
+        self._release()
+
+
+def _release(device: Device, workers: WorkerPool, pool: BufferPool, *engines: Engine) -> None:
+    with device.activate(), contextlib.ExitStack() as each:  # where one fails, the others are closed
+        for engine in engines:
+            each.callback(engine.close)
+        each.callback(pool.close)
+        each.callback(workers.close)  # the last in is the first out
 
 
 def _make_wait(device: Device, stream: int | None, other: int | None) -> None:

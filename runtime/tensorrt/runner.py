@@ -65,6 +65,11 @@ class Engine:
     def outputs(self) -> list[TensorInfo]:
         return [info for info in self.tensors.values() if not info.is_input]
 
+    def close(self) -> None:
+        """Free the weights. Its contexts must be closed before."""
+        self._engine = None
+        self._runtime = None
+
     def _tensor_info(self, name: str) -> TensorInfo:
         trt, engine = self.library.module, self._engine
         shape = tuple(1 if side == -1 else int(side) for side in engine.get_tensor_shape(name))
@@ -249,6 +254,7 @@ class WorkerPool:
     def __init__(self, encoder: Engine, matcher: Engine, device: Device) -> None:
         self._engines, self._device = (encoder, matcher), device
         self._idle: deque[Worker] = deque()
+        self._closed = False
         self._free_places = threading.BoundedSemaphore(WORKERS)
 
     @contextlib.contextmanager
@@ -259,6 +265,8 @@ class WorkerPool:
         it reads and writes memory that others use afterwards.
         """
         with self._free_places:
+            if self._closed:
+                raise EngineError("the matcher is closed: open the bundle again")
             try:
                 worker = self._idle.pop()
             except IndexError:
@@ -284,5 +292,7 @@ class WorkerPool:
         return True
 
     def close(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
+        self._closed = True
+        with contextlib.ExitStack() as each:  # where one fails, the others are closed all the same
+            while self._idle:
+                each.callback(self._idle.pop().close)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import enum
 import json
+import weakref
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -56,6 +57,8 @@ class FakeTensorRT:
         self.layers: list[dict[str, Any]] | None = None
         """Layers that the inspector reports; None: derived from the types in the graph."""
         self.contexts = 0
+        self.engines: weakref.WeakSet[Any] = weakref.WeakSet()
+        """Engines that are loaded, which keep their weights on the GPU."""
         self.module = _module(self, name, version)
 
     def note_gpu(self, method: str) -> None:
@@ -303,6 +306,7 @@ class _Runtime:
             self._logger.log(Severity.ERROR, "IRuntime::deserializeCudaEngine: Error Code 1: Serialization")
             return None
         engine = self.trt.ICudaEngine()
+        self.fake.engines.add(engine)
         engine._load(json.loads(bytes(serialized_engine)[len(MAGIC) :]))
         return engine
 

@@ -5,7 +5,9 @@ Work on the emulated streams runs only when somebody waits for it, so that a mis
 
 from __future__ import annotations
 
+import gc
 import json
+import pickle
 import runpy
 import shutil
 import sys
@@ -110,6 +112,83 @@ def test_memory_is_allocated_once_and_freed(machine: Machine, bundle: Bundle, ph
     del reference
     assert not machine.cuda.memory and not machine.cuda.pinned and not machine.cuda.graphs
     assert set(machine.cuda.streams) == {0, 1, 2}
+
+
+def assert_nothing_is_left(machine: Machine) -> None:
+    gc.collect()
+    cuda = machine.cuda
+    assert not cuda.memory and not cuda.pinned and not cuda.graphs and set(cuda.streams) == {0, 1, 2}
+    assert not machine.tensorrt.engines
+
+
+def test_matcher_that_is_dropped_leaves_nothing(
+    machine: Machine, bundle: Bundle, photos: list[Image]
+) -> None:
+    class Node:
+        """Holds the matcher, which calls it: a cycle."""
+
+        def __init__(self) -> None:
+            self.matcher = Matcher.open(bundle, backend="tensorrt", on_note=self.note)
+
+        def note(self, text: str) -> None: ...
+
+    node = Node()
+    for _ in range(3):
+        features = node.matcher.encode(photos[0])
+        node.matcher.match(features, photos[1])
+    assert machine.cuda.memory and machine.tensorrt.engines
+    del node
+    gc.collect()
+    assert len(machine.cuda.memory) == len(features.tensors)
+    del features
+    assert_nothing_is_left(machine)
+
+
+def test_closed_matcher(machine: Machine, bundle: Bundle, photos: list[Image]) -> None:
+    with Matcher.open(bundle, backend="tensorrt") as matcher:
+        backend, features = matcher.backend, matcher.encode(photos[0])
+        matcher.match(features, features)
+    assert not machine.tensorrt.engines and len(machine.cuda.memory) == len(features.tensors)
+    matcher.close()
+    backend.close()
+    uses = ((matcher.encode, photos[:1]), (matcher.match, [features] * 2), (backend.encode, photos[:1]))
+    for use, arguments in uses:
+        with pytest.raises(EngineError, match="the matcher is closed: open the bundle again"):
+            use(*arguments)
+    del features, uses, arguments
+    assert_nothing_is_left(machine)
+
+
+def test_closing_goes_on_after_an_error(classic: Machine, bundle: Bundle, photos: list[Image]) -> None:
+    matcher = Matcher.open(bundle, backend="tensorrt")
+    matcher.match(photos[0], photos[1])
+    classic.cuda.fail["cudaFreeHost"] = CODES.cudaErrorIllegalAddress
+    with pytest.raises(EngineError, match="cudaFreeHost failed"):
+        matcher.close()
+    classic.cuda.pinned.clear()
+    assert_nothing_is_left(classic)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+def test_matcher_is_pickled_by_its_bundle(
+    device: str,
+    classic: Machine,
+    bundle: Bundle,
+    photos: list[Image],
+    expected: list[Correspondences],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Matcher.open(bundle, device=device).close()  # builds engines, which name the graph's path
+    monkeypatch.chdir(bundle.path.parent)
+    matcher = Matcher.open(bundle.path.name, device=device, threads=1, on_note=lambda text: None)
+    pickled = pickle.dumps(matcher)
+    assert len(pickled) < 1000
+    monkeypatch.chdir("/")
+    again = pickle.loads(pickled)
+    assert again.backend.description == matcher.backend.description
+    assert_same(again.match(photos[0], photos[1]), expected[1])
+    with pytest.raises(TypeError, match=r"only a matcher that Matcher\.open"):
+        pickle.dumps(Matcher(matcher.manifest, matcher.backend))
 
 
 def test_features_may_be_collected_while_memory_is_handed_out(classic: Machine) -> None:
