@@ -47,6 +47,17 @@ class Graph:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuRecord:
+    """A GPU, as it was when an engine was built or compared on it."""
+
+    name: str
+    capability: tuple[int, int]
+    """Compute capability: major, minor."""
+    driver: str | None = None
+    """Version of the NVIDIA driver; None where the system does not say."""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineRecord:
     """A compiled graph: a plan file as the engine library wrote it, and how it was built.
 
@@ -81,6 +92,11 @@ class EngineRecord:
     build_seconds: float
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    gpu: GpuRecord | None = None
+    """The GPU that TensorRT built the engine on; None for TensorRT-RTX, which compiles for ``targets``, and
+    for engines of version 0.1."""
+    hardware_compatibility: str = "none"
+    """Other GPUs that run the engine: ``none``, ``ampere+`` or ``same-capability``."""
 
     def __post_init__(self) -> None:
         _check_file_name(self.file)

@@ -19,6 +19,7 @@ from dccnet.runtime.errors import EngineError, NotVerifiedError, UsageError
 from dccnet.runtime.files import atomic_path, sha256_of
 from dccnet.runtime.manifest import EngineRecord, Graph
 from dccnet.runtime.tensorrt import layers
+from dccnet.runtime.tensorrt.gpu_record import gpu_record
 from dccnet.runtime.tensorrt.layers import CONVOLUTION, MATRIX_PRODUCT, EngineLayer
 from dccnet.runtime.tensorrt.library import RTX_TARGETS, Library, Messages
 
@@ -145,6 +146,8 @@ def build_engine(
         build_seconds=round(seconds, 3),
         inputs=graph.inputs,
         outputs=graph.outputs,
+        gpu=None if device is None or library.is_rtx else gpu_record(device),
+        hardware_compatibility=settings.hardware_compatibility,
     )
     if record.precision not in (graph.precision, UNKNOWN):
         raise NotVerifiedError(

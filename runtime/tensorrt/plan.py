@@ -17,8 +17,9 @@ from typing import Any
 from dccnet.runtime.decoding import DecodingError, decode
 from dccnet.runtime.errors import EngineError
 from dccnet.runtime.files import atomic_path, sha256_of, write_text
-from dccnet.runtime.manifest import EngineRecord
+from dccnet.runtime.manifest import EngineRecord, GpuRecord
 from dccnet.runtime.tensorrt.builder import BuiltEngine
+from dccnet.runtime.tensorrt.gpu_record import describe_gpu, sm_name
 from dccnet.runtime.tensorrt.layers import EngineLayer
 from dccnet.runtime.tensorrt.library import TITLES, Library
 
@@ -118,9 +119,9 @@ def check_loadable(
     record: EngineRecord | None,
     content: bytes,
     library: Library,
-    capability: tuple[int, int] | None,
+    gpu: GpuRecord | None,
 ) -> None:
-    """Check that this library, on a GPU of this compute capability, loads the plan.
+    """Check that this library, on this GPU, loads the plan; None: on any GPU.
 
     Raises :class:`EngineError`, which names the version or GPU that the plan was built for.
     """
@@ -135,10 +136,25 @@ def check_loadable(
             f"{plan} was built by {TITLES[library.name]} {version} and {library.version} is installed: run "
             "dcc build BUNDLE, or install that version"
         )
-    if targets and capability is not None:
-        here = f"sm{capability[0]}{capability[1]}"
-        if here not in targets:
-            raise EngineError(
-                f"{plan} was built for {', '.join(targets)} and this GPU is {here}: run dcc build BUNDLE "
-                "--target " + here
-            )
+    if gpu is None:
+        return
+    here = sm_name(gpu.capability)
+    if targets and here not in targets:
+        raise EngineError(
+            f"{plan} was built for {', '.join(targets)} and this GPU is {here}: run dcc build BUNDLE "
+            "--target " + here
+        )
+    if record is not None and record.gpu is not None and not _runs_on(record, record.gpu, gpu):
+        raise EngineError(
+            f"{plan} was built on {describe_gpu(record.gpu)} and this GPU is {describe_gpu(gpu)}: run dcc "
+            "build BUNDLE here"
+        )
+
+
+def _runs_on(record: EngineRecord, built_on: GpuRecord, gpu: GpuRecord) -> bool:
+    """Whether TensorRT accepts the engine on this GPU."""
+    if record.hardware_compatibility == "ampere+":
+        return gpu.capability >= (8, 0)
+    if record.hardware_compatibility == "same-capability":
+        return gpu.capability == built_on.capability
+    return (gpu.name, gpu.capability) == (built_on.name, built_on.capability)

@@ -37,6 +37,7 @@ def emulated(cache: Path, library: str = "tensorrt") -> Iterator[Machine]:
         tensorrt=FakeTensorRT(library, "11.4.0.106" if library == "tensorrt" else "1.7.1.116")
     )
     machine.tensorrt.enqueue = machine.cuda.enqueue
+    machine.tensorrt.gpu_name = lambda index: machine.cuda.gpus[index].name.decode()
     machine.tensorrt.current_gpu = lambda: int(machine.cuda.cudaGetDevice())
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, CUDA, machine.cuda.module)

@@ -49,7 +49,8 @@ class FakeTensorRT:
         self.enqueue: Callable[[int, Callable[[], None]], None] = lambda stream, work: work()
         """Enqueues work on a stream; the emulation of CUDA replaces it."""
         self.current_gpu: Callable[[], int] = lambda: 0
-        """GPU of the calling thread; the emulation of CUDA replaces it."""
+        """GPU of the calling thread; the emulation of CUDA replaces it, and ``gpu_name``."""
+        self.gpu_name: Callable[[int], str] = lambda index: "Emulated GPU"
         self.used_gpus: dict[str, set[int]] = {}
         """GPUs that were current in ``build_serialized_network`` and ``deserialize_cuda_engine``."""
         self.fail: set[str] = set()
@@ -182,6 +183,8 @@ class _Builder:
             config._cache._entries.add(Path(network._onnx).name)
         profile = {name: [list(shape) for shape in shapes] for name, shapes in config._profile.items()}
         content = {"onnx": network._onnx, "profile": profile, "config": config._summary()}
+        if not config._targets:  # which make an engine of TensorRT-RTX portable
+            content["gpu"] = self.fake.gpu_name(self.fake.current_gpu())
         return MAGIC + json.dumps(content).encode()
 
 
@@ -305,9 +308,14 @@ class _Runtime:
         if not bytes(serialized_engine).startswith(MAGIC) or "deserialize_cuda_engine" in self.fake.fail:
             self._logger.log(Severity.ERROR, "IRuntime::deserializeCudaEngine: Error Code 1: Serialization")
             return None
+        content = json.loads(bytes(serialized_engine)[len(MAGIC) :])
+        here = self.fake.gpu_name(self.fake.current_gpu())
+        if content.get("gpu", here) != here and content["config"]["compatibility"] is None:
+            self._logger.log(Severity.ERROR, "The engine plan file is generated on an incompatible device")
+            return None
         engine = self.trt.ICudaEngine()
         self.fake.engines.add(engine)
-        engine._load(json.loads(bytes(serialized_engine)[len(MAGIC) :]))
+        engine._load(content)
         return engine
 
 
@@ -402,6 +410,8 @@ class _Context:
         return inside
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
+        if "set_tensor_address" in self.fake.fail:
+            return False
         self._addresses[name] = memory
         return True
 

@@ -18,8 +18,10 @@ from dccnet.runtime.commands.build import build as build_command
 from dccnet.runtime.cuda import open_device
 from dccnet.runtime.decoding import DecodingError, decode
 from dccnet.runtime.errors import DccError, EngineError, NotVerifiedError, UsageError
-from dccnet.runtime.manifest import EngineRecord
+from dccnet.runtime.files import sha256_of
+from dccnet.runtime.manifest import EngineRecord, GpuRecord
 from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.tensorrt import gpu_record as gpu_records
 from dccnet.runtime.tensorrt.builder import BatchRange, BuildSettings, BuiltEngine, build_engine
 from dccnet.runtime.tensorrt.bundled import add_engines, build_engines
 from dccnet.runtime.tensorrt.layers import (
@@ -46,6 +48,7 @@ from tests.helpers.fake_tensorrt import FakeTensorRT
 
 tensorrt_rtx = pytest.importorskip("tensorrt_rtx")  # not available for every platform
 ALL_BATCHES = BatchRange(1, 1, 8)
+GPU = GpuRecord("Ampere", (8, 6))
 TARGETS = ("sm80", "sm86", "sm89", "sm120")
 
 
@@ -201,7 +204,17 @@ def test_export_compiles_in_one_go(
 ) -> None:
     shutil.copytree(half.path, tmp_path / "b")
     add_engines(Bundle.open(tmp_path / "b"), [built])  # export replaces a bundle with its engines
-    arguments = ("--fp16", "--format", "engine", "--target", "sm86", "-o", tmp_path / "b")
+    arguments = (
+        "--fp16",
+        "--conv4d",
+        "stack",
+        "--format",
+        "engine",
+        "--target",
+        "sm86",
+        "-o",
+        tmp_path / "b",
+    )
     result = dcc("export", checkpoint, *arguments)
     assert result.returncode == 0, result.stderr
     manifest = Bundle.open(tmp_path / "b").manifest
@@ -288,20 +301,20 @@ def test_engine_of_another_version(plan: Path, built: BuiltEngine, rtx: Library)
     newer = Library(rtx.name, "1.9.0", rtx.module)
     for record in (built.record, None):  # from the sidecar and, without one, from the header
         with pytest.raises(EngineError, match=r"built by TensorRT-RTX .* and 1\.9\.0 is installed"):
-            check_loadable(plan, record, built.plan, newer, (8, 6))
+            check_loadable(plan, record, built.plan, newer, GPU)
 
 
 def test_engine_for_another_gpu(plan: Path, built: BuiltEngine, rtx: Library) -> None:
     for record in (built.record, None):
         with pytest.raises(EngineError, match="built for sm86 and this GPU is sm89"):
-            check_loadable(plan, record, built.plan, rtx, (8, 9))
-        check_loadable(plan, record, built.plan, rtx, (8, 6))
+            check_loadable(plan, record, built.plan, rtx, GpuRecord("Ada", (8, 9)))
+        check_loadable(plan, record, built.plan, rtx, GPU)
 
 
 def test_engine_of_the_other_library(plan: Path, built: BuiltEngine) -> None:
     classic = Library(TENSORRT, "11.4.0", ModuleType("tensorrt"))
     with pytest.raises(EngineError, match="an engine of TensorRT-RTX, not of TensorRT"):
-        check_loadable(plan, built.record, built.plan, classic, (8, 6))
+        check_loadable(plan, built.record, built.plan, classic, GPU)
 
 
 @pytest.mark.parametrize(
@@ -483,6 +496,98 @@ def test_build_command_takes_a_device(
     for device, sentence in (("cuda:2", "there is no cuda:2"), ("cpu", "engines are for GPUs")):
         with pytest.raises(DccError, match=sentence):
             build_command.main([*arguments, device], standalone_mode=False)
+
+
+def test_record_names_the_gpu_and_its_driver(
+    two_gpus: Machine, half: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "version").write_text(
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.65.06  Release\n"
+    )
+    monkeypatch.setattr(gpu_records, "NVIDIA_DRIVER", tmp_path / "version")
+    library = load_library(TENSORRT)
+    for engine in build_engines(half, library, BuildSettings(), device=open_device(1)):
+        assert engine.record.gpu == GpuRecord("Second", (8, 9), "580.65.06")
+        sidecar = read_sidecar(write_engine(engine, tmp_path))
+        assert sidecar is not None and sidecar.engine == engine.record
+
+
+@pytest.fixture
+def of_first_gpu(two_gpus: Machine, half: Bundle, tmp_path: Path) -> Bundle:
+    """A bundle with engines that were built on the first GPU."""
+    shutil.copytree(half.path, tmp_path / "b")
+    copied = Bundle.open(tmp_path / "b")
+    engines = build_engines(copied, load_library(TENSORRT), BuildSettings(), device=open_device(0))
+    return add_engines(copied, engines)
+
+
+def test_engines_of_another_gpu_are_named_and_built_for_this_one(
+    two_gpus: Machine, of_first_gpu: Bundle
+) -> None:
+    notes: list[str] = []
+    matcher = Matcher.open(of_first_gpu, device="cuda:1", on_note=notes.append)
+    assert "built on First (sm80) and this GPU is Second (sm89)" in notes[0]
+    assert "building engines" in notes[1] and len(notes) == 2
+    assert matcher.backend.description == "TensorRT 11.4.0.106 on cuda:1 (Second)"
+
+
+def test_engines_of_version_0_1_do_not_name_their_gpu(two_gpus: Machine, of_first_gpu: Bundle) -> None:
+    for record in of_first_gpu.manifest.engines:
+        path = sidecar_path(of_first_gpu.path / record.file)
+        values = json.loads(path.read_text())
+        for name in ("gpu", "hardware_compatibility"):
+            del values["engine"][name]
+        path.write_text(json.dumps(values))
+    notes: list[str] = []
+    matcher = Matcher.open(of_first_gpu, device="cuda:1", on_note=notes.append)
+    assert "cannot load" in notes[0] and "incompatible device" in notes[0] and "building" in notes[1]
+    assert matcher.backend.description == "TensorRT 11.4.0.106 on cuda:1 (Second)"
+    notes.clear()
+    Matcher.open(of_first_gpu, device="cuda:0", on_note=notes.append)
+    assert not notes  # this is the GPU that they were built on
+
+
+@pytest.mark.parametrize("compatibility", ["ampere+", "same-capability"])
+def test_engines_for_other_gpus_too(two_gpus: Machine, half: Bundle, compatibility: str) -> None:
+    settings = BuildSettings(hardware_compatibility=compatibility)
+    library = load_library(TENSORRT)
+    engine = build_engines(half, library, settings, device=open_device(0))[0]
+    for capability, runs in (((8, 0), True), ((8, 9), compatibility == "ampere+"), ((7, 5), False)):
+        gpu = GpuRecord("Third", capability)
+        if runs:
+            check_loadable(Path("plan"), engine.record, engine.plan, library, gpu)
+            continue
+        with pytest.raises(EngineError, match=r"built on First .* this GPU is Third"):
+            check_loadable(Path("plan"), engine.record, engine.plan, library, gpu)
+
+
+def test_cached_plan_that_no_longer_loads_is_built_again(
+    two_gpus: Machine, half: Bundle, tmp_path: Path
+) -> None:
+    Matcher.open(half, backend="tensorrt").backend.close()
+    (plan,) = (tmp_path / "cache").rglob("encoder.tensorrt.engine")
+    record = sidecar_path(plan)
+    plan.write_bytes(b"of a driver that is gone")
+    values = json.loads(record.read_text())
+    values["engine"]["sha256"] = sha256_of(plan.read_bytes())
+    record.write_text(json.dumps(values))
+    for expected in (["cannot load", "building engines"], []):
+        notes: list[str] = []
+        Matcher.open(half, on_note=notes.append).backend.close()
+        assert len(notes) == len(expected) and all(e in n for e, n in zip(expected, notes, strict=True))
+
+
+@pytest.mark.parametrize(("major", "minor"), [(9, 0), (10, 0)])
+def test_tensorrt_rtx_says_that_it_has_no_target_before_it_builds(
+    major: int, minor: int, half: Bundle, tmp_path: Path
+) -> None:
+    with emulated(tmp_path, "tensorrt_rtx") as machine:
+        machine.cuda.gpus = (Properties(name=b"H100", major=major, minor=minor),)
+        with pytest.raises(
+            EngineError, match=rf"not support H100: it has no target sm{major}{minor}.*\[gpu"
+        ):
+            Matcher.open(half, backend="tensorrt")
+        assert not machine.tensorrt.used_gpus and not list(tmp_path.rglob("*.engine"))
 
 
 # Reading reports --------------------------------------------------------------------------------
