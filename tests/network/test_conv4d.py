@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dccnet.network.consensus import NeighbourhoodConsensus
 from dccnet.network.conv4d import LOWERINGS, TRAINING_LOWERINGS, Conv4d, conv4d
+from dccnet.network.conv4d.fourier import axis_transform
 from dccnet.network.conv4d.planes import AxisProducts, Planes
 
 
@@ -273,3 +274,13 @@ def test_the_kernel_is_the_only_weight_and_starts_like_torch() -> None:
 def test_even_and_malformed_kernels_are_refused(kernel: object) -> None:
     with pytest.raises(ValueError, match="four odd sides"):
         Conv4d(1, 1, kernel)  # type: ignore[arg-type]
+
+
+def test_transforms_stay_on_a_device_that_is_not_the_cpu() -> None:
+    """Copies from the host would block a GPU in every layer; ``meta`` stands in for one."""
+    matrix = axis_transform(5, 3, first=True).to_frequencies
+    there = matrix.like(torch.empty(1, device="meta"))
+    assert matrix.like(torch.empty(1, device="meta")) is there
+    assert matrix.like(torch.empty(1, device="meta", dtype=torch.float16)).dtype == torch.float16
+    here = matrix.like(torch.empty(1, dtype=torch.float64))
+    assert here.device.type == "cpu" and here.shape == matrix.shape == there.shape

@@ -58,7 +58,7 @@ def test_exported_and_compiled(
 ) -> None:
     model = build(SMALL.replace(backbone=NAME, branches=("local",), **ONE_BRANCH))
     load_backbone_weights(model.backbone, NAME, "imagenet")
-    bundle = export_bundle(model, tmp_path / "b", pictures, half=half)
+    bundle = export_bundle(model, tmp_path / "b", pictures, conv4d="stack", half=half)
     assert bundle.manifest.verified
     if not half:
         found, true = (m.match(*photos[:2]) for m in (Matcher.open(bundle.path), TorchMatcher(model)))

@@ -12,10 +12,31 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-Matrix = NDArray[np.float64]
+_Floats = NDArray[np.float64]
 _Complex = NDArray[np.complex128]
+
+
+class Matrix:
+    """A constant matrix, which is copied to each GPU once and stays there."""
+
+    def __init__(self, numbers: _Floats) -> None:
+        self._numbers = numbers  # no tensor: one that is made while a network is traced would be a fake
+        self._elsewhere: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+        self.shape = numbers.shape
+
+    def like(self, x: Tensor) -> Tensor:
+        """The matrix in the type and on the device of ``x``."""
+        if x.device.type == "cpu":  # nothing to wait for, and an export must see a constant
+            return torch.from_numpy(self._numbers).to(x)
+        # A copy from the host blocks, and cannot be captured in a CUDA graph.
+        key = x.dtype, x.device
+        if key not in self._elsewhere:
+            self._elsewhere[key] = torch.from_numpy(self._numbers).to(x)
+        return self._elsewhere[key]
 
 
 class AxisTransform(NamedTuple):
@@ -52,9 +73,11 @@ def axis_transform(cells: int, taps: int, first: bool) -> AxisTransform:
         length,
         frequencies,
         scale,
-        to_frequencies=(forward[:, :, :1] if first else forward).reshape(2 * frequencies, -1),
-        to_cells=(inverse[:, :1] if first else inverse).transpose(1, 0, 3, 2).reshape(-1, 2 * frequencies),
-        taps_to_frequencies=(centred[:, :, :1] if first else centred).reshape(2 * frequencies, -1),
+        to_frequencies=Matrix((forward[:, :, :1] if first else forward).reshape(2 * frequencies, -1)),
+        to_cells=Matrix(
+            (inverse[:, :1] if first else inverse).transpose(1, 0, 3, 2).reshape(-1, 2 * frequencies)
+        ),
+        taps_to_frequencies=Matrix((centred[:, :, :1] if first else centred).reshape(2 * frequencies, -1)),
     )
 
 
@@ -64,7 +87,7 @@ def _waves(frequencies: int, positions: range, length: int) -> _Complex:
     return waves
 
 
-def _blocks(m: _Complex) -> Matrix:
+def _blocks(m: _Complex) -> _Floats:
     """Complex ``(rows, columns)`` -> real ``(rows, re/im out, re/im in, columns)``."""
     real, imaginary = np.stack([m.real, -m.imag], 1), np.stack([m.imag, m.real], 1)
     return np.stack([real, imaginary], 1)

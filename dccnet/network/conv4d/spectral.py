@@ -106,9 +106,9 @@ class SpectralConvolution:
 
 
 def _on_pairs(spectrum: Tensor) -> Tensor:
-    """``(F, re/im, .., Cin, kH, kW)`` -> ``(F, re/im, .., 2·Cin, kH, kW)``, for inputs that are pairs of reals.
+    """Kernels for inputs that are pairs of reals: the imaginary part of an input meets i times the kernel.
 
-    The imaginary part of an input meets i times the kernel.
+    ``(F, re/im, .., Cin, kH, kW)`` -> ``(F, re/im, .., 2·Cin, kH, kW)``.
     """
     real, imaginary = spectrum.unbind(1)
     return torch.cat([spectrum, torch.stack([-imaginary, real], 1)], -3)
@@ -132,7 +132,7 @@ def _to_cells(matrices: Sequence[Matrix], x: Tensor, rows: int) -> Tensor:
 
 def _multiply(matrix: Matrix, x: Tensor) -> Tensor:
     """``(R, C)`` times ``(B, C, N)`` -> ``(B, R, N)``."""
-    left = torch.from_numpy(matrix).to(x)
+    left = matrix.like(x)
     # MKL is up to ten times slower with a batch of one than without a batch dimension.
     return torch.mm(left, x.flatten(0, 1)).unsqueeze(0) if x.shape[0] == 1 else left @ x
 
