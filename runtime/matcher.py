@@ -68,8 +68,9 @@ class Matcher:
         machine; ``device`` is ``cpu``, ``cuda``, ``cuda:1`` or ``auto``. ``provider`` is ONNX Runtime's
         (``cpu``, ``cuda``, ``tensorrt``) and depends on the device by default; ``threads`` are CPU threads,
         0 for one per core. ``trust_engine`` loads engines without a sidecar. ``on_note`` is called with a
-        message when an engine is built on first use and when ``auto`` skips a backend. Raises
-        :class:`BundleError`, :class:`EngineError` and :class:`UsageError`.
+        message when an engine is built on first use, when ``auto`` skips a backend, and later, from the
+        thread that matches, when a CUDA graph cannot be captured. Raises :class:`BundleError`,
+        :class:`EngineError` and :class:`UsageError`.
         """
         if not isinstance(bundle, Bundle):
             bundle = open_bundle(bundle)

@@ -23,8 +23,18 @@ from dccnet.runtime.tensorrt.runner import BufferPool, DeviceTensor, Engine, Wor
 class TensorRTBackend:
     """Both graphs as engines on one GPU; features stay on it. Closes itself when it is collected."""
 
-    def __init__(self, library: Library, device: Device, encoder: Engine, matcher: Engine) -> None:
-        self.description = f"{library.title} on cuda:{device.index} ({device.name})"
+    def __init__(
+        self,
+        library: Library,
+        device: Device,
+        encoder: Engine,
+        matcher: Engine,
+        on_note: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """The engines belong to the backend. ``on_note`` is called when a CUDA graph is not captured."""
+        self._title = f"{library.title} on cuda:{device.index} ({device.name})"
+        self._on_note = on_note
+        self._failed_captures: list[str] = []
         self._device = device
         self._workers = WorkerPool(encoder, matcher, device)
         self._pool = BufferPool(device)
@@ -35,6 +45,17 @@ class TensorRTBackend:
         )
         self._release.atexit = False  # the end of the process frees everything
 
+    @property
+    def description(self) -> str:
+        """Library and GPU, and how often a CUDA graph was not captured: runs without one take longer."""
+        failed = len(self._failed_captures)
+        return f"{self._title}, {failed} failed CUDA graph captures" if failed else self._title
+
+    def _note_failed_capture(self, text: str) -> None:
+        if text not in self._failed_captures:  # another worker's was the same
+            self._on_note(text)
+        self._failed_captures.append(text)
+
     @classmethod
     def open(
         cls, bundle: Bundle, index: int = 0, *, trust: bool = False, on_note: Callable[[str], None]
@@ -42,12 +63,12 @@ class TensorRTBackend:
         """Open the bundle on GPU ``index``, with the first library that has or can build engines for it.
 
         ``trust`` loads engines in the bundle that have no sidecar. ``on_note`` is called when engines are
-        built or passed over. Raises :class:`EngineError`.
+        built or passed over, and when a CUDA graph is not captured. Raises :class:`EngineError`.
         """
         device = open_device(index)
         with device.activate():
             library, encoder, matcher = open_engines(bundle, device, trust=trust, on_note=on_note)
-            return cls(library, device, encoder, matcher)
+            return cls(library, device, encoder, matcher, on_note)
 
     def encode(self, frame: Any, stream: int | None = None) -> Tensors:
         """Features of a frame, a :class:`DeviceTensor` for each branch.
@@ -68,7 +89,7 @@ class TensorRTBackend:
             else:
                 np.copyto(worker.host[self._frame.name][0], frame)
                 device.copy_to_device(target, worker.host[self._frame.name], used)
-            worker.encoder.run()
+            worker.encoder.run(self._note_failed_capture)
             features = {info.name: self._pool.allocate(info) for info in self._features}
             for info in self._features:
                 source = worker.encoder.pointers[info.name]
@@ -88,7 +109,7 @@ class TensorRTBackend:
                     raise EngineError("these features were encoded by another backend: encode them again")
                 nbytes = tensor.dtype.itemsize * int(np.prod(tensor.shape))
                 device.copy_on_device(worker.matcher.pointers[name], tensor.pointer, nbytes, used)
-            worker.matcher.run()
+            worker.matcher.run(self._note_failed_capture)
             for info in self._results:
                 device.copy_to_host(worker.host[info.name], worker.matcher.pointers[info.name], used)
             _make_wait(device, stream, used)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,13 +64,17 @@ def installed_libraries() -> list[Library]:
     return libraries
 
 
+KEPT_MESSAGES = 10_000
+"""Of each kind: a build logs a few thousand, and a program that runs for weeks must not keep them all."""
+
+
 class Messages:
-    """Everything that a library logged; its build reports also arrive here."""
+    """The newest messages that a library logged; its build reports also arrive here."""
 
     def __init__(self, trt: Any) -> None:
-        self.errors: list[str] = []
-        self.warnings: list[str] = []
-        self.reports: list[str] = []
+        self.errors: deque[str] = deque(maxlen=KEPT_MESSAGES)
+        self.warnings: deque[str] = deque(maxlen=KEPT_MESSAGES)
+        self.reports: deque[str] = deque(maxlen=KEPT_MESSAGES)
         self.logger = _logger(trt, self)
 
     @property

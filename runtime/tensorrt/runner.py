@@ -11,7 +11,7 @@ import math
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,8 @@ from dccnet.runtime.cuda import Device
 from dccnet.runtime.errors import EngineError
 from dccnet.runtime.tensorrt.library import Library, Messages
 
+CAPTURE_ATTEMPTS = 3
+"""Attempts of a worker to capture a CUDA graph of an engine."""
 WORKERS = 4
 """Calls that can run on a GPU at once; each of them needs the working memory of both engines."""
 
@@ -81,6 +83,7 @@ class Engine:
 
         Raises :class:`EngineError` where the GPU's memory does not suffice.
         """
+        self.messages.errors.clear()  # the reason is an error of now
         if self.library.is_rtx:
             # RTX compiles kernels for the shapes that occur, and captures CUDA graphs by itself.
             config = self._engine.create_runtime_config()
@@ -111,9 +114,9 @@ class BoundEngine:
             self._bind_tensors()
             self._undo = undo.pop_all()
         self._graph: Any = None
-        self._runs = 0
+        self._has_run = False
         # TensorRT-RTX captures CUDA graphs by itself, see create_context.
-        self._captures = device.can_capture and not engine.library.is_rtx
+        self._attempts_left = CAPTURE_ATTEMPTS if device.can_capture and not engine.library.is_rtx else 0
 
     def _bind_tensors(self) -> None:
         engine = self._engine
@@ -123,32 +126,42 @@ class BoundEngine:
                     f"{engine.title} does not take {name} of shape {info.shape}: its profile has no batch "
                     "of one; build it with --batch 1:1:1"
                 )
-            self._context.set_tensor_address(name, self.pointers[name])
+            if not self._context.set_tensor_address(name, self.pointers[name]):
+                raise EngineError(
+                    f"{engine.library.title} does not take the memory for {name} of {engine.title}: "
+                    f"{engine.messages.reason}"
+                )
 
-    def run(self) -> None:
-        """Enqueue one run. Raises :class:`EngineError`."""
-        if self._graph is None and self._captures and self._runs == 1:
-            self._capture()  # not in the first run, in which the library still initialises itself
-        self._runs += 1
+    def run(self, on_failed_capture: Callable[[str], None]) -> None:
+        """Enqueue one run. Raises :class:`EngineError`.
+
+        ``on_failed_capture`` is called with a sentence where the CUDA graph cannot be captured.
+        """
+        if self._graph is None and self._attempts_left and self._has_run:
+            self._capture(on_failed_capture)  # not in the first run: the library still initialises itself
+        self._has_run = True
         if self._graph is not None:
             self._graph.launch(self._stream)
         else:
             self._enqueue()
 
     def _enqueue(self) -> None:
+        self._engine.messages.errors.clear()
         if not self._context.execute_async_v3(self._stream):
             messages = self._engine.messages
             raise EngineError(
                 f"{self._engine.library.title} failed in {self._engine.title}: {messages.reason}"
             )
 
-    def _capture(self) -> None:
+    def _capture(self, on_failure: Callable[[str], None]) -> None:
+        self._attempts_left -= 1
         try:
             with self._device.capture(self._stream) as graph:
                 self._enqueue()
             self._graph = graph
-        except EngineError:  # some layers cannot be captured; they run without a graph
-            self._captures = False
+        except EngineError as error:  # some layers cannot be captured, and other threads can disturb
+            advice = "the next run tries again" if self._attempts_left else "it runs without one"
+            on_failure(f"{self._engine.title}: no CUDA graph was captured ({error}); {advice}")
 
     def close(self) -> None:
         if self._graph is not None:

@@ -35,13 +35,14 @@ from dccnet.runtime.onnx_runtime import OnnxRuntimeBackend
 from dccnet.runtime.tensorrt.backend import TensorRTBackend
 from dccnet.runtime.tensorrt.builder import BatchRange, BuildSettings
 from dccnet.runtime.tensorrt.bundled import add_engines, build_engines
-from dccnet.runtime.tensorrt.library import load_library
+from dccnet.runtime.tensorrt.library import KEPT_MESSAGES, Messages, load_library
 from dccnet.runtime.tensorrt.plan import sidecar_path
 from dccnet.runtime.tensorrt.runner import WORKERS, BufferPool, TensorInfo
 from tests.helpers.bundles import Bundles
 from tests.helpers.commands import Cli
 from tests.helpers.emulation import CUDA, Machine, emulated
 from tests.helpers.fake_cuda import CODES, FakeCuda, Properties, real, real_driver
+from tests.helpers.fake_tensorrt import Severity
 from tests.helpers.tensorrt_api import signatures
 from tests.runtime import test_gpu
 
@@ -256,10 +257,33 @@ def test_engine_that_cannot_be_captured_runs_without_a_graph(
     classic: Machine, bundle: Bundle, photos: list[Image], expected: list[Correspondences]
 ) -> None:
     classic.cuda.fail["cudaStreamBeginCapture"] = CODES.cudaErrorStreamCaptureUnsupported
-    matcher = Matcher.open(bundle)
-    for _ in range(3):
+    notes: list[str] = []
+    matcher = Matcher.open(bundle, on_note=notes.append)
+    for _ in range(6):
         assert_same(matcher.match(photos[0], photos[1]), expected[1])
     assert classic.cuda.launches == 0
+    told = [note for note in notes if "no CUDA graph was captured" in note]
+    advice = ["the next run tries again", "it runs without one"]
+    assert [note.rpartition("; ")[2] for note in told] == advice * 2  # each sentence once for each engine
+    assert "encoder" in told[0] and "cudaErrorStreamCaptureUnsupported" in told[0]
+    assert matcher.backend.description.endswith("(Emulated GPU), 6 failed CUDA graph captures")
+
+
+def test_capture_is_tried_again(
+    classic: Machine, bundle: Bundle, photos: list[Image], expected: list[Correspondences]
+) -> None:
+    """It can fail once by what another thread does."""
+    notes: list[str] = []
+    matcher = Matcher.open(bundle, on_note=notes.append)
+    reference = matcher.encode(photos[0])
+    matcher.match(reference, reference)
+    classic.cuda.fail["cudaGraphInstantiate"] = CODES.cudaErrorStreamCaptureInvalidated
+    assert_same(matcher.match(reference, reference), expected[0])
+    del classic.cuda.fail["cudaGraphInstantiate"]
+    for _ in range(2):
+        assert_same(matcher.match(reference, reference), expected[0])
+    assert classic.cuda.launches == 2 and "the next run tries again" in notes[-1]
+    assert matcher.backend.description.endswith("1 failed CUDA graph captures")
 
 
 def test_features_of_another_backend_are_refused(
@@ -604,6 +628,38 @@ def test_failed_run(classic: Machine, bundle: Bundle, photos: list[Image]) -> No
     classic.tensorrt.fail = {"execute_async_v3"}
     with pytest.raises(EngineError, match="failed in"):
         matcher.encode(photos[0])
+
+
+def test_reason_of_a_failure_is_not_an_earlier_error(
+    classic: Machine, bundle: Bundle, photos: list[Image]
+) -> None:
+    matcher = Matcher.open(bundle, backend="tensorrt")
+    assert isinstance(matcher.backend, TensorRTBackend)
+    for engine in matcher.backend._workers._engines:
+        engine.messages.logger.log(Severity.ERROR, "an hour ago")
+    classic.tensorrt.fail = {"execute_async_v3"}
+    with pytest.raises(EngineError, match=r"failed in .*: no reason given"):
+        matcher.encode(photos[0])
+
+
+def test_messages_are_bounded(classic: Machine) -> None:
+    messages = Messages(classic.tensorrt.module)
+    for severity in Severity:
+        for i in range(KEPT_MESSAGES + 10):
+            messages.logger.log(severity, f"message {i}")
+    kept = (messages.errors, messages.warnings, messages.reports)
+    assert [len(texts) for texts in kept] == [KEPT_MESSAGES] * 3
+    assert messages.reports[-1] == f"message {KEPT_MESSAGES + 9}"
+
+
+def test_memory_that_the_library_does_not_take(
+    classic: Machine, bundle: Bundle, photos: list[Image]
+) -> None:
+    matcher = Matcher.open(bundle, backend="tensorrt")
+    classic.tensorrt.fail = {"set_tensor_address"}
+    with pytest.raises(EngineError, match=r"does not take the memory for frame of .*encoder"):
+        matcher.encode(photos[0])
+    assert not classic.cuda.memory
 
 
 def test_full_gpu(classic: Machine, bundle: Bundle, photos: list[Image]) -> None:
