@@ -5,7 +5,7 @@ primary context, which PyTorch, CuPy and ONNX Runtime also use; neither creates 
 stream handles are plain integers here, as in the interfaces of these libraries.
 
 Written against cuda-python 13 and PyCUDA 2026.1, and tested with an emulation that has cuda-python's
-functions and no others; it has not run on a GPU yet.
+functions and no others. docs/gpu.md says what has run on a GPU.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Running engines: each worker has its own context and buffers; only matches are copied to the host.
 
 Written against the API listing of TensorRT 11.4 and TensorRT-RTX 1.7, and tested with an emulation of both
-that runs the bundle's own graphs; it has not run on a GPU yet.
+that runs the bundle's own graphs. docs/gpu.md says what has run on a GPU.
 """
 
 from __future__ import annotations

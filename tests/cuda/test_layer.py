@@ -110,7 +110,7 @@ def test_our_copy_waits_for_the_kernels_of_another_stream(gpu: Device) -> None:
                 x = torch.zeros(4 * BYTES, dtype=torch.uint8, device="cuda")
                 torch.cuda._sleep(20_000_000)
                 x.fill_(value)
-                view = device_view(x)
+                view = device_view(x, 0)
             assert view is not None and view.stream is not None
             gpu.record(event, view.stream)
             gpu.wait(own, event)
