@@ -132,7 +132,7 @@ class BoundEngine:
                     f"{engine.messages.reason}"
                 )
 
-    def run(self, on_failed_capture: Callable[[str], None]) -> None:
+    def run(self, on_failed_capture: Callable[[str], None] = lambda text: None) -> None:
         """Enqueue one run. Raises :class:`EngineError`.
 
         ``on_failed_capture`` is called with a sentence where the CUDA graph cannot be captured.
