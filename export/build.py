@@ -15,20 +15,23 @@ from dccnet.export.graphs import EncoderGraph, MatcherGraph
 from dccnet.export.onnx_file import write_onnx
 from dccnet.export.verify import MAX_PAIRS, verify
 from dccnet.network.backbone import BACKBONES
+from dccnet.network.config import ModelConfig
 from dccnet.network.conv4d import LOWERINGS, STACK
 from dccnet.network.model import DCCNet
 from dccnet.runtime.backend import matcher_inputs
 from dccnet.runtime.bundle import Bundle, write_manifest
 from dccnet.runtime.errors import NotVerifiedError, UsageError
 from dccnet.runtime.files import atomic_path
-from dccnet.runtime.geometry import resize_uint8
+from dccnet.runtime.geometry import Size, resize_uint8
 from dccnet.runtime.images import read_image
 from dccnet.runtime.manifest import ENCODER, MATCHER, Conv4dChoice, Graph, Manifest
 from dccnet.runtime.onnx_runtime import OnnxRuntimeGraph
 
-AUTO = "auto"
+AUTO, USUAL = "auto", "usual"
 STEPS = 2 + MAX_PAIRS
 """Number of steps of an export, at most."""
+LARGEST_FOR_SMALL_KERNELS = 32
+"""Side of the grid, in cells, above which transforms cost more than kernels of 3 save."""
 AUTO_STEPS = len(LOWERINGS) + 1
 """Number of additional steps where the lowering is chosen by timing."""
 
@@ -40,18 +43,18 @@ def export_bundle(
     *,
     heatmaps: bool = False,
     maps: bool = False,
-    conv4d: str = "stack",
+    conv4d: str = USUAL,
     half: bool = False,
     on_step: Callable[[str], None] = lambda description: None,
 ) -> Bundle:
     """Write the bundle, compare it with PyTorch on ``pictures``, and store the outcome in its manifest.
 
     ``heatmaps`` and ``maps`` add outputs (:class:`~dccnet.export.graphs.MatcherGraph`). ``conv4d`` is a
-    name in :data:`LOWERINGS`, or ``auto`` to time all of them in ONNX Runtime on this machine and use the
-    fastest. ``half`` exports in float16 with float32 islands (``dccnet/network/precision.py``) and also
-    measures the ranges of float16 tensors. ``on_step`` is called with a description of each step before it,
-    up to :data:`STEPS` times (with ``auto``, :data:`AUTO_STEPS` more). The bundle is written completely or
-    not at all; a bundle at ``path`` is replaced.
+    name in :data:`LOWERINGS`, ``usual`` (:func:`usual_lowering`), or ``auto`` to time all of them in ONNX
+    Runtime on this machine and use the fastest. ``half`` exports in float16 with float32 islands
+    (``dccnet/network/precision.py``) and also measures the ranges of float16 tensors. ``on_step`` is called
+    with a description of each step before it, up to :data:`STEPS` times (with ``auto``, :data:`AUTO_STEPS`
+    more). The bundle is written completely or not at all; a bundle at ``path`` is replaced.
 
     Raises :class:`UsageError` where ``path`` is anything but a bundle, and for ``maps`` of a network with
     one branch; :class:`NotVerifiedError` where a written graph does not have the precision that it should.
@@ -100,6 +103,16 @@ def export_bundle(
     return Bundle(path, manifest)
 
 
+def usual_lowering(config: ModelConfig, grid: Size) -> str:
+    """The lowering that docs/conv4d.md found fastest on CPUs, or nearly so, for such kernels and grids.
+
+    Where kernels are as large as the paper's, ``spectral3`` is up to 1.3 times as fast as ``spectral``, but
+    loads more slowly and takes three times the memory.
+    """
+    small = max(config.consensus_kernels) < 5
+    return "stack" if small and max(grid) > LARGEST_FOR_SMALL_KERNELS else "spectral"
+
+
 def _precision(graphs: dict[str, Graph], half: bool) -> str:
     """Precision of the written graphs. Raises :class:`NotVerifiedError` if it is not the requested one."""
     wanted = "float16" if half else "float32"
@@ -123,6 +136,8 @@ def _choose(
 
     The encoder is already in ``folder``.
     """
+    if conv4d == USUAL:
+        return Conv4dChoice(usual_lowering(model.config, model.grid))
     if conv4d != AUTO:
         return Conv4dChoice(conv4d)
     encoder = OnnxRuntimeGraph(folder / f"{ENCODER}.onnx")

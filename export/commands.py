@@ -44,11 +44,12 @@ def _refuse_plan(context: click.Context, parameter: click.Parameter, value: str 
 )
 @click.option(
     "--conv4d",
-    type=click.Choice(["stack", "spectral", "spectral3", "auto"]),
-    default="stack",
+    type=click.Choice(["usual", "stack", "spectral", "spectral3", "auto"]),
+    default="usual",
     show_default=True,
-    help="How to compute the 4D convolutions: by ordinary convolutions of slices, or by spectra along two "
-    "or three axes. auto times all of them in ONNX Runtime on this machine and uses the fastest.",
+    help="How to compute the 4D convolutions: by ordinary convolutions of slices (stack), or by spectra "
+    "along two or three axes. usual chooses by the sizes of kernels and grid; auto times all of them in "
+    "ONNX Runtime on this machine and uses the fastest.",
 )
 @click.option(
     "--plan",

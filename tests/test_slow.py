@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 def test_the_papers_network_exports_and_agrees_with_pytorch(dcc: Cli, tmp_path: Path) -> None:
     model, bundle = tmp_path / "dccnet.safetensors", tmp_path / "bundle"
     assert dcc("init", "--preset", "dccnet", "-o", model).returncode == 0
-    exported = dcc("export", model, "-o", bundle)
+    exported = dcc("export", model, "--conv4d", "stack", "-o", bundle)
     assert exported.returncode == 0, exported.stderr
     report = Bundle.open(bundle).manifest.verification
     assert report is not None

@@ -243,7 +243,7 @@ def test_network_that_does_not_fit_into_float16_is_refused_with_the_tensor_named
     with torch.no_grad():
         next(m for m in model.backbone.trunk.modules() if isinstance(m, nn.BatchNorm2d)).weight *= 1e5
     save_checkpoint(model, tmp_path / "hot.safetensors")
-    result = dcc("export", tmp_path / "hot.safetensors", "--fp16", "-o", tmp_path / "b")
+    result = dcc("export", tmp_path / "hot.safetensors", "--fp16", "--conv4d", "stack", "-o", tmp_path / "b")
     assert result.returncode == 3, result.stderr
     assert "does not fit into float16" in result.stderr and "without --fp16" in result.stderr
     assert "Traceback" not in result.stderr
@@ -290,7 +290,7 @@ def test_agreement_counts_only_decided_cells() -> None:
 
 def test_fp16_from_the_command_line(checkpoint: Path, tmp_path: Path, dcc: Cli) -> None:
     """An untrained network decides nothing, and the command says so instead of claiming agreement."""
-    result = dcc("export", checkpoint, "--half", "-o", tmp_path / "b")
+    result = dcc("export", checkpoint, "--half", "--conv4d", "stack", "-o", tmp_path / "b")
     assert result.returncode in (0, 3) and "Traceback" not in result.stderr
     manifest = Bundle.open(tmp_path / "b").manifest
     assert manifest.precision == "float16"
