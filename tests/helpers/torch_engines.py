@@ -19,6 +19,7 @@ import torch
 from dccnet.export.graphs import EncoderGraph, MatcherGraph
 from dccnet.network.model import DCCNet
 from dccnet.runtime.tensorrt.library import Library
+from dccnet.runtime.tensorrt.opening import Plan
 
 
 class TensorIOMode(enum.Enum):
@@ -143,9 +144,9 @@ def tensor_at(address: int, like: torch.Tensor) -> torch.Tensor:
     return torch.as_tensor(SimpleNamespace(__cuda_array_interface__=interface), device=like.device)
 
 
-def torch_library(model: DCCNet) -> tuple[Library, TorchEngines, list[tuple[Path, bytes]]]:
+def torch_library(model: DCCNet) -> tuple[Library, TorchEngines, list[Plan]]:
     """A library whose engines are the graphs of ``model``, and their plans: encoder, matcher."""
     graphs = {"encoder": EncoderGraph(model), "matcher": MatcherGraph(model, heatmaps=False)}
     engines = TorchEngines(graphs, torch.device("cuda"))
-    plans = [(Path(f"{name}.engine"), name.encode()) for name in graphs]
+    plans = [Plan(Path(f"{name}.engine"), name.encode(), None) for name in graphs]
     return Library("tensorrt", "played by PyTorch", engines), engines, plans
