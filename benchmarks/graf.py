@@ -3,8 +3,8 @@
     python benchmarks/graf.py DATA/geometry MODEL.safetensors...
 
 Prints median and mean error in pixels for each network, and for nearest neighbours of its backbone's
-features. Points are a lattice on graf1, without those that lie outside graf3. DATA/geometry holds
-graf1.png, graf3.png and H1to3p.xml.
+features, by the benchmarks' transfer (cells) and by sub-cell transfer. Points are a lattice on graf1,
+without those that lie outside graf3. DATA/geometry holds graf1.png, graf3.png and H1to3p.xml.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ import numpy as np
 
 from dccnet.demo.photographs import apply_homography
 from dccnet.evaluation.pairs import Pair, file_picture
+from dccnet.runtime.correspondences import Rule
 from dccnet.runtime.geometry import cell_pixels
 from dccnet.training.features import FeatureCache
 from dccnet.weights.checkpoint import load_checkpoint
 
 LATTICE = (30, 40)
+RULES: tuple[Rule, ...] = ("cells", "subcell")
 
 
 def main() -> None:
@@ -45,9 +47,10 @@ def main() -> None:
             (str(path), features.match(pair)),
             ("  nearest neighbour", features.nearest_neighbour(pair)),
         ):
-            moved = result.transfer(points[inside], from_="a")
-            error = np.linalg.norm(moved - truth[inside], axis=1)
-            print(f"{name}: {np.median(error):.1f}, {error.mean():.1f}")
+            for rule in RULES:
+                moved = result.transfer(points[inside], from_="a", rule=rule)
+                error = np.linalg.norm(moved - truth[inside], axis=1)
+                print(f"{name}, {rule}: {np.median(error):.1f}, {error.mean():.1f}")
 
 
 if __name__ == "__main__":

@@ -75,7 +75,8 @@ def measure(matcher: Matcher, photo: Image, count: int, reference: str) -> tuple
         errors.append(distance[inside])
         seen.append(distance[inside & carried.visible])
         before = carried.points_a
-        plain.append(np.linalg.norm(result.correspondences.transfer(before, "a") - truth, axis=1)[inside])
+        moved = result.correspondences.transfer(before, "a", rule="cells")
+        plain.append(np.linalg.norm(moved - truth, axis=1)[inside])
         reported.append(~carried.visible)
         lost.append(~inside)
     return tuple(np.concatenate(parts) for parts in (errors, plain, seen, reported, lost))

@@ -12,7 +12,7 @@ from torch import Tensor
 from dccnet.network.conv4d import TRAINING_LOWERINGS
 from dccnet.network.conv4d.direct import is_available
 from dccnet.network.fusion import Scores, softmax_scores
-from dccnet.network.matching import best_matches
+from dccnet.network.matching import best_matches, score_windows
 from dccnet.network.model import DCCNet, Features, Matching
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.correspondences import Correspondences
@@ -62,7 +62,13 @@ def match_features(
     scores = matching.scores
     matches = best_matches(scores)
     index_a, score_a, index_b, score_b = (m[0].reshape(model.grid).cpu().numpy() for m in matches)
-    found = Correspondences(size_a, size_b, index_a, score_a, index_b, score_b)
+    window_a, window_b = (
+        window[0].reshape(*model.grid, -1).cpu().numpy()
+        for window in score_windows(scores, matches, model.grid, model.grid)
+    )
+    found = Correspondences(
+        size_a, size_b, index_a, score_a, index_b, score_b, window_a=window_a, window_b=window_b
+    )
     if not heatmaps:
         return found
     heatmap_a, heatmap_b = _heatmaps(scores, model.grid)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dccnet.network.fusion import DynamicFusion, Scores, softmax_scores
-from dccnet.network.matching import best_matches
+from dccnet.network.matching import best_matches, score_windows
 from dccnet.network.model import DCCNet, Features
 
 
@@ -38,7 +38,8 @@ class EncoderGraph(nn.Module):
 
 
 class MatcherGraph(nn.Module):
-    """Matches features of pictures A and B: the best match of every cell and its score, in both directions.
+    """Matches features of pictures A and B: the best match of every cell, its score, and the scores of a
+    small window around it, ``(B, cells, 25)``, in both directions.
 
     ``heatmaps`` adds the scores of all pairs of cells, ``(B, cells, cells)``, in which the first axis of
     cells is that of the picture in the output's name. ``maps`` includes ``heatmaps`` and adds the scores of
@@ -53,7 +54,7 @@ class MatcherGraph(nn.Module):
         self.maps = maps
         branches = model.config.branches
         self.input_names = [f"{name}_{side}" for side in "ab" for name in branches]
-        self.output_names = ["index_a", "score_a", "index_b", "score_b"]
+        self.output_names = ["index_a", "score_a", "index_b", "score_b", "window_a", "window_b"]
         if self.heatmaps:
             self.output_names += ["heatmap_a", "heatmap_b"]
         if maps:
@@ -65,7 +66,8 @@ class MatcherGraph(nn.Module):
         """Features ``(B, C, h, w)`` of each branch, as the encoder returns them -> outputs by
         ``output_names``."""
         matching = self.model.match(a, b)
-        outputs: list[Tensor] = [*best_matches(matching.scores)]
+        matches, grid = best_matches(matching.scores), self.model.grid
+        outputs: list[Tensor] = [*matches, *score_windows(matching.scores, matches, grid, grid)]
         if self.heatmaps:
             outputs += _from_either_side(matching.scores)
         if self.maps:

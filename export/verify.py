@@ -102,6 +102,15 @@ class _AgreementCounter:
             self._counted += int(counts.sum())
             self._identical += int((counts & (found_index == index)).sum())
             self.distinct_cells = max(self.distinct_cells, len(np.unique(index)))
+        for found_index, index, found_window, window in (
+            (found.index_a, true.index_a, found.window_a, true.window_a),
+            (found.index_b, true.index_b, found.window_b, true.window_b),
+        ):
+            if found_window is not None and window is not None:  # windows around the same cells
+                difference = np.abs(found_window - window)[found_index == index]
+                self.largest_score_difference = max(
+                    self.largest_score_difference, float(difference.max(initial=0))
+                )
         for found_score, score in zip(_scores(found), _scores(true), strict=True):
             if found_score is not None and score is not None:  # None: the bundle does not return it
                 difference = float(np.abs(found_score - score).max())

@@ -18,9 +18,16 @@ from dccnet.runtime.errors import UsageError
 from dccnet.runtime.geometry import Size
 from dccnet.runtime.point_matches import PointMatches
 from dccnet.runtime.score_maps import ScoreMaps
+from dccnet.runtime.score_windows import cut_windows, transfer_by_windows
 from dccnet.runtime.writers import save_correspondences, to_dict
 
 Side = Literal["a", "b"]
+Rule = Literal["subcell", "cells"]
+"""How points move: to places between cells, by the scores around the best matches
+(:mod:`dccnet.runtime.score_windows`), or by blending the best cells, as the benchmarks do (spec §2)."""
+
+LATTICE = 4
+"""Places per cell, along each axis, where dense results of the rule ``subcell`` are computed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,42 +54,64 @@ class Correspondences:
     """``(hB, wB, hA, wA)``: scores of each cell of B over A."""
     maps: ScoreMaps | None = None
     """Scores of each branch and the attention. Only from a bundle exported with ``--maps``."""
+    window_a: NDArray[np.float32] | None = None
+    """``(hA, wA, 25)``: scores of each cell of A in the 5×5 window around its best match, row-major, 0
+    outside the grid. None from a bundle of dccnet 0.1."""
+    window_b: NDArray[np.float32] | None = None
+    """``(hB, wB, 25)``."""
 
-    def matches(self, from_: Side = "a") -> PointMatches:
-        """The best match of each cell of the picture ``from_``, in row-major order."""
-        points, targets = self._cells(from_).reshape(-1, 2), self._targets(from_).reshape(-1, 2)
+    @property
+    def rule(self) -> Rule:
+        """The rule by which points move unless another is asked for: ``subcell`` if there are windows or
+        heat maps, else ``cells``."""
+        return "cells" if self._windows("a") is None or self._windows("b") is None else "subcell"
+
+    def matches(self, from_: Side = "a", rule: Rule | None = None) -> PointMatches:
+        """The match of each cell of the picture ``from_``, in row-major order.
+
+        By the rule ``cells``, matches are centres of cells, too. ``rule`` is :attr:`rule` by default.
+        """
+        points, targets = self._cells(from_).reshape(-1, 2), self._targets(from_, rule).reshape(-1, 2)
         scores = self._scores(from_).ravel()
         if from_ == "a":
             return PointMatches(points, targets, scores)
         return PointMatches(targets, points, scores)
 
-    def mutual(self) -> PointMatches:
-        """The matches on which both directions agree, with the lower of both scores."""
+    def mutual(self, rule: Rule | None = None) -> PointMatches:
+        """The matches of cells of A on which both directions agree, with the lower of both scores.
+
+        Agreement is that of best cells; ``rule``, as for :meth:`matches`, places them in B.
+        """
         forward, backward = self.index_a.ravel(), self.index_b.ravel()
         agree = backward[forward] == np.arange(forward.size)
-        matches = self.matches("a")
+        matches = self.matches("a", rule)
         scores = np.minimum(matches.scores, self.score_b.ravel()[forward])
         return PointMatches(matches.points_a[agree], matches.points_b[agree], scores[agree])
 
-    def transfer(self, points: ArrayLike, from_: Side = "b") -> Points:
-        """Transfer points of one picture to the other by the benchmarks' rule (spec §2).
+    def transfer(self, points: ArrayLike, from_: Side = "b", rule: Rule | None = None) -> Points:
+        """Transfer points of one picture to the other.
 
         ``points`` is ``(N, 2)``, pixels (x, y) of the picture ``from_``; returns ``(N, 2)``, pixels of the
-        other picture. The benchmarks transfer from the target, B, to the source, A. The result for a point
-        outside the picture is blended from border cells and has no meaning. Raises ``ValueError`` for
-        another shape or values that are not finite.
+        other picture. The result for a point outside the picture has no meaning. ``rule`` is :attr:`rule`
+        by default. The benchmarks transfer from the target, B, to the source, A, by the rule ``cells``.
+
+        Raises ``ValueError`` for another shape, values that are not finite, or the rule ``subcell`` where
+        there are neither windows nor heat maps.
         """
         points = np.asarray(points, np.float64)
         if points.size == 0:
             return np.empty((0, 2))
         if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
             raise ValueError(f"points must be finite and of shape (N, 2), got shape {points.shape}")
-        return geometry.transfer(points, self._targets(from_), self._size(from_))
+        if (rule or self.rule) == "cells":
+            return geometry.transfer(points, self._best_cells(from_), self._size(from_))
+        spacing = geometry.pixels_per_cell(self._size(from_), self._grid(from_))
+        return self._by_windows(points / np.maximum(spacing, np.finfo(np.float64).tiny), from_)
 
     def transfer_scores(self, points: ArrayLike, from_: Side = "b") -> NDArray[np.float32]:
         """Score of the cell nearest to each point: ``(N, 2)`` pixels of ``from_`` -> ``(N,)``."""
         scores = self._scores(from_)
-        height, width = scores.shape
+        height, width = self._grid(from_)
         points = np.asarray(points, np.float64).reshape(-1, 2)
         spacing = geometry.pixels_per_cell(self._size(from_), (height, width))
         cells = np.rint(points / np.maximum(spacing, np.finfo(np.float64).tiny))
@@ -98,15 +127,19 @@ class Correspondences:
             return PointMatches(points, targets, scores)
         return PointMatches(targets, points, scores)
 
-    def flow(self, from_: Side = "a") -> NDArray[np.float32]:
-        """Dense flow ``(H, W, 2)``: (u, v) in pixels from every pixel of ``from_`` to its match."""
+    def flow(self, from_: Side = "a", rule: Rule | None = None) -> NDArray[np.float32]:
+        """Dense flow ``(H, W, 2)``: (u, v) in pixels from every pixel of ``from_`` to its match.
+
+        It is :meth:`transfer` of every pixel by the same ``rule``; by ``subcell``, of four places per cell
+        along each axis, and linear between them.
+        """
         size = self._size(from_)
-        dense = geometry.resize(self._targets(from_), size)
+        dense = self._dense_targets(from_, rule)
         dense -= geometry.cell_pixels(size, size).astype(np.float32)
         return dense
 
-    def warp(self, image: Image, onto: Side = "b") -> Image:
-        """Warp ``image``, the *other* picture, into the geometry of the picture ``onto``.
+    def warp(self, image: Image, onto: Side = "b", rule: Rule | None = None) -> Image:
+        """Warp ``image``, the *other* picture, into the geometry of the picture ``onto``, by :meth:`flow`.
 
         By default, this warps A (the source) onto B (the target). uint8 BGR in and out. Raises
         ``ValueError`` for an image of another size.
@@ -116,7 +149,7 @@ class Correspondences:
             raise ValueError(
                 f"picture {other} is {self._size(other)} (height, width), got {image.shape[:2]}"
             )
-        positions = geometry.resize(self._targets(onto), self._size(onto))
+        positions = self._dense_targets(onto, rule)
         x, y = positions[..., 0], positions[..., 1]
         warped = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return np.asarray(warped, np.uint8)
@@ -174,15 +207,58 @@ class Correspondences:
     def _scores(self, side: Side) -> NDArray[np.float32]:
         return self.score_a if side == "a" else self.score_b
 
+    def _grid(self, side: Side) -> Size:
+        height, width = self._scores(side).shape
+        return height, width
+
+    def _windows(self, side: Side) -> NDArray[np.float32] | None:
+        """``(h, w, 25)``: the windows of the cells of ``side``, from heat maps if there are no others."""
+        window, heatmap, index = (
+            (self.window_a, self.heatmap_a, self.index_a)
+            if side == "a"
+            else (self.window_b, self.heatmap_b, self.index_b)
+        )
+        return cut_windows(heatmap, index) if window is None and heatmap is not None else window
+
     def _cells(self, side: Side) -> Floats:
         """``(h, w, 2)``: pixel position (x, y) of each cell of ``side``."""
-        height, width = self._scores(side).shape
-        return geometry.cell_pixels((height, width), self._size(side))
+        return geometry.cell_pixels(self._grid(side), self._size(side))
 
-    def _targets(self, from_: Side) -> Floats:
+    def _targets(self, from_: Side, rule: Rule | None = None) -> Floats:
         """``(h, w, 2)``: the match of each cell of ``from_``, in pixels (x, y) of the other picture."""
-        if from_ == "a":
-            height, width = self.index_b.shape
-            return geometry.index_pixels(self.index_a, (height, width), self.size_b)
-        height, width = self.index_a.shape
-        return geometry.index_pixels(self.index_b, (height, width), self.size_a)
+        if (rule or self.rule) == "cells":
+            return self._best_cells(from_)
+        return self._sampled(from_, self._grid(from_))
+
+    def _dense_targets(self, from_: Side, rule: Rule | None) -> NDArray[np.float32]:
+        """``(H, W, 2)``: the match of each pixel of ``from_``, in pixels (x, y) of the other picture."""
+        if (rule or self.rule) == "cells":
+            return geometry.resize(self._best_cells(from_), self._size(from_))
+        height, width = self._grid(from_)
+        lattice = ((height - 1) * LATTICE + 1, (width - 1) * LATTICE + 1)
+        return geometry.resize(self._sampled(from_, lattice), self._size(from_))
+
+    def _best_cells(self, from_: Side) -> Floats:
+        """``(h, w, 2)``: the best cell of each cell of ``from_``, in pixels (x, y) of the other picture."""
+        index = self.index_a if from_ == "a" else self.index_b
+        other: Side = "b" if from_ == "a" else "a"
+        return geometry.index_pixels(index, self._grid(other), self._size(other))
+
+    def _sampled(self, from_: Side, lattice: Size) -> Floats:
+        """``(*lattice, 2)``: matches by windows of a lattice that covers the picture ``from_``."""
+        positions = geometry.cell_pixels(lattice, self._grid(from_)).reshape(-1, 2)
+        return self._by_windows(positions, from_).reshape(*lattice, 2)
+
+    def _by_windows(self, positions: Points, from_: Side) -> Points:
+        """Matches ``(N, 2)`` in pixels of the other picture, from positions ``(N, 2)`` in cells."""
+        index = self.index_a if from_ == "a" else self.index_b
+        other: Side = "b" if from_ == "a" else "a"
+        windows = self._windows(from_)
+        if windows is None:
+            raise ValueError(
+                "there are no scores around the best matches to place points by: export the bundle again, "
+                "or use the rule 'cells'"
+            )
+        grid = self._grid(other)
+        places = transfer_by_windows(positions, index, windows, grid)
+        return places * geometry.pixels_per_cell(self._size(other), grid)

@@ -205,6 +205,9 @@ class Matcher:
                 outputs[name] = outputs[name].reshape(*grid, *grid)
         for name in ("index_a", "score_a", "index_b", "score_b"):
             outputs[name] = outputs[name].reshape(grid)
+        for name in ("window_a", "window_b"):
+            if name in outputs:  # bundles of dccnet 0.1 have none
+                outputs[name] = outputs[name].reshape(*grid, -1)
         return Correspondences(size_a, size_b, maps=take_maps(outputs, grid), **outputs)
 
 

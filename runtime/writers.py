@@ -32,6 +32,7 @@ def to_dict(result: Correspondences) -> dict[str, Any]:
         "size_b": list(result.size_b),
         "grid_a": list(result.index_a.shape),
         "grid_b": list(result.index_b.shape),
+        "transfer": result.rule,
         "a_to_b": match_lists(result.matches("a")),
         "b_to_a": match_lists(result.matches("b")),
     }
@@ -69,7 +70,8 @@ def _write_npz(result: Correspondences, path: Path) -> None:
         "index_b": result.index_b,
         "score_b": result.score_b,
     }
-    optional = {"heatmap_a": result.heatmap_a, "heatmap_b": result.heatmap_b}
+    names = ("window_a", "window_b", "heatmap_a", "heatmap_b")
+    optional = {name: getattr(result, name) for name in names}
     if result.maps is not None:
         optional |= {field.name: getattr(result.maps, field.name) for field in fields(result.maps)}
     arrays |= {name: array for name, array in optional.items() if array is not None}

@@ -10,7 +10,7 @@ import numpy as np
 
 from dccnet.evaluation.pairs import Pair
 from dccnet.runtime.arrays import Floats, Points
-from dccnet.runtime.correspondences import Correspondences
+from dccnet.runtime.correspondences import Correspondences, Rule
 from dccnet.runtime.geometry import Size
 
 Protocol = Literal["bbox", "scnet", "img"]
@@ -25,17 +25,21 @@ DESCRIPTIONS: dict[Protocol, str] = {
 SCNET_SIDE = 224
 
 
-def carry_keypoints(result: Correspondences, points: Points, protocol: Protocol) -> Points:
+def carry_keypoints(
+    result: Correspondences, points: Points, protocol: Protocol, rule: Rule = "cells"
+) -> Points:
     """Carry target (B) keypoints ``(N, 2)`` to the source (A); pixels of the pictures, 0-based.
 
+    ``rule`` is that of :meth:`Correspondences.transfer`; the benchmarks' is ``cells``.
     ``scnet`` follows the released evaluation code: it scales the *1-based* coordinates by 224 / side before
     it looks them up, which moves them by up to a pixel.
     """
     if protocol != "scnet":
-        return result.transfer(points, from_="b")
+        return result.transfer(points, from_="b", rule=rule)
     square = (SCNET_SIDE, SCNET_SIDE)
     scaled = (points + 1) * _scale(result.size_b) - 1
-    carried = dataclasses.replace(result, size_a=square, size_b=square).transfer(scaled, from_="b")
+    in_squares = dataclasses.replace(result, size_a=square, size_b=square)
+    carried = in_squares.transfer(scaled, from_="b", rule=rule)
     back: Points = (carried + 1) / _scale(result.size_a) - 1
     return back
 
@@ -69,7 +73,10 @@ def pair_pck(carried: Points, truth: Points, size: Size, alpha: float, protocol:
 def pair_scores(
     pairs: Iterable[Pair], match: Callable[[Pair], Correspondences], alpha: float, protocol: Protocol
 ) -> list[float]:
-    """:func:`pair_pck` of each pair. ``match`` returns the correspondences of source (A) and target (B)."""
+    """:func:`pair_pck` of each pair, with points carried as the benchmarks do.
+
+    ``match`` returns the correspondences of source (A) and target (B).
+    """
     scores = []
     for pair in pairs:
         if pair.source_points is None or pair.target_points is None:

@@ -11,7 +11,7 @@ from dccnet.evaluation.benchmark import Benchmark
 from dccnet.evaluation.pair_drawing import HIT_COLOUR, MISS_COLOUR, draw_pair
 from dccnet.evaluation.published import PUBLISHED
 from dccnet.evaluation.scoring import Outcome
-from dccnet.evaluation.summary import Summary, class_alpha, published_by_class
+from dccnet.evaluation.summary import TRANSFER, Summary, class_alpha, published_by_class
 
 SHOWN = 6
 """Number of best pairs, and of worst pairs, that are drawn."""
@@ -55,6 +55,7 @@ def html_report(benchmark: Benchmark, outcomes: Sequence[Outcome], summary: Summ
         f"<p>{escape(summary.model)}, run by {escape(summary.backend)}: {summary.overall.pairs} pairs, "
         f"{summary.overall.points} {summary.point_name}.</p>",
         f'<p class="soft">Protocol: {escape(summary.protocol)}.</p>',
+        f'<p class="soft">Transfer: {escape(TRANSFER)}.</p>',
         _score_table(summary),
         f"<h2>By class, PCK@{alpha:g}, mean over pairs</h2>",
         _chart(summary),
@@ -91,6 +92,11 @@ def _score_table(summary: Summary) -> str:
         rows.append(_row("td", "published", [row.method, "published", *scores, *[""] * len(scores)]))
     scores = [_percent(score) for score in (*summary.headline, *summary.overall.per_point)]
     rows.append(_row("td", "ours", [summary.model, summary.backend, *scores]))
+    if summary.subcell is not None:
+        scores = [
+            _percent(score) for score in (*summary.subcell.headline, *summary.subcell.overall.per_point)
+        ]
+        rows.append(_row("td", "ours", ["the same, sub-cell transfer", summary.backend, *scores]))
     return f"<table>{''.join(rows)}</table>"
 
 

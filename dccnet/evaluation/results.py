@@ -54,11 +54,13 @@ def _csv(outcomes: Sequence[Outcome], summary: Summary) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     alphas = [f"{alpha:g}" for alpha in summary.alphas]
-    columns = [*(f"hits@{alpha}" for alpha in alphas), *(f"pck@{alpha}" for alpha in alphas)]
+    columns = [
+        f"{name}@{alpha}" for name in ("hits", "pck", "subcell_hits", "subcell_pck") for alpha in alphas
+    ]
     table.writerow(["backend", "protocol", "pair", "class", "points", "outside", "length", *columns])
     protocol = summary.protocol.partition(":")[0]
     for outcome in outcomes:
-        shares = [f"{100 * hits / outcome.count:.4f}" for hits in outcome.hits]
+        unknown = [""] * len(alphas)
         table.writerow(
             [
                 summary.backend,
@@ -69,7 +71,14 @@ def _csv(outcomes: Sequence[Outcome], summary: Summary) -> str:
                 outcome.outside,
                 f"{outcome.length:.4f}",
                 *outcome.hits,
-                *shares,
+                *_shares(outcome, outcome.hits),
+                *(outcome.subcell_hits or unknown),
+                *(_shares(outcome, outcome.subcell_hits) or unknown),
             ]
         )
     return text.getvalue()
+
+
+def _shares(outcome: Outcome, hits: Sequence[int]) -> list[str]:
+    """Percent of the points for each α."""
+    return [f"{100 * count / outcome.count:.4f}" for count in hits]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dccnet.evaluation.pairs import Pair
 from dccnet.evaluation.pck import Protocol, carry_keypoints, keypoint_distances, threshold_length
 from dccnet.runtime.arrays import Floats, Points
-from dccnet.runtime.correspondences import Correspondences
+from dccnet.runtime.correspondences import Correspondences, Rule
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.geometry import Size
 
@@ -40,6 +40,9 @@ class Outcome:
     """The carried keypoints (x, y), in 0-based pixels of their picture; empty for dense flow."""
     outside: int = 0
     """Number of annotated keypoints that lie outside their picture."""
+    subcell_hits: tuple[int, ...] = ()
+    """``hits`` of points carried by the rule ``subcell``; all other fields are by the benchmarks' rule,
+    ``cells``. Empty for a model that returns no scores around its best matches."""
     overlay: str = ""
     """Dense flow only: a base64 PNG with :data:`HIT` or :data:`MISS` at the smallest α for each pixel."""
 
@@ -77,10 +80,13 @@ def target_to_source(protocol: Protocol) -> Score:
 
     def score(case: Case, result: Correspondences, alphas: Sequence[float]) -> Outcome:
         source, target = _keypoints(case)
-        carried = carry_keypoints(result, target, protocol)
-        distances = keypoint_distances(carried, source, result.size_a, protocol)
+
+        def carry(rule: Rule) -> tuple[Points, Floats]:
+            carried = carry_keypoints(result, target, protocol, rule)
+            return carried, keypoint_distances(carried, source, result.size_a, protocol)
+
         length = threshold_length(source, result.size_a, protocol)
-        return _outcome(case, result, carried, distances, length, alphas)
+        return _outcome(case, result, carry, length, alphas)
 
     return score
 
@@ -88,10 +94,13 @@ def target_to_source(protocol: Protocol) -> Score:
 def source_to_target(case: Case, result: Correspondences, alphas: Sequence[float]) -> Outcome:
     """Carry source keypoints to the target and compare them there (SPair-71k)."""
     source, target = _keypoints(case)
-    carried = result.transfer(source, from_="a")
-    distances = np.linalg.norm(carried - target, axis=1)
+
+    def carry(rule: Rule) -> tuple[Points, Floats]:
+        carried = result.transfer(source, from_="a", rule=rule)
+        return carried, np.linalg.norm(carried - target, axis=1)
+
     assert case.length is not None
-    return _outcome(case, result, carried, distances, case.length, alphas)
+    return _outcome(case, result, carry, case.length, alphas)
 
 
 def dense_flow(case: Case, result: Correspondences, alphas: Sequence[float]) -> Outcome:
@@ -112,8 +121,13 @@ def dense_flow(case: Case, result: Correspondences, alphas: Sequence[float]) -> 
     if count == 0:
         raise DataError(f"{case.name}: no pixel of the foreground has a true flow")
     length = float(max(result.size_b))
-    flow = result.flow(from_="b")[counted].astype(np.float64)
-    errors = np.linalg.norm(flow - truth.flow[counted], axis=1)
+
+    def errors_by(rule: Rule) -> Floats:
+        flow = result.flow(from_="b", rule=rule)[counted].astype(np.float64)
+        distances: Floats = np.linalg.norm(flow - truth.flow[counted], axis=1)
+        return distances
+
+    errors = errors_by("cells")
     overlay = np.zeros(result.size_b, np.uint8)
     overlay[counted] = np.where(errors <= min(alphas) * length, HIT, MISS)
     return Outcome(
@@ -122,6 +136,7 @@ def dense_flow(case: Case, result: Correspondences, alphas: Sequence[float]) -> 
         count=count,
         hits=_hits(errors, length, alphas),
         length=length,
+        subcell_hits=_hits(errors_by("subcell"), length, alphas) if result.rule == "subcell" else (),
         overlay=base64.b64encode(cv2.imencode(".png", overlay)[1].tobytes()).decode(),
     )
 
@@ -129,12 +144,14 @@ def dense_flow(case: Case, result: Correspondences, alphas: Sequence[float]) -> 
 def _outcome(
     case: Case,
     result: Correspondences,
-    carried: Points,
-    distances: Floats,
+    carry: Callable[[Rule], tuple[Points, Floats]],
     length: float,
     alphas: Sequence[float],
 ) -> Outcome:
+    """``carry`` returns the carried points and their errors, in the protocol's pixels."""
     source, target = _keypoints(case)
+    carried, distances = carry("cells")
+    subcell_hits = _hits(carry("subcell")[1], length, alphas) if result.rule == "subcell" else ()
     return Outcome(
         case.name,
         case.pair.category,
@@ -144,6 +161,7 @@ def _outcome(
         distances=tuple(map(float, distances)),
         carried=tuple((float(x), float(y)) for x, y in carried),
         outside=outside(source, result.size_a) + outside(target, result.size_b),
+        subcell_hits=subcell_hits,
     )
 
 

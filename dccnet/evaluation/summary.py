@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +24,15 @@ class Scores:
     """Mean over pairs of the share of correct points, which papers report."""
     per_point: tuple[float, ...]
     """Share of correct points among all points."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubcellScores:
+    """The scores by the rule ``subcell``, which users of the network get: no benchmark is defined by it."""
+
+    headline: tuple[float, ...]
+    overall: Scores
+    classes: dict[str, Scores]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +57,15 @@ class Summary:
     model: str
     model_sha256: str
     backend: str
+    transfer: str = "cells"
+    """Rule by which points were carried for all scores except ``subcell``: the benchmarks' own."""
+    subcell: SubcellScores | None = None
+    """None for a model that returns no scores around its best matches."""
 
 
 SCHEMA = 1
+TRANSFER = "cells (the benchmarks' rule), except where sub-cell (the rule of dcc match) is named"
+"""What reports say about the rules by which points were carried."""
 
 
 def summarise(
@@ -66,14 +83,13 @@ def summarise(
     """
     found = {outcome.category for outcome in outcomes}
     order = [name for name in benchmark.classes if name in found] or _natural(found)
-    classes = {name: _scores([o for o in outcomes if o.category == name], len(alphas)) for name in order}
-    overall = _scores(outcomes, len(alphas))
     over_classes = benchmark.mean_over == "classes"
-    headline = overall.per_pair
-    if over_classes:
-        headline = tuple(
-            float(np.mean(v)) for v in zip(*(s.per_pair for s in classes.values()), strict=True)
-        )
+    overall, classes, headline = _combine(outcomes, order, len(alphas), over_classes)
+    subcell = None
+    if all(outcome.subcell_hits for outcome in outcomes):
+        moved = [dataclasses.replace(outcome, hits=outcome.subcell_hits) for outcome in outcomes]
+        by_subcell = _combine(moved, order, len(alphas), over_classes)
+        subcell = SubcellScores(by_subcell.headline, by_subcell.overall, by_subcell.classes)
     return Summary(
         schema=SCHEMA,
         benchmark=benchmark.name,
@@ -90,6 +106,7 @@ def summarise(
         model=model,
         model_sha256=model_sha256,
         backend=backend,
+        subcell=subcell,
     )
 
 
@@ -103,6 +120,25 @@ def class_alpha(summary: Summary) -> float:
     """The α of scores by class: the published one if evaluated, else 0.1 if evaluated, else the first."""
     wanted = [next(iter(row.scores)) for row in PUBLISHED.get(summary.benchmark, ()) if row.classes]
     return next((alpha for alpha in (*wanted, 0.1) if alpha in summary.alphas), summary.alphas[0])
+
+
+class _Combined(NamedTuple):
+    overall: Scores
+    classes: dict[str, Scores]
+    headline: tuple[float, ...]
+
+
+def _combine(
+    outcomes: Sequence[Outcome], order: Sequence[str], alphas: int, over_classes: bool
+) -> _Combined:
+    classes = {name: _scores([o for o in outcomes if o.category == name], alphas) for name in order}
+    overall = _scores(outcomes, alphas)
+    headline = overall.per_pair
+    if over_classes:
+        headline = tuple(
+            float(np.mean(v)) for v in zip(*(s.per_pair for s in classes.values()), strict=True)
+        )
+    return _Combined(overall, classes, headline)
 
 
 def _scores(outcomes: Sequence[Outcome], alphas: int) -> Scores:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dccnet.evaluation.published import PUBLISHED
-from dccnet.evaluation.summary import Summary, class_alpha, published_by_class
+from dccnet.evaluation.summary import TRANSFER, Summary, class_alpha, published_by_class
 
 MOST_CLASSES = 40
 WIDTH = 120
@@ -24,6 +24,7 @@ def tables(summaries: Sequence[Summary]) -> Group:
     if 1 < len(first.classes) <= MOST_CLASSES:
         parts.append(_by_class(summaries))
     parts.append(Text(f"protocol: {first.protocol}", style="italic"))
+    parts.append(Text(f"transfer: {TRANSFER}", style="italic"))
     return Group(*parts)
 
 
@@ -42,6 +43,8 @@ def _overall(summaries: Sequence[Summary]) -> Table:
     for summary in summaries:
         table.add_row(label(summary), summary.backend, *map(_percent, summary.headline), style="bold")
         table.add_row("  per point", "", *map(_percent, summary.overall.per_point))
+        if summary.subcell is not None:
+            table.add_row("  sub-cell transfer", "", *map(_percent, summary.subcell.headline))
     return table
 
 

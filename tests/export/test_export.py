@@ -20,6 +20,7 @@ from dccnet.export.onnx_file import OPSET
 from dccnet.export.verify import verify
 from dccnet.inference import TorchMatcher
 from dccnet.network.conv4d import LOWERINGS
+from dccnet.network.matching import WINDOW
 from dccnet.network.model import DCCNet
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import MANIFEST, Bundle
@@ -38,6 +39,11 @@ def same(a: Correspondences, b: Correspondences) -> None:
         assert np.mean(getattr(a, name) == getattr(b, name)) >= 0.999
     for name in ("score_a", "score_b"):
         np.testing.assert_allclose(getattr(a, name), getattr(b, name), atol=1e-4)
+    for side in "ab":
+        found, expected = (getattr(result, f"window_{side}") for result in (a, b))
+        agree = getattr(a, f"index_{side}") == getattr(b, f"index_{side}")
+        assert found.shape == (*agree.shape, WINDOW**2)
+        np.testing.assert_allclose(found[agree], expected[agree], atol=1e-4)
 
 
 def test_bundle_agrees_with_pytorch_and_says_so(
@@ -54,7 +60,7 @@ def test_every_ablation_exports(
     name: str, tmp_path: Path, pictures: list[Path], photos: list[Image]
 ) -> None:
     model = build(SMALL.replace(**ABLATIONS[name]))
-    bundle = export_bundle(model, tmp_path / name, pictures[:2])
+    bundle = export_bundle(model, tmp_path / name, pictures[:2], conv4d="stack")
     assert bundle.manifest.verified
     same(Matcher.open(bundle.path).match(*photos[:2]), TorchMatcher(model).match(*photos[:2]))
 
@@ -248,7 +254,7 @@ def test_agreement_of_a_dead_network_proves_nothing(tmp_path: Path, pictures: li
         layer.weight.data.fill_(0)
         layer.bias.data.fill_(-1)
     save_checkpoint(model, tmp_path / "dead.safetensors")
-    result = dcc("export", tmp_path / "dead.safetensors", "-o", tmp_path / "b")
+    result = dcc("export", tmp_path / "dead.safetensors", "--conv4d", "stack", "-o", tmp_path / "b")
     assert result.returncode == 3 and "every cell the same match" in result.stderr
     assert not Bundle.open(tmp_path / "b").manifest.verified
 
@@ -275,7 +281,7 @@ def test_existing_bundles_are_replaced_and_other_folders_are_not(
         export_bundle(small_model, tmp_path / "mine", pictures[:2])
     assert (tmp_path / "mine" / "thesis.tex").exists()
     for heatmaps in (True, False):
-        bundle = export_bundle(small_model, tmp_path / "b", pictures[:2], heatmaps=heatmaps)
+        bundle = export_bundle(small_model, tmp_path / "b", pictures[:2], conv4d="stack", heatmaps=heatmaps)
         assert Bundle.open(tmp_path / "b").manifest == bundle.manifest
     assert Matcher.open(tmp_path / "b").manifest.heatmaps is False
 
@@ -305,8 +311,8 @@ def test_matcher_graph_is_the_model(small_model: DCCNet) -> None:
     a, b = ({name: torch.rand_like(x) for name, x in side.items()} for side in graph.example().values())
     with torch.no_grad():
         outputs, expected = graph(a, b), small_model.match(a, b).scores
-    assert len(outputs) == len(graph.output_names) == 6
-    torch.testing.assert_close(outputs[4], expected.on_a)
+    assert len(outputs) == len(graph.output_names) == 8
+    torch.testing.assert_close(outputs[6], expected.on_a)
 
 
 # Bundles that went wrong on the way ------------------------------------------------------------

@@ -71,7 +71,7 @@ def test_a_hover_shows_the_match_that_python_computes(
             [x, y], abs=0.5
         )  # a pixel of the screen is smaller than one of the picture
         expected = opened.page.evaluate("() => [state.point.x, state.point.y]")
-        (match,) = result.transfer([expected], from_=side)  # type: ignore[arg-type]
+        (match,) = result.transfer([expected], from_=side, rule="cells")  # type: ignore[arg-type]
         assert opened.point("to") == pytest.approx(list(match), abs=0.051)
         score = result.transfer_scores([expected], from_=side)[0]  # type: ignore[arg-type]
         assert float(opened.text("score")) == pytest.approx(score, rel=0.01)
@@ -99,7 +99,8 @@ def test_transfer_and_nearest_cells_are_pythons_everywhere(
         return [m.x, m.y, pair.maps.fused.a.score[nearestCell(pair, "a", p)]] })""",
         points.tolist(),
     )
-    np.testing.assert_allclose(np.array(found)[:, :2], result.transfer(points, from_="a"), atol=1e-6)
+    expected = result.transfer(points, from_="a", rule="cells")
+    np.testing.assert_allclose(np.array(found)[:, :2], expected, atol=1e-6)
     np.testing.assert_allclose(np.array(found)[:, 2], result.transfer_scores(points, from_="a"))
 
 
@@ -304,7 +305,7 @@ def test_a_tap_on_a_phone_shows_the_match(browser: Any, page_file: Path, result:
     page.wait_for_function("() => Math.abs(state.point.x / pair.pictures.a.width - 1 / 3) < 0.02")
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     x, y = page.evaluate("() => [state.point.x, state.point.y]")
-    (match,) = result.transfer([[x, y]], from_="a")
+    (match,) = result.transfer([[x, y]], from_="a", rule="cells")
     shown = [float(v) for v in str(page.text_content("#to")).split(",")]
     assert shown == pytest.approx(list(match), abs=0.051)
     assert page.evaluate(
@@ -322,7 +323,8 @@ def test_a_plain_bundles_page_shows_best_matches_and_how_to_get_more(
     opened = OpenedPage(browser, path)
     opened.hover("a", 80, 40)
     point = opened.page.evaluate("() => [state.point.x, state.point.y]")
-    assert opened.point("to") == pytest.approx(list(result.transfer([point], from_="a")[0]), abs=0.051)
+    expected = result.transfer([point], from_="a", rule="cells")[0]
+    assert opened.point("to") == pytest.approx(list(expected), abs=0.051)
     assert opened.page.is_visible("#plain") and "--maps" in opened.text("plain")
     for hidden in ("#heat-legend", "#maps", "#heat-choice", "#attention-choice"):
         assert not opened.page.is_visible(hidden)
