@@ -136,6 +136,7 @@ def test_commands_run_beside_files_of_the_same_names(
 ) -> None:
     a, b = pictures[:2]
     for arguments in (
+        ("match", a, b),  # with the built-in model
         ("match", bundle.path, a, b, "-o", tmp_path / "matches.json"),
         ("view", bundle.path, a, b, "-o", tmp_path / "page.html"),
         ("info", bundle.path),
