@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -16,6 +15,7 @@ from dccnet.export.bundles.rounding import open_with_rounding
 from dccnet.export.bundles.samples import neighbours
 from dccnet.inference import TorchMatcher
 from dccnet.network.model import DCCNet
+from dccnet.runtime.agreement import CRITERIA
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.correspondences import Correspondences
@@ -26,22 +26,6 @@ from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.score_maps import ScoreMaps
 
 MAX_PAIRS = 4
-
-
-class Criterion(NamedTuple):
-    """Required agreement of a bundle of some precision with PyTorch in float32."""
-
-    margin: float
-    """Only cells whose best score exceeds the second best by at least this share of it are compared."""
-    identical_cells: float
-    score_difference: float
-
-
-CRITERIA = {
-    "float32": Criterion(margin=0.0, identical_cells=0.999, score_difference=1e-4),
-    # Eleven bits of mantissa cannot decide near ties; a score is a softmax of values of up to about 50.
-    "float16": Criterion(margin=0.01, identical_cells=0.99, score_difference=0.05),
-}
 
 
 def verify(

@@ -58,6 +58,24 @@ class GpuRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineComparison:
+    """Agreement of a bundle's engines with the graphs that they were built from, on synthetic frames."""
+
+    passed: bool
+    gpu: GpuRecord
+    """The GPU that ran the engines."""
+    counted_cells: float
+    """Share of cells whose best match is compared: near ties are not."""
+    identical_cells: float
+    """Share of the compared cells whose best match is identical."""
+    largest_score_difference: float
+    worst_tensor: str
+    """The graph and its output that differ most, such as ``matcher: score_a``."""
+    worst_difference: float
+    """Norm of its difference over its norm; for best matches, the share of compared cells that differ."""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineRecord:
     """A compiled graph: a plan file as the engine library wrote it, and how it was built.
 
@@ -97,6 +115,8 @@ class EngineRecord:
     for engines of version 0.1."""
     hardware_compatibility: str = "none"
     """Other GPUs that run the engine: ``none``, ``ampere+`` or ``same-capability``."""
+    comparison: EngineComparison | None = None
+    """None: no GPU that runs the engine was there when it was built."""
 
     def __post_init__(self) -> None:
         _check_file_name(self.file)

@@ -15,6 +15,7 @@ from dccnet.runtime.cuda import Device, cuda_problem, open_device
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.selection import gpu_index
 from dccnet.runtime.tensorrt.bundled import add_engines, build_engines, summary, write_engines
+from dccnet.runtime.tensorrt.opening import compare_built
 from dccnet.runtime.tensorrt.options import engine_options, library_and_settings
 
 
@@ -39,6 +40,7 @@ def build(bundle: Path, output: Path | None, device: str, as_json: bool, **optio
     """Compile a BUNDLE's graphs to engines of TensorRT or TensorRT-RTX.
 
     TensorRT needs the GPU that will run the engines; TensorRT-RTX builds for any --target on any machine.
+    Where a GPU here runs them, they are compared with the graphs; engines that disagree are not written.
     Without this command, dcc match builds on first use and keeps the engines in a cache. An engine is a
     plain plan file, as trtexec and Triton load it; the .json file beside it describes it.
     """
@@ -47,12 +49,16 @@ def build(bundle: Path, output: Path | None, device: str, as_json: bool, **optio
     opened = Bundle.open(bundle)
     with steps("building", len(opened.manifest.graphs)) as step:
         engines = build_engines(opened, library, settings, step, step.detail, gpu)
+        problems: list[str] = []
+        engines = compare_built(opened, library, engines, gpu, problems.append)
     if output is None:
         add_engines(opened, engines)
     else:
         write_engines(engines, output)
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(engine.record) for engine in engines], indent=2))
+    for problem in problems:
+        note(problem)
     for engine in engines:
         note(summary(engine.record))
         if not as_json:

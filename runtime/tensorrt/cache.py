@@ -6,9 +6,11 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from dccnet.runtime.manifest import Graph
+from dccnet.runtime.files import sha256_of
+from dccnet.runtime.manifest import GpuRecord, Graph
 from dccnet.runtime.tensorrt.builder import BuildSettings
 from dccnet.runtime.tensorrt.library import Library
 
@@ -17,6 +19,13 @@ def cache_folder() -> Path:
     """``$XDG_CACHE_HOME/dcc/engines``, or ``~/.cache/dcc/engines``."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "dcc" / "engines"
+
+
+def comparison_file(plans: Sequence[bytes], gpu: GpuRecord) -> Path:
+    """File with the comparison of these plans on this GPU, where their sidecars contain none."""
+    key = [[sha256_of(plan) for plan in plans], dataclasses.asdict(gpu)]
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
+    return cache_folder() / "comparisons" / f"{digest[:20]}.json"
 
 
 def engine_folder(graph: Graph, library: Library, settings: BuildSettings, gpu: str) -> Path:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.cuda import Device
-from dccnet.runtime.errors import EngineError
+from dccnet.runtime.decoding import decode
+from dccnet.runtime.errors import DccError, EngineError, NotVerifiedError
 from dccnet.runtime.extras import install
-from dccnet.runtime.manifest import ENCODER, MATCHER
-from dccnet.runtime.tensorrt.builder import BuildSettings, build_engine
-from dccnet.runtime.tensorrt.cache import engine_folder
+from dccnet.runtime.files import write_text
+from dccnet.runtime.manifest import ENCODER, MATCHER, EngineComparison, EngineRecord
+from dccnet.runtime.tensorrt.builder import BuildSettings, BuiltEngine, build_engine
+from dccnet.runtime.tensorrt.cache import comparison_file, engine_folder
+from dccnet.runtime.tensorrt.comparison import compare_engines, disagreement
 from dccnet.runtime.tensorrt.gpu_record import gpu_record, sm_name
 from dccnet.runtime.tensorrt.library import RTX_TARGETS, Library, installed_libraries
 from dccnet.runtime.tensorrt.plan import check_loadable, read_plan, sidecar_path, write_engine
@@ -20,6 +26,15 @@ from dccnet.runtime.tensorrt.runner import Engine
 
 Note = Callable[[str], None]
 GRAPHS = (ENCODER, MATCHER)
+
+
+class Plan(NamedTuple):
+    """A plan file that was read."""
+
+    path: Path
+    content: bytes
+    record: EngineRecord | None
+    """None for a trusted plan without a sidecar."""
 
 
 class OpenedEngines(NamedTuple):
@@ -34,7 +49,8 @@ def open_engines(bundle: Bundle, device: Device, *, trust: bool = False, on_note
     """Load the bundle's engines with the first library that has or can build them.
 
     The device must be active. ``trust`` loads engines in the bundle that have no sidecar. ``on_note`` is
-    called when engines are built or passed over. Raises :class:`EngineError`.
+    called when engines are built, passed over or not compared with their graphs. Raises
+    :class:`EngineError`, and :class:`NotVerifiedError` for engines that disagree with their graphs.
     """
     libraries = installed_libraries()
     if not libraries:
@@ -63,18 +79,91 @@ def _open_with(
         if not all(path.exists() for path in paths):
             continue
         try:
-            return load_engines(library, _read_plans(paths, bundle, library, device, trust))
+            plans = _read_plans(paths, bundle, library, device, trust)
+            opened = load_engines(library, plans)
         except EngineError as error:
             if paths is in_bundle and not all(sidecar_path(path).exists() for path in paths):
                 raise  # a plan without sidecar needs the user's decision: it is not replaced silently
             on_note(f"passed over: {error}")
             problems.append(str(error))
+        else:
+            _require_agreement(bundle, opened, plans, device, on_note)
+            return opened
     on_note(f"building engines with {library.title} for {device.name}; this is done once")
     try:
-        paths = [build_into_cache(bundle, name, library, device) for name in GRAPHS]
-        return load_engines(library, [(path, path.read_bytes()) for path in paths])
+        in_cache = [build_into_cache(bundle, name, library, device) for name in GRAPHS]
+        plans = _read_plans(in_cache, bundle, library, device, trust=False)
+        opened = load_engines(library, plans)
     except EngineError as error:
         raise EngineError("; ".join([*problems, str(error)])) from error
+    _require_agreement(bundle, opened, plans, device, on_note)
+    return opened
+
+
+def compare_built(
+    bundle: Bundle, library: Library, engines: Sequence[BuiltEngine], device: Device | None, on_note: Note
+) -> list[BuiltEngine]:
+    """The engines of both graphs, with the result of a comparison with them in their records.
+
+    Where no GPU here runs them, ``on_note`` is called and they are returned as they are. Raises
+    :class:`NotVerifiedError` where they disagree with their graphs.
+    """
+    try:
+        if device is None:
+            raise EngineError("no GPU here runs them")
+        plans = [Plan(Path(engine.record.file), engine.plan, engine.record) for engine in engines]
+        for plan in plans:
+            check_loadable(plan.path, plan.record, plan.content, library, gpu_record(device))
+        check_target(library, device)
+        with device.activate():
+            opened = load_engines(library, plans)
+            tf32 = any(engine.record.tf32 for engine in engines)
+            comparison = compare_engines(bundle, opened.encoder, opened.matcher, device, tf32=tf32)
+    except EngineError as error:
+        on_note(f"not compared: {error}")
+        return list(engines)
+    if not comparison.passed:
+        raise NotVerifiedError(f"{disagreement(comparison)}: nothing was written; please report this")
+    return [
+        dataclasses.replace(engine, record=dataclasses.replace(engine.record, comparison=comparison))
+        for engine in engines
+    ]
+
+
+def _require_agreement(
+    bundle: Bundle, opened: OpenedEngines, plans: Sequence[Plan], device: Device, on_note: Note
+) -> None:
+    """Raises :class:`NotVerifiedError` where the engines disagree with their graphs on this GPU.
+
+    They are compared once: the result is in their sidecars, or in the cache.
+    """
+    gpu = gpu_record(device)
+    recorded = [None if plan.record is None else plan.record.comparison for plan in plans]
+    if recorded[0] is not None and recorded[0].gpu == gpu and recorded[0] == recorded[1]:
+        comparison = recorded[0]
+    else:
+        file = comparison_file([plan.content for plan in plans], gpu)
+        found = _read_comparison(file)
+        if found is None:
+            tf32 = any(plan.record is not None and plan.record.tf32 for plan in plans)
+            try:
+                found = compare_engines(bundle, opened.encoder, opened.matcher, device, tf32=tf32)
+            except EngineError as error:
+                on_note(f"the engines were not compared with their graphs: {error}")
+                return
+            with contextlib.suppress(OSError, DccError):  # the next process compares them again
+                write_text(file, json.dumps(dataclasses.asdict(found), indent=2) + "\n")
+        comparison = found
+    if not comparison.passed:
+        raise NotVerifiedError(f"{disagreement(comparison)}; please report this")
+
+
+def _read_comparison(file: Path) -> EngineComparison | None:
+    """What an earlier process wrote, or None if there is nothing that can be read."""
+    try:
+        return decode(EngineComparison, json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
 
 
 def check_target(library: Library, device: Device) -> None:
@@ -87,9 +176,9 @@ def check_target(library: Library, device: Device) -> None:
         )
 
 
-def load_engines(library: Library, plans: Sequence[tuple[Path, bytes]]) -> OpenedEngines:
-    """Load path and content of the encoder's and the matcher's plan. Raises :class:`EngineError`."""
-    encoder, matcher = (Engine(library, content, str(path)) for path, content in plans)
+def load_engines(library: Library, plans: Sequence[Plan]) -> OpenedEngines:
+    """Load the encoder's and the matcher's plan. Raises :class:`EngineError`."""
+    encoder, matcher = (Engine(library, plan.content, str(plan.path)) for plan in plans)
     return OpenedEngines(library, encoder, matcher)
 
 
@@ -114,13 +203,13 @@ def cached_plan(bundle: Bundle, name: str, library: Library, device: Device) -> 
 
 def _read_plans(
     paths: Sequence[Path], bundle: Bundle, library: Library, device: Device, trust: bool
-) -> list[tuple[Path, bytes]]:
-    """Path and content of both plans. Raises :class:`EngineError` for one that does not fit."""
+) -> list[Plan]:
+    """Both plans. Raises :class:`EngineError` for one that does not fit."""
     plans = []
     for name, path in zip(GRAPHS, paths, strict=True):
         content, record = read_plan(path, trust=trust)
         check_loadable(path, record, content, library, gpu_record(device))
         if record is not None and record.onnx_sha256 != bundle.manifest.graphs[name].sha256:
             raise EngineError(f"{path} was built from another {name}: run dcc build again")
-        plans.append((path, content))
+        plans.append(Plan(path, content, record))
     return plans

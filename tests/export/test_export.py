@@ -396,7 +396,7 @@ def test_export_command_marks_a_disagreeing_bundle_and_exits_3(
     """An impossible tolerance simulates a wrong exporter."""
     save_checkpoint(build(SMALL), tmp_path / "m.safetensors")
     (tmp_path / "sitecustomize.py").write_text(
-        "from dccnet.export.verify import CRITERIA\n"
+        "from dccnet.runtime.agreement import CRITERIA\n"
         "CRITERIA['float32'] = CRITERIA['float32']._replace(score_difference=-1.0)\n"
     )
     import os

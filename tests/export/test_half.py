@@ -19,7 +19,7 @@ from dccnet.export.bundles.ranges import LARGEST_FLOAT16, REQUIRED_HEADROOM, Wid
 from dccnet.export.bundles.readback import layer_precisions, overall_precision
 from dccnet.export.onnx_file import write_onnx
 from dccnet.export.outcome import failure, summary
-from dccnet.export.verify import CRITERIA, lead
+from dccnet.export.verify import lead
 from dccnet.inference import TorchMatcher
 from dccnet.network.backbone import BACKBONES, build_backbone
 from dccnet.network.context import SpatialContextEncoder
@@ -27,6 +27,7 @@ from dccnet.network.conv4d import LOWERINGS, conv4d
 from dccnet.network.correlation import correlate, l2_normalise, mutual_matching
 from dccnet.network.fusion import softmax_scores
 from dccnet.network.model import DCCNet
+from dccnet.runtime.agreement import CRITERIA
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.matcher import Matcher

@@ -7,23 +7,26 @@ import dataclasses
 import json
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
+from dccnet.runtime.arrays import Array
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.commands.build import build as build_command
 from dccnet.runtime.cuda import open_device
 from dccnet.runtime.decoding import DecodingError, decode
 from dccnet.runtime.errors import DccError, EngineError, NotVerifiedError, UsageError
 from dccnet.runtime.files import sha256_of
-from dccnet.runtime.manifest import EngineRecord, GpuRecord
+from dccnet.runtime.manifest import EngineRecord, GpuRecord, Manifest
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.tensorrt import gpu_record as gpu_records
 from dccnet.runtime.tensorrt.builder import BatchRange, BuildSettings, BuiltEngine, build_engine
 from dccnet.runtime.tensorrt.bundled import add_engines, build_engines
+from dccnet.runtime.tensorrt.comparison import synthetic_frames
 from dccnet.runtime.tensorrt.layers import (
     compute_precision,
     count_precisions,
@@ -588,6 +591,128 @@ def test_tensorrt_rtx_says_that_it_has_no_target_before_it_builds(
         ):
             Matcher.open(half, backend="tensorrt")
         assert not machine.tensorrt.used_gpus and not list(tmp_path.rglob("*.engine"))
+
+
+# Compared with the graphs -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def one_gpu(tmp_path: Path) -> Iterator[Machine]:
+    with emulated(tmp_path / "cache") as machine:
+        yield machine
+
+
+@pytest.fixture
+def copied(half: Bundle, tmp_path: Path) -> Bundle:
+    shutil.copytree(half.path, tmp_path / "b")
+    return Bundle.open(tmp_path / "b")
+
+
+def run_build(bundle: Bundle, *arguments: str) -> Manifest:
+    build_command.main([str(bundle.path), *arguments], standalone_mode=False)
+    return Bundle.open(bundle.path).manifest
+
+
+def swap_cells(name: str, value: Array) -> Array:
+    return np.roll(value, 1, axis=-1) if name == "score_a" else value
+
+
+def blur_features(name: str, value: Array) -> Array:
+    return value + 0.1 * np.abs(value).mean() if name == "context" else value
+
+
+def not_finite(name: str, value: Array) -> Array:
+    return value * np.nan if name == "score_b" else value
+
+
+@pytest.mark.parametrize("library", [TENSORRT, RTX])
+def test_built_engines_are_compared_on_the_gpu(library: str, copied: Bundle, tmp_path: Path) -> None:
+    with emulated(tmp_path / "cache", library) as machine:
+        records = run_build(copied).engines
+        assert not machine.cuda.memory and set(machine.cuda.streams) == {0, 1, 2}
+        for record in records:
+            sidecar = read_sidecar(copied.path / record.file)
+            assert sidecar is not None and sidecar.engine == record
+            assert record.comparison is not None and record.comparison.passed
+            assert record.comparison.gpu.name == "Emulated GPU"
+            assert record.comparison.identical_cells == 1 and record.comparison.counted_cells > 0.5
+        contexts = machine.tensorrt.contexts
+        Matcher.open(copied, backend="tensorrt")
+        assert machine.tensorrt.contexts == contexts  # they are not compared again
+
+
+def test_built_engines_for_other_gpus_are_not_compared(copied: Bundle, dcc: Cli) -> None:
+    result = dcc("build", copied.path, "--target", "sm86")
+    assert result.returncode == 0 and "not compared: no GPU here runs them" in result.stderr
+    assert all(r.comparison is None for r in Bundle.open(copied.path).manifest.engines)
+
+
+@pytest.mark.parametrize(
+    ("distort", "worst"),
+    [
+        (swap_cells, "matcher: score_a"),
+        (blur_features, "encoder: context"),
+        (not_finite, "matcher: score_b"),
+        (lambda name, value: value[..., ::-1] if name == "index_b" else value, "matcher: index_b"),
+    ],
+)
+def test_built_engines_that_disagree_are_not_written(
+    distort: Callable[[str, Array], Array], worst: str, one_gpu: Machine, copied: Bundle
+) -> None:
+    one_gpu.tensorrt.distort = distort
+    with pytest.raises(
+        NotVerifiedError, match=f"disagree with the graphs .*: {worst} .*nothing was written"
+    ):
+        run_build(copied)
+    assert NotVerifiedError.exit_code == 3
+    assert not list(copied.path.glob("*.engine*")) and not Bundle.open(copied.path).manifest.engines
+
+
+def test_engines_are_compared_once_at_first_use(one_gpu: Machine, half: Bundle) -> None:
+    for contexts in (2, 2):
+        Matcher.open(half, backend="tensorrt").close()
+        assert one_gpu.tensorrt.contexts == contexts
+
+
+def test_engines_are_compared_again_after_an_update_of_the_driver(
+    one_gpu: Machine, copied: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_build(copied)
+    (tmp_path / "version").write_text("NVRM version: 590.11\n")
+    monkeypatch.setattr(gpu_records, "NVIDIA_DRIVER", tmp_path / "version")
+    one_gpu.tensorrt.distort = not_finite
+    with pytest.raises(NotVerifiedError, match=r"driver 590\.11.*matcher: score_b"):
+        Matcher.open(copied, backend="tensorrt")
+
+
+def test_engines_that_disagree_at_first_use_are_refused(one_gpu: Machine, half: Bundle) -> None:
+    one_gpu.tensorrt.distort = not_finite
+    for _ in range(2):  # the second time, the comparison is read from the cache
+        with pytest.raises(NotVerifiedError, match="matcher: score_b"):
+            Matcher.open(half, backend="tensorrt")
+    assert one_gpu.tensorrt.contexts == 2
+    notes: list[str] = []
+    matcher = Matcher.open(half, on_note=notes.append)
+    assert "(CPU)" in matcher.backend.description and "matcher: score_b" in notes[0]
+
+
+def test_engines_that_cannot_be_compared_are_used_and_this_is_said(
+    one_gpu: Machine, half: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    notes: list[str] = []
+    matcher = Matcher.open(half, on_note=notes.append)
+    assert "TensorRT" in matcher.backend.description
+    assert "were not compared with their graphs: no inference engine is installed" in notes[-1]
+
+
+def test_synthetic_frames_are_always_the_same_and_have_no_equal_places() -> None:
+    frames = synthetic_frames((96, 80))
+    for frame, again in zip(frames, synthetic_frames((96, 80)), strict=True):
+        assert frame.shape == (96, 80, 3) and frame.dtype == np.uint8
+        np.testing.assert_array_equal(frame, again)
+    blocks = {frames[0][y : y + 4, x : x + 4].tobytes() for y in range(92) for x in range(76)}
+    assert len(blocks) == 92 * 76
 
 
 # Reading reports --------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dccnet.export.verify import CRITERIA, lead
+from dccnet.export.verify import lead
+from dccnet.runtime.agreement import CRITERIA
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.cuda import BINDINGS, CudaPythonDevice, Device, cuda_problem, open_device
@@ -23,7 +24,7 @@ from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.tensorrt.backend import TensorRTBackend
 from dccnet.runtime.tensorrt.bundled import build_engines
 from dccnet.runtime.tensorrt.library import Library, load_library
-from dccnet.runtime.tensorrt.opening import default_settings, load_engines
+from dccnet.runtime.tensorrt.opening import Plan, default_settings, load_engines
 from tests.helpers.bundles import Bundles
 
 pytestmark = pytest.mark.gpu
@@ -90,7 +91,7 @@ def test_engine_agrees_with_onnx_runtime(
     bundle = bundles(precision, lowering)
     with device.activate():
         engines = build_engines(bundle, library, settings)
-        _, *loaded = load_engines(library, [(Path(e.record.file), e.plan) for e in engines])
+        _, *loaded = load_engines(library, [Plan(Path(e.record.file), e.plan, e.record) for e in engines])
         backend = TensorRTBackend(library, device, *loaded)
     for engine in engines:
         assert engine.record.precision == precision

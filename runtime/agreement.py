@@ -1,0 +1,21 @@
+"""How closely two implementations of the same network must agree."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Criterion(NamedTuple):
+    """Required agreement of a network in some precision with the one that it was made from."""
+
+    margin: float
+    """Only cells whose best score exceeds the second best by at least this share of it are compared."""
+    identical_cells: float
+    score_difference: float
+
+
+CRITERIA = {
+    "float32": Criterion(margin=0.0, identical_cells=0.999, score_difference=1e-4),
+    # Eleven bits of mantissa cannot decide near ties; a score is a softmax of values of up to about 50.
+    "float16": Criterion(margin=0.01, identical_cells=0.99, score_difference=0.05),
+}
