@@ -49,7 +49,7 @@ def build(bundle: Path, output: Path | None, device: str, as_json: bool, **optio
     opened = Bundle.open(bundle)
     with steps("building", len(opened.manifest.graphs)) as step:
         engines = build_engines(opened, library, settings, step, step.detail, gpu)
-        problems: list[str] = []
+        problems = [warning for engine in engines for warning in engine.warnings]
         engines = compare_built(opened, library, engines, gpu, problems.append)
     if output is None:
         add_engines(opened, engines)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,10 +21,8 @@ from dccnet.runtime.files import atomic_path, sha256_of
 from dccnet.runtime.manifest import EngineRecord, Graph
 from dccnet.runtime.tensorrt import layers
 from dccnet.runtime.tensorrt.gpu_record import gpu_record
-from dccnet.runtime.tensorrt.layers import CONVOLUTION, MATRIX_PRODUCT, EngineLayer
+from dccnet.runtime.tensorrt.layers import CONVOLUTION, MATRIX_PRODUCT, UNKNOWN, EngineLayer
 from dccnet.runtime.tensorrt.library import RTX_TARGETS, Library, Messages
-
-UNKNOWN = "unknown"
 
 
 class BatchRange(NamedTuple):
@@ -96,6 +95,8 @@ class BuiltEngine:
     plan: bytes
     record: EngineRecord
     layers: tuple[EngineLayer, ...]
+    warnings: tuple[str, ...] = ()
+    """Sentences about what could not be checked."""
 
 
 def build_engine(
@@ -154,18 +155,32 @@ def build_engine(
             f"the {name} is {graph.precision} and the engine that {library.title} built from it computes "
             f"in {record.precision} ({record.layers}): nothing was written; please report this"
         )
-    wanted, found = (_count_int8(counts) for counts in (graph.layers, record.layers))
-    if record.layers and found < wanted:
+    (wanted, wanted_others), (found, others) = map(_count_int8, (graph.layers, record.layers))
+    warnings = []
+    if unknown := layers.unknown_precision(table):
+        warnings.append(
+            f"{library.title} does not report the precision of {len(unknown)} fused kernels of the {name}, "
+            f"such as {unknown[0].name[:60]}"
+        )
+    if record.layers and found < wanted and not unknown and others > wanted_others:
         raise NotVerifiedError(
             f"the {name} has {wanted} convolutions in int8 and the engine that {library.title} built from "
             f"it has {found} ({record.layers}): nothing was written; please report this"
         )
-    return BuiltEngine(plan, record, table)
+    if record.layers and found < wanted:
+        warnings.append(
+            f"the {name} has {wanted} convolutions in int8 and its engine {found}: none runs in another "
+            "precision as far as the library reports, so that some must have been fused"
+        )
+    return BuiltEngine(plan, record, table, tuple(warnings))
 
 
-def _count_int8(layers: dict[str, dict[str, int]]) -> int:
-    """Number of INT8 convolutions and matrix products: an engine may turn the former into the latter."""
-    return sum(layers.get(kind, {}).get("int8", 0) for kind in (CONVOLUTION, MATRIX_PRODUCT))
+def _count_int8(layers: dict[str, dict[str, int]]) -> tuple[int, int]:
+    """Convolutions and matrix products, into which engines turn some of them: in INT8, and others."""
+    counts: Counter[str] = Counter()
+    for kind in (CONVOLUTION, MATRIX_PRODUCT):
+        counts.update(layers.get(kind, {}))
+    return counts["int8"], counts.total() - counts["int8"] - counts[UNKNOWN]
 
 
 def _build_on(device: Device | None, *arguments: Any) -> tuple[bytes, tuple[EngineLayer, ...]]:

@@ -16,6 +16,10 @@ CONVOLUTION, MATRIX_PRODUCT, OTHER, ON_WEIGHTS = (
     "other kernel",
     "on weights alone",
 )
+FUSED = "fused kernel"
+"""A kernel of many layers whose types inside the library does not report."""
+UNKNOWN = "unknown"
+"""A precision that the library does not report."""
 # Kinds of kernels as TensorRT's compiler names them. A "correlation" is a convolution; a fused kernel with
 # "Fc" in its name contains a matrix product.
 _KINDS = {"correlation": CONVOLUTION, "gemm": MATRIX_PRODUCT}
@@ -27,6 +31,7 @@ _DTYPES = {
     "Int8": "int8",
     "FP8": "float8",
 }
+_KNOWN = re.compile(r"(bool|u?int|float|bfloat|fp|e\dm)\d*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +41,11 @@ class EngineLayer:
     name: str
     kind: str
     """``convolution``, ``matrix product``, ``other kernel``, or ``on weights alone`` for a kernel that does
-    not depend on the inputs; the library may compute it once, or again in every run."""
+    not depend on the inputs; the library may compute it once, or again in every run. ``fused kernel`` for
+    one that the library does not look into."""
     precision: str
     """Type of the largest tensor that it reads: ``float16``, ``float32``, ... Fused kernels also read
-    scales and biases, which may have another type."""
+    scales and biases, which may have another type. ``unknown`` where the library does not report it."""
     inputs: tuple[str, ...]
     """Types of its computed inputs, followed by those of its constants."""
     outputs: tuple[str, ...]
@@ -73,9 +79,18 @@ def count_precisions(layers: Iterable[EngineLayer]) -> dict[str, dict[str, int]]
 
 
 def compute_precision(layers: Iterable[EngineLayer]) -> str:
-    """Precision of convolutions and matrix products: ``float16``, ``float32``, or ``float16+float32``."""
+    """Precision of convolutions and matrix products: ``float16``, ``float32``, or ``float16+float32``.
+
+    Those of unknown precision are left out; :func:`unknown_precision` returns them.
+    """
     used = {layer.precision for layer in layers if layer.kind in (CONVOLUTION, MATRIX_PRODUCT)}
-    return "+".join(sorted(used))
+    return "+".join(sorted(used - {UNKNOWN}))
+
+
+def unknown_precision(layers: Iterable[EngineLayer]) -> list[EngineLayer]:
+    """Kernels that convolve or multiply, or may do so, in a precision that the library does not report."""
+    kinds = (CONVOLUTION, MATRIX_PRODUCT, FUSED)
+    return [layer for layer in layers if layer.kind in kinds and layer.precision == UNKNOWN]
 
 
 def parse_report(report: str, inputs: Sequence[str]) -> tuple[EngineLayer, ...]:
@@ -152,11 +167,12 @@ def _json_dtype(text: str) -> str:
         (("FP16", "Half"), "float16"),
         (("BF16", "BFloat16"), "bfloat16"),
         (("FP32", "Float"), "float32"),
+        (("UInt8", "UINT8"), "uint8"),
         (("Int8", "INT8"), "int8"),
     ):
         if any(word in text for word in words):
             return dtype
-    return text.lower()
+    return text.lower() if _KNOWN.search(text.lower()) else UNKNOWN
 
 
 def _classify(reported: Sequence[_ReportedLayer], inputs: Sequence[str]) -> tuple[EngineLayer, ...]:
@@ -170,11 +186,13 @@ def _classify(reported: Sequence[_ReportedLayer], inputs: Sequence[str]) -> tupl
         if layer.kind in _NO_KERNEL or not layer.writes:
             continue
         tensors = (*layer.reads, *layer.constants) or layer.writes
+        kind = _kind(layer) if from_inputs else ON_WEIGHTS
+        largest = max(tensors, key=lambda tensor: tensor.elements)
         layers.append(
             EngineLayer(
                 layer.name,
-                _kind(layer) if from_inputs else ON_WEIGHTS,
-                max(tensors, key=lambda tensor: tensor.elements).dtype,
+                kind,
+                UNKNOWN if kind == FUSED else largest.dtype,
                 tuple(tensor.dtype for tensor in tensors),
                 tuple(tensor.dtype for tensor in layer.writes),
                 layer.onnx_nodes,
@@ -187,6 +205,8 @@ def _kind(layer: _ReportedLayer) -> str:
     kind = layer.kind.lower()
     if kind in _KINDS:
         return _KINDS[kind]
+    if kind == "myelin" or "ForeignNode" in layer.name:  # with the names of all that it contains
+        return FUSED
     if "conv" in kind:  # TensorRT names its layers after those of the network
         return CONVOLUTION
     if "matrixmultiply" in kind or "matmul" in kind or (kind == "runtime_fusion" and "Fc" in layer.name):

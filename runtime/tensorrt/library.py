@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -68,6 +69,9 @@ KEPT_MESSAGES = 10_000
 """Of each kind: a build logs a few thousand, and a program that runs for weeks must not keep them all."""
 
 
+_NO_DRIVER = re.compile(r"cudaError 35\b|CUDA initialization failure with error: 35\b")
+
+
 class Messages:
     """The newest messages that a library logged; its build reports also arrive here."""
 
@@ -79,8 +83,12 @@ class Messages:
 
     @property
     def reason(self) -> str:
-        """The first error, in one line: without a driver, a CUDA error follows every other one."""
-        return _one_line(self.errors[0]) if self.errors else "no reason given"
+        """The last error, in one line: earlier ones can be of earlier calls.
+
+        Without a driver, an error that says only this follows every other one; it is passed over.
+        """
+        errors = [text for text in self.errors if not _NO_DRIVER.search(text)] or list(self.errors)
+        return _one_line(errors[-1]) if errors else "no reason given"
 
 
 def _logger(trt: Any, messages: Messages) -> Any:

@@ -91,7 +91,7 @@ def _open_with(
             return opened
     on_note(f"building engines with {library.title} for {device.name}; this is done once")
     try:
-        in_cache = [build_into_cache(bundle, name, library, device) for name in GRAPHS]
+        in_cache = [build_into_cache(bundle, name, library, device, on_note) for name in GRAPHS]
         plans = _read_plans(in_cache, bundle, library, device, trust=False)
         opened = load_engines(library, plans)
     except EngineError as error:
@@ -182,10 +182,14 @@ def load_engines(library: Library, plans: Sequence[Plan]) -> OpenedEngines:
     return OpenedEngines(library, encoder, matcher)
 
 
-def build_into_cache(bundle: Bundle, name: str, library: Library, device: Device) -> Path:
+def build_into_cache(
+    bundle: Bundle, name: str, library: Library, device: Device, on_note: Note = lambda text: None
+) -> Path:
     """Build the bundle's graph ``name`` for this GPU, into the cache; returns the path of its plan."""
     settings, graph = default_settings(library, device), bundle.manifest.graphs[name]
     engine = build_engine(library, name, graph, bundle.graph_path(name), settings, device=device)
+    for warning in engine.warnings:
+        on_note(warning)
     return write_engine(engine, cached_plan(bundle, name, library, device).parent)
 
 

@@ -33,7 +33,7 @@ from dccnet.runtime.tensorrt.layers import (
     parse_inspector,
     parse_report,
 )
-from dccnet.runtime.tensorrt.library import RTX, TENSORRT, Library, load_library
+from dccnet.runtime.tensorrt.library import RTX, TENSORRT, Library, Messages, load_library
 from dccnet.runtime.tensorrt.options import parse_bytes
 from dccnet.runtime.tensorrt.plan import (
     check_loadable,
@@ -427,6 +427,69 @@ def test_failed_build_reports_the_first_error_only(
     with pytest.raises(EngineError, match="no implementation for node conv") as error:
         compile_graph(classic, half, "encoder", BuildSettings())
     assert "cudaError" not in str(error.value)
+
+
+def test_last_error_is_the_reason(classic: Library) -> None:
+    messages = Messages(classic.module)
+    error = classic.module.ILogger.Severity.ERROR
+    assert messages.reason == "no reason given"
+    messages.logger.log(error, "[graph] a capture that failed an hour ago")
+    messages.logger.log(error, "[exec] the failure\nof now")
+    assert messages.reason == "[exec] the failure of now"
+    messages.logger.log(error, "[checkMacros] Error Code 1: Cuda Runtime (cudaError 35)")
+    assert messages.reason == "[exec] the failure of now"
+    messages.errors.clear()
+    messages.logger.log(error, "CUDA initialization failure with error: 35")
+    assert messages.reason == "CUDA initialization failure with error: 35"
+
+
+def inspected(name: str, kind: str, dtype: str) -> dict[str, object]:
+    tensor = {"Dimensions": [1, 3], "Format/Datatype": dtype}
+    return {
+        "Name": name,
+        "LayerType": kind,
+        "Inputs": [{"Name": "frame", **tensor}],
+        "Outputs": [{"Name": "y", **tensor}],
+    }
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        inspected("{ForeignNode[conv1...softmax]}", "Myelin", "Row major linear FP32"),
+        inspected("conv1 + conv2", "CaskConvolution", "N/A due to dynamic shapes"),
+    ],
+)
+def test_fused_layer_of_unknown_precision_is_told(
+    layer: dict[str, object], fake: FakeTensorRT, classic: Library, half: Bundle
+) -> None:
+    fake.layers = [inspected("conv", "CaskConvolution", "Row major linear FP16"), layer]
+    engine = compile_graph(classic, half, "encoder", BuildSettings())
+    assert engine.record.precision == "float16"
+    (warning,) = engine.warnings
+    assert f"precision of 1 fused kernels of the encoder, such as {layer['Name']}" in warning
+    kind = "convolution" if "conv1 +" in str(layer["Name"]) else "fused kernel"
+    assert engine.record.layers[kind]["unknown"] == 1
+
+
+@pytest.mark.parametrize(("others", "raises"), [(1, False), (2, True)])
+def test_fewer_kernels_in_int8_may_be_fused(
+    others: int, raises: bool, fake: FakeTensorRT, classic: Library, half: Bundle
+) -> None:
+    graph = half.manifest.graphs["encoder"]
+    counts = {"convolution": {"int8": 2, "float16": 1}}
+    graph = dataclasses.replace(graph, precision="float16+int8", layers=counts)
+    fake.layers = [
+        inspected("a", "CaskConvolution", "Int8"),
+        *[inspected(f"b{i}", "CaskConvolution", "Half") for i in range(others)],
+    ]
+    path, settings = half.graph_path("encoder"), BuildSettings()
+    if raises:
+        with pytest.raises(NotVerifiedError, match=r"has 2 convolutions in int8 .* has 1"):
+            build_engine(classic, "encoder", graph, path, settings)
+    else:
+        (warning,) = build_engine(classic, "encoder", graph, path, settings).warnings
+        assert "2 convolutions in int8 and its engine 1" in warning
 
 
 def test_timing_cache_is_extended_and_merged(classic: Library, half: Bundle, tmp_path: Path) -> None:
