@@ -244,7 +244,8 @@ def test_network_that_does_not_fit_into_float16_is_refused_with_the_tensor_named
     with torch.no_grad():
         next(m for m in model.backbone.trunk.modules() if isinstance(m, nn.BatchNorm2d)).weight *= 1e5
     save_checkpoint(model, tmp_path / "hot.safetensors")
-    result = dcc("export", tmp_path / "hot.safetensors", "--fp16", "--conv4d", "stack", "-o", tmp_path / "b")
+    model_file, written = tmp_path / "hot.safetensors", tmp_path / "b"
+    result = dcc("export", model_file, "--fp16", "--conv4d", "stack", "-o", written)
     assert result.returncode == 3, result.stderr
     assert "does not fit into float16" in result.stderr and "without --fp16" in result.stderr
     assert "Traceback" not in result.stderr
