@@ -66,7 +66,8 @@ class BuildSettings:
     tf32: bool = False
     """Whether float32 products may use TF32, with ten bits of mantissa."""
     timing_cache: Path | None = None
-    """TensorRT: file with the kernel timings of earlier builds; a build reads and extends it."""
+    """TensorRT: file with the kernel timings of earlier builds; a build reads and extends it. None: the one
+    that the caller of :func:`build_engine` keeps."""
 
     def check(self, library: Library) -> None:
         """Raises :class:`UsageError` for settings that the library does not support."""
@@ -107,11 +108,13 @@ def build_engine(
     settings: BuildSettings,
     on_phase: Callable[[str], None] = lambda phase: None,
     device: Device | None = None,
+    usual_timing_cache: Path | None = None,
 ) -> BuiltEngine:
     """Compile the bundle's graph ``name``; its record holds what the library reports about the engine.
 
     ``on_phase`` is called with each phase of the build. TensorRT builds for the GPU ``device``; None: for
-    CUDA's current one. Ctrl-C stops the build. Raises
+    CUDA's current one. ``usual_timing_cache`` is used where the settings name none; it is replaced where
+    it does not fit. Ctrl-C stops the build. Raises
     :class:`UsageError` for settings that the library does not support, :class:`EngineError` where the
     build fails, and :class:`NotVerifiedError` where the engine's precision differs from its graph's.
     """
@@ -120,7 +123,7 @@ def build_engine(
     started = time.perf_counter()
     with ThreadPoolExecutor(1) as pool:
         cancelled: list[bool] = []
-        arguments = (library, graph, onnx_file, settings, messages, on_phase, cancelled)
+        arguments = (library, graph, onnx_file, settings, usual_timing_cache, messages, on_phase, cancelled)
         build = pool.submit(_build_on, device, *arguments)
         try:
             plan, table = build.result()
@@ -194,6 +197,7 @@ def _build(
     graph: Graph,
     onnx_file: Path,
     settings: BuildSettings,
+    usual_timing_cache: Path | None,
     messages: Messages,
     on_phase: Callable[[str], None],
     cancelled: list[bool],
@@ -212,7 +216,7 @@ def _build(
         profile.set_shape(spec.name, *((count, *spec.shape[1:]) for count in settings.batch))
     config.add_optimization_profile(profile)
     config.progress_monitor = _create_monitor(trt, on_phase, cancelled)
-    with _timing_cache(config, settings.timing_cache):
+    with _timing_cache(config, settings.timing_cache, usual_timing_cache):
         plan = builder.build_serialized_network(network, config)
         if plan is None:
             raise EngineError(f"{library.title} cannot build {onnx_file.name}: {messages.reason}")
@@ -275,22 +279,41 @@ def _create_monitor(trt: Any, on_phase: Callable[[str], None], cancelled: list[b
 
 
 @contextlib.contextmanager
-def _timing_cache(config: Any, path: Path | None) -> Iterator[None]:
-    """Use the timing cache in a build, and write it back, merged with what other builds added meanwhile."""
+def _timing_cache(config: Any, named: Path | None, usual: Path | None) -> Iterator[None]:
+    """Use a timing cache in a build, and write it back, merged with what other builds added meanwhile.
+
+    ``named`` is the user's file and must fit. ``usual`` takes its place where the user named none: it may
+    be of another GPU or not writable.
+    """
+    path = named or usual
     if path is None:
         yield
         return
-    cache = config.create_timing_cache(_read_if_there(path))
-    if cache is None or not config.set_timing_cache(cache, False):
-        raise EngineError(
-            f"{path} is not a timing cache of this GPU and version of TensorRT: name another file with "
-            "--timing-cache"
-        )
+    if not _set_timing_cache(config, _read_if_there(path)):
+        if named is not None:
+            raise EngineError(
+                f"{path} is not a timing cache of this GPU and version of TensorRT: name another file with "
+                "--timing-cache"
+            )
+        if not _set_timing_cache(config, b""):
+            yield
+            return
     yield
     cache = config.get_timing_cache()
-    cache.combine(config.create_timing_cache(_read_if_there(path)), True)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(bytes(cache.serialize()))
+    other = config.create_timing_cache(_read_if_there(path))
+    if other is not None:
+        cache.combine(other, True)
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(bytes(cache.serialize()))
+    except OSError:
+        if named is not None:
+            raise
+
+
+def _set_timing_cache(config: Any, content: bytes) -> bool:
+    cache = config.create_timing_cache(content)
+    return cache is not None and bool(config.set_timing_cache(cache, False))
 
 
 def _read_if_there(path: Path) -> bytes:

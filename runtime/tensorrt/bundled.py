@@ -10,6 +10,7 @@ from dccnet.runtime.bundle import Bundle, write_manifest
 from dccnet.runtime.cuda import Device
 from dccnet.runtime.manifest import EngineRecord
 from dccnet.runtime.tensorrt.builder import BuildSettings, BuiltEngine, build_engine
+from dccnet.runtime.tensorrt.cache import usual_timing_cache
 from dccnet.runtime.tensorrt.library import Library
 from dccnet.runtime.tensorrt.plan import write_engine
 
@@ -32,7 +33,8 @@ def build_engines(
     for name, graph in bundle.manifest.graphs.items():
         on_step(f"compiling the {name} with {library.title}")
         path = bundle.graph_path(name)
-        engines.append(build_engine(library, name, graph, path, settings, on_phase, device))
+        timings = usual_timing_cache(library, device)
+        engines.append(build_engine(library, name, graph, path, settings, on_phase, device, timings))
     return engines
 
 

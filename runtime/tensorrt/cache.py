@@ -9,9 +9,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from dccnet.runtime.cuda import Device
 from dccnet.runtime.files import sha256_of
 from dccnet.runtime.manifest import GpuRecord, Graph
 from dccnet.runtime.tensorrt.builder import BuildSettings
+from dccnet.runtime.tensorrt.gpu_record import gpu_record
 from dccnet.runtime.tensorrt.library import Library
 
 
@@ -26,6 +28,15 @@ def comparison_file(plans: Sequence[bytes], gpu: GpuRecord) -> Path:
     key = [[sha256_of(plan) for plan in plans], dataclasses.asdict(gpu)]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
     return cache_folder() / "comparisons" / f"{digest[:20]}.json"
+
+
+def usual_timing_cache(library: Library, device: Device | None) -> Path | None:
+    """The file with kernel timings of builds on this GPU; None for TensorRT-RTX, which times nothing."""
+    if library.is_rtx or device is None:
+        return None
+    key = [library.version, dataclasses.asdict(gpu_record(device))]
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
+    return cache_folder() / "timings" / f"{digest[:20]}.cache"
 
 
 def engine_folder(graph: Graph, library: Library, settings: BuildSettings, gpu: str) -> Path:

@@ -54,7 +54,8 @@ _OPTIONS = (
     click.option(
         "--timing-cache",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="TensorRT: file with the measurements of earlier builds; read and extended.",
+        help="TensorRT: file with the measurements of earlier builds; read and extended.  [default: one "
+        "for each GPU in the cache]",
     ),
     click.option(
         "--hardware-compatibility",

@@ -656,6 +656,31 @@ def test_tensorrt_rtx_says_that_it_has_no_target_before_it_builds(
         assert not machine.tensorrt.used_gpus and not list(tmp_path.rglob("*.engine"))
 
 
+@pytest.mark.parametrize("damage", ["", "set_timing_cache", "not writable"])
+def test_timings_of_builds_are_kept_by_default(
+    damage: str, half: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with emulated(tmp_path / "cache") as machine:
+        Matcher.open(half, backend="tensorrt").close()
+        (cache,) = (tmp_path / "cache/dcc/engines/timings").iterdir()
+        assert cache.read_text().split("\n") == ["encoder.onnx", "matcher.onnx"]
+        cache.write_text("of another build")
+        if damage == "not writable":
+
+            def refuse(path: Path) -> None:
+                raise PermissionError(path)
+
+            monkeypatch.setattr("dccnet.runtime.tensorrt.builder.atomic_path", refuse)
+        elif damage:
+            machine.tensorrt.fail = {damage}
+        build_engines(half, load_library(TENSORRT), BuildSettings(), device=open_device(0))
+        kept = ["encoder.onnx", "matcher.onnx"] if not damage else []
+        assert cache.read_text().split("\n") == sorted([*kept, "of another build"])
+        machine.cuda.gpus = (Properties(name=b"Another"),)
+        build_engines(half, load_library(TENSORRT), BuildSettings(), device=open_device(0))
+        assert damage or len(list(cache.parent.iterdir())) == 2
+
+
 # Compared with the graphs -----------------------------------------------------------------------
 
 
