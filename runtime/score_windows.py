@@ -17,17 +17,19 @@ from dccnet.runtime.arrays import Floats, Points
 from dccnet.runtime.geometry import Size
 
 SIDE = 5
-"""Side, in cells, of windows cut from heat maps; those of a bundle have the side that it exported."""
+"""Side of windows in cells, as exported."""
 _CHUNK = 256  # points at once: they take 8 bytes for each cell of the other grid
 
 
-def cut_windows(heatmap: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
+def cut_windows(
+    heatmap: NDArray[np.float32], index: NDArray[np.int64], side: int = SIDE
+) -> NDArray[np.float32]:
     """The windows that a bundle's matcher returns, from all scores.
 
     ``heatmap`` is ``(h, w, h', w')``, ``index`` ``(h, w)`` the best match of each cell. Returns
-    ``(h, w, SIDE²)``, row-major, 0 outside the grid.
+    ``(h, w, side²)``, row-major, 0 outside the grid; ``side`` is odd.
     """
-    cells, inside = _windows(index.ravel(), (heatmap.shape[2], heatmap.shape[3]), SIDE)
+    cells, inside = _windows(index.ravel(), (heatmap.shape[2], heatmap.shape[3]), side)
     scores = np.take_along_axis(heatmap.reshape(index.size, -1), cells, axis=1)
     cut: NDArray[np.float32] = np.where(inside, scores, 0).astype(np.float32)
     return cut.reshape(*index.shape, -1)

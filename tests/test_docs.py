@@ -62,7 +62,7 @@ np.savez("out.npz", points=points, carried=[transfer(point) for point in points]
     with np.load(folder / "out.npz") as found:
         for name in ("index_a", "index_b"):
             np.testing.assert_array_equal(found[name][0], getattr(expected, name).ravel())
-        for name in ("score_a", "score_b", "heatmap_a", "heatmap_b"):
+        for name in ("score_a", "score_b", "window_a", "window_b", "heatmap_a", "heatmap_b"):
             np.testing.assert_allclose(found[name].ravel(), getattr(expected, name).ravel(), rtol=1e-6)
         carried = expected.transfer(found["points"], from_="a")
         np.testing.assert_allclose(found["carried"], carried, atol=1e-9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import tarfile
@@ -50,12 +51,22 @@ def test_bundles_match_as_they_did(old: Path, name: str) -> None:
     bundle = Bundle.open(old / name)
     assert bundle.manifest.precision == BUNDLES[name] and bundle.manifest.verified
     a, b = (read_image(PICTURES / f"{picture}.jpg") for picture in ("astronaut", "cat"))
-    found = Matcher.open(bundle, backend="onnxruntime", device="cpu").match(a, b).to_dict()
+    result = Matcher.open(bundle, backend="onnxruntime", device="cpu").match(a, b)
     expected = json.loads((old / f"{name}-matches.json").read_text())
-    for direction in ("a_to_b", "b_to_a"):
-        points = [np.array(record[direction]["points_b"]) for record in (found, expected)]
-        same = (np.abs(points[0] - points[1]) < 0.01).all(axis=1).mean()
-        assert same >= 0.9  # other CPUs and versions of ONNX Runtime round otherwise
+    for direction, matches in (
+        ("a_to_b", result.matches("a", rule="cells")),
+        ("b_to_a", result.matches("b", rule="cells")),
+    ):
+        for found, points in ((matches.points_a, "points_a"), (matches.points_b, "points_b")):
+            same = (np.abs(found - np.array(expected[direction][points])) < 0.01).all(axis=1).mean()
+            assert same >= 0.9  # other CPUs and versions of ONNX Runtime round otherwise
+    assert result.window_a is None  # points are placed by heat maps, if there are any
+    assert result.rule == ("cells" if result.heatmap_a is None else "subcell")
+    plain = dataclasses.replace(result, heatmap_a=None, heatmap_b=None)
+    cells = result.matches("a", rule="cells")
+    assert plain.rule == "cells"
+    np.testing.assert_array_equal(plain.matches("a").points_b, cells.points_b)
+    assert plain.to_dict()["transfer"] == "cells"
 
 
 @pytest.mark.parametrize(("name", "precision"), [("plan-int8", "float32+int8"), ("plan-half", "float16")])

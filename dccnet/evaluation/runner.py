@@ -120,4 +120,4 @@ def _refuse_to_overwrite_truth(benchmark: Benchmark, flow_folder: Path) -> None:
 
 def _write_flow(path: Path, result: Correspondences) -> None:
     with atomic_path(path) as temporary:
-        temporary.write_bytes(encode_flo(result.flow(from_="b")))
+        temporary.write_bytes(encode_flo(result.flow(from_="b", rule="cells")))

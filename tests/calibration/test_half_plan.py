@@ -140,7 +140,7 @@ def test_every_node_of_a_bundle_belongs_to_a_step(candidates: HalfPrecisionCandi
     assert macs["correlation"] == cells * cells * (256 + 24)  # both branches
     assert macs["context.embed"] == cells * 24 * (256 + 25)
     outside = [node for graph in candidates.steps.values() for node in graph.values() if node == OUTSIDE]
-    assert 4 <= len(outside) < 20
+    assert 4 <= len(outside) < 30
     saved = {group.name: group.bytes_saved for group in groups}
     assert saved["context.embed"] == 2 * (24 * (256 + 25) + 24)
 

@@ -262,7 +262,16 @@ def test_pytorch_and_onnx_runtime_agree_pair_by_pair(
     arguments = ["--benchmark", "pf-pascal", "--data", tmp_path / "data", "--alpha", "0.1,0.3"]
     done = dcc("eval", checkpoint, bundle.path, *arguments, "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    for text in ("DCCNet", "82.3", "scnet", "PyTorch", "ONNX Runtime", "aeroplane"):
+    for text in (
+        "DCCNet",
+        "82.3",
+        "scnet",
+        "sub-cell transfer",
+        "transfer: cells",
+        "PyTorch",
+        "ONNX Runtime",
+        "aeroplane",
+    ):
         assert text in done.stdout
     assert "7 pictures encoded 7 times" in done.stderr
     tables = [
@@ -288,7 +297,8 @@ def test_json_is_the_same_every_time_and_says_its_protocol(
     result = json.loads(first.stdout)
     assert result["protocol"].startswith("img: ")
     assert "1-based" in result["protocol"]
-    assert result["overall"]["pairs"] == 3
+    assert result["overall"]["pairs"] == result["subcell"]["overall"]["pairs"] == 3
+    assert result["transfer"] == "cells"
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == result
     contents = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     third = dcc(*command, "-o", tmp_path / "out")
@@ -311,6 +321,11 @@ def test_the_report_is_one_whole_page(
     for drawing in re.findall(r"<svg.*?</svg>", page, re.DOTALL):
         ET.fromstring(drawing)
     assert page.count("<figure>") >= 1
+    assert "the same, sub-cell transfer" in page
+    with (out / "pairs.csv").open() as file:
+        for row in csv.DictReader(file):
+            shares = [name for name in row if name.startswith("subcell_pck@")]
+            assert shares and all(0 <= float(row[name]) <= 100 for name in shares)
     assert json.loads((out / "results.json").read_text())["protocol"][:30] in page
 
 

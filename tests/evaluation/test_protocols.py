@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from dccnet.evaluation.benchmark import Benchmark
 from dccnet.evaluation.benchmarks import load_benchmark
 from dccnet.evaluation.pck import carry_keypoints, keypoint_distances
 from dccnet.evaluation.scoring import Outcome
-from dccnet.evaluation.summary import summarise
+from dccnet.evaluation.summary import Summary, summarise
 from dccnet.runtime.arrays import Floats
 from dccnet.runtime.correspondences import Correspondences
 from tests.helpers import tiny_benchmarks as tiny
@@ -150,14 +151,70 @@ def test_spair_transfers_from_source_to_target(tmp_path: Path) -> None:
     assert scored(benchmark, result).hits == (1,)
 
 
+def with_windows(seed: int, grid: tuple[int, int] = (4, 5)) -> Correspondences:
+    """Cells match themselves; the scores around them pull points away from the cells."""
+    cells = identity(SIZE, grid)
+    windows = np.random.default_rng(seed).random((2, *grid, 25), dtype=np.float32)
+    windows[..., 12] = 1.5  # the best match
+    return dataclasses.replace(cells, window_a=windows[0], window_b=windows[1])
+
+
+@pytest.mark.parametrize("name", ["pf-willow", "pairs", "spair"])
+def test_points_are_carried_by_both_rules_and_kept_apart(tmp_path: Path, name: str) -> None:
+    """The truth is where sub-cell transfer goes: all hits there, and the benchmark's as without windows."""
+    result = with_windows(0)
+    here = np.array([[7.0, 4.0], [20.0, 14.0], [33.0, 21.0]])
+    there = result.transfer(here, from_="a" if name == "spair" else "b")
+    assert np.linalg.norm(there - here, axis=1).min() > 0.05
+    if name == "spair":
+        points = {"src_kps": here.tolist(), "trg_kps": there.tolist()}
+        benchmark = load_benchmark("spair", tiny.spair(tmp_path, 1, **points))
+    elif name == "pairs":
+        columns = [";".join(map(str, column)) for column in (*there.T, *here.T)]
+        path = tiny.pf_pascal(tmp_path, [tiny.pascal_row(0, 1, 8, ",".join(columns))])
+        benchmark = load_benchmark("pairs", path, tmp_path)
+    else:
+        padded = [[*(v + 1 for v in column), *[-1] * 7] for column in (*there.T, *here.T)]
+        row = [str(v) for column in padded for v in column]
+        benchmark = load_benchmark("pf-willow", tiny.pf_willow(tmp_path, 1, row).parent)
+    outcome = scored(benchmark, result, 1e-6, 0.5)
+    plain = scored(benchmark, identity(SIZE), 1e-6, 0.5)
+    assert outcome.subcell_hits == (3, 3) and plain.subcell_hits == ()
+    assert outcome.hits[0] == 0
+    assert dataclasses.replace(outcome, subcell_hits=()) == plain
+
+
+def test_flow_is_scored_by_both_rules(tmp_path: Path) -> None:
+    result = with_windows(1)
+    mask = np.full((30, 40), 255, np.uint8)
+    benchmark = load_benchmark("tss", tiny.tss(tmp_path, result.flow("b"), mask).parent)
+    outcome = scored(benchmark, result, 1e-4)
+    assert outcome.subcell_hits == (outcome.count,) and outcome.hits[0] < outcome.count
+    assert outcome.hits == scored(benchmark, identity(SIZE), 1e-4).hits
+
+
+def test_a_summary_names_both_rules(tmp_path: Path) -> None:
+    benchmark = load_benchmark("tss", tiny.tss(tmp_path).parent)
+    outcomes = [outcome("FG3DCAR", (1,), 2), outcome("PASCAL", (2,), 4)]
+    moved = [dataclasses.replace(o, subcell_hits=(o.count,)) for o in outcomes]
+
+    def summary(*outcomes: Outcome) -> Summary:
+        return summarise(benchmark, outcomes, (0.05,), model="m", model_sha256="", backend="b")
+
+    both = summary(*moved)
+    assert both.transfer == "cells" and both.headline == (50,)
+    assert both.subcell is not None and both.subcell.headline == (100,)
+    assert both.subcell.classes["PASCAL"].per_point == (100,)
+    assert dataclasses.replace(both, subcell=None) == summary(*outcomes)
+    assert summary(moved[0], outcomes[1]).subcell is None  # resumed from a run of dccnet 0.1
+
+
 def outcome(category: str, hits: tuple[int, ...], count: int) -> Outcome:
     return Outcome(f"{category}{hits}{count}", category, count, hits, 1.0)
 
 
 @pytest.mark.parametrize(("over", "headline"), [("pairs", 250 / 3), ("classes", 75.0)])
 def test_means_per_pair_per_point_and_per_class_differ(tmp_path: Path, over: str, headline: float) -> None:
-    import dataclasses
-
     benchmark = dataclasses.replace(
         load_benchmark("tss", tiny.tss(tmp_path).parent),
         mean_over=over,  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from dccnet.export.build import export_bundle
 from dccnet.export.bundles.readback import describe_onnx
 from dccnet.export.graphs import MatcherGraph
 from dccnet.export.onnx_file import OPSET
-from dccnet.export.verify import verify
+from dccnet.export.verify import _AgreementCounter, verify
 from dccnet.inference import TorchMatcher
 from dccnet.network.conv4d import LOWERINGS
 from dccnet.network.matching import WINDOW
@@ -28,6 +28,7 @@ from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import BundleError, EngineError, ImageError, UsageError
 from dccnet.runtime.manifest import Conv4dChoice, manifest_digest
 from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.score_windows import cut_windows
 from dccnet.weights.checkpoint import save_checkpoint
 from tests.helpers.bundles import Bundles
 from tests.helpers.commands import Cli
@@ -198,6 +199,30 @@ def test_heatmaps_are_the_scores_that_the_matches_come_from(bundle: Bundle, phot
         np.testing.assert_array_equal(flat.argmax(-1), index)
         np.testing.assert_allclose(flat.max(-1), score)
         np.testing.assert_allclose(flat.sum(-1), 1, atol=1e-5)
+
+
+def test_windows_are_cut_from_the_scores_and_verified(
+    bundle: Bundle, small_model: DCCNet, photos: list[Image]
+) -> None:
+    result = Matcher.open(bundle).match(*photos[:2])
+    for heatmap, index, window in (
+        (result.heatmap_a, result.index_a, result.window_a),
+        (result.heatmap_b, result.index_b, result.window_b),
+    ):
+        assert heatmap is not None
+        np.testing.assert_array_equal(window, cut_windows(heatmap, index))
+    true = TorchMatcher(small_model).match(*photos[:2], heatmaps=True)
+    assert result.window_b is not None
+    wrong = result.window_b.copy()
+    wrong[2, 3, 12] += 0.5
+    for window, index_b, difference in (
+        (result.window_b, result.index_b, 0),
+        (wrong, result.index_b, 0.5),
+        (wrong, result.index_b + 1, 0),  # windows around other cells are not compared
+    ):
+        counter = _AgreementCounter(margin=0.0)
+        counter.add(dataclasses.replace(result, window_b=window, index_b=index_b), true)
+        assert counter.largest_score_difference == pytest.approx(difference, abs=1e-4)
 
 
 def test_a_kept_reference_gives_the_same_matches(bundle: Bundle, photos: list[Image]) -> None:
