@@ -18,8 +18,9 @@ import torch
 from dccnet.export.build import export_bundle
 from dccnet.export.bundles.samples import PICTURES
 from dccnet.network.model import DCCNet
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle
-from dccnet.runtime.images import Image, read_image
+from dccnet.runtime.images import read_image
 from dccnet.weights.checkpoint import save_checkpoint
 from tests.helpers.bundles import Bundles
 from tests.helpers.commands import Cli

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle
-from dccnet.runtime.images import Image, write_image
+from dccnet.runtime.images import write_image
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
