@@ -15,10 +15,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dccnet.demo.photographs import apply_homography
 from dccnet.evaluation.pairs import Pair, file_picture
 from dccnet.runtime.correspondences import Rule
-from dccnet.runtime.geometry import cell_pixels
+from dccnet.runtime.geometry import apply_homography, cell_pixels
 from dccnet.training.features import FeatureCache
 from dccnet.weights.checkpoint import load_checkpoint
 

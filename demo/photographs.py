@@ -103,10 +103,3 @@ def _camera(t: float, size: tuple[int, int]) -> Floats:
     back = np.array([[1, 0, (width - 1) / 2 + x], [0, 1, (height - 1) / 2 + y], [0, 0, 1]])
     homography: Floats = back @ tilt @ rotate @ to_centre
     return homography
-
-
-def apply_homography(homography: Floats, points: Points) -> Points:
-    """Map points ``(N, 2)`` in pixels by a 3×3 homography."""
-    mapped = np.c_[points, np.ones(len(points))] @ homography.T
-    divided: Points = mapped[:, :2] / mapped[:, 2:]
-    return divided

@@ -17,7 +17,6 @@ from dccnet.demo.photographs import (
     TRAINING,
     VIDEO_RATE,
     KnownPair,
-    apply_homography,
     camera_path,
     photograph,
     stereo_pair,
@@ -35,7 +34,7 @@ from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.drawing.matches import draw_points
 from dccnet.runtime.errors import NotVerifiedError
 from dccnet.runtime.files import write_text
-from dccnet.runtime.geometry import cell_pixels
+from dccnet.runtime.geometry import apply_homography, cell_pixels
 from dccnet.runtime.images import find_images, write_image
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.video.outputs.files import Outputs

@@ -94,6 +94,13 @@ def resize_uint8(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     return resized.astype(np.uint8)
 
 
+def apply_homography(homography: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Map points ``(N, 2)``, in pixels, by a 3×3 homography."""
+    mapped = np.c_[points, np.ones(len(points))] @ homography.T
+    divided: NDArray[np.float64] = mapped[:, :2] / mapped[:, 2:]
+    return divided
+
+
 @lru_cache(maxsize=32)
 def _taps(side: int, target: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
     """For every target position: the pixel before, the pixel after, and the weight of the latter."""
