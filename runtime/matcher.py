@@ -60,6 +60,7 @@ class Matcher:
         provider: str | None = None,
         threads: int = 0,
         trust_engine: bool = False,
+        tf32: bool = False,
         on_note: Callable[[str], None] = lambda text: None,
     ) -> Matcher:
         """Load a bundle by its path or a name that ``dcc models`` lists; by default, the built-in model.
@@ -67,14 +68,15 @@ class Matcher:
         ``backend`` is ``onnxruntime``, ``tensorrt``, or ``auto`` for the fastest one that works on this
         machine; ``device`` is ``cpu``, ``cuda``, ``cuda:1`` or ``auto``. ``provider`` is ONNX Runtime's
         (``cpu``, ``cuda``, ``tensorrt``) and depends on the device by default; ``threads`` are CPU threads,
-        0 for one per core. ``trust_engine`` loads engines without a sidecar. ``on_note`` is called with a
-        message when an engine is built on first use, when ``auto`` skips a backend, and later, from the
-        thread that matches, when a CUDA graph cannot be captured. Raises :class:`BundleError`,
-        :class:`EngineError` and :class:`UsageError`.
+        0 for one per core. ``trust_engine`` loads engines without a sidecar. ``tf32`` allows ONNX Runtime's
+        CUDA provider float32 products with ten bits of mantissa. ``on_note`` is called with a message when
+        an engine is built on first use, when ``auto`` skips a backend, and later, from the thread that
+        matches, when a CUDA graph cannot be captured. Raises :class:`BundleError`, :class:`EngineError`,
+        :class:`UsageError`, and :class:`NotVerifiedError` for engines that disagree with their graphs.
         """
         if not isinstance(bundle, Bundle):
             bundle = open_bundle(bundle)
-        choice = BackendChoice(backend, device, provider, threads, trust_engine)
+        choice = BackendChoice(backend, device, provider, threads, trust_engine, tf32)
         matcher = cls(bundle.manifest, open_backend(bundle, choice, on_note))
         matcher._opened = bundle.path.absolute(), choice
         return matcher

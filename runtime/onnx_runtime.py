@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +24,11 @@ PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
+_NEEDS_TENSORRT_10 = (
+    "ONNX Runtime's TensorrtExecutionProvider cannot be loaded: it needs TensorRT 10 (libnvinfer.so.10), "
+    "and does not work beside the tensorrt>=11 of dccnet[gpu]; use --backend tensorrt or --provider cuda"
+)
+_LOADING = threading.Lock()
 
 
 class OnnxRuntimeGraph:
@@ -29,8 +37,11 @@ class OnnxRuntimeGraph:
     ``run`` may be called from several threads at once.
     """
 
-    def __init__(self, path: Path, provider: str = "cpu", device: int = 0, threads: int = 0) -> None:
-        """``threads`` is the number of CPU threads; 0: one for each core.
+    def __init__(
+        self, path: Path, provider: str = "cpu", device: int = 0, threads: int = 0, *, tf32: bool = False
+    ) -> None:
+        """``threads`` is the number of CPU threads; 0: one for each core. ``tf32`` allows the CUDA provider
+        float32 products with ten bits of mantissa.
 
         Raises :class:`EngineError` where ONNX Runtime is not installed, rejects the graph, or would
         fall back to another provider.
@@ -39,15 +50,21 @@ class OnnxRuntimeGraph:
         wanted = PROVIDERS[provider]
         if wanted not in ort.get_available_providers():
             raise EngineError(
-                f"this onnxruntime has no {wanted}: install dccnet[gpu] in place of dccnet[cpu], or use "
-                "--device cpu"
+                _NEEDS_TENSORRT_10
+                if provider == "tensorrt"
+                else f"this onnxruntime has no {wanted}: install dccnet[gpu] in place of dccnet[cpu], or "
+                "use --device cpu"
             )
+        if provider != "cpu":
+            _load_cuda_libraries(ort)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         # Idle threads of one graph would spin and slow down the other: measured 1.5 times as slow.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors only: the warnings concern its own optimiser
         details = {} if provider == "cpu" else {"device_id": str(device)}
+        if provider == "cuda":
+            details["use_tf32"] = str(int(tf32))  # which is 1 by default
         try:
             self._session = ort.InferenceSession(str(path), options, providers=[(wanted, details)])
         except Exception as error:  # its exceptions share no base class
@@ -55,8 +72,10 @@ class OnnxRuntimeGraph:
         used = self._session.get_providers()[0]
         if used != wanted:  # ONNX Runtime falls back without an error
             raise EngineError(
-                f"{wanted} was requested and ONNX Runtime fell back to {used}: a driver or library is "
-                "missing; see dcc doctor, or use --device cpu"
+                _NEEDS_TENSORRT_10
+                if provider == "tensorrt"
+                else f"{wanted} was requested and ONNX Runtime fell back to {used}: a driver or library is "
+                "missing; see dcc doctor, pip install 'onnxruntime-gpu[cuda,cudnn]', or use --device cpu"
             )
         self._outputs: Sequence[str] = [output.name for output in self._session.get_outputs()]
 
@@ -77,12 +96,14 @@ class OnnxRuntimeBackend:
         self._encoder, self._matcher = encoder, matcher
 
     @classmethod
-    def open(cls, bundle: Bundle, provider: str, device: int, threads: int) -> OnnxRuntimeBackend:
+    def open(
+        cls, bundle: Bundle, provider: str, device: int, threads: int, *, tf32: bool = False
+    ) -> OnnxRuntimeBackend:
         """Load both graphs. Raises :class:`EngineError`."""
         paths = [bundle.graph_path(name) for name in (ENCODER, MATCHER)]
         with ThreadPoolExecutor() as pool:  # ONNX Runtime optimises a graph on one thread
             encoder, matcher = pool.map(
-                lambda path: OnnxRuntimeGraph(path, provider, device, threads), paths
+                lambda path: OnnxRuntimeGraph(path, provider, device, threads, tf32=tf32), paths
             )
         place = "CPU" if provider == "cpu" else f"{PROVIDERS[provider]}, cuda:{device}"
         return cls(encoder, matcher, f"ONNX Runtime {_onnxruntime().__version__} ({place})")
@@ -125,6 +146,14 @@ def _onnxruntime() -> Any:
             "NVIDIA GPU"
         ) from error
     return onnxruntime
+
+
+def _load_cuda_libraries(ort: Any) -> None:
+    """Load CUDA and cuDNN from their wheels, where the system has none."""
+    preload = getattr(ort, "preload_dlls", None)  # since 1.21
+    if preload is not None:
+        with _LOADING, contextlib.redirect_stdout(sys.stderr):  # it prints what it does not find
+            preload()
 
 
 def _first_line(error: Exception) -> str:

@@ -28,6 +28,8 @@ class BackendChoice(NamedTuple):
     """Threads of ONNX Runtime on the CPU; 0: one for each core."""
     trust_engine: bool = False
     """Load engines that have no sidecar."""
+    tf32: bool = False
+    """Let ONNX Runtime's CUDA provider multiply float32 with ten bits of mantissa."""
 
 
 def open_backend(
@@ -40,7 +42,7 @@ def open_backend(
     the reason when one of them is passed over, and when engines are built.
 
     Raises :class:`UsageError` for a choice that contradicts itself, :class:`EngineError` for a backend or
-    device that is not available.
+    device that is not available, :class:`NotVerifiedError` for engines that disagree with their graphs.
     """
     gpu = gpu_index(choice.device)
     if choice.backend not in BACKENDS:
@@ -50,7 +52,9 @@ def open_backend(
             raise UsageError("--backend tensorrt runs engines on a GPU: remove --device cpu and --provider")
         return TensorRTBackend.open(bundle, gpu or 0, trust=choice.trust_engine, on_note=on_note)
     if choice.backend == "onnxruntime" or choice.provider is not None or choice.device == "cpu":
-        return OnnxRuntimeBackend.open(bundle, _provider(choice), gpu or 0, choice.threads)
+        return OnnxRuntimeBackend.open(
+            bundle, _provider(choice), gpu or 0, choice.threads, tf32=choice.tf32
+        )
     if choice.device == "auto" and _is_for_cpus(bundle):
         return OnnxRuntimeBackend.open(bundle, "cpu", 0, choice.threads)
     problem = cuda_problem()
@@ -60,7 +64,7 @@ def open_backend(
         return OnnxRuntimeBackend.open(bundle, "cpu", 0, choice.threads)
     attempts: list[Callable[[], Backend]] = [
         lambda: TensorRTBackend.open(bundle, gpu or 0, trust=choice.trust_engine, on_note=on_note),
-        lambda: OnnxRuntimeBackend.open(bundle, "cuda", gpu or 0, choice.threads),
+        lambda: OnnxRuntimeBackend.open(bundle, "cuda", gpu or 0, choice.threads, tf32=choice.tf32),
     ]
     reasons = []
     for attempt in attempts:
