@@ -177,9 +177,7 @@ def test_torchrun_starts_it_too(small_run: list[str], alone: Path, tmp_path: Pat
     np.testing.assert_allclose(losses(run), losses(alone)[:3], atol=1e-4)
 
 
-def test_several_processes_report_an_error_once(
-    dcc: Cli, small_run: list[str], tmp_path: Path
-) -> None:
+def test_several_processes_report_an_error_once(dcc: Cli, small_run: list[str], tmp_path: Path) -> None:
     missing = dcc("train", "--data", tmp_path / "no.csv", "--nproc=2", "-o", tmp_path / "run")
     assert missing.returncode == 1
     assert missing.stderr.count("does not exist") == 1 and "Traceback" not in missing.stderr
