@@ -31,13 +31,12 @@ from torch.autograd.function import once_differentiable
 
 from dccnet.network.conv4d.direct_layout import Core, Gather, Layout, Sides, four, gather
 from dccnet.network.conv4d.direct_tuning import SMALLEST_SHARED, Block, Config, Tuning, tuning_for
-from dccnet.network.conv4d.lowering import Layers, apply_recomputing, recomputes
-from dccnet.network.conv4d.stack import Stack
+from dccnet.network.conv4d.lowering import Layers, recomputed, recomputes_now
+from dccnet.network.conv4d.stack import STACK
 
 TOGETHER = 8
 """Most volumes in one batch: more take more memory and no less time."""
 LEAST_CAPABILITY = (8, 0)
-_STACK = Stack()
 _NONE = (1, 1, 1, 1)
 _Shapes = tuple[tuple[int, ...], ...]
 
@@ -56,12 +55,12 @@ class Direct:
         memory.
         """
         if not all(_computes(volume, layers) for volume in volumes):
-            return _STACK.chain(volumes, layers, recompute)
-        grids = {volume.shape[2:] for volume in volumes}
+            return STACK.chain(volumes, layers, recompute)
         with torch.cuda.device_of(volumes[0]):  # Triton launches on the current device
-            if torch.is_grad_enabled() and any(recomputes(layers, grid, recompute) for grid in grids):
+            if recomputes_now(volumes, layers, recompute):
                 one = partial(chain_of_one, layers=layers)
-                return [apply_recomputing(one, volume, layers, True) for volume in volumes]
+                return [recomputed(one, volume) for volume in volumes]
+            grids = {volume.shape[2:] for volume in volumes}
             if len(grids) == 1 and sum(map(len, volumes)) <= TOGETHER:
                 together = chain_of_one(torch.cat(list(volumes)), layers)
                 return list(together.split([len(volume) for volume in volumes]))

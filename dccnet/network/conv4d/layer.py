@@ -11,9 +11,8 @@ from dccnet.network.conv4d.direct import Direct
 from dccnet.network.conv4d.lowering import LayoutLowering, Lowering
 from dccnet.network.conv4d.paired import Paired
 from dccnet.network.conv4d.spectral import Spectral
-from dccnet.network.conv4d.stack import Stack
+from dccnet.network.conv4d.stack import STACK
 
-STACK = Stack()
 LOWERINGS: dict[str, LayoutLowering] = {
     "stack": STACK,
     "spectral": Spectral(axes=2),

@@ -63,11 +63,14 @@ class LayoutLowering(ABC):
         """See :meth:`Lowering.chain`."""
         grids = {tuple(volume.shape[2:]) for volume in volumes}
         run = {grid: partial(self._run, self._convolutions(layers, grid)) for grid in grids}
-        apply = partial(apply_recomputing, layers=layers, recompute=recompute)
+
+        def apply(c: Tensor) -> Tensor:
+            function = run[tuple(c.shape[2:])]
+            return recomputed(function, c) if recomputes_now([c], layers, recompute) else function(c)
+
         if self.batched and len(grids) == 1:
-            (only,) = run.values()
-            return list(apply(only, torch.cat(list(volumes))).unflatten(0, (len(volumes), -1)))
-        return [apply(run[tuple(volume.shape[2:])], volume) for volume in volumes]
+            return list(apply(torch.cat(list(volumes))).unflatten(0, (len(volumes), -1)))
+        return [apply(volume) for volume in volumes]
 
     def _convolutions(self, layers: Layers, grid: Sequence[int]) -> list[Convolution]:
         return [self.convolution(weight, bias, grid) for weight, bias in layers]
@@ -86,8 +89,12 @@ def recomputes(layers: Layers, grid: Sequence[int], recompute: bool | None = Non
     return max(len(weight) for weight, _ in layers) * math.prod(grid) >= RECOMPUTE_FROM
 
 
-def apply_recomputing(function: Convolution, c: Tensor, layers: Layers, recompute: bool | None) -> Tensor:
-    """``function(c)``; where training recomputes, one volume of the batch after the other."""
-    if not (torch.is_grad_enabled() and recomputes(layers, c.shape[2:], recompute)):
-        return function(c)
+def recomputes_now(volumes: Sequence[Tensor], layers: Layers, recompute: bool | None) -> bool:
+    """Whether the forward pass that runs now leaves layers of one of these volumes to be recomputed."""
+    grids = {volume.shape[2:] for volume in volumes}
+    return torch.is_grad_enabled() and any(recomputes(layers, grid, recompute) for grid in grids)
+
+
+def recomputed(function: Convolution, c: Tensor) -> Tensor:
+    """``function(c)``, one volume of the batch after the other, and again in the backward pass."""
     return torch.cat([checkpoint(function, volume, use_reentrant=False) for volume in c.split(1)])

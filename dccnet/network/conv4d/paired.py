@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dccnet.network.conv4d.lowering import Layers, apply_recomputing, recomputes
+from dccnet.network.conv4d.lowering import Layers, recomputed, recomputes_now
 from dccnet.network.conv4d.planes import AxisProducts, Planes
 
 _CHANNELS, _TAPS = 4, 3
@@ -46,10 +46,9 @@ class Paired:
         Volumes are ``(B, 1, D1, D2, D3, D4)``, in and out, on a CPU (else ``TypeError``); the last layer
         has one channel. Anything but float64 is computed in float32, in autocast too.
         """
-        grids = {volume.shape[2:] for volume in volumes}
-        if torch.is_grad_enabled() and any(recomputes(layers, grid, recompute) for grid in grids):
+        if recomputes_now(volumes, layers, recompute):
             one = partial(_chain_of_one, layers=layers)
-            return [apply_recomputing(one, volume, layers, True) for volume in volumes]
+            return [recomputed(one, volume) for volume in volumes]
         return _run(volumes, layers)
 
 

@@ -37,6 +37,9 @@ class Stack(LayoutLowering):
         return partial(_convolve, weight=weight, bias=bias, axes_in=_axes_into_inputs(weight))
 
 
+STACK = Stack()
+
+
 def _axes_into_inputs(weight: Tensor) -> int:
     """Number of slice axes whose taps become input channels; those of the others become output channels."""
     out_channels, in_channels = weight.shape[:2]
