@@ -303,11 +303,6 @@ def manifest_digest(values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def engine_record(values: Any) -> EngineRecord:
-    """An engine's record from what ``json.loads`` returned. Raises :class:`DecodingError`."""
-    return decode(EngineRecord, values)
-
-
 def _check_file_name(file: str) -> None:
     if Path(file).name != file:
         raise ValueError(f"file '{file}' lies outside the bundle")

@@ -30,12 +30,23 @@ def build_engines(
     :func:`~dccnet.runtime.tensorrt.builder.build_engine`.
     """
     engines = []
-    for name, graph in bundle.manifest.graphs.items():
+    for name in bundle.manifest.graphs:
         on_step(f"compiling the {name} with {library.title}")
-        path = bundle.graph_path(name)
-        timings = usual_timing_cache(library, device)
-        engines.append(build_engine(library, name, graph, path, settings, on_phase, device, timings))
+        engines.append(build_graph(bundle, name, library, settings, on_phase, device))
     return engines
+
+
+def build_graph(
+    bundle: Bundle,
+    name: str,
+    library: Library,
+    settings: BuildSettings,
+    on_phase: Callable[[str], None] = lambda phase: None,
+    device: Device | None = None,
+) -> BuiltEngine:
+    """Compile the bundle's graph ``name``, as :func:`build_engines` does."""
+    graph, timings = bundle.manifest.graphs[name], usual_timing_cache(library, device)
+    return build_engine(library, name, graph, bundle.graph_path(name), settings, on_phase, device, timings)
 
 
 def add_engines(bundle: Bundle, engines: list[BuiltEngine]) -> Bundle:

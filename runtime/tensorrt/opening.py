@@ -16,8 +16,9 @@ from dccnet.runtime.errors import DccError, EngineError, NotVerifiedError
 from dccnet.runtime.extras import install
 from dccnet.runtime.files import write_text
 from dccnet.runtime.manifest import ENCODER, MATCHER, EngineComparison, EngineRecord
-from dccnet.runtime.tensorrt.builder import BuildSettings, BuiltEngine, build_engine
-from dccnet.runtime.tensorrt.cache import comparison_file, engine_folder, usual_timing_cache
+from dccnet.runtime.tensorrt.builder import BuildSettings, BuiltEngine
+from dccnet.runtime.tensorrt.bundled import build_graph
+from dccnet.runtime.tensorrt.cache import comparison_file, engine_folder
 from dccnet.runtime.tensorrt.comparison import compare_engines, disagreement
 from dccnet.runtime.tensorrt.gpu_record import gpu_record, sm_name
 from dccnet.runtime.tensorrt.library import RTX_TARGETS, Library, installed_libraries
@@ -186,16 +187,7 @@ def build_into_cache(
     bundle: Bundle, name: str, library: Library, device: Device, on_note: Note = lambda text: None
 ) -> Path:
     """Build the bundle's graph ``name`` for this GPU, into the cache; returns the path of its plan."""
-    settings, graph = default_settings(library, device), bundle.manifest.graphs[name]
-    engine = build_engine(
-        library,
-        name,
-        graph,
-        bundle.graph_path(name),
-        settings,
-        device=device,
-        usual_timing_cache=usual_timing_cache(library, device),
-    )
+    engine = build_graph(bundle, name, library, default_settings(library, device), device=device)
     for warning in engine.warnings:
         on_note(warning)
     return write_engine(engine, cached_plan(bundle, name, library, device).parent)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dccnet.runtime.bundle import MANIFEST, Bundle, read_manifest, write_manifest
+from dccnet.runtime.decoding import decode
 from dccnet.runtime.errors import BundleError
 from dccnet.runtime.manifest import (
     Agreement,
@@ -24,7 +25,6 @@ from dccnet.runtime.manifest import (
     TensorRange,
     TensorSpec,
     Verification,
-    engine_record,
     manifest_digest,
 )
 
@@ -118,6 +118,6 @@ def test_json_that_is_not_a_manifest_is_one_sentence(tmp_path: Path, text: str) 
 
 def test_an_engine_record_is_decoded_alone() -> None:
     values = json.loads(json.dumps(dataclasses.asdict(ENGINE)))
-    assert engine_record(values) == ENGINE
+    assert decode(EngineRecord, values) == ENGINE
     with pytest.raises(ValueError, match="tf32 must be bool, got int"):
-        engine_record(values | {"tf32": 0})
+        decode(EngineRecord, values | {"tf32": 0})
