@@ -12,8 +12,9 @@ from torch import Tensor
 from dccnet.network.conv4d import TRAINING_LOWERINGS
 from dccnet.network.conv4d.direct import is_available
 from dccnet.network.fusion import Scores, softmax_scores
-from dccnet.network.matching import best_matches, score_windows
+from dccnet.network.matching import best_matches
 from dccnet.network.model import DCCNet, Features, Matching
+from dccnet.network.score_windows import score_windows
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.geometry import Size, resize_uint8
@@ -60,20 +61,33 @@ def match_features(
     """
     matching = model.match(a, b)
     scores = matching.scores
-    matches = best_matches(scores)
-    index_a, score_a, index_b, score_b = (m[0].reshape(model.grid).cpu().numpy() for m in matches)
-    window_a, window_b = (
-        window[0].reshape(*model.grid, -1).cpu().numpy()
-        for window in score_windows(scores, matches, model.grid, model.grid)
-    )
-    found = Correspondences(
-        size_a, size_b, index_a, score_a, index_b, score_b, window_a=window_a, window_b=window_b
-    )
+    found = to_correspondences(scores, model.grid, model.grid, size_a, size_b)
     if not heatmaps:
         return found
     heatmap_a, heatmap_b = _heatmaps(scores, model.grid)
     maps = _maps(matching, model.grid) if len(matching.maps) > 1 else None
     return dataclasses.replace(found, heatmap_a=heatmap_a, heatmap_b=heatmap_b, maps=maps)
+
+
+def to_correspondences(
+    scores: Scores, grid_a: Size, grid_b: Size, size_a: Size, size_b: Size
+) -> Correspondences:
+    """Best matches and their windows, from the scores of one pair.
+
+    Grids are (height, width) in cells, sizes (height, width) in pixels.
+    """
+    matches = best_matches(scores)
+    window_a, window_b = score_windows(scores, matches, grid_a, grid_b)
+    return Correspondences(
+        size_a,
+        size_b,
+        index_a=matches.index_a[0].reshape(grid_a).cpu().numpy(),
+        score_a=matches.score_a[0].reshape(grid_a).cpu().numpy(),
+        index_b=matches.index_b[0].reshape(grid_b).cpu().numpy(),
+        score_b=matches.score_b[0].reshape(grid_b).cpu().numpy(),
+        window_a=window_a[0].reshape(*grid_a, -1).cpu().numpy(),
+        window_b=window_b[0].reshape(*grid_b, -1).cpu().numpy(),
+    )
 
 
 def _heatmaps(scores: Scores, grid: Size) -> list[NDArray[np.float32]]:

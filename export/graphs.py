@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from dccnet.network.fusion import DynamicFusion, Scores, softmax_scores
-from dccnet.network.matching import best_matches, score_windows
+from dccnet.network.matching import best_matches
 from dccnet.network.model import DCCNet, Features
+from dccnet.network.score_windows import score_windows
 
 
 class EncoderGraph(nn.Module):

@@ -64,7 +64,9 @@ class Correspondences:
     def rule(self) -> Rule:
         """The rule by which points move unless another is asked for: ``subcell`` if there are windows or
         heat maps, else ``cells``."""
-        return "cells" if self._windows("a") is None or self._windows("b") is None else "subcell"
+        sides = ((self.window_a, self.heatmap_a), (self.window_b, self.heatmap_b))
+        placed = all(any(scores is not None for scores in side) for side in sides)
+        return "subcell" if placed else "cells"
 
     def matches(self, from_: Side = "a", rule: Rule | None = None) -> PointMatches:
         """The match of each cell of the picture ``from_``, in row-major order.
@@ -105,16 +107,15 @@ class Correspondences:
             raise ValueError(f"points must be finite and of shape (N, 2), got shape {points.shape}")
         if (rule or self.rule) == "cells":
             return geometry.transfer(points, self._best_cells(from_), self._size(from_))
-        spacing = geometry.pixels_per_cell(self._size(from_), self._grid(from_))
-        return self._by_windows(points / np.maximum(spacing, np.finfo(np.float64).tiny), from_)
+        positions = geometry.pixels_to_cells(points, self._size(from_), self._grid(from_))
+        return self._by_windows(positions, from_)
 
     def transfer_scores(self, points: ArrayLike, from_: Side = "b") -> NDArray[np.float32]:
         """Score of the cell nearest to each point: ``(N, 2)`` pixels of ``from_`` -> ``(N,)``."""
         scores = self._scores(from_)
         height, width = self._grid(from_)
         points = np.asarray(points, np.float64).reshape(-1, 2)
-        spacing = geometry.pixels_per_cell(self._size(from_), (height, width))
-        cells = np.rint(points / np.maximum(spacing, np.finfo(np.float64).tiny))
+        cells = np.rint(geometry.pixels_to_cells(points, self._size(from_), (height, width)))
         x, y = np.clip(cells, 0, [width - 1, height - 1]).astype(np.intp).T
         nearest: NDArray[np.float32] = scores[y, x]
         return nearest

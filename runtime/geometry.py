@@ -35,6 +35,13 @@ def index_pixels(index: NDArray[np.integer[Any]], grid: Size, size: Size) -> Flo
     return np.stack([column, row], axis=-1) * pixels_per_cell(size, grid)
 
 
+def pixels_to_cells(points: Points, size: Size, grid: Size) -> Points:
+    """Positions ``(N, 2)`` in cells of ``grid``, from pixels (x, y) of a picture of ``size``."""
+    # A picture of one row or column has no distance between its pixels.
+    positions: Points = points / np.maximum(pixels_per_cell(size, grid), np.finfo(np.float64).tiny)
+    return positions
+
+
 def transfer(points: ArrayLike, targets: NDArray[np.floating[Any]], size: Size) -> Points:
     """Transfer points to the other picture by blending the matches of the four cells around each point.
 
@@ -46,8 +53,7 @@ def transfer(points: ArrayLike, targets: NDArray[np.floating[Any]], size: Size) 
     """
     points = np.asarray(points, np.float64).reshape(-1, 2)
     height, width = targets.shape[:2]
-    spacing = np.maximum(pixels_per_cell(size, (height, width)), np.finfo(np.float64).tiny)
-    position = points / spacing  # in cells
+    position = pixels_to_cells(points, size, (height, width))
     last_lower = np.maximum(np.array([width, height]) - 2, 0)
     lower = np.clip(np.ceil(position) - 1, 0, last_lower).astype(np.intp)
     upper = np.minimum(lower + 1, [width - 1, height - 1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,6 @@ def _list(as_json: bool) -> None:
 
 def _row(name: str, path: Path) -> dict[str, Any]:
     """What is known of a model. Raises :class:`BundleError` for a damaged one."""
-    import dataclasses
-
     from dccnet.runtime.bundle import Bundle
     from dccnet.runtime.models.card import read_card
     from dccnet.runtime.models.names import BUILT_IN

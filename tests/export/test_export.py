@@ -20,8 +20,8 @@ from dccnet.export.onnx_file import OPSET
 from dccnet.export.verify import _AgreementCounter, verify
 from dccnet.inference import TorchMatcher
 from dccnet.network.conv4d import LOWERINGS
-from dccnet.network.matching import WINDOW
 from dccnet.network.model import DCCNet
+from dccnet.network.score_windows import WINDOW
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import MANIFEST, Bundle
 from dccnet.runtime.correspondences import Correspondences

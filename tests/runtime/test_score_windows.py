@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from dccnet.network.fusion import Scores
-from dccnet.network.matching import WINDOW, best_matches, score_windows
+from dccnet.network.matching import best_matches
+from dccnet.network.score_windows import WINDOW, score_windows
 from dccnet.runtime.arrays import Floats
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.score_windows import SIDE, cut_windows, transfer_by_windows
