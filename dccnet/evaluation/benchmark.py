@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dccnet.evaluation.scoring import Case, Score
+from dccnet.evaluation.scoring import Case, Flow, Score
 from dccnet.runtime.errors import DataError
 
 
@@ -33,6 +33,8 @@ class Benchmark:
     """Plural noun for what is scored, used in reports."""
     carried_to: Literal["source", "target"] = "source"
     """The picture in which keypoints are compared."""
+    flow: Flow | None = None
+    """Dense flow in the form that the benchmark's own evaluation kit reads; None if it has none."""
 
 
 def locate(data: Path, names: Sequence[str]) -> tuple[Path, Path]:

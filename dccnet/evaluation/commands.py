@@ -66,6 +66,11 @@ if TYPE_CHECKING:
     help="Write all flows there in the layout of the evaluation kit, for --benchmark tss.",
 )
 @click.option(
+    "--keep-border",
+    is_flag=True,
+    help="For --benchmark tss: score matches on the source's border, which otherwise are misses.",
+)
+@click.option(
     "--backend",
     type=click.Choice(["auto", "pytorch", "onnxruntime", "tensorrt"]),
     default="auto",
@@ -100,6 +105,7 @@ def eval_command(
     output: Path | None,
     restart: bool,
     flow: Path | None,
+    keep_border: bool,
     cache_gb: float,
     as_json: bool,
     **choice: Any,
@@ -128,7 +134,9 @@ def eval_command(
         raise UsageError("--flow takes one MODEL: its files would overwrite each other")
     alphas = None if alpha is None else parse_alphas(alpha)
     folders = output_folders(models, output)
-    loaded = load_benchmark(benchmark, data, root, protocol=protocol, one_based=one_based, split=split)
+    loaded = load_benchmark(
+        benchmark, data, root, protocol=protocol, one_based=one_based, split=split, keep_border=keep_border
+    )
     note(f"protocol: {loaded.protocol}")
     summaries = []
     for path, folder in zip(models, folders, strict=True):

@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dccnet.evaluation.benchmark import Benchmark
 from dccnet.evaluation.feature_store import FeatureStore
 from dccnet.evaluation.journal import Identity, Journal
 from dccnet.evaluation.models import Model
 from dccnet.evaluation.scoring import Case, Outcome
-from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DccError, UsageError
 from dccnet.runtime.files import atomic_path
 from dccnet.runtime.writers import encode_flo
@@ -80,8 +82,8 @@ def evaluate(
         for turn, number in enumerate(numbers):
             case = cases[number]
             result = model.match(*store.take(turn, turns[turn]))
-            if flow_folder is not None:
-                _write_flow(flow_folder / case.flow_path, result)
+            if flow_folder is not None and benchmark.flow is not None:
+                _write_flow(flow_folder / case.flow_path, benchmark.flow(case, result, "cells"))
             outcome = benchmark.score(case, result, alphas)
             if number not in done and journal is not None:
                 journal.add(number, outcome)
@@ -118,6 +120,6 @@ def _refuse_to_overwrite_truth(benchmark: Benchmark, flow_folder: Path) -> None:
             raise UsageError(f"--flow {flow_folder} would overwrite the true flows: choose another folder")
 
 
-def _write_flow(path: Path, result: Correspondences) -> None:
+def _write_flow(path: Path, flow: NDArray[np.float32]) -> None:
     with atomic_path(path) as temporary:
-        temporary.write_bytes(encode_flo(result.flow(from_="b", rule="cells")))
+        temporary.write_bytes(encode_flo(flow))

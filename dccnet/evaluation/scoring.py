@@ -1,13 +1,11 @@
-"""Scores one pair of a benchmark, by keypoints in either direction or by dense flow on the foreground."""
+"""Scores one pair of a benchmark by keypoints, in either direction."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -74,6 +72,9 @@ class Case:
 Score = Callable[[Case, Correspondences, Sequence[float]], Outcome]
 """Scores the correspondences of a case at several α."""
 
+Flow = Callable[[Case, Correspondences, Rule], NDArray[np.float32]]
+"""``(H, W, 2)``: flow (u, v) in pixels from the target to the source of a case, by a rule of transfer."""
+
 
 def target_to_source(protocol: Protocol) -> Score:
     """Carries target keypoints to the source and compares them there (PF-PASCAL, PF-WILLOW)."""
@@ -103,44 +104,6 @@ def source_to_target(case: Case, result: Correspondences, alphas: Sequence[float
     return _outcome(case, result, carry, case.length, alphas)
 
 
-def dense_flow(case: Case, result: Correspondences, alphas: Sequence[float]) -> Outcome:
-    """Endpoint error on the target's foreground; the threshold is α × longer side of the target (TSS).
-
-    Raises :class:`DataError` if flow, mask and picture differ in size or no pixel can be scored.
-    """
-    assert case.truth is not None
-    truth = case.truth()
-    sizes = {truth.flow.shape[:2], truth.foreground.shape, result.size_b}
-    if len(sizes) > 1:
-        raise DataError(
-            f"{case.name}: flow, mask and target picture differ in size (height, width): "
-            f"{', '.join(map(str, sorted(sizes)))}"
-        )
-    counted = truth.foreground & np.isfinite(truth.flow).all(axis=2)
-    count = int(counted.sum())
-    if count == 0:
-        raise DataError(f"{case.name}: no pixel of the foreground has a true flow")
-    length = float(max(result.size_b))
-
-    def errors_by(rule: Rule) -> Floats:
-        flow = result.flow(from_="b", rule=rule)[counted].astype(np.float64)
-        distances: Floats = np.linalg.norm(flow - truth.flow[counted], axis=1)
-        return distances
-
-    errors = errors_by("cells")
-    overlay = np.zeros(result.size_b, np.uint8)
-    overlay[counted] = np.where(errors <= min(alphas) * length, HIT, MISS)
-    return Outcome(
-        case.name,
-        case.pair.category,
-        count=count,
-        hits=_hits(errors, length, alphas),
-        length=length,
-        subcell_hits=_hits(errors_by("subcell"), length, alphas) if result.rule == "subcell" else (),
-        overlay=base64.b64encode(cv2.imencode(".png", overlay)[1].tobytes()).decode(),
-    )
-
-
 def _outcome(
     case: Case,
     result: Correspondences,
@@ -151,12 +114,12 @@ def _outcome(
     """``carry`` returns the carried points and their errors, in the protocol's pixels."""
     source, target = _keypoints(case)
     carried, distances = carry("cells")
-    subcell_hits = _hits(carry("subcell")[1], length, alphas) if result.rule == "subcell" else ()
+    subcell_hits = count_hits(carry("subcell")[1], length, alphas) if result.rule == "subcell" else ()
     return Outcome(
         case.name,
         case.pair.category,
         count=len(distances),
-        hits=_hits(distances, length, alphas),
+        hits=count_hits(distances, length, alphas),
         length=length,
         distances=tuple(map(float, distances)),
         carried=tuple((float(x), float(y)) for x, y in carried),
@@ -165,7 +128,8 @@ def _outcome(
     )
 
 
-def _hits(distances: Floats, length: float, alphas: Sequence[float]) -> tuple[int, ...]:
+def count_hits(distances: Floats, length: float, alphas: Sequence[float]) -> tuple[int, ...]:
+    """For each α, the number of ``distances`` ``(N,)`` that are at most α × ``length``."""
     return tuple(int((distances <= alpha * length).sum()) for alpha in alphas)
 
 

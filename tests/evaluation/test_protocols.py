@@ -19,7 +19,7 @@ from dccnet.evaluation.summary import Summary, summarise
 from dccnet.runtime.arrays import Floats
 from dccnet.runtime.correspondences import Correspondences
 from tests.helpers import tiny_benchmarks as tiny
-from tests.helpers.results import identity
+from tests.helpers.results import identity, with_windows
 
 SIZE = (tiny.HEIGHT, tiny.WIDTH)
 
@@ -118,21 +118,6 @@ def test_padding_is_not_part_of_pf_willows_box(tmp_path: Path) -> None:
     assert (outcome.count, outcome.length) == (2, 4.0)
 
 
-def test_tss_by_hand(tmp_path: Path) -> None:
-    # 40x30: α = 0.05 means 2 pixels. The identity's flow is zero, so the truth is the error.
-    flow = np.zeros((30, 40, 2), np.float32)
-    flow[:10, :, 0] = 1.999  # right
-    flow[10:20, :, 1] = 2.125  # wrong
-    flow[20:, :20] = 1e10  # no truth: not counted
-    mask = np.full((30, 40), 255, np.uint8)
-    mask[:, 30:] = 0  # background: not counted
-    benchmark = load_benchmark("tss", tiny.tss(tmp_path, flow, mask).parent)
-    outcome = scored(benchmark, identity(SIZE))
-    assert outcome.count == 10 * 30 + 10 * 30 + 10 * 10
-    assert outcome.hits == (10 * 30 + 10 * 10,)
-    assert outcome.length == 40
-
-
 def test_spair_by_hand(tmp_path: Path) -> None:
     # The target's box is 30 by 20: α = 0.1 means 3 pixels. Source points are carried to the target.
     points = {"src_kps": [[4, 3], [20, 14], [7, 7]], "trg_kps": [[7, 3], [20, 17.5], [7, 7]]}
@@ -151,18 +136,10 @@ def test_spair_transfers_from_source_to_target(tmp_path: Path) -> None:
     assert scored(benchmark, result).hits == (1,)
 
 
-def with_windows(seed: int, grid: tuple[int, int] = (4, 5)) -> Correspondences:
-    """Cells match themselves; the scores around them pull points away from the cells."""
-    cells = identity(SIZE, grid)
-    windows = np.random.default_rng(seed).random((2, *grid, 25), dtype=np.float32)
-    windows[..., 12] = 1.5  # the best match
-    return dataclasses.replace(cells, window_a=windows[0], window_b=windows[1])
-
-
 @pytest.mark.parametrize("name", ["pf-willow", "pairs", "spair"])
 def test_points_are_carried_by_both_rules_and_kept_apart(tmp_path: Path, name: str) -> None:
     """The truth is where sub-cell transfer goes: all hits there, and the benchmark's as without windows."""
-    result = with_windows(0)
+    result = with_windows(SIZE, 0)
     here = np.array([[7.0, 4.0], [20.0, 14.0], [33.0, 21.0]])
     there = result.transfer(here, from_="a" if name == "spair" else "b")
     assert np.linalg.norm(there - here, axis=1).min() > 0.05
@@ -182,15 +159,6 @@ def test_points_are_carried_by_both_rules_and_kept_apart(tmp_path: Path, name: s
     assert outcome.subcell_hits == (3, 3) and plain.subcell_hits == ()
     assert outcome.hits[0] == 0
     assert dataclasses.replace(outcome, subcell_hits=()) == plain
-
-
-def test_flow_is_scored_by_both_rules(tmp_path: Path) -> None:
-    result = with_windows(1)
-    mask = np.full((30, 40), 255, np.uint8)
-    benchmark = load_benchmark("tss", tiny.tss(tmp_path, result.flow("b"), mask).parent)
-    outcome = scored(benchmark, result, 1e-4)
-    assert outcome.subcell_hits == (outcome.count,) and outcome.hits[0] < outcome.count
-    assert outcome.hits == scored(benchmark, identity(SIZE), 1e-4).hits
 
 
 def test_a_summary_names_both_rules(tmp_path: Path) -> None:

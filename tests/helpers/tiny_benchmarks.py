@@ -71,15 +71,20 @@ def tss(
     mask: NDArray[np.uint8] | None = None,
     row: str = "1,0,1",
     groups: Sequence[str] = ("FG3DCar/a",),
+    source_size: tuple[int, int] = (HEIGHT, WIDTH),
+    target_size: tuple[int, int] = (HEIGHT, WIDTH),
 ) -> Path:
-    """``test_pairs_tss.csv`` with one pair per folder: source image2, target image1, truth on image1."""
+    """``test_pairs_tss.csv`` with one pair per folder: source image2, target image1, truth on image1.
+
+    Sizes are (height, width).
+    """
     lines = ["imageA,imageB,flow_direction,flip_img_A,category"]
     for name in groups:
         folder = root / "TSS_CVPR2016" / name
-        write(folder / "image1.png", picture(1))
-        write(folder / "image2.png", picture(2))
-        write(folder / "mask1.png", np.full((HEIGHT, WIDTH), 255, np.uint8) if mask is None else mask)
-        truth = np.zeros((HEIGHT, WIDTH, 2), np.float32) if flow is None else flow
+        write(folder / "image1.png", picture(1, *target_size[::-1]))
+        write(folder / "image2.png", picture(2, *source_size[::-1]))
+        write(folder / "mask1.png", np.full(target_size, 255, np.uint8) if mask is None else mask)
+        truth = np.zeros((*target_size, 2), np.float32) if flow is None else flow
         (folder / "flow1.flo").write_bytes(encode_flo(truth))
         relative = folder.relative_to(root)
         lines.append(f"{relative}/image2.png,{relative}/image1.png,{row}")

@@ -25,12 +25,14 @@ def load_benchmark(
     protocol: Protocol | None = None,
     one_based: bool | None = None,
     split: str | None = None,
+    keep_border: bool = False,
 ) -> Benchmark:
     """Read a benchmark's lists; its pictures are read when they are matched.
 
     ``data`` is the benchmark's folder or list, ``root`` the folder that paths in the list are relative to.
-    ``protocol`` and ``one_based`` apply to ``pairs`` only, ``split`` to ``spair`` only; None selects the
-    default. Raises :class:`DataError`, and :class:`UsageError` for an option that does not apply.
+    ``protocol`` and ``one_based`` apply to ``pairs`` only, ``split`` to ``spair`` only, ``keep_border`` to
+    ``tss`` only; None selects the default. Raises :class:`DataError`, and :class:`UsageError` for an
+    option that does not apply.
     """
     if name != "pairs" and (protocol is not None or one_based is not None):
         raise UsageError(
@@ -40,8 +42,12 @@ def load_benchmark(
         raise UsageError(
             "--split applies to --benchmark spair only; for others, give the list of the split with --data"
         )
+    if name != "tss" and keep_border:
+        raise UsageError("--keep-border applies to --benchmark tss only")
+    if name == "tss":
+        return tss(data, root, keep_border)
     if name == "pairs":
         return any_pairs(data, root, protocol or "bbox", bool(one_based))
     if name == "spair":
         return spair(data, root, split or "test")
-    return {"pf-pascal": pf_pascal, "pf-willow": pf_willow, "tss": tss}[name](data, root)
+    return {"pf-pascal": pf_pascal, "pf-willow": pf_willow}[name](data, root)

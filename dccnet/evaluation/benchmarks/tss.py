@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dccnet.evaluation.benchmark import Benchmark, locate
+from dccnet.evaluation.dense_flow import dense_flow, kit_flow
 from dccnet.evaluation.pairs import Pair, file_picture, find_picture, numbered_rows
-from dccnet.evaluation.scoring import Case, Truth, dense_flow
+from dccnet.evaluation.scoring import Case, Truth
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.files import sha256
 from dccnet.runtime.writers import FLO_MAGIC
@@ -25,8 +26,13 @@ LONGEST_SIDE = 20_000
 """In pixels; a flow file that claims more is damaged."""
 
 
-def tss(data: Path, root: Path | None = None) -> Benchmark:
-    """TSS. Raises :class:`DataError`, which names the line, if something is missing or malformed."""
+def tss(data: Path, root: Path | None = None, keep_border: bool = False) -> Benchmark:
+    """TSS. Matches on the source's border are misses, as in the released code, unless ``keep_border``.
+
+    Raises :class:`DataError`, which names the line, if something is missing or malformed.
+    """
+    flow = partial(kit_flow, keep_border=keep_border)
+    border = "scored as they are" if keep_border else "misses"
     path, folder = locate(data, LISTS)
     cases = [
         _case(row, root or folder, number, f"{path}, line {number}") for number, row in numbered_rows(path)
@@ -34,10 +40,12 @@ def tss(data: Path, root: Path | None = None) -> Benchmark:
     return Benchmark(
         name="tss",
         title="TSS",
-        protocol="dense flow from the target to the source on the target's foreground, threshold α × "
-        "longer side of the target; mean over pairs of a group, then over groups",
+        protocol="dense flow from the target to the source, as the source's file shows it, on the target's "
+        "foreground, threshold α × longer side of the source; matches on the source's border are "
+        f"{border}; mean over pairs of a group, then over groups",
         cases=cases,
-        score=dense_flow,
+        score=dense_flow(flow),
+        flow=flow,
         alphas=(0.05,),
         digest=sha256(path),
         classes=GROUPS,
