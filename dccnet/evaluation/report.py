@@ -32,6 +32,7 @@ svg text {{ fill: var(--ink); font: 12px system-ui, sans-serif; }}
 svg .soft {{ fill: var(--soft); }}
 svg .bar {{ fill: var(--bar); }}
 svg .mark {{ stroke: var(--ink); stroke-width: 2; fill: none; }}
+.wide {{ overflow-x: auto; }}
 .pairs {{ display: flex; flex-wrap: wrap; gap: 1rem; }}
 figure {{ margin: 0; display: table; }}
 figcaption {{ display: table-caption; caption-side: bottom; }}
@@ -59,6 +60,7 @@ def html_report(benchmark: Benchmark, outcomes: Sequence[Outcome], summary: Summ
         _score_table(summary),
         f"<h2>By class, PCK@{alpha:g}, mean over pairs</h2>",
         _chart(summary),
+        _class_table(summary),
         _drawings("Best pairs", benchmark, outcomes, best, summary),
         _drawings("Worst pairs", benchmark, outcomes, worst, summary),
         f'<p class="soft">Model SHA-256 {summary.model_sha256}<br>List SHA-256 {summary.list_sha256}</p>',
@@ -139,6 +141,21 @@ def _chart(summary: Summary) -> str:
         )
         parts.append(f'<p class="soft">{escape(legend)}</p>')
     return "".join(parts)
+
+
+def _class_table(summary: Summary) -> str:
+    """The published scores by class, with ours; empty if there are none."""
+    published = published_by_class(summary)
+    if not published:
+        return ""
+    index = summary.alphas.index(class_alpha(summary))
+    rows = [_row("th", "", ["method", "run by", *summary.classes])]
+    for row in published:
+        scores = [_percent(row.classes.get(name)) for name in summary.classes]
+        rows.append(_row("td", "published", [row.method, "published", *scores]))
+    ours = [_percent(scores.per_pair[index]) for scores in summary.classes.values()]
+    rows.append(_row("td", "ours", [summary.model, summary.backend, *ours]))
+    return f'<div class="wide"><table>{"".join(rows)}</table></div>'
 
 
 def _drawings(

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from dccnet.evaluation.benchmark import Benchmark, locate
 from dccnet.evaluation.dense_flow import dense_flow, kit_flow
 from dccnet.evaluation.pairs import Pair, file_picture, find_picture, numbered_rows
+from dccnet.evaluation.published import TSS_GROUPS
 from dccnet.evaluation.scoring import Case, Truth
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.files import sha256
 from dccnet.runtime.writers import FLO_MAGIC
 
 LISTS = ("test_pairs_tss.csv",)
-GROUPS = ("FG3DCAR", "JODS", "PASCAL")
 COLUMNS = 5
 NO_FLOW = 1e9
 """Larger values mean unknown flow; TSS's evaluation kit writes 1e10."""
@@ -48,7 +48,7 @@ def tss(data: Path, root: Path | None = None, keep_border: bool = False) -> Benc
         flow=flow,
         alphas=(0.05,),
         digest=sha256(path),
-        classes=GROUPS,
+        classes=TSS_GROUPS,
         mean_over="classes",
         point_name="foreground pixels",
     )
@@ -71,7 +71,7 @@ def _case(row: list[str], root: Path, number: int, where: str) -> Case:
             raise DataError(
                 f"{where}: {file} does not exist; download the benchmark again (dcc data check tss)"
             )
-    pair = Pair(file_picture(source, bool(flip)), file_picture(target), GROUPS[group - 1])
+    pair = Pair(file_picture(source, bool(flip)), file_picture(target), TSS_GROUPS[group - 1])
     named = Path(row[0].strip().replace("\\", "/")).parent / flow.name
     # Flows are always written below the output folder, also if the list's paths lead elsewhere.
     relative = Path(*(part for part in named.parts if part not in ("..", named.anchor)))
