@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from dccnet.evaluation.pairs import Pair, file_picture
-from dccnet.runtime.correspondences import Rule
+from dccnet.runtime.checks import Rule
 from dccnet.runtime.geometry import apply_homography, cell_pixels
 from dccnet.training.features import FeatureCache
 from dccnet.weights.checkpoint import load_checkpoint

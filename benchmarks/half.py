@@ -88,7 +88,7 @@ def compare(name: str, match: Match, pairs: list[Pair], truth: list[Corresponden
             same.append((getattr(found, f"index_{side}") == getattr(true, f"index_{side}")).ravel())
             decided.append((lead(getattr(true, f"heatmap_{side}")) >= MARGIN).ravel())
         assert pair.source_points is not None and pair.target_points is not None
-        moved = found.transfer(pair.target_points, from_="b")
+        moved = found.transfer(pair.target_points, from_="b", outside=True)
         scores.append(pair_pck(moved, pair.source_points, found.size_a, ALPHA, "bbox"))
     agree, counts = np.concatenate(same), np.concatenate(decided)
     return {

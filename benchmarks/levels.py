@@ -153,7 +153,7 @@ def score(lists: list[list[Pair]], found: Features, volume: Volume) -> list[floa
                 size_b=size_b,
             )
             assert pair.source_points is not None and pair.target_points is not None
-            moved = result.transfer(pair.target_points, from_="b")
+            moved = result.transfer(pair.target_points, from_="b", outside=True)
             kept.append(pair_pck(moved, pair.source_points, size_a, 0.1, "bbox"))
     return [100 * float(np.mean(kept)) for kept in scores]
 

@@ -114,7 +114,7 @@ def nearest_neighbour_pck(model: DCCNet, pairs: list[Pair]) -> tuple[float, floa
         cell = np.rint(pair.target_points / geometry.pixels_per_cell(result.size_b, grid)).astype(int)
         targets = geometry.index_pixels(result.index_b, grid, size_a)
         for scores, warped in (
-            (blended, result.transfer(pair.target_points, from_="b", rule="cells")),
+            (blended, result.transfer(pair.target_points, from_="b", rule="cells", outside=True)),
             (alone, targets[cell[:, 1], cell[:, 0]]),
         ):
             scores.append(pair_pck(warped, pair.source_points, size_a, ALPHA, "bbox"))

@@ -81,14 +81,16 @@ def pairs_within_classes(path: Path) -> list[Pair]:
 
 def transfers(result: Correspondences, points: Points) -> dict[str, Points]:
     """Points of B in A, ``(N, 2)``, by each rule."""
-    found = {"cells": result.transfer(points, rule="cells")}
+    found = {"cells": result.transfer(points, from_="b", rule="cells", outside=True)}
     heatmap_a, heatmap_b = result.heatmap_a, result.heatmap_b
     assert heatmap_a is not None and heatmap_b is not None
     for side in SIDES:
         window_a = cut_windows(heatmap_a, result.index_a, side)
         window_b = cut_windows(heatmap_b, result.index_b, side)
         by_windows = dataclasses.replace(result, window_a=window_a, window_b=window_b)
-        found[f"windows {side}x{side}"] = by_windows.transfer(points, rule="subcell")
+        found[f"windows {side}x{side}"] = by_windows.transfer(
+            points, from_="b", rule="subcell", outside=True
+        )
         found[f"whole maps, mean {side}x{side}"] = by_whole_maps(result, points, side)
     return found
 

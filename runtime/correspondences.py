@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dccnet.runtime import geometry
 from dccnet.runtime.arrays import Floats, Image, Points
+from dccnet.runtime.checks import MARGIN, Rule, Side, as_points, as_rule, as_side, check_inside
 from dccnet.runtime.drawing.matches import draw_matches
 from dccnet.runtime.drawing.styles import STYLES, Style, draw_grid, draw_truth, draw_warp
-from dccnet.runtime.errors import UsageError
+from dccnet.runtime.errors import ArgumentError, UsageError
+from dccnet.runtime.features import check_image
 from dccnet.runtime.geometry import Size
 from dccnet.runtime.point_matches import PointMatches
+from dccnet.runtime.remap import check_remap, remap
 from dccnet.runtime.score_maps import ScoreMaps
 from dccnet.runtime.score_windows import cut_windows, transfer_by_windows
 from dccnet.runtime.writers import save_correspondences, to_dict
-
-Side = Literal["a", "b"]
-Rule = Literal["subcell", "cells"]
-"""How points move: to places between cells, by the scores around the best matches
-(:mod:`dccnet.runtime.score_windows`), or by blending the best cells, as the benchmarks do (spec §2)."""
 
 LATTICE = 4
 """Places per cell, along each axis, where dense results of the rule ``subcell`` are computed."""
@@ -72,7 +69,9 @@ class Correspondences:
         """The match of each cell of the picture ``from_``, in row-major order.
 
         By the rule ``cells``, matches are centres of cells, too. ``rule`` is :attr:`rule` by default.
+        Raises :class:`ArgumentError` for a picture other than ``a`` and ``b``.
         """
+        from_ = as_side(from_)
         points, targets = self._cells(from_).reshape(-1, 2), self._targets(from_, rule).reshape(-1, 2)
         scores = self._scores(from_).ravel()
         if from_ == "a":
@@ -90,39 +89,46 @@ class Correspondences:
         scores = np.minimum(matches.scores, self.score_b.ravel()[forward])
         return PointMatches(matches.points_a[agree], matches.points_b[agree], scores[agree])
 
-    def transfer(self, points: ArrayLike, from_: Side = "b", rule: Rule | None = None) -> Points:
+    def transfer(
+        self, points: ArrayLike, from_: Side, rule: Rule | None = None, *, outside: bool = False
+    ) -> Points:
         """Transfer points of one picture to the other.
 
         ``points`` is ``(N, 2)``, pixels (x, y) of the picture ``from_``; returns ``(N, 2)``, pixels of the
-        other picture. The result for a point outside the picture has no meaning. ``rule`` is :attr:`rule`
-        by default. The benchmarks transfer from the target, B, to the source, A, by the rule ``cells``.
+        other picture. ``rule`` is :attr:`rule` by default. The benchmarks transfer from the target, B, to
+        the source, A, by the rule ``cells``. ``outside`` allows points outside the picture, whose result
+        has no meaning: some benchmarks count such points.
 
-        Raises ``ValueError`` for another shape, values that are not finite, or the rule ``subcell`` where
-        there are neither windows nor heat maps.
+        Raises :class:`ArgumentError`, which is a ``ValueError``, for another shape, values that are not
+        finite, points more than one pixel outside, a picture other than ``a`` and ``b``, and the rule
+        ``subcell`` where there are neither windows nor heat maps.
         """
-        points = np.asarray(points, np.float64)
-        if points.size == 0:
-            return np.empty((0, 2))
-        if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
-            raise ValueError(f"points must be finite and of shape (N, 2), got shape {points.shape}")
-        if (rule or self.rule) == "cells":
+        from_, points = self._given(points, from_, outside)
+        if not len(points):
+            return points
+        if self._rule(rule) == "cells":
             return geometry.transfer(points, self._best_cells(from_), self._size(from_))
         positions = geometry.pixels_to_cells(points, self._size(from_), self._grid(from_))
         return self._by_windows(positions, from_)
 
-    def transfer_scores(self, points: ArrayLike, from_: Side = "b") -> NDArray[np.float32]:
-        """Score of the cell nearest to each point: ``(N, 2)`` pixels of ``from_`` -> ``(N,)``."""
+    def transfer_scores(
+        self, points: ArrayLike, from_: Side, *, outside: bool = False
+    ) -> NDArray[np.float32]:
+        """Score of the cell nearest to each point: ``(N, 2)`` pixels of ``from_`` -> ``(N,)``.
+
+        Arguments and errors are those of :meth:`transfer`.
+        """
+        from_, points = self._given(points, from_, outside)
         scores = self._scores(from_)
         height, width = self._grid(from_)
-        points = np.asarray(points, np.float64).reshape(-1, 2)
         cells = np.rint(geometry.pixels_to_cells(points, self._size(from_), (height, width)))
         x, y = np.clip(cells, 0, [width - 1, height - 1]).astype(np.intp).T
         nearest: NDArray[np.float32] = scores[y, x]
         return nearest
 
-    def carry(self, points: ArrayLike, from_: Side = "b") -> PointMatches:
+    def carry(self, points: ArrayLike, from_: Side) -> PointMatches:
         """N points with their positions in the other picture (:meth:`transfer`) and their scores."""
-        points = np.asarray(points, np.float64).reshape(-1, 2)
+        from_, points = self._given(points, from_)
         targets, scores = self.transfer(points, from_), self.transfer_scores(points, from_)
         if from_ == "a":
             return PointMatches(points, targets, scores)
@@ -132,8 +138,9 @@ class Correspondences:
         """Dense flow ``(H, W, 2)``: (u, v) in pixels from every pixel of ``from_`` to its match.
 
         It is :meth:`transfer` of every pixel by the same ``rule``; by ``subcell``, of four places per cell
-        along each axis, and linear between them.
+        along each axis, and linear between them. Raises :class:`ArgumentError` as :meth:`transfer` does.
         """
+        from_ = as_side(from_)
         size = self._size(from_)
         dense = self._dense_targets(from_, rule)
         dense -= geometry.cell_pixels(size, size).astype(np.float32)
@@ -143,25 +150,24 @@ class Correspondences:
         """Warp ``image``, the *other* picture, into the geometry of the picture ``onto``, by :meth:`flow`.
 
         By default, this warps A (the source) onto B (the target). uint8 BGR in and out. Raises
-        ``ValueError`` for an image of another size.
+        :class:`ArgumentError` for an image of another size, or of more than 32,766 pixels a side, and for a
+        picture other than ``a`` and ``b``.
         """
+        onto = as_side(onto, "onto")
         other: Side = "a" if onto == "b" else "b"
         if image.shape[:2] != self._size(other):
-            raise ValueError(
-                f"picture {other} is {self._size(other)} (height, width), got {image.shape[:2]}"
-            )
-        positions = self._dense_targets(onto, rule)
-        x, y = positions[..., 0], positions[..., 1]
-        warped = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return np.asarray(warped, np.uint8)
+            raise _other_size(other, self._size(other), image)
+        check_remap(image.shape[:2], self._size(onto))
+        return remap(image, self._dense_targets(onto, rule))
 
     def draw(self, image_a: Image, image_b: Image, limit: int = 60, style: Style = "lines") -> Image:
         """Both pictures side by side, A left and B right. uint8 BGR in and out.
 
         ``style`` is ``lines``: the ``limit`` best mutual matches joined by lines; ``grid``: every cell of A
         in the colour of its position, and every cell of B in the colour of the cell that it matches;
-        ``warp``: A warped onto B. Raises :class:`UsageError` for another style.
+        ``warp``: A warped onto B. Raises :class:`UsageError` for another style or pictures of other sizes.
         """
+        self._check_pictures(image_a, image_b)
         if style == "lines":
             return draw_matches(image_a, image_b, self.mutual(), limit)
         if style == "grid":
@@ -183,11 +189,13 @@ class Correspondences:
 
         ``points`` is ``(N, 2)`` pixels of the picture ``from_``, which is drawn left; ``truth`` is
         ``(N, 2)`` pixels of the other picture. A hit lies at most ``within`` pixels from the truth. uint8
-        BGR in and out. Raises ``ValueError`` where ``points`` and ``truth`` differ in length.
+        BGR in and out. Raises :class:`ArgumentError` where ``points`` and ``truth`` differ in length.
         """
-        points, truth = (np.asarray(p, np.float64).reshape(-1, 2) for p in (points, truth))
+        self._check_pictures(image_a, image_b)
+        from_, points = self._given(points, from_)
+        truth = as_points(truth, "truth")
         if points.shape != truth.shape:
-            raise ValueError(f"every point needs one truth, got {len(points)} and {len(truth)}")
+            raise ArgumentError(f"every point needs one truth, got {len(points)} and {len(truth)}")
         images = (image_a, image_b) if from_ == "a" else (image_b, image_a)
         return draw_truth(*images, points, self.transfer(points, from_), truth, within)
 
@@ -201,6 +209,22 @@ class Correspondences:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; docs/formats.md describes the layout."""
         return to_dict(self)
+
+    def _check_pictures(self, image_a: Image, image_b: Image) -> None:
+        for name, image, size in (("a", image_a, self.size_a), ("b", image_b, self.size_b)):
+            check_image(image)
+            if image.shape[:2] != size:
+                raise _other_size(name, size, image)
+
+    def _given(self, points: ArrayLike, from_: Side, outside: bool = False) -> tuple[Side, Points]:
+        """The arguments of a transfer, checked."""
+        from_, points = as_side(from_), as_points(points)
+        if not outside:
+            check_inside(points, self._size(from_), from_.upper(), MARGIN)
+        return from_, points
+
+    def _rule(self, rule: Rule | None) -> Rule:
+        return as_rule(rule) or self.rule
 
     def _size(self, side: Side) -> Size:
         return self.size_a if side == "a" else self.size_b
@@ -227,13 +251,13 @@ class Correspondences:
 
     def _targets(self, from_: Side, rule: Rule | None = None) -> Floats:
         """``(h, w, 2)``: the match of each cell of ``from_``, in pixels (x, y) of the other picture."""
-        if (rule or self.rule) == "cells":
+        if self._rule(rule) == "cells":
             return self._best_cells(from_)
         return self._sampled(from_, self._grid(from_))
 
     def _dense_targets(self, from_: Side, rule: Rule | None) -> NDArray[np.float32]:
         """``(H, W, 2)``: the match of each pixel of ``from_``, in pixels (x, y) of the other picture."""
-        if (rule or self.rule) == "cells":
+        if self._rule(rule) == "cells":
             return geometry.resize(self._best_cells(from_), self._size(from_))
         height, width = self._grid(from_)
         lattice = ((height - 1) * LATTICE + 1, (width - 1) * LATTICE + 1)
@@ -256,10 +280,14 @@ class Correspondences:
         other: Side = "b" if from_ == "a" else "a"
         windows = self._windows(from_)
         if windows is None:
-            raise ValueError(
+            raise ArgumentError(
                 "there are no scores around the best matches to place points by: export the bundle again, "
                 "or use the rule 'cells'"
             )
         grid = self._grid(other)
         places = transfer_by_windows(positions, index, windows, grid)
         return places * geometry.pixels_per_cell(self._size(other), grid)
+
+
+def _other_size(side: str, size: Size, image: Image) -> ArgumentError:
+    return ArgumentError(f"picture {side} is {size} (height, width), got {image.shape[:2]}")

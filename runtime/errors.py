@@ -17,6 +17,10 @@ class UsageError(DccError):
     exit_code = USAGE
 
 
+class ArgumentError(UsageError, ValueError):
+    """An argument of a function that has another shape, type or range than it takes."""
+
+
 class ImageError(DccError):
     """A picture that cannot be read."""
 

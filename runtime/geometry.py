@@ -51,7 +51,7 @@ def transfer(points: ArrayLike, targets: NDArray[np.floating[Any]], size: Size) 
     The rule is that of the benchmarks (spec §2): the lower cell is the last one strictly before the
     point, and the weight of a corner is the absolute distance to the opposite corner, over the sum of all.
     """
-    points = np.asarray(points, np.float64).reshape(-1, 2)
+    points = np.asarray(points, np.float64)
     height, width = targets.shape[:2]
     position = pixels_to_cells(points, size, (height, width))
     last_lower = np.maximum(np.array([width, height]) - 2, 0)

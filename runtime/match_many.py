@@ -13,6 +13,7 @@ import numpy as np
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.batching import encode_all, match_all
 from dccnet.runtime.correspondences import Correspondences
+from dccnet.runtime.errors import ArgumentError
 from dccnet.runtime.features import Features, check_image
 from dccnet.runtime.geometry import resize_uint8
 from dccnet.runtime.images import read_image
@@ -28,6 +29,8 @@ def match_many(
     matcher: Matcher, pairs: Iterable[tuple[Picture, Picture]], batch: int = 1
 ) -> Iterator[Correspondences]:
     """See ``Matcher.match_many``. Features are released after the last pair that needs them."""
+    if batch < 1:
+        raise ArgumentError(f"a batch contains at least one pair, not {batch}")
     all_pairs = list(pairs)
     uses_left = Counter(_key(picture) for pair in all_pairs for picture in pair)
     encoded: dict[Hashable, Features] = {}

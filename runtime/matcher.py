@@ -12,6 +12,7 @@ import numpy as np
 from dccnet.runtime.arrays import Array, Image
 from dccnet.runtime.backend import Backend, Tensors
 from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.checks import as_boxes, as_labels, as_mask, as_points
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.device_arrays import is_on_gpu
 from dccnet.runtime.errors import EngineError
@@ -181,10 +182,10 @@ class Matcher:
         from dccnet.runtime.video.stream import Stream, StreamRequest
 
         annotations = Annotations(
-            points=None if points is None else np.asarray(points, np.float64).reshape(-1, 2),
-            labels=tuple(labels) or None,
-            mask=None if mask is None else np.asarray(mask),
-            boxes=None if boxes is None else np.asarray(boxes, np.float64).reshape(-1, 4),
+            points=None if points is None else as_points(points),
+            labels=as_labels(labels) or None,
+            mask=None if mask is None else as_mask(mask),
+            boxes=None if boxes is None else as_boxes(boxes),
         )
         request = StreamRequest(
             source, reference, annotations, batch, live, stall_s, propagation or Propagation(), on_note

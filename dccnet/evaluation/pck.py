@@ -10,7 +10,8 @@ import numpy as np
 
 from dccnet.evaluation.pairs import Pair
 from dccnet.runtime.arrays import Floats, Points
-from dccnet.runtime.correspondences import Correspondences, Rule
+from dccnet.runtime.checks import Rule
+from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.geometry import Size
 
 Protocol = Literal["bbox", "scnet", "img"]
@@ -35,11 +36,11 @@ def carry_keypoints(
     it looks them up, which moves them by up to a pixel.
     """
     if protocol != "scnet":
-        return result.transfer(points, from_="b", rule=rule)
+        return result.transfer(points, from_="b", rule=rule, outside=True)
     square = (SCNET_SIDE, SCNET_SIDE)
     scaled = (points + 1) * _scale(result.size_b) - 1
     in_squares = dataclasses.replace(result, size_a=square, size_b=square)
-    carried = in_squares.transfer(scaled, from_="b", rule=rule)
+    carried = in_squares.transfer(scaled, from_="b", rule=rule, outside=True)
     back: Points = (carried + 1) / _scale(result.size_a) - 1
     return back
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from dccnet.evaluation.pairs import Pair
 from dccnet.evaluation.pck import Protocol, carry_keypoints, keypoint_distances, threshold_length
 from dccnet.runtime.arrays import Floats, Points
-from dccnet.runtime.correspondences import Correspondences, Rule
+from dccnet.runtime.checks import Rule
+from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.geometry import Size
 
@@ -97,7 +98,7 @@ def source_to_target(case: Case, result: Correspondences, alphas: Sequence[float
     source, target = _keypoints(case)
 
     def carry(rule: Rule) -> tuple[Points, Floats]:
-        carried = result.transfer(source, from_="a", rule=rule)
+        carried = result.transfer(source, from_="a", rule=rule, outside=True)
         return carried, np.linalg.norm(carried - target, axis=1)
 
     assert case.length is not None

@@ -21,6 +21,7 @@ from dccnet.runtime.arrays import Points as PixelPoints
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.geometry import Size, cell_pixels
 from dccnet.runtime.images import find_images, read_image
+from dccnet.runtime.remap import check_remap
 
 Points = Floats
 """``(N, 2)``: normalised (x, y)."""
@@ -199,6 +200,7 @@ def _render(load: Callable[[], Image], warp: Warp, size: Size, seed: Sequence[in
     image = load()
     pixels = cell_pixels(size, size).reshape(-1, 2)
     normalised = 2 * pixels / [size[1] - 1, size[0] - 1] - 1
+    check_remap(image.shape[:2], size)
     where = _to_pixels(warp(normalised), (image.shape[0], image.shape[1]))
     where = where.reshape(*size, 2).astype(np.float32)
     drawn = cv2.remap(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dccnet.runtime.arrays import Image, Points
+from dccnet.runtime.checks import check_inside
 from dccnet.runtime.console import note, progress_bar, warn
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.drawing.matches import draw_points
@@ -20,7 +21,6 @@ from dccnet.runtime.images import SUFFIXES, read_image, write_image
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.point_matches import PointMatches
 from dccnet.runtime.video.drawing import LINES
-from dccnet.runtime.video.references import check_inside
 from dccnet.runtime.writers import match_lists, save_correspondences, to_dict
 
 

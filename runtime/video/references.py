@@ -13,8 +13,15 @@ from typing import Any, Union
 import numpy as np
 
 from dccnet.runtime.arrays import Boxes, Image, Mask, Points
+from dccnet.runtime.checks import (
+    as_boxes,
+    as_labels,
+    as_mask,
+    as_points,
+    check_boxes_inside,
+    check_inside,
+)
 from dccnet.runtime.errors import UsageError
-from dccnet.runtime.geometry import Size
 from dccnet.runtime.images import read_image
 from dccnet.runtime.video.annotations import Annotations
 
@@ -26,7 +33,7 @@ PREVIOUS = "previous"
 class Reference:
     """A picture to match frames with; its points, mask and boxes are carried to every frame.
 
-    Raises :class:`UsageError` where these do not lie in the picture.
+    Raises :class:`UsageError` where these have another shape or do not lie in the picture.
     """
 
     image: Any
@@ -40,19 +47,25 @@ class Reference:
     boxes: Boxes | None = None
 
     def __post_init__(self) -> None:
-        height, width = self.image.shape[:2]
-        picture = f"the {width}x{height} picture {self.name}"
+        checks = (("points", as_points), ("mask", as_mask), ("boxes", as_boxes))
+        for name, check in checks:
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, check(getattr(self, name)))
+        object.__setattr__(self, "labels", as_labels(self.labels))
+        size = height, width = self.image.shape[:2]
         if self.points is not None:
-            check_inside(self.points, (height, width), self.name)
-            if self.labels and len(self.labels) != len(self.points):
-                raise UsageError(f"{len(self.labels)} labels for {len(self.points)} points: give one each")
-        if self.mask is not None and self.mask.shape[:2] != (height, width):
-            size = f"{self.mask.shape[1]}x{self.mask.shape[0]}"
-            raise UsageError(f"the mask is {size} and does not fit {picture}: draw it on that picture")
-        for x, y, w, h in () if self.boxes is None else self.boxes:
-            if not (x >= 0 and y >= 0 and w > 0 and h > 0 and x + w <= width and y + h <= height):
-                box = f"{x:g},{y:g},{w:g},{h:g} (x, y, width, height)"
-                raise UsageError(f"the box {box} lies outside {picture}")
+            check_inside(self.points, size, self.name)
+        if self.labels and len(self.labels) != (0 if self.points is None else len(self.points)):
+            number = 0 if self.points is None else len(self.points)
+            raise UsageError(f"{len(self.labels)} labels for {number} points: give one each")
+        if self.mask is not None and self.mask.shape[:2] != size:
+            drawn = f"{self.mask.shape[1]}x{self.mask.shape[0]}"
+            raise UsageError(
+                f"the mask is {drawn} and does not fit the {width}x{height} picture {self.name}: draw it "
+                "on that picture"
+            )
+        if self.boxes is not None:
+            check_boxes_inside(self.boxes, size, self.name)
 
     @property
     def carries(self) -> bool:
@@ -63,15 +76,6 @@ class Reference:
         """This picture with ``annotations`` in place of its own, as far as they are given."""
         given = annotations.given()
         return dataclasses.replace(self, **given) if given else self
-
-
-def check_inside(points: Points, size: Size, name: str) -> None:
-    """Raises :class:`UsageError` for a point outside a picture of (height, width) ``size``."""
-    height, width = size
-    outside = ~((points >= 0) & (points <= [width - 1, height - 1])).all(axis=1)
-    if outside.any():
-        x, y = points[outside][0]
-        raise UsageError(f"the point {x:g},{y:g} lies outside the {width}x{height} picture {name}")
 
 
 ReferenceLike = Union[Reference, Image, str, "os.PathLike[str]"]

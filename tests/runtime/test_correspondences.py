@@ -17,7 +17,7 @@ from dccnet.runtime.arrays import Floats, Image
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.drawing.canvas import draw_label
 from dccnet.runtime.drawing.place_colours import place_colours
-from dccnet.runtime.errors import UsageError
+from dccnet.runtime.errors import ArgumentError, UsageError
 from tests.helpers.results import identity
 
 
@@ -82,7 +82,7 @@ def test_a_known_shift_is_warped_back() -> None:
     image = np.zeros((*size, 3), np.uint8)
     image[:, 20] = 255
     assert (result.warp(image, onto="b")[:, 30] == 255).all()  # a column is 10 pixels wide
-    np.testing.assert_allclose(result.transfer([[30.0, 20.0]]), [[20.0, 20.0]])
+    np.testing.assert_allclose(result.transfer([[30.0, 20.0]], from_="b"), [[20.0, 20.0]])
 
 
 def test_warp_refuses_a_picture_of_another_size() -> None:
@@ -90,19 +90,81 @@ def test_warp_refuses_a_picture_of_another_size() -> None:
         random_result().warp(np.zeros((10, 10, 3), np.uint8))
 
 
-@pytest.mark.parametrize("points", [[1.0, 2.0], [[1.0, 2.0, 3.0]], [[np.nan, 1.0]]])
-def test_transfer_refuses_malformed_points(points: list[object]) -> None:
-    with pytest.raises(ValueError, match="points must be finite"):
-        random_result().transfer(points)
+@pytest.mark.parametrize("name", ["transfer", "transfer_scores", "carry"])
+@pytest.mark.parametrize(
+    ("points", "says"),
+    [
+        ([1.0, 2.0], "points must have 2 columns"),
+        (
+            [[1.0, 2.0, 0.9], [3.0, 4.0, 0.8]],
+            r"2 columns \(x, y\), got the shape \(2, 3\)",
+        ),
+        ([[1.0, 2.0], [3.0, 4.0, 0.8]], "points must be numbers, 2"),
+        ([[np.nan, 1.0]], "points contains values that are not finite"),
+        ([[1.0, 1.0], [5000.0, 1.0]], "the point 5000,1 lies outside the 80x60 picture A"),
+    ],
+)
+def test_points_of_another_shape_or_picture_are_refused(name: str, points: list[object], says: str) -> None:
+    with pytest.raises(ValueError, match=says) as caught:
+        getattr(random_result(), name)(points, from_="a")
+    assert isinstance(caught.value, UsageError)
+
+
+@pytest.mark.parametrize("side", ["A", "source", "c", None, 0])
+def test_a_side_is_a_or_b(side: object) -> None:
+    """Anything else was taken for B."""
+    result, image = random_result(), np.zeros((90, 70, 3), np.uint8)
+    calls = (
+        lambda: result.transfer([[1.0, 2.0]], from_=side),  # type: ignore[arg-type]
+        lambda: result.transfer_scores([[1.0, 2.0]], from_=side),  # type: ignore[arg-type]
+        lambda: result.carry([[1.0, 2.0]], from_=side),  # type: ignore[arg-type]
+        lambda: result.matches(side),  # type: ignore[arg-type]
+        lambda: result.flow(side),  # type: ignore[arg-type]
+        lambda: result.warp(image, onto=side),  # type: ignore[arg-type]
+    )
+    for call in calls:
+        with pytest.raises(ArgumentError, match="must be 'a' or 'b'"):
+            call()
+
+
+def test_points_say_which_picture_is_theirs() -> None:
+    for name in ("transfer", "transfer_scores", "carry"):
+        with pytest.raises(TypeError, match="from_"):
+            getattr(random_result(), name)([[1.0, 2.0]])
+
+
+def test_an_unknown_rule_is_refused() -> None:
+    for name, first in (("transfer", [[[1.0, 2.0]], "a"]), ("flow", ["a"]), ("matches", ["a"])):
+        with pytest.raises(ArgumentError, match="subcell, cells"):
+            getattr(random_result(), name)(*first, rule="cell")
+
+
+def test_pictures_of_another_size_are_not_drawn() -> None:
+    """Matches would be drawn at wrong places."""
+    a, b = np.zeros((60, 80, 3), np.uint8), np.zeros((90, 70, 3), np.uint8)
+    points = np.array([[1.0, 2.0]])
+    for call in (
+        lambda: random_result().draw(b, b),
+        lambda: random_result().draw(a, a[:45]),
+        lambda: random_result().draw_truth(a, a, points, points, within=1),
+    ):
+        with pytest.raises(ArgumentError, match=r"picture [ab] is \(\d+, \d+\)"):
+            call()
+
+
+def test_a_picture_too_wide_for_opencv_is_refused_in_one_sentence() -> None:
+    result = dataclasses.replace(random_result(), size_b=(4, 40_000))
+    with pytest.raises(ArgumentError, match="40000x4 pixels cannot be warped"):
+        result.warp(np.zeros((60, 80, 3), np.uint8), onto="b")
 
 
 def test_no_points_are_transferred_to_no_points() -> None:
-    assert random_result().transfer([]).shape == (0, 2)
+    assert random_result().transfer([], from_="a").shape == (0, 2)
 
 
 def test_scores_of_points_are_those_of_the_nearest_cell() -> None:
     result = random_result()
-    assert result.transfer_scores([[79, 59], [-50, 3]], from_="a").tolist() == [
+    assert result.transfer_scores([[79, 59], [-50, 3]], from_="a", outside=True).tolist() == [
         result.score_a[3, 4],
         result.score_a[0, 0],
     ]

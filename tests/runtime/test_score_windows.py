@@ -169,9 +169,9 @@ def test_without_windows_points_move_by_cells_and_say_so() -> None:
     result = Correspondences((60, 80), (60, 80), index, ones, index, ones)
     points = np.array([[3.0, 4.0], [70.0, 50.0]])
     assert result.rule == "cells"
-    np.testing.assert_array_equal(result.transfer(points), result.transfer(points, rule="cells"))
+    np.testing.assert_array_equal(result.transfer(points, "a"), result.transfer(points, "a", rule="cells"))
     with pytest.raises(ValueError, match="export the bundle again"):
-        result.transfer(points, rule="subcell")
+        result.transfer(points, "a", rule="subcell")
 
 
 def test_windows_without_differences_stay_at_their_cell() -> None:

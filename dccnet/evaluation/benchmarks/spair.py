@@ -7,13 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dccnet.evaluation.benchmark import Benchmark
 from dccnet.evaluation.pairs import Pair, file_picture, find_picture
 from dccnet.evaluation.published import PF_PASCAL_CLASSES
 from dccnet.evaluation.scoring import Case, source_to_target
-from dccnet.runtime.arrays import Points
+from dccnet.runtime.checks import as_points
 from dccnet.runtime.errors import DataError
 
 CLASSES = tuple(name for name in PF_PASCAL_CLASSES if name not in ("diningtable", "sofa"))
@@ -57,7 +55,7 @@ def _case(file: Path, content: bytes, images: Path) -> Case:
         values: dict[str, Any] = json.loads(content.decode("utf-8-sig"))
         category = str(values["category"])
         names = [str(values[key]) for key in ("src_imname", "trg_imname")]
-        source, target = (_points(values[key]) for key in ("src_kps", "trg_kps"))
+        source, target = (as_points(values[key], key) for key in ("src_kps", "trg_kps"))
         x0, y0, x1, y1 = map(float, values["trg_bndbox"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{file} is no annotation of SPair-71k ({error}): download it again") from error
@@ -73,10 +71,3 @@ def _case(file: Path, content: bytes, images: Path) -> Case:
     paths = [find_picture(images / category, name, str(file)) for name in names]
     pair = Pair(file_picture(paths[0]), file_picture(paths[1]), category, source, target)
     return Case(file.stem, pair, length=length)
-
-
-def _points(values: Any) -> Points:
-    points = np.asarray(values, np.float64).reshape(-1, 2)
-    if not np.isfinite(points).all():
-        raise ValueError("a coordinate is not finite")
-    return points

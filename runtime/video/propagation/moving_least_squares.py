@@ -15,7 +15,8 @@ import numpy as np
 
 from dccnet.runtime import geometry
 from dccnet.runtime.arrays import Floats
-from dccnet.runtime.correspondences import Correspondences, Side
+from dccnet.runtime.checks import Side
+from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.geometry import Size
 
 RADIUS = 2.0

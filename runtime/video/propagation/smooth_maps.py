@@ -51,7 +51,7 @@ class SmoothMaps:
         points_b = geometry.transfer(points, self.forward, self.size_a)
         returned = geometry.transfer(clipped(points_b, self.size_b), self.back, self.size_b)
         cell = geometry.pixels_per_cell(self.size_a, self._result.score_a.shape[:2])
-        scores = self._result.transfer_scores(points, "a")
+        scores = self._result.transfer_scores(points, "a", outside=True)
         visible = np.asarray(
             inside(points_b, self.size_b)
             & (
