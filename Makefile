@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUTPUT ?= demo-output
 
-.PHONY: demo test test-slow test-cuda test-gpu lint format picture clean
+.PHONY: demo test test-oldest test-slow test-cuda test-gpu lint format picture clean
 
 demo: $(VENV)/.installed-demo
 	rm -rf demo-output  # and never a folder that somebody named
@@ -12,6 +12,21 @@ demo: $(VENV)/.installed-demo
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "not slow and not gpu and not cuda" --numprocesses auto --dist loadfile
+
+# The runtime's tests with the oldest versions that pyproject.toml allows, in an environment without torch.
+# Bundles for it are made beforehand.
+OLDEST := .venv-oldest
+test-oldest: $(OLDEST)/.installed
+	DCC_TEST_BUNDLES=$(abspath $(OLDEST)/bundles) $(OLDEST)/bin/python -m pytest -p no:cacheprovider tests/runtime
+
+$(OLDEST)/.installed: pyproject.toml tests/helpers/oldest.py tests/helpers/bundles.py | $(VENV)/.installed-dev
+	rm -rf $(OLDEST)
+	$(PYTHON) -m venv $(OLDEST)
+	$(BIN)/python -m tests.helpers.oldest cpu > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[cpu]' pytest hypothesis \
+	  --constraint $(OLDEST)/constraints.txt
+	$(BIN)/python -m tests.helpers.bundles $(OLDEST)/bundles
+	touch $@
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow
@@ -65,4 +80,4 @@ picture: $(VENV)/.installed-dev demo  # README's, and those in docs/
 	$(BIN)/python -m dccnet.demo.pictures $(DEMO_OUTPUT)/run/best.safetensors docs
 
 clean:
-	rm -rf $(VENV) .venv-gpu demo-output build *.egg-info
+	rm -rf $(VENV) .venv-gpu .venv-oldest demo-output build *.egg-info

@@ -29,6 +29,8 @@ _NEEDS_TENSORRT_10 = (
     "and does not work beside the tensorrt>=11 of dccnet[gpu]; use --backend tensorrt or --provider cuda"
 )
 _LOADING = threading.Lock()
+OLDEST = (1, 20)
+"""Version of ONNX Runtime as ``pyproject.toml`` says; earlier ones corrupt memory in half precision."""
 
 
 class OnnxRuntimeGraph:
@@ -145,6 +147,12 @@ def _onnxruntime() -> Any:
             f"no inference engine is installed: {install('cpu')}, or {install('gpu')} on a machine with an "
             "NVIDIA GPU"
         ) from error
+    major, minor = onnxruntime.__version__.split(".")[:2]
+    if (int(major), int(minor)) < OLDEST:
+        raise EngineError(
+            f"onnxruntime {onnxruntime.__version__} is too old: pip install --upgrade "
+            f"'onnxruntime>={OLDEST[0]}.{OLDEST[1]}'"
+        )
     return onnxruntime
 
 

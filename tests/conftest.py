@@ -8,44 +8,49 @@ import subprocess
 import sys
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import pytest
-import torch
 
-from dccnet.export.build import export_bundle
 from dccnet.export.bundles.samples import PICTURES
-from dccnet.network.model import DCCNet
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.images import read_image
-from dccnet.weights.checkpoint import save_checkpoint
-from tests.helpers.bundles import Bundles
+from tests.helpers.bundles import MADE_BEFORE, Bundles, export_small
 from tests.helpers.commands import Cli
-from tests.helpers.networks import SMALL, build, decisive
 from tests.helpers.paths import DATA
+
+if TYPE_CHECKING:  # `make test-oldest` runs the runtime's tests where torch is not installed
+    import torch
+
+    from dccnet.network.model import DCCNet
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each, and for what it starts
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def golden() -> dict[str, torch.Tensor]:
     """Outputs of the authors' own code; golden.md says what each array is."""
+    import torch
+
     with np.load(DATA / "golden.npz") as arrays:
         return {name: torch.from_numpy(np.asarray(arrays[name])) for name in arrays.files}
 
 
 @pytest.fixture(scope="session")
 def small_model() -> DCCNet:
+    from tests.helpers.networks import SMALL, build, decisive
+
     return decisive(build(SMALL))
 
 
 @pytest.fixture(scope="session")
 def checkpoint(small_model: DCCNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from dccnet.weights.checkpoint import save_checkpoint
+
     path = tmp_path_factory.mktemp("checkpoint") / "small.safetensors"
     save_checkpoint(small_model, path)
     return path
@@ -62,16 +67,14 @@ def photos(pictures: list[Path]) -> list[Image]:
 
 
 @pytest.fixture(scope="session")
-def bundles(small_model: DCCNet, pictures: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Bundles:
-    """Exported when they are asked for, which takes seconds each."""
-    folder = tmp_path_factory.mktemp("bundles")
-
-    @functools.cache
-    def bundle(precision: str, lowering: str) -> Bundle:
-        path, half = folder / f"{precision}-{lowering}", precision == "float16"
-        return export_bundle(small_model, path, pictures, maps=True, conv4d=lowering, half=half)
-
-    return bundle
+def bundles(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundles:
+    """Exported when they are asked for, which takes seconds each; or those that were made before."""
+    if MADE_BEFORE in os.environ:
+        return lambda precision, lowering: Bundle.open(
+            Path(os.environ[MADE_BEFORE]) / f"{precision}-{lowering}"
+        )
+    model, folder = request.getfixturevalue("small_model"), tmp_path_factory.mktemp("bundles")
+    return functools.cache(lambda precision, lowering: export_small(model, folder, precision, lowering))
 
 
 @pytest.fixture(scope="session")

@@ -214,7 +214,8 @@ def _style(draw: str | None, video: str | None, points: str | None) -> Any:
 def _quiet_opencv() -> None:
     """Silence OpenCV and FFmpeg: the command itself reports damaged files in one sentence."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    module: Any = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2  # its place up to 4.12
+    module.setLogLevel(0)  # LOG_LEVEL_SILENT
 
 
 def _points(text: str, picture: str) -> Points:

@@ -39,8 +39,14 @@ def check_onnx_runtime(gpu: bool, name: str) -> CheckResult:
     """Check that ONNX Runtime is installed once, in the wheel for this machine."""
     keep = "onnxruntime-gpu" if gpu else "onnxruntime"
     ort, fault = import_shared(name, "onnxruntime", "InferenceSession", keep)
+    if fault is not None:
+        return fault
+    oldest = oldest_versions("cpu").get("onnxruntime", ())
+    if version_numbers(ort.__version__) < oldest:
+        value = f"{ort.__version__} is too old: dcc needs {version_text(oldest)}"
+        return CheckResult(name, "problem", value, f"pip install '{keep}>={version_text(oldest)}'")
     wheel = " ".join(owners("onnxruntime")) or "not installed by pip"
-    return fault or CheckResult(name, "ok", f"{ort.__version__} ({wheel})")
+    return CheckResult(name, "ok", f"{ort.__version__} ({wheel})")
 
 
 def check_provider(gpu: bool, name: str) -> CheckResult:

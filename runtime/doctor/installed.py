@@ -13,7 +13,7 @@ from dccnet.runtime.extras import install
 
 SHARED = {"onnxruntime": "onnxruntime", "cv2": "opencv"}
 """Modules that several distributions install, and how the names of these distributions begin."""
-_REQUIREMENT = re.compile(r"([\w.-]+)(?:[=>]=([\d.]+))?.*extra == ['\"](\w+)['\"]")
+_REQUIREMENT = re.compile(r"([\w.-]+)(?:[=>]=([\d.]+))?(?:.*extra == ['\"](\w+)['\"])?")
 
 
 def check_extra(extra: str, name: str) -> CheckResult:
@@ -36,8 +36,31 @@ def check_extra(extra: str, name: str) -> CheckResult:
     return CheckResult(name, "ok", ", ".join(found))
 
 
-def oldest_versions(extra: str) -> dict[str, tuple[int, ...]]:
-    """Oldest version of each package that the extra requires; empty where dcc is not installed."""
+def check_required(name: str) -> CheckResult:
+    """Check the packages that every installation needs."""
+    wanted = oldest_versions(None)
+    if not wanted:
+        return CheckResult(name, "absent", "unknown, since dcc is not installed")
+    found, wrong = [], []
+    for package, oldest in wanted.items():
+        try:
+            version = metadata.version(package)
+        except metadata.PackageNotFoundError:  # other wheels bring the same module: opencv-python
+            continue
+        found.append(f"{package} {version}")
+        if version_numbers(version) < oldest:
+            wrong.append(f"'{package}>={version_text(oldest)}'")
+    if wrong:
+        value = f"{', '.join(found)}: older than dcc allows"
+        return CheckResult(name, "problem", value, f"pip install {' '.join(wrong)}")
+    return CheckResult(name, "ok", ", ".join(found))
+
+
+def oldest_versions(extra: str | None) -> dict[str, tuple[int, ...]]:
+    """Oldest version of each package that the extra, or without one the package itself, requires.
+
+    Empty where dcc is not installed.
+    """
     try:
         requirements = metadata.requires("dccnet") or []
     except metadata.PackageNotFoundError:

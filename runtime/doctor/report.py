@@ -17,7 +17,7 @@ from dccnet.runtime.doctor.inference import (
     check_onnx_runtime,
     check_provider,
 )
-from dccnet.runtime.doctor.installed import check_extra
+from dccnet.runtime.doctor.installed import check_extra, check_required
 from dccnet.runtime.doctor.machine import (
     check_cores,
     check_cuda_python,
@@ -65,7 +65,12 @@ def examine() -> Report:
             "CPU cores": check_cores,
             "Memory": check_memory,
         },
-        "dcc": {"dcc": check_dcc, "OpenCV": check_opencv, "Engine cache": partial(check_engine_cache, gpu)},
+        "dcc": {
+            "dcc": check_dcc,
+            "OpenCV": check_opencv,
+            "Packages": check_required,
+            "Engine cache": partial(check_engine_cache, gpu),
+        },
         "GPU": {"NVIDIA GPU": check_nvidia, "cuda-python": check_cuda_python, "pycuda": check_pycuda},
         "Inference": {
             "ONNX Runtime": partial(check_onnx_runtime, gpu),

@@ -1,10 +1,39 @@
-"""Bundles that the tests share."""
+"""Bundles that the tests share.
+
+``python -m tests.helpers.bundles FOLDER`` makes those that the runtime's tests take, for an environment
+without torch, which finds them through the environment variable ``DCC_TEST_BUNDLES``.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from dccnet.export.bundles.samples import PICTURES
 from dccnet.runtime.bundle import Bundle
+
+if TYPE_CHECKING:
+    from dccnet.network.model import DCCNet
 
 Bundles = Callable[[str, str], Bundle]
 """By precision and lowering."""
+
+MADE_BEFORE = "DCC_TEST_BUNDLES"
+"""The environment variable that names the folder of bundles made before."""
+
+
+def export_small(model: DCCNet, folder: Path, precision: str, lowering: str) -> Bundle:
+    from dccnet.export.build import export_bundle
+
+    path, half = folder / f"{precision}-{lowering}", precision == "float16"
+    return export_bundle(model, path, sorted(PICTURES.glob("*.jpg")), maps=True, conv4d=lowering, half=half)
+
+
+if __name__ == "__main__":
+    from tests.helpers.networks import SMALL, build, decisive
+
+    network = decisive(build(SMALL))
+    for precision, lowering in (("float32", "stack"), ("float16", "spectral")):
+        export_small(network, Path(sys.argv[1]), precision, lowering)

@@ -257,6 +257,17 @@ def test_versions_are_compared_as_numbers() -> None:
     assert installed.version_numbers("2.9.1+cu130") == (2, 9, 1) < installed.version_numbers("2.10")
 
 
+@pytest.mark.parametrize(("bound", "status"), [("99", "problem"), ("8", "ok")])
+def test_a_required_package_that_is_too_old_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, bound: str, status: str
+) -> None:
+    requires = [f"click>={bound}", "rich>=13", 'torch>=99; extra == "train"']
+    monkeypatch.setattr(installed.metadata, "requires", lambda name: requires)
+    check = installed.check_required("Packages")
+    assert check.status == status and "click" in check.value and "torch" not in check.value
+    assert check.cure == (f"pip install 'click>={bound}'" if status == "problem" else None)
+
+
 def test_incomplete_extra_names_the_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     requires = ["click>=8", 'torch>=99; extra == "train"', 'nothing-like-it>=1.2; extra == "train"']
     monkeypatch.setattr(installed.metadata, "requires", lambda name: requires)

@@ -11,9 +11,9 @@ import pytest
 
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.errors import EngineError
-from dccnet.runtime.onnx_runtime import OnnxRuntimeGraph
+from dccnet.runtime.onnx_runtime import OLDEST, OnnxRuntimeGraph
 from dccnet.runtime.selection import BackendChoice, open_backend
-from tests.helpers.emulation import emulated
+from tests.helpers.paths import ROOT
 
 CUDA, TENSORRT, CPU = (f"{name}ExecutionProvider" for name in ("CUDA", "Tensorrt", "CPU"))
 
@@ -79,8 +79,24 @@ def test_tensorrt_provider_says_that_it_needs_tensorrt_10(
 def test_tf32_reaches_the_provider_that_auto_falls_back_to(
     calls: list[Any], bundle: Bundle, tmp_path: Any
 ) -> None:
+    pytest.importorskip("cuda.bindings")
+    from tests.helpers.emulation import emulated
+
     with emulated(tmp_path) as machine:
         machine.tensorrt.fail = {"build_serialized_network"}
         sys.modules["onnxruntime"] = onnxruntime
         backend = open_backend(bundle, BackendChoice(tf32=True))
     assert CUDA in backend.description and (CUDA, {"device_id": "0", "use_tf32": "1"}) in calls
+
+
+@pytest.mark.parametrize("version", ["1.18.0", "1.19.2"])
+def test_a_version_that_corrupts_memory_is_refused(
+    monkeypatch: pytest.MonkeyPatch, bundle: Bundle, version: str
+) -> None:
+    monkeypatch.setattr(onnxruntime, "__version__", version)
+    with pytest.raises(EngineError, match=rf"onnxruntime {version} is too old: .*'onnxruntime>=1\.20'"):
+        open_backend(bundle, BackendChoice())
+
+
+def test_the_oldest_version_is_the_one_of_pyproject() -> None:
+    assert f'cpu = ["onnxruntime>={OLDEST[0]}.{OLDEST[1]}"]' in (ROOT / "pyproject.toml").read_text()

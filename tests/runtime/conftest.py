@@ -1,0 +1,19 @@
+"""Which of the runtime's tests ``make test-oldest`` runs."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+NEED_TORCH = [
+    "test_diagnostics.py",
+    "test_engines.py",
+    "test_geometry.py",
+    "test_gpu.py",
+    "test_gpu_backend.py",
+    "test_score_windows.py",
+    "test_view.py",
+    "test_view_browser.py",
+]
+"""These compare with PyTorch, change graphs with ONNX, or emulate cuda-python, which is needed for that."""
+
+collect_ignore = [] if find_spec("torch") else NEED_TORCH
