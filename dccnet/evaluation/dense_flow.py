@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from dccnet.evaluation.scoring import HIT, MISS, Case, Flow, Outcome, Score, count_hits
 from dccnet.runtime.arrays import Floats
-from dccnet.runtime.correspondences import Correspondences, Rule
+from dccnet.runtime.checks import Rule
+from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DataError
 
 KIT_NO_FLOW = 1e10

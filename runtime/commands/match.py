@@ -23,8 +23,9 @@ from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.models.option import choose_model, model_option
 from dccnet.runtime.onnx_runtime import PROVIDERS
 from dccnet.runtime.selection import BACKENDS
-from dccnet.runtime.video.annotations import is_points_file, parse_points, read_points
+from dccnet.runtime.video.annotations import parse_points
 from dccnet.runtime.video.drawing import STYLES as FRAME_STYLES
+from dccnet.runtime.video.points_files import is_points_file, read_points
 from dccnet.runtime.writers import WRITERS
 
 DRAWING = "matches.jpg"

@@ -21,11 +21,9 @@ from dccnet.runtime.images import SUFFIXES, read_image
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.video.annotations import (
     Annotations,
-    is_points_file,
     parse_boxes,
     parse_points,
     read_mask,
-    read_points,
 )
 from dccnet.runtime.video.drawing import draw_frame
 from dccnet.runtime.video.outputs.files import Outputs
@@ -33,6 +31,7 @@ from dccnet.runtime.video.outputs.records import frame_record
 from dccnet.runtime.video.outputs.sequences import is_sequence
 from dccnet.runtime.video.outputs.sink import OutputFrame
 from dccnet.runtime.video.pipeline import Background
+from dccnet.runtime.video.points_files import is_points_file, read_points
 from dccnet.runtime.video.propagation.settings import Propagation
 from dccnet.runtime.video.references import PREVIOUS, Reference, frame_number
 from dccnet.runtime.video.sources import is_address, is_camera

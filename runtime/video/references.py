@@ -83,13 +83,18 @@ ReferenceLike = Union[Reference, Image, str, "os.PathLike[str]"]
 
 
 def as_references(pictures: ReferenceLike | Sequence[ReferenceLike]) -> list[Reference]:
-    """One reference or several. Raises :class:`UsageError` where there is none."""
+    """One reference or several. Raises :class:`UsageError` where there is none, or two have one name."""
     several = (
         [pictures] if isinstance(pictures, (Reference, np.ndarray, str, os.PathLike)) else list(pictures)
     )
     if not several:
         raise UsageError("a stream needs a reference: a picture, several, 'frame:0' or 'previous'")
-    return [_as_reference(picture, number) for number, picture in enumerate(several)]
+    references = [_as_reference(picture, number) for number, picture in enumerate(several)]
+    names = [one.name for one in references]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UsageError(f"two references are called {twice}, so that results could not tell them apart")
+    return references
 
 
 def frame_number(name: object) -> int | None:

@@ -20,6 +20,7 @@ from dccnet.runtime.video.drawing import STYLES, draw_frame
 from dccnet.runtime.video.outputs import files
 from dccnet.runtime.video.outputs.files import Outputs
 from dccnet.runtime.video.outputs.sink import OutputFrame
+from dccnet.runtime.video.references import Reference
 from tests.helpers.streams import IdentityBackend, frames_in, grey, greys, matcher_of, stage_threads, stream
 
 POINTS = [[10.0, 20.0], [30.0, 40.5]]
@@ -219,3 +220,15 @@ def test_an_output_replaces_an_older_file_only_when_it_is_complete(tmp_path: Pat
         assert (tmp_path / "a.jsonl").read_text() == "older\n"
         outputs.write(OutputFrame(result, None))
     assert json.loads((tmp_path / "a.jsonl").read_text())["frame"] == 0
+
+
+def test_two_references_of_one_file_name_are_two_pictures_in_h5(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    references = [Reference(grey(0), "train/a.png"), Reference(grey(200), "val/a.png")]
+    frames = matcher_of(IdentityBackend()).stream([grey(0), grey(200)], references)
+    write_stream(frames, Outputs([tmp_path / "a.h5"]))
+    with h5py.File(tmp_path / "a.h5") as matches, h5py.File(tmp_path / "a-features.h5") as features:
+        assert set(matches) == {"a.png", "val-a.png"}
+        assert {"a.png", "val-a.png"} < set(features)
+    with pytest.raises(UsageError, match=r"two references are called train/a\.png"):
+        matcher_of(IdentityBackend()).stream([grey(0)], [references[0], references[0]])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,9 @@ from numpy.typing import NDArray
 from dccnet.runtime import Propagation, Reference, geometry
 from dccnet.runtime.arrays import Floats
 from dccnet.runtime.correspondences import Correspondences
-from dccnet.runtime.errors import DataError, ImageError, UsageError
+from dccnet.runtime.errors import ImageError, UsageError
 from dccnet.runtime.images import write_image
-from dccnet.runtime.video.annotations import parse_boxes, parse_points, read_mask, read_points
+from dccnet.runtime.video.annotations import parse_boxes, parse_points, read_mask
 from dccnet.runtime.video.propagation.boxes import carry_boxes
 from dccnet.runtime.video.propagation.carrier import Carrier
 from dccnet.runtime.video.propagation.masks import carry_mask
@@ -185,51 +184,9 @@ def test_the_filter_restarts_for_a_point_that_reappears() -> None:
 # Files -----------------------------------------------------------------------------------------
 
 
-def test_points_are_read_from_every_format(tmp_path: Path) -> None:
+def test_points_and_boxes_are_read_from_text() -> None:
     assert parse_points("1,2;3.5,4;").tolist() == [[1, 2], [3.5, 4]]
     assert parse_boxes(["1,2,3,4", "5,6,7,8"]).tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
-    coco = {
-        "images": [{"id": 5, "file_name": "x/a.jpg"}, {"id": 6, "file_name": "b.jpg"}],
-        "categories": [{"id": 1, "keypoints": ["nose", "ear", "tail"]}],
-        "annotations": [
-            {"image_id": 5, "category_id": 1, "keypoints": [1, 2, 2, 0, 0, 0, 5, 6, 1]},
-            {"image_id": 6, "category_id": 1, "keypoints": [9, 9, 2, 9, 9, 2, 9, 9, 2]},
-        ],
-    }
-    for name, text, points, labels in (
-        ("a.csv", "x,y\n1,2\n3,4\n", [[1, 2], [3, 4]], ()),
-        ("b.csv", "1,2\n3,4\n", [[1, 2], [3, 4]], ()),
-        ("c.csv", "label,y,x\nnose,2,1\n", [[1, 2]], ("nose",)),
-        ("d.json", "[[1, 2], [3, 4]]", [[1, 2], [3, 4]], ()),
-        ("e.json", '{"points": [[1, 2]], "labels": ["nose"]}', [[1, 2]], ("nose",)),
-        ("f.json", json.dumps(coco), [[1, 2], [5, 6]], ("nose", "tail")),
-    ):
-        (tmp_path / name).write_text(text)
-        found, called = read_points(tmp_path / name, "pictures/a.jpg")
-        assert found.tolist() == points and called == labels
-
-
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("a.csv", "x,y\n1\n"),
-        ("a.csv", "x,z\n1,2\n"),
-        ("a.csv", ""),
-        ("a.csv", "x,y\n1,nan\n"),
-        ("a.json", "{"),
-        ("a.json", "[]"),
-        ("a.json", "[[1, 2, 3], [4]]"),
-        ("a.json", '{"annotations": []}'),
-        ("a.json", '{"annotations": [], "images": [{"id": 1, "file_name": "b.jpg"}]}'),
-        ("a.json", '{"points": [[1, 2]], "labels": ["x", "y"]}'),
-    ],
-)
-def test_points_that_cannot_be_read_are_one_sentence(tmp_path: Path, name: str, text: str) -> None:
-    (tmp_path / name).write_text(text)
-    with pytest.raises(DataError, match=name):
-        read_points(tmp_path / name, "a.jpg")
-    with pytest.raises(DataError, match="does not exist"):
-        read_points(tmp_path / "absent.csv", "a.jpg")
 
 
 def test_masks_are_read_without_conversion(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.extras import required
+from dccnet.runtime.file_names import as_parts
 from dccnet.runtime.video.outputs.sink import OutputFrame
 from dccnet.runtime.video.references import frame_number
 
@@ -30,11 +31,12 @@ class H5Matches:
         with required(".h5", "h5", error=UsageError):
             import h5py
         self._matches, self._features = h5py.File(path, "w"), h5py.File(features, "w")
+        self._names: dict[str, str] = {}  # of references, by their path
 
     def write(self, frame: OutputFrame) -> None:
         result, correspondences = frame.result, frame.result.correspondences
         number = frame_number(result.reference.name)
-        name_a = Path(result.reference.name).name if number is None else _frame_name(number)
+        name_a = self._picture_name(result.reference.name) if number is None else _frame_name(number)
         name_b = _frame_name(result.index)
         matches, scores = mutual_indices(correspondences)
         pair = self._matches.create_group(f"{name_a}/{name_b}")
@@ -46,6 +48,13 @@ class H5Matches:
         for name, points in ((name_a, keypoints_a), (name_b, keypoints_b)):
             if name not in self._features:
                 self._features.create_group(name)["keypoints"] = points.astype(np.float32)
+
+    def _picture_name(self, path: str) -> str:
+        """The file's name; of a second file of this name, its path with ``-`` for ``/``, as in hloc."""
+        if path not in self._names:
+            name = Path(path).name
+            self._names[path] = "-".join(as_parts(path)) if name in self._names.values() else name
+        return self._names[path]
 
     def close(self) -> None:
         self._matches.close()
