@@ -1,23 +1,50 @@
-"""The baseline that a network has to beat: nearest neighbours of backbone features."""
+"""The baselines that a network has to beat: the same relative place, and nearest neighbours of features."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from dccnet.inference import to_correspondences
-from dccnet.network.correlation import correlate
-from dccnet.network.fusion import Scores, as_matrix
+from dccnet.runtime.arrays import Array
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.geometry import Size
 
+SAME_PLACE = "same relative place"
+NEAREST_NEIGHBOUR = "nearest neighbour"
 
-@torch.no_grad()
-def nearest_neighbour(za: Tensor, zb: Tensor, size_a: Size, size_b: Size) -> Correspondences:
+
+def same_place(size_a: Size, size_b: Size) -> Correspondences:
+    """Every point moves to the same relative place, whatever the pictures show.
+
+    ``size_a`` and ``size_b`` are the (height, width) of the pictures in pixels.
+    """
+    corners = np.arange(4).reshape(2, 2)
+    scores = np.ones((2, 2), np.float32)
+    return Correspondences(size_a, size_b, corners, scores, corners, scores)
+
+
+def nearest_neighbour(za: Array, zb: Array, size_a: Size, size_b: Size) -> Correspondences:
     """The most similar cell in both directions, from features Z ``(1, d, h, w)``; scores are cosines.
 
     ``size_a`` and ``size_b`` are the (height, width) of the pictures in pixels.
     """
-    products = as_matrix(correlate(za, zb))
-    grid_a, grid_b = (za.shape[-2], za.shape[-1]), (zb.shape[-2], zb.shape[-1])
-    return to_correspondences(Scores(products, products), grid_a, grid_b, size_a, size_b)
+    a, b = (_cells(z) for z in (za, zb))
+    products: NDArray[np.float32] = a.T @ b  # (cells of A, cells of B)
+    grid_a, grid_b = za.shape[2:], zb.shape[2:]
+    return Correspondences(
+        size_a,
+        size_b,
+        index_a=products.argmax(axis=1).reshape(grid_a),
+        score_a=products.max(axis=1).reshape(grid_a),
+        index_b=products.argmax(axis=0).reshape(grid_b),
+        score_b=products.max(axis=0).reshape(grid_b),
+        heatmap_a=products.reshape(*grid_a, *grid_b),
+        heatmap_b=np.ascontiguousarray(products.T).reshape(*grid_b, *grid_a),
+    )
+
+
+def _cells(features: Array) -> NDArray[np.float32]:
+    """``(d, h·w)``, of unit length: features of a network in half precision or INT8 are only nearly so."""
+    flat = features.astype(np.float32).reshape(features.shape[1], -1)
+    unit: NDArray[np.float32] = flat / np.maximum(np.linalg.norm(flat, axis=0), 1e-12)
+    return unit

@@ -11,6 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from dccnet.evaluation.benchmark import Benchmark
+    from dccnet.evaluation.intervals import Bootstrap
     from dccnet.evaluation.models import Model
     from dccnet.evaluation.runner import EvaluationOptions
     from dccnet.evaluation.summary import Summary
@@ -51,6 +52,11 @@ if TYPE_CHECKING:
     "--split", type=click.Choice(["test", "val", "trn"]), help="Split of SPair-71k.  [default: test]"
 )
 @click.option("--alpha", metavar="A,A...", help="Thresholds, such as 0.05,0.1.  [default: the benchmark's]")
+@click.option(
+    "--intervals",
+    is_flag=True,
+    help="Add 95 % confidence intervals, by a bootstrap of the photographs.",
+)
 @click.option(
     "-o",
     "--output",
@@ -102,6 +108,7 @@ def eval_command(
     one_based: bool | None,
     split: str | None,
     alpha: str | None,
+    intervals: bool,
     output: Path | None,
     restart: bool,
     flow: Path | None,
@@ -117,10 +124,13 @@ def eval_command(
     dcc eval model.safetensors bundle --benchmark pf-pascal --data pf-pascal
     dcc eval bundle --benchmark tss --data tss --flow flows
 
-    Every score is printed and stored with its protocol (docs/evaluation.md). With -o, the same command
-    resumes after any interruption. A bundle runs in the --backend, a checkpoint in PyTorch.
+    Two baselines are scored on the same pairs: the same relative place, and the nearest neighbour of the
+    model's own features. Every score is printed and stored with its protocol (docs/evaluation.md). With -o,
+    the same command resumes after any interruption. A bundle runs in the --backend, a checkpoint in
+    PyTorch.
     """
     from dccnet.evaluation.benchmarks import load_benchmark
+    from dccnet.evaluation.intervals import Bootstrap
     from dccnet.evaluation.models import open_model
     from dccnet.evaluation.results import to_dict
     from dccnet.evaluation.runner import EvaluationOptions
@@ -138,12 +148,15 @@ def eval_command(
         benchmark, data, root, protocol=protocol, one_based=one_based, split=split, keep_border=keep_border
     )
     note(f"protocol: {loaded.protocol}")
+    bootstrap = Bootstrap([case.pair for case in loaded.cases]) if intervals else None
     summaries = []
     for path, folder in zip(models, folders, strict=True):
         model = open_model(path, BackendChoice(**choice), note)
         note(f"{path}: running on {model.backend}")
-        options = EvaluationOptions(folder, restart, flow_folder=flow, budget=int(cache_gb * 2**30))
-        summaries.append(_evaluate(model, loaded, alphas or loaded.alphas, options))
+        options = EvaluationOptions(
+            folder, restart, flow_folder=flow, budget=int(cache_gb * 2**30), baselines=True
+        )
+        summaries.append(_evaluate(model, loaded, alphas or loaded.alphas, options, bootstrap))
     if as_json:
         results = [to_dict(summary) for summary in summaries]
         click.echo(json.dumps(results[0] if len(results) == 1 else results, indent=2, allow_nan=False))
@@ -154,7 +167,11 @@ def eval_command(
 
 
 def _evaluate(
-    model: Model, benchmark: Benchmark, alphas: tuple[float, ...], options: EvaluationOptions
+    model: Model,
+    benchmark: Benchmark,
+    alphas: tuple[float, ...],
+    options: EvaluationOptions,
+    bootstrap: Bootstrap | None,
 ) -> Summary:
     from dccnet.evaluation.results import write_results
     from dccnet.evaluation.runner import evaluate
@@ -192,6 +209,7 @@ def _evaluate(
         model=str(model.path),
         model_sha256=model.digest,
         backend=model.backend,
+        bootstrap=bootstrap,
     )
     if summary.outside:
         warn(f"{summary.outside} keypoints lie outside their pictures; they are scored nevertheless")

@@ -10,16 +10,20 @@ from typing import Any
 
 import numpy as np
 
+from dccnet.evaluation.baseline import nearest_neighbour
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DccError, EngineError, UsageError
 from dccnet.runtime.extras import required
+from dccnet.runtime.features import Features
 from dccnet.runtime.files import sha256
 from dccnet.runtime.manifest import ENCODER, manifest_digest
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.models.names import find_model, open_bundle
 from dccnet.runtime.selection import BackendChoice, gpu_index, open_backend
 
+LOCAL = "local"
+"""The branch whose features are the backbone's."""
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 
 
@@ -36,6 +40,9 @@ class Model:
     match: Callable[[Any, Any], Correspondences]
     nbytes: Callable[[Any], int]
     """Size in bytes of the features of one picture."""
+    nearest: Callable[[Any, Any], Correspondences | None] = lambda a, b: None
+    """The baseline: nearest neighbours of the local features that ``match`` takes. None where there are no
+    local features, or where they are in a GPU's memory."""
 
 
 def open_model(
@@ -86,7 +93,15 @@ def _open_bundle(path: Path, choice: BackendChoice, on_note: Callable[[str], Non
         encode=matcher.encode,
         match=matcher.match,
         nbytes=lambda features: nbytes,
+        nearest=_nearest_of_bundle,
     )
+
+
+def _nearest_of_bundle(a: Features, b: Features) -> Correspondences | None:
+    za, zb = (features.tensors.get(LOCAL) for features in (a, b))
+    if not (isinstance(za, np.ndarray) and isinstance(zb, np.ndarray)):
+        return None
+    return nearest_neighbour(za, zb, a.size, b.size)
 
 
 def _open_checkpoint(path: Path, choice: BackendChoice) -> Model:
@@ -111,6 +126,12 @@ def _open_checkpoint(path: Path, choice: BackendChoice) -> Model:
             raise EngineError(f"{path} computed scores that are not finite: its training diverged")
         return result
 
+    def nearest(a: Any, b: Any) -> Correspondences | None:
+        if LOCAL not in a[0]:
+            return None
+        za, zb = (features[LOCAL].cpu().numpy() for features, _ in (a, b))
+        return nearest_neighbour(za, zb, a[1], b[1])
+
     place = "CPU" if device == "cpu" else device
     return Model(
         path,
@@ -119,6 +140,7 @@ def _open_checkpoint(path: Path, choice: BackendChoice) -> Model:
         encode=matcher.encode,
         match=match,
         nbytes=lambda features: sum(int(tensor.nbytes) for tensor in features[0].values()),
+        nearest=nearest,
     )
 
 

@@ -7,11 +7,13 @@ from html import escape
 
 import numpy as np
 
+from dccnet.evaluation.baseline import SAME_PLACE
 from dccnet.evaluation.benchmark import Benchmark
 from dccnet.evaluation.pair_drawing import HIT_COLOUR, MISS_COLOUR, draw_pair
 from dccnet.evaluation.published import PUBLISHED
 from dccnet.evaluation.scoring import Outcome
-from dccnet.evaluation.summary import TRANSFER, Summary, class_alpha, published_by_class
+from dccnet.evaluation.summary import TRANSFER, RowScores, Summary, class_alpha, published_by_class
+from dccnet.evaluation.tables import cells, percent
 
 SHOWN = 6
 """Number of best pairs, and of worst pairs, that are drawn."""
@@ -57,6 +59,7 @@ def html_report(benchmark: Benchmark, outcomes: Sequence[Outcome], summary: Summ
         f"{summary.overall.points} {summary.point_name}.</p>",
         f'<p class="soft">Protocol: {escape(summary.protocol)}.</p>',
         f'<p class="soft">Transfer: {escape(TRANSFER)}.</p>',
+        f'<p class="soft">Intervals: {escape(summary.intervals)}.</p>' if summary.intervals else "",
         _score_table(summary),
         f"<h2>By class, PCK@{alpha:g}, mean over pairs</h2>",
         _chart(summary),
@@ -90,25 +93,32 @@ def _score_table(summary: Summary) -> str:
     head += [f"@{alpha:g}, per point" for alpha in summary.alphas]
     rows = [_row("th", "", ["method", "run by", *head])]
     for row in PUBLISHED.get(summary.benchmark, ()):
-        scores = [_percent(row.scores.get(alpha)) for alpha in summary.alphas]
+        scores = [percent(row.scores.get(alpha)) for alpha in summary.alphas]
         rows.append(_row("td", "published", [row.method, "published", *scores, *[""] * len(scores)]))
-    scores = [_percent(score) for score in (*summary.headline, *summary.overall.per_point)]
-    rows.append(_row("td", "ours", [summary.model, summary.backend, *scores]))
-    if summary.subcell is not None:
-        scores = [
-            _percent(score) for score in (*summary.subcell.headline, *summary.subcell.overall.per_point)
-        ]
-        rows.append(_row("td", "ours", ["the same, sub-cell transfer", summary.backend, *scores]))
-    return f"<table>{''.join(rows)}</table>"
+    ours = RowScores(
+        summary.headline, summary.overall, summary.classes, headline_interval=summary.headline_interval
+    )
+    shown = [
+        *((name, _what_runs(name, summary), found) for name, found in summary.baselines.items()),
+        (summary.model, summary.backend, ours),
+        ("the same, sub-cell transfer", summary.backend, summary.subcell),
+    ]
+    for method, backend, found in shown:
+        if found is not None:
+            scores = cells(found.headline, found.headline_interval)
+            scores += map(percent, found.overall.per_point)
+            kind = "baseline" if method in summary.baselines else "ours"
+            rows.append(_row("td", kind, [method, backend, *scores]))
+    return f'<div class="wide"><table>{"".join(rows)}</table></div>'
+
+
+def _what_runs(baseline: str, summary: Summary) -> str:
+    return "no network" if baseline == SAME_PLACE else f"features of {summary.model}"
 
 
 def _row(tag: str, kind: str, cells: Sequence[str]) -> str:
     inside = "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells)
     return f'<tr class="{kind}">{inside}</tr>'
-
-
-def _percent(score: float | None) -> str:
-    return "" if score is None else f"{score:.1f}"
 
 
 def _chart(summary: Summary) -> str:
@@ -119,21 +129,26 @@ def _chart(summary: Summary) -> str:
     height = step * len(summary.classes) + 30
     parts = [f'<svg width="{left + 100 * scale + 60:.0f}" height="{height}" role="img">']
     parts.append(f"<title>PCK by class of {escape(summary.model)}</title>")
-    for percent in range(0, 101, 20):
-        x = left + scale * percent
+    for mark in range(0, 101, 20):
+        x = left + scale * mark
         parts.append(f'<line x1="{x}" x2="{x}" y1="0" y2="{height - 24}" stroke="var(--line)"/>')
-        parts.append(f'<text class="soft" x="{x}" y="{height - 8}" text-anchor="middle">{percent}</text>')
+        parts.append(f'<text class="soft" x="{x}" y="{height - 8}" text-anchor="middle">{mark}</text>')
     for number, (name, scores) in enumerate(summary.classes.items()):
         y, value = number * step + 2, scores.per_pair[index]
         parts.append(f'<text x="{left - 8}" y="{y + 15}" text-anchor="end">{escape(name)}</text>')
         parts.append(f'<rect class="bar" x="{left}" y="{y + 3}" width="{scale * value:.1f}" height="15"/>')
-        parts.append(f'<text x="{left + scale * max(value, 0) + 6:.1f}" y="{y + 15}">{value:.1f}</text>')
+        end = value
+        if scores.per_pair_interval is not None:
+            low, end = scores.per_pair_interval[index]
+            whisker = f"M{left + scale * low:.1f} {y + 10.5}H{left + scale * end:.1f}"
+            parts.append(f'<path class="mark" d="{whisker}"/>')
+        parts.append(f'<text x="{left + scale * end + 6:.1f}" y="{y + 15}">{value:.1f}</text>')
         for which, row in enumerate(published):
             x = left + scale * row.classes.get(name, 0)
-            mark = f'<path class="mark" d="M{x:.1f} {y + 1}v19"/>'
+            shape = f'<path class="mark" d="M{x:.1f} {y + 1}v19"/>'
             if which == 0:
-                mark = f'<circle class="mark" cx="{x:.1f}" cy="{y + 10.5}" r="4"/>'
-            parts.append(mark)
+                shape = f'<circle class="mark" cx="{x:.1f}" cy="{y + 10.5}" r="4"/>'
+            parts.append(shape)
     parts.append("</svg>")
     if published:
         legend = ", ".join(
@@ -144,17 +159,17 @@ def _chart(summary: Summary) -> str:
 
 
 def _class_table(summary: Summary) -> str:
-    """The published scores by class, with ours; empty if there are none."""
-    published = published_by_class(summary)
-    if not published:
-        return ""
+    """The published scores by class, the baselines', and ours."""
     index = summary.alphas.index(class_alpha(summary))
     rows = [_row("th", "", ["method", "run by", *summary.classes])]
-    for row in published:
-        scores = [_percent(row.classes.get(name)) for name in summary.classes]
+    for row in published_by_class(summary):
+        scores = [percent(row.classes.get(name)) for name in summary.classes]
         rows.append(_row("td", "published", [row.method, "published", *scores]))
-    ours = [_percent(scores.per_pair[index]) for scores in summary.classes.values()]
-    rows.append(_row("td", "ours", [summary.model, summary.backend, *ours]))
+    shown = [("baseline", name, row.classes) for name, row in summary.baselines.items()]
+    for kind, method, classes in [*shown, ("ours", summary.model, summary.classes)]:
+        scores = [cells(found.per_pair, found.per_pair_interval)[index] for found in classes.values()]
+        backend = _what_runs(method, summary) if kind == "baseline" else summary.backend
+        rows.append(_row("td", kind, [method, backend, *scores]))
     return f'<div class="wide"><table>{"".join(rows)}</table></div>'
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dccnet.evaluation.baseline import NEAREST_NEIGHBOUR, SAME_PLACE, same_place
 from dccnet.evaluation.benchmark import Benchmark
 from dccnet.evaluation.feature_store import FeatureStore
 from dccnet.evaluation.journal import Identity, Journal
 from dccnet.evaluation.models import Model
 from dccnet.evaluation.scoring import Case, Outcome
+from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DccError, UsageError
 from dccnet.runtime.files import atomic_path
 from dccnet.runtime.writers import encode_flo
@@ -36,7 +39,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationOptions:
-    """How to run an evaluation; none of these changes its results."""
+    """How to run an evaluation; none of these changes the model's scores."""
 
     folder: Path | None = None
     """Folder of the journal, from which the same evaluation is resumed."""
@@ -46,6 +49,8 @@ class EvaluationOptions:
     """Folder for a dense flow of each pair, in the layout of TSS's evaluation kit."""
     budget: int = 4 << 30
     """Memory for features, in bytes."""
+    baselines: bool = False
+    """Whether to score the baselines, too."""
 
 
 DEFAULTS = EvaluationOptions()
@@ -81,10 +86,14 @@ def evaluate(
         on_pair(resumed)
         for turn, number in enumerate(numbers):
             case = cases[number]
-            result = model.match(*store.take(turn, turns[turn]))
+            a, b = store.take(turn, turns[turn])
+            result = model.match(a, b)
             if flow_folder is not None and benchmark.flow is not None:
                 _write_flow(flow_folder / case.flow_path, benchmark.flow(case, result, "cells"))
             outcome = benchmark.score(case, result, alphas)
+            if options.baselines:
+                hits = _baseline_hits(benchmark, case, alphas, result, model.nearest(a, b))
+                outcome = dataclasses.replace(outcome, baseline_hits=hits)
             if number not in done and journal is not None:
                 journal.add(number, outcome)
             done[number] = outcome
@@ -110,6 +119,21 @@ def identity(model: Model, benchmark: Benchmark, alphas: Sequence[float]) -> Ide
 
 def _pending(number: int, case: Case, done: dict[int, Outcome], flow_folder: Path | None) -> bool:
     return number not in done or (flow_folder is not None and not (flow_folder / case.flow_path).exists())
+
+
+def _baseline_hits(
+    benchmark: Benchmark,
+    case: Case,
+    alphas: Sequence[float],
+    result: Correspondences,
+    nearest: Correspondences | None,
+) -> dict[str, tuple[int, ...]]:
+    found = {SAME_PLACE: same_place(result.size_a, result.size_b), NEAREST_NEIGHBOUR: nearest}
+    return {
+        name: benchmark.score(case, baseline, alphas).hits
+        for name, baseline in found.items()
+        if baseline is not None
+    }
 
 
 def _refuse_to_overwrite_truth(benchmark: Benchmark, flow_folder: Path) -> None:

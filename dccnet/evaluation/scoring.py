@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +42,8 @@ class Outcome:
     subcell_hits: tuple[int, ...] = ()
     """``hits`` of points carried by the rule ``subcell``; all other fields are by the benchmarks' rule,
     ``cells``. Empty for a model that returns no scores around its best matches."""
+    baseline_hits: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """``hits`` of each baseline, by the rule ``cells``; see :mod:`dccnet.evaluation.baseline`."""
     overlay: str = ""
     """Dense flow only: a base64 PNG with :data:`HIT` or :data:`MISS` at the smallest α for each pixel."""
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dccnet.evaluation.benchmark import Benchmark
+from dccnet.evaluation.intervals import Bootstrap, Interval
 from dccnet.evaluation.published import PUBLISHED, Row
 from dccnet.evaluation.scoring import Outcome
 
@@ -24,15 +25,19 @@ class Scores:
     """Mean over pairs of the share of correct points, which papers report."""
     per_point: tuple[float, ...]
     """Share of correct points among all points."""
+    per_pair_interval: tuple[Interval, ...] | None = None
+    """Confidence intervals (low, high) of ``per_pair``; None if none were asked for, or of too few
+    photographs."""
 
 
 @dataclass(frozen=True, slots=True)
-class SubcellScores:
-    """The scores by the rule ``subcell``, which users of the network get: no benchmark is defined by it."""
+class RowScores:
+    """The scores of one row of a table."""
 
     headline: tuple[float, ...]
     overall: Scores
     classes: dict[str, Scores]
+    headline_interval: tuple[Interval, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +64,15 @@ class Summary:
     backend: str
     transfer: str = "cells"
     """Rule by which points were carried for all scores except ``subcell``: the benchmarks' own."""
-    subcell: SubcellScores | None = None
-    """None for a model that returns no scores around its best matches."""
+    subcell: RowScores | None = None
+    """The scores by the rule ``subcell``, which users of the network get: no benchmark is defined by it.
+    None for a model that returns no scores around its best matches."""
+    headline_interval: tuple[Interval, ...] | None = None
+    """Confidence intervals (low, high) of ``headline``."""
+    intervals: str | None = None
+    """How confidence intervals were made; None without them."""
+    baselines: dict[str, RowScores] = field(default_factory=dict)
+    """The scores of each baseline on the same pairs, by the rule ``cells``."""
 
 
 SCHEMA = 1
@@ -76,37 +88,46 @@ def summarise(
     model: str,
     model_sha256: str,
     backend: str,
+    bootstrap: Bootstrap | None = None,
 ) -> Summary:
     """The summary of the ``outcomes`` of all cases, in the benchmark's order.
 
-    ``model`` is the path of the model, ``backend`` the description of what ran it.
+    ``model`` is the path of the model, ``backend`` the description of what ran it. ``bootstrap`` adds
+    confidence intervals.
     """
     found = {outcome.category for outcome in outcomes}
     order = [name for name in benchmark.classes if name in found] or _natural(found)
     over_classes = benchmark.mean_over == "classes"
-    overall, classes, headline = _combine(outcomes, order, len(alphas), over_classes)
-    subcell = None
-    if all(outcome.subcell_hits for outcome in outcomes):
-        moved = [dataclasses.replace(outcome, hits=outcome.subcell_hits) for outcome in outcomes]
-        by_subcell = _combine(moved, order, len(alphas), over_classes)
-        subcell = SubcellScores(by_subcell.headline, by_subcell.overall, by_subcell.classes)
+
+    def row(hits: Sequence[tuple[int, ...]]) -> RowScores:
+        scored = [dataclasses.replace(o, hits=h) for o, h in zip(outcomes, hits, strict=True)]
+        return _row(scored, order, len(alphas), over_classes, bootstrap)
+
+    ours = row([outcome.hits for outcome in outcomes])
+    by_subcell = [outcome.subcell_hits for outcome in outcomes]
+    names = dict.fromkeys(name for outcome in outcomes for name in outcome.baseline_hits)
+    by_baseline = {name: [o.baseline_hits.get(name, ()) for o in outcomes] for name in names}
     return Summary(
         schema=SCHEMA,
         benchmark=benchmark.name,
         title=benchmark.title,
         protocol=benchmark.protocol,
         alphas=tuple(alphas),
-        headline=headline,
+        headline=ours.headline,
         headline_is="mean over groups" if over_classes else "mean over pairs",
         point_name=benchmark.point_name,
-        overall=overall,
-        classes=classes,
+        overall=ours.overall,
+        classes=ours.classes,
         outside=sum(outcome.outside for outcome in outcomes),
         list_sha256=benchmark.digest,
         model=model,
         model_sha256=model_sha256,
         backend=backend,
-        subcell=subcell,
+        subcell=row(by_subcell) if all(by_subcell) else None,
+        headline_interval=ours.headline_interval,
+        intervals=None if bootstrap is None else bootstrap.description,
+        # A run that was begun by dccnet 0.1 has none for its first pairs.
+        baselines={name: row(hits) for name, hits in by_baseline.items() if all(hits)},
     )
 
 
@@ -122,33 +143,34 @@ def class_alpha(summary: Summary) -> float:
     return next((alpha for alpha in (*wanted, 0.1) if alpha in summary.alphas), summary.alphas[0])
 
 
-class _Combined(NamedTuple):
-    overall: Scores
-    classes: dict[str, Scores]
-    headline: tuple[float, ...]
-
-
-def _combine(
-    outcomes: Sequence[Outcome], order: Sequence[str], alphas: int, over_classes: bool
-) -> _Combined:
-    classes = {name: _scores([o for o in outcomes if o.category == name], alphas) for name in order}
-    overall = _scores(outcomes, alphas)
-    headline = overall.per_pair
-    if over_classes:
-        headline = tuple(
-            float(np.mean(v)) for v in zip(*(s.per_pair for s in classes.values()), strict=True)
-        )
-    return _Combined(overall, classes, headline)
-
-
-def _scores(outcomes: Sequence[Outcome], alphas: int) -> Scores:
+def _row(
+    outcomes: Sequence[Outcome],
+    order: Sequence[str],
+    alphas: int,
+    over_classes: bool,
+    bootstrap: Bootstrap | None,
+) -> RowScores:
     counts = np.array([outcome.count for outcome in outcomes], np.float64)
     hits = np.array([outcome.hits for outcome in outcomes], np.float64).reshape(len(outcomes), alphas)
-    per_pair = 100 * np.mean(hits / counts[:, None], axis=0)
-    per_point = 100 * hits.sum(axis=0) / counts.sum()
-    return Scores(
-        len(outcomes), int(counts.sum()), tuple(map(float, per_pair)), tuple(map(float, per_point))
-    )
+    shares = 100 * hits / counts[:, None]
+    groups = {name: np.array([i for i, o in enumerate(outcomes) if o.category == name]) for name in order}
+
+    def scores(used: NDArray[np.intp], classes: Sequence[NDArray[np.intp]]) -> Scores:
+        return Scores(
+            len(used),
+            int(counts[used].sum()),
+            tuple(map(float, shares[used].mean(axis=0))),
+            tuple(map(float, 100 * hits[used].sum(axis=0) / counts[used].sum())),
+            None if bootstrap is None else bootstrap.of_pairs(shares, classes),
+        )
+
+    overall = scores(np.arange(len(outcomes)), list(groups.values()))
+    classes = {name: scores(used, [used]) for name, used in groups.items()}
+    if not over_classes:
+        return RowScores(overall.per_pair, overall, classes, overall.per_pair_interval)
+    means = np.mean([found.per_pair for found in classes.values()], axis=0)
+    interval = None if bootstrap is None else bootstrap.of_groups(shares, list(groups.values()))
+    return RowScores(tuple(map(float, means)), overall, classes, interval)
 
 
 def _natural(names: set[str]) -> list[str]:

@@ -9,8 +9,16 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from dccnet.evaluation.baseline import NEAREST_NEIGHBOUR, SAME_PLACE
+from dccnet.evaluation.intervals import Interval
 from dccnet.evaluation.published import PUBLISHED
-from dccnet.evaluation.summary import TRANSFER, Summary, class_alpha, published_by_class
+from dccnet.evaluation.summary import (
+    TRANSFER,
+    Scores,
+    Summary,
+    class_alpha,
+    published_by_class,
+)
 
 MOST_CLASSES = 40
 WIDTH = 120
@@ -25,6 +33,8 @@ def tables(summaries: Sequence[Summary]) -> Group:
         parts.append(_by_class(summaries))
     parts.append(Text(f"protocol: {first.protocol}", style="italic"))
     parts.append(Text(f"transfer: {TRANSFER}", style="italic"))
+    if first.intervals is not None:
+        parts.append(Text(f"intervals: {first.intervals}", style="italic"))
     return Group(*parts)
 
 
@@ -37,14 +47,24 @@ def _overall(summaries: Sequence[Summary]) -> Table:
     for alpha in first.alphas:
         table.add_column(f"@{alpha:g}", justify="right")
     for row in PUBLISHED.get(first.benchmark, ()):
-        scores = [_percent(row.scores.get(alpha)) for alpha in first.alphas]
+        scores = [percent(row.scores.get(alpha)) for alpha in first.alphas]
         table.add_row(row.method, "published", *scores, style="dim")
     table.add_section()
+    same_place = first.baselines.get(SAME_PLACE)
+    if same_place is not None:
+        scores = cells(same_place.headline, same_place.headline_interval)
+        table.add_row(SAME_PLACE, "no network", *scores)
     for summary in summaries:
-        table.add_row(label(summary), summary.backend, *map(_percent, summary.headline), style="bold")
-        table.add_row("  per point", "", *map(_percent, summary.overall.per_point))
+        ours = cells(summary.headline, summary.headline_interval)
+        table.add_row(label(summary), summary.backend, *ours, style="bold")
+        table.add_row("  per point", "", *map(percent, summary.overall.per_point))
         if summary.subcell is not None:
-            table.add_row("  sub-cell transfer", "", *map(_percent, summary.subcell.headline))
+            moved = cells(summary.subcell.headline, summary.subcell.headline_interval)
+            table.add_row("  sub-cell transfer", "", *moved)
+        nearest = summary.baselines.get(NEAREST_NEIGHBOUR)
+        if nearest is not None:
+            scores = cells(nearest.headline, nearest.headline_interval)
+            table.add_row(f"  {NEAREST_NEIGHBOUR}", "on its features", *scores)
     return table
 
 
@@ -55,14 +75,25 @@ def _by_class(summaries: Sequence[Summary]) -> Table:
     table = Table(title=f"by class, @{alpha:g}, mean over pairs", title_justify="left")
     table.add_column("class")
     table.add_column("pairs", justify="right")
+    columns: list[dict[str, Scores]] = []
+
+    def add_baseline(summary: Summary, name: str) -> None:
+        if name in summary.baselines:
+            table.add_column(name.replace(" ", "\n"), justify="right")
+            columns.append(summary.baselines[name].classes)
+
+    add_baseline(first, SAME_PLACE)
     for summary in summaries:
+        add_baseline(summary, NEAREST_NEIGHBOUR)
         table.add_column(label(summary), justify="right", style="bold")
+        columns.append(summary.classes)
     for row in published:
         table.add_column(f"{row.method}\npublished", justify="right", style="dim")
     index = first.alphas.index(alpha)
     for name, scores in first.classes.items():
-        ours = [_percent(summary.classes[name].per_pair[index]) for summary in summaries]
-        theirs = [_percent(row.classes.get(name)) for row in published]
+        found = [column[name] for column in columns]
+        ours = [cells(s.per_pair, s.per_pair_interval)[index] for s in found]
+        theirs = [percent(row.classes.get(name)) for row in published]
         table.add_row(name, str(scores.pairs), *ours, *theirs)
     return table
 
@@ -72,5 +103,15 @@ def label(summary: Summary) -> str:
     return "/".join(Path(summary.model).parts[-2:])
 
 
-def _percent(score: float | None) -> str:
-    return "" if score is None else f"{score:.1f}"
+def percent(score: float | None, interval: Interval | None = None) -> str:
+    """``67.6``, or ``67.6 [63.1, 71.9]``; empty for None."""
+    if score is None:
+        return ""
+    return f"{score:.1f}" if interval is None else f"{score:.1f} [{interval[0]:.1f}, {interval[1]:.1f}]"
+
+
+def cells(scores: Sequence[float], intervals: Sequence[Interval] | None) -> list[str]:
+    """:func:`percent` of each."""
+    if intervals is None:
+        return [percent(score) for score in scores]
+    return [percent(score, interval) for score, interval in zip(scores, intervals, strict=True)]

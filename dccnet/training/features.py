@@ -66,7 +66,7 @@ class FeatureCache:
     def nearest_neighbour(self, pair: Pair) -> Correspondences:
         """Nearest neighbours of the backbone's features between source (A) and target (B)."""
         (a, size_a), (b, size_b) = (self._features_and_size(p) for p in (pair.source, pair.target))
-        return nearest_neighbour(a.cpu(), b.cpu(), size_a, size_b)
+        return nearest_neighbour(a.cpu().numpy(), b.cpu().numpy(), size_a, size_b)
 
     def size(self, picture: Picture) -> Size:
         """(height, width) of a picture in pixels; computes its features if they are not known."""
