@@ -7,9 +7,14 @@ Names are imported when they are first used, so that ``dcc doctor`` works where 
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from dccnet.runtime.lazy import loader
+
+# ONNX Runtime 1.29 and later send telemetry and write a device identifier into the home folder unless this
+# is set before they are imported. Every part of dcc that imports them imports this package first.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from dccnet.runtime.bundle import Bundle

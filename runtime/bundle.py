@@ -11,6 +11,7 @@ from typing import Any
 from dccnet.runtime.errors import BundleError
 from dccnet.runtime.files import sha256, write_text
 from dccnet.runtime.manifest import SCHEMA, Manifest, decode_manifest, encode_manifest
+from dccnet.runtime.onnx_weights import has_external_weights
 
 MANIFEST = "manifest.json"
 
@@ -24,7 +25,10 @@ class Bundle:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Bundle:
-        """Read the manifest and check every graph's hash. Raises :class:`BundleError`."""
+        """Read the manifest and check every graph's hash, which covers all of its weights.
+
+        Raises :class:`BundleError`.
+        """
         path = Path(path)
         manifest = read_manifest(path)
         for graph in manifest.graphs.values():
@@ -36,6 +40,7 @@ class Bundle:
                     f"{file} is not the file that was exported (its SHA-256 differs from the "
                     "manifest's): copy the bundle again, or export it again"
                 )
+            _refuse_external_weights(file)
         return cls(path, manifest)
 
     def graph_path(self, name: str) -> Path:
@@ -68,6 +73,19 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
     """Write the manifest into the bundle's folder ``path``, atomically."""
     text = json.dumps(encode_manifest(manifest), indent=2, allow_nan=False)
     write_text(path / MANIFEST, text + "\n")
+
+
+def _refuse_external_weights(graph: Path) -> None:
+    """Raise :class:`BundleError` for a graph with weights in another file, which no hash covers."""
+    try:
+        external = has_external_weights(graph)
+    except ValueError as error:
+        raise BundleError(f"{graph} is no ONNX graph ({error}): export the bundle again") from error
+    if external:
+        raise BundleError(
+            f"{graph} keeps weights in another file, which the manifest's hash does not cover: export the "
+            "bundle again; dcc writes each graph as one file"
+        )
 
 
 def _check_schema(path: Path, values: Any) -> None:

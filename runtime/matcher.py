@@ -69,11 +69,12 @@ class Matcher:
         ``backend`` is ``onnxruntime``, ``tensorrt``, or ``auto`` for the fastest one that works on this
         machine; ``device`` is ``cpu``, ``cuda``, ``cuda:1`` or ``auto``. ``provider`` is ONNX Runtime's
         (``cpu``, ``cuda``, ``tensorrt``) and depends on the device by default; ``threads`` are CPU threads,
-        0 for one per core. ``trust_engine`` loads engines without a sidecar. ``tf32`` allows ONNX Runtime's
-        CUDA provider float32 products with ten bits of mantissa. ``on_note`` is called with a message when
-        an engine is built on first use, when ``auto`` skips a backend, and later, from the thread that
-        matches, when a CUDA graph cannot be captured. Raises :class:`BundleError`, :class:`EngineError`,
-        :class:`UsageError`, and :class:`NotVerifiedError` for engines that disagree with their graphs.
+        0 for one per core. ``trust_engine`` loads engines that the manifest does not name. ``tf32`` allows
+        ONNX Runtime's CUDA provider float32 products with ten bits of mantissa. ``on_note`` is called with
+        a message when an engine is built on first use, when ``auto`` skips a backend, and later, from the
+        thread that matches, when a CUDA graph cannot be captured. Raises :class:`BundleError`,
+        :class:`EngineError`, :class:`UsageError`, and :class:`NotVerifiedError` for engines that disagree
+        with their graphs.
         """
         if not isinstance(bundle, Bundle):
             bundle = open_bundle(bundle)

@@ -27,7 +27,7 @@ class BackendChoice(NamedTuple):
     threads: int = 0
     """Threads of ONNX Runtime on the CPU; 0: one for each core."""
     trust_engine: bool = False
-    """Load engines that have no sidecar."""
+    """Load engines in the bundle that its manifest does not name."""
     tf32: bool = False
     """Let ONNX Runtime's CUDA provider multiply float32 with ten bits of mantissa."""
 

@@ -36,7 +36,7 @@ _ENDS = (".md", ".json")
 @click.option(
     "--threads", type=click.IntRange(0, 256), default=0, help="CPU threads.  [default: all cores]"
 )
-@click.option("--trust-engine", is_flag=True, help="Load engines in the bundle that have no sidecar.")
+@click.option("--trust-engine", is_flag=True, help="Load engines that the bundle's manifest does not name.")
 @click.option(
     "-o",
     "--output",

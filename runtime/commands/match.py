@@ -113,7 +113,7 @@ DRAWING = "matches.jpg"
     type=click.Choice(list(PROVIDERS)),
     help="ONNX Runtime's execution provider.  [default: depends on --device]",
 )
-@click.option("--trust-engine", is_flag=True, help="Load engines in the bundle that have no sidecar.")
+@click.option("--trust-engine", is_flag=True, help="Load engines that the bundle's manifest does not name.")
 @click.option(
     "--threads", type=click.IntRange(0, 256), default=0, help="CPU threads.  [default: all cores]"
 )

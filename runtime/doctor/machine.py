@@ -27,6 +27,7 @@ from dccnet.runtime.doctor.installed import (
     try_import,
     version_text,
 )
+from dccnet.runtime.errors import DccError
 
 OLDEST_PYTHON = (3, 10)
 MEMINFO = Path("/proc/meminfo")
@@ -89,12 +90,15 @@ def check_opencv(name: str) -> CheckResult:
 
 def check_engine_cache(gpu: bool, name: str) -> CheckResult:
     """Folder that keeps built engines; only machines with a GPU need it."""
-    folder: Path = import_runtime("tensorrt.cache").cache_folder()
+    cure = "set XDG_CACHE_HOME to a folder that only this user can write"
+    try:
+        folder: Path = import_runtime("user_cache").user_cache() / "engines"
+    except DccError as error:
+        return CheckResult(name, "problem" if gpu else "absent", str(error), cure)
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
         return CheckResult(name, "ok", f"{folder}, {format_gib(shutil.disk_usage(existing).free)} free")
     reason = "is not writable" if existing.is_dir() else "is not a folder"
-    cure = "set XDG_CACHE_HOME to a writable folder"
     return CheckResult(
         name, "problem" if gpu else "absent", f"{folder} cannot be created: {existing} {reason}", cure
     )

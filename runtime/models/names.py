@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from dccnet.runtime.bundle import MANIFEST, Bundle
-from dccnet.runtime.tensorrt.cache import cache_folder
+from dccnet.runtime.errors import DccError
+from dccnet.runtime.user_cache import user_cache
 
 DEFAULT = "small-1"
 """The built-in model that is used where none is named."""
@@ -14,15 +15,21 @@ BUILT_IN = Path(__file__).parent
 """Each folder in it that is a bundle comes with dcc."""
 
 
-def user_folder() -> Path:
-    """``$XDG_CACHE_HOME/dcc/models``, or ``~/.cache/dcc/models``: a bundle in it has its folder's name."""
-    return cache_folder().parent / "models"
+def user_folder() -> Path | None:
+    """``$XDG_CACHE_HOME/dcc/models``, or ``~/.cache/dcc/models``: a bundle in it has its folder's name.
+
+    None for a user without a home folder.
+    """
+    try:
+        return user_cache() / "models"
+    except DccError:
+        return None
 
 
 def named_models() -> dict[str, Path]:
     """Folder of each model that has a name, built-in ones first; their files are not checked."""
     found: dict[str, Path] = {}
-    for folder in (BUILT_IN, user_folder()):
+    for folder in filter(None, (BUILT_IN, user_folder())):
         for manifest in sorted(folder.glob(f"*/{MANIFEST}")):
             found.setdefault(manifest.parent.name, manifest.parent)
     return found

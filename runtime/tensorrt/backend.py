@@ -62,8 +62,10 @@ class TensorRTBackend:
     ) -> TensorRTBackend:
         """Open the bundle on GPU ``index``, with the first library that has or can build engines for it.
 
-        ``trust`` loads engines in the bundle that have no sidecar. ``on_note`` is called when engines are
-        built or passed over, and when a CUDA graph is not captured. Raises :class:`EngineError`.
+        ``trust`` loads engines in the bundle that its manifest does not name. ``on_note`` is called when
+        engines are built or passed over, and when a CUDA graph is not captured.
+
+        Raises :class:`EngineError`.
         """
         device = open_device(index)
         with device.activate():

@@ -5,38 +5,54 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from dccnet.runtime.cuda import Device
+from dccnet.runtime.errors import DccError, EngineError
 from dccnet.runtime.files import sha256_of
 from dccnet.runtime.manifest import GpuRecord, Graph
 from dccnet.runtime.tensorrt.builder import BuildSettings
 from dccnet.runtime.tensorrt.gpu_record import gpu_record
 from dccnet.runtime.tensorrt.library import Library
+from dccnet.runtime.user_cache import private_cache
 
 
 def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/dcc/engines``, or ``~/.cache/dcc/engines``."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "dcc" / "engines"
+    """``$XDG_CACHE_HOME/dcc/engines``, or ``~/.cache/dcc/engines``; only the user can write there.
+
+    Raises :class:`EngineError` where there is no such folder.
+    """
+    try:
+        return private_cache("engines")
+    except DccError as error:
+        raise EngineError(f"engines cannot be kept: {error}") from error
 
 
 def comparison_file(plans: Sequence[bytes], gpu: GpuRecord) -> Path:
-    """File with the comparison of these plans on this GPU, where their sidecars contain none."""
+    """File with the comparison of these plans on this GPU, where their records contain none.
+
+    Raises :class:`EngineError` for a user without a cache.
+    """
     key = [[sha256_of(plan) for plan in plans], dataclasses.asdict(gpu)]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
     return cache_folder() / "comparisons" / f"{digest[:20]}.json"
 
 
 def usual_timing_cache(library: Library, device: Device | None) -> Path | None:
-    """The file with kernel timings of builds on this GPU; None for TensorRT-RTX, which times nothing."""
+    """The file with kernel timings of builds on this GPU.
+
+    None for TensorRT-RTX, which times nothing, and for a user without a cache.
+    """
     if library.is_rtx or device is None:
+        return None
+    try:
+        folder = cache_folder()
+    except EngineError:
         return None
     key = [library.version, dataclasses.asdict(gpu_record(device))]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
-    return cache_folder() / "timings" / f"{digest[:20]}.cache"
+    return folder / "timings" / f"{digest[:20]}.cache"
 
 
 def engine_folder(graph: Graph, library: Library, settings: BuildSettings, gpu: str) -> Path:

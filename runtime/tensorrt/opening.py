@@ -15,27 +15,18 @@ from dccnet.runtime.decoding import decode
 from dccnet.runtime.errors import DccError, EngineError, NotVerifiedError
 from dccnet.runtime.extras import install
 from dccnet.runtime.files import write_text
-from dccnet.runtime.manifest import ENCODER, MATCHER, EngineComparison, EngineRecord
+from dccnet.runtime.manifest import EngineComparison, GpuRecord
 from dccnet.runtime.tensorrt.builder import BuildSettings, BuiltEngine
 from dccnet.runtime.tensorrt.bundled import build_graph
 from dccnet.runtime.tensorrt.cache import comparison_file, engine_folder
 from dccnet.runtime.tensorrt.comparison import compare_engines, disagreement
 from dccnet.runtime.tensorrt.gpu_record import gpu_record, sm_name
 from dccnet.runtime.tensorrt.library import RTX_TARGETS, Library, installed_libraries
-from dccnet.runtime.tensorrt.plan import check_loadable, read_plan, sidecar_path, write_engine
+from dccnet.runtime.tensorrt.plan import check_loadable, write_engine
 from dccnet.runtime.tensorrt.runner import Engine
+from dccnet.runtime.tensorrt.trusted import GRAPHS, Plan, bundled_plans, cached_plans, require_names
 
 Note = Callable[[str], None]
-GRAPHS = (ENCODER, MATCHER)
-
-
-class Plan(NamedTuple):
-    """A plan file that was read."""
-
-    path: Path
-    content: bytes
-    record: EngineRecord | None
-    """None for a trusted plan without a sidecar."""
 
 
 class OpenedEngines(NamedTuple):
@@ -49,8 +40,8 @@ class OpenedEngines(NamedTuple):
 def open_engines(bundle: Bundle, device: Device, *, trust: bool = False, on_note: Note) -> OpenedEngines:
     """Load the bundle's engines with the first library that has or can build them.
 
-    The device must be active. ``trust`` loads engines in the bundle that have no sidecar. ``on_note`` is
-    called when engines are built, passed over or not compared with their graphs. Raises
+    The device must be active. ``trust`` loads engines in the bundle that its manifest does not name.
+    ``on_note`` is called when engines are built, passed over or not compared with their graphs. Raises
     :class:`EngineError`, and :class:`NotVerifiedError` for engines that disagree with their graphs.
     """
     libraries = installed_libraries()
@@ -75,16 +66,20 @@ def _open_with(
     check_target(library, device)
     in_bundle = [bundle.path / library.engine_file(name) for name in GRAPHS]
     in_cache = [cached_plan(bundle, name, library, device) for name in GRAPHS]
+    if all(path.exists() for path in in_bundle) and not trust:
+        require_names(bundle, library)
+    readers: list[tuple[Sequence[Path], Callable[[], list[Plan]]]] = [
+        (in_bundle, lambda: bundled_plans(in_bundle, bundle, library, device)),
+        (in_cache, lambda: cached_plans(in_cache, bundle, library, device)),
+    ]
     problems = []
-    for paths in (in_bundle, in_cache):
+    for paths, read in readers:
         if not all(path.exists() for path in paths):
             continue
         try:
-            plans = _read_plans(paths, bundle, library, device, trust)
+            plans = read()
             opened = load_engines(library, plans)
         except EngineError as error:
-            if paths is in_bundle and not all(sidecar_path(path).exists() for path in paths):
-                raise  # a plan without sidecar needs the user's decision: it is not replaced silently
             on_note(f"passed over: {error}")
             problems.append(str(error))
         else:
@@ -93,7 +88,7 @@ def _open_with(
     on_note(f"building engines with {library.title} for {device.name}; this is done once")
     try:
         in_cache = [build_into_cache(bundle, name, library, device, on_note) for name in GRAPHS]
-        plans = _read_plans(in_cache, bundle, library, device, trust=False)
+        plans = cached_plans(in_cache, bundle, library, device)
         opened = load_engines(library, plans)
     except EngineError as error:
         raise EngineError("; ".join([*problems, str(error)])) from error
@@ -136,15 +131,15 @@ def _require_agreement(
 ) -> None:
     """Raises :class:`NotVerifiedError` where the engines disagree with their graphs on this GPU.
 
-    They are compared once: the result is in their sidecars, or in the cache.
+    They are compared once: the result is in their records, or in the cache.
     """
     gpu = gpu_record(device)
     recorded = [None if plan.record is None else plan.record.comparison for plan in plans]
     if recorded[0] is not None and recorded[0].gpu == gpu and recorded[0] == recorded[1]:
         comparison = recorded[0]
     else:
-        file = comparison_file([plan.content for plan in plans], gpu)
-        found = _read_comparison(file)
+        file = _comparison_file(plans, gpu)
+        found = None if file is None else _read_comparison(file)
         if found is None:
             tf32 = any(plan.record is not None and plan.record.tf32 for plan in plans)
             try:
@@ -152,8 +147,9 @@ def _require_agreement(
             except EngineError as error:
                 on_note(f"the engines were not compared with their graphs: {error}")
                 return
-            with contextlib.suppress(OSError, DccError):  # the next process compares them again
-                write_text(file, json.dumps(dataclasses.asdict(found), indent=2) + "\n")
+            with contextlib.suppress(DccError):  # the next process compares them again
+                if file is not None:
+                    write_text(file, json.dumps(dataclasses.asdict(found), indent=2) + "\n")
         comparison = found
     if not comparison.passed:
         raise NotVerifiedError(f"{disagreement(comparison)}; please report this")
@@ -205,15 +201,9 @@ def cached_plan(bundle: Bundle, name: str, library: Library, device: Device) -> 
     return engine_folder(graph, library, settings, gpu) / library.engine_file(name)
 
 
-def _read_plans(
-    paths: Sequence[Path], bundle: Bundle, library: Library, device: Device, trust: bool
-) -> list[Plan]:
-    """Both plans. Raises :class:`EngineError` for one that does not fit."""
-    plans = []
-    for name, path in zip(GRAPHS, paths, strict=True):
-        content, record = read_plan(path, trust=trust)
-        check_loadable(path, record, content, library, gpu_record(device))
-        if record is not None and record.onnx_sha256 != bundle.manifest.graphs[name].sha256:
-            raise EngineError(f"{path} was built from another {name}: run dcc build again")
-        plans.append(Plan(path, content, record))
-    return plans
+def _comparison_file(plans: Sequence[Plan], gpu: GpuRecord) -> Path | None:
+    """File in the cache for the comparison of these plans; None for a user without a cache."""
+    try:
+        return comparison_file([plan.content for plan in plans], gpu)
+    except EngineError:
+        return None

@@ -1,7 +1,8 @@
 """An engine on disk: a plain plan file, as trtexec and Triton load it, and a sidecar that describes it.
 
-Loading a plan runs code that it contains. Its hash is therefore checked first, and a plan without a sidecar
-is loaded only if the user says that it is trusted.
+Loading a plan runs code that it contains. A plan in a bundle is therefore loaded only if the bundle's
+manifest names it and its hash, or if the user says that it is trusted. The sidecar describes the plan; what
+it says is believed only in the user's own cache.
 """
 
 from __future__ import annotations
@@ -74,16 +75,9 @@ def read_plan(plan: Path, *, trust: bool = False) -> tuple[bytes, EngineRecord |
 
     Raises :class:`EngineError` for a plan that is missing, truncated, altered, or without a sidecar.
     """
-    try:
-        content = plan.read_bytes()
-    except OSError as error:
-        raise EngineError(f"{plan} cannot be read ({error.strerror}): build the engine again") from error
+    content = _read(plan)
     sidecar = read_sidecar(plan)
-    header = plan_header(content)
-    if header is not None and header["bytes"] != len(content):
-        raise EngineError(
-            f"{plan} has {len(content)} bytes of {header['bytes']}: copy it again, or build it again"
-        )
+    _check_length(plan, content)
     if sidecar is None:
         if trust:
             return content, None
@@ -91,13 +85,42 @@ def read_plan(plan: Path, *, trust: bool = False) -> tuple[bytes, EngineRecord |
             f"{plan} has no {sidecar_path(plan).name} beside it, and loading an engine runs code that it "
             "contains: build it with dcc build, or pass --trust-engine if you know where it comes from"
         )
-    record = sidecar.engine
+    _check_hash(plan, content, sidecar.engine, "sidecar")
+    return content, sidecar.engine
+
+
+def read_named_plan(plan: Path, record: EngineRecord) -> bytes:
+    """Content of a plan that the bundle's manifest names by ``record``.
+
+    Raises :class:`EngineError` for a plan that is missing, truncated or altered.
+    """
+    content = _read(plan)
+    _check_length(plan, content)
+    _check_hash(plan, content, record, "manifest")
+    return content
+
+
+def _read(plan: Path) -> bytes:
+    try:
+        return plan.read_bytes()
+    except OSError as error:
+        raise EngineError(f"{plan} cannot be read ({error.strerror}): build the engine again") from error
+
+
+def _check_length(plan: Path, content: bytes) -> None:
+    header = plan_header(content)
+    if header is not None and header["bytes"] != len(content):
+        raise EngineError(
+            f"{plan} has {len(content)} bytes of {header['bytes']}: copy it again, or build it again"
+        )
+
+
+def _check_hash(plan: Path, content: bytes, record: EngineRecord, holder: str) -> None:
     if sha256_of(content) != record.sha256:
         raise EngineError(
-            f"{plan} is not the engine that was built (its SHA-256 differs from the sidecar's): copy both "
+            f"{plan} is not the engine that was built (its SHA-256 differs from the {holder}'s): copy both "
             "again, or build it again"
         )
-    return content, record
 
 
 def plan_header(content: bytes) -> dict[str, Any] | None:

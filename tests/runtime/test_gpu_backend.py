@@ -5,8 +5,10 @@ Work on the emulated streams runs only when somebody waits for it, so that a mis
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import json
+import os
 import pickle
 import runpy
 import shutil
@@ -24,7 +26,7 @@ import pytest
 import torch
 
 from dccnet.runtime.arrays import Image
-from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.bundle import Bundle, write_manifest
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.cuda import CudaPythonDevice, PyCudaDevice, cuda_problem, devices, open_device
 from dccnet.runtime.device_arrays import device_view
@@ -32,6 +34,7 @@ from dccnet.runtime.errors import EngineError, ImageError, UsageError
 from dccnet.runtime.geometry import resize_uint8
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.onnx_runtime import OnnxRuntimeBackend
+from dccnet.runtime.tensorrt import opening
 from dccnet.runtime.tensorrt.backend import TensorRTBackend
 from dccnet.runtime.tensorrt.builder import BatchRange, BuildSettings
 from dccnet.runtime.tensorrt.bundled import add_engines, build_engines
@@ -503,13 +506,13 @@ def test_engine_in_the_bundle_that_does_not_fit_is_passed_over(
 
 
 def test_engine_of_another_graph_is_passed_over(with_engines: Bundle) -> None:
-    plan = with_engines.path / "matcher.tensorrt.engine"
-    text = sidecar_path(plan).read_text()
-    graph = with_engines.manifest.graphs["matcher"].sha256
-    sidecar_path(plan).write_text(text.replace(graph, "0" * 64))
+    records = tuple(
+        dataclasses.replace(record, onnx_sha256="0" * 64) for record in with_engines.manifest.engines
+    )
+    write_manifest(with_engines.path, dataclasses.replace(with_engines.manifest, engines=records))
     notes: list[str] = []
-    Matcher.open(with_engines, backend="tensorrt", on_note=notes.append)
-    assert "was built from another matcher" in notes[0]
+    Matcher.open(Bundle.open(with_engines.path), backend="tensorrt", on_note=notes.append)
+    assert "was built from another encoder" in notes[0]
 
 
 def test_altered_engine_is_never_loaded(with_engines: Bundle, classic: Machine) -> None:
@@ -520,15 +523,70 @@ def test_altered_engine_is_never_loaded(with_engines: Bundle, classic: Machine) 
     assert "is not the engine that was built" in notes[0] and "building engines" in notes[1]
 
 
-def test_engine_without_sidecar_must_be_trusted(
+@pytest.fixture
+def with_foreign_engines(with_engines: Bundle) -> Bundle:
+    """Engines and sidecars that fit lie in the bundle, but its manifest does not name them."""
+    write_manifest(with_engines.path, dataclasses.replace(with_engines.manifest, engines=()))
+    return Bundle.open(with_engines.path)
+
+
+def test_engines_that_the_manifest_does_not_name_are_never_loaded(
+    with_foreign_engines: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[object] = []
+    monkeypatch.setattr(opening, "load_engines", lambda *arguments: loaded.append(arguments))
+    with pytest.raises(EngineError, match=r"not named in the bundle's manifest.*--trust-engine"):
+        Matcher.open(with_foreign_engines, backend="tensorrt")
+    assert not loaded
+
+
+@pytest.mark.parametrize("sidecars", [True, False])
+def test_engines_that_the_user_trusts_are_loaded(
+    sidecars: bool, with_foreign_engines: Bundle, photos: list[Image], expected: list[Correspondences]
+) -> None:
+    if not sidecars:
+        for name in ("encoder", "matcher"):
+            sidecar_path(with_foreign_engines.path / f"{name}.tensorrt.engine").unlink()
+    trusting = Matcher.open(with_foreign_engines, backend="tensorrt", trust_engine=True)
+    assert_same(trusting.match(photos[0], photos[1]), expected[1])
+
+
+def test_an_edited_sidecar_changes_nothing(
     with_engines: Bundle, photos: list[Image], expected: list[Correspondences]
 ) -> None:
-    for name in ("encoder", "matcher"):
-        sidecar_path(with_engines.path / f"{name}.tensorrt.engine").unlink()
-    with pytest.raises(EngineError, match="--trust-engine"):
-        Matcher.open(with_engines, backend="tensorrt")
-    trusting = Matcher.open(with_engines, backend="tensorrt", trust_engine=True)
-    assert_same(trusting.match(photos[0], photos[1]), expected[1])
+    for record in with_engines.manifest.engines:
+        path = sidecar_path(with_engines.path / record.file)
+        path.write_text(path.read_text().replace(record.sha256, "0" * 64))
+    matcher = Matcher.open(with_engines, backend="tensorrt")
+    assert_same(matcher.match(photos[0], photos[1]), expected[1])
+
+
+def test_a_cache_that_others_can_write_is_closed_to_them(classic: Machine, bundle: Bundle) -> None:
+    cache = Path(os.environ["XDG_CACHE_HOME"]) / "dcc" / "engines"
+    cache.mkdir(parents=True, exist_ok=True)
+    cache.chmod(0o777)
+    Matcher.open(bundle, backend="tensorrt")
+    assert cache.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_cache_of_another_user_is_refused(
+    classic: Machine, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    with pytest.raises(EngineError, match=r"belongs to another user.*XDG_CACHE_HOME"):
+        Matcher.open(bundle, backend="tensorrt")
+
+
+def test_without_a_home_engines_say_what_to_set(
+    classic: Machine, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", unknown)
+    with pytest.raises(EngineError, match="no home folder: set HOME, or set XDG_CACHE_HOME"):
+        Matcher.open(bundle, backend="tensorrt")
 
 
 def test_engine_without_a_batch_of_one(classic: Machine, bundle: Bundle, tmp_path: Path) -> None:
