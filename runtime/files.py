@@ -1,4 +1,4 @@
-"""Files that are written completely or not at all, file locks and digests."""
+"""Files that are written completely or not at all, and digests."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import contextlib
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
 
 from dccnet.runtime.errors import DccError
-
-_SCRATCH = ".dcc-"
+from dccnet.runtime.scratch import replace_folder, scratch_folder
 
 
 @contextlib.contextmanager
@@ -21,58 +20,58 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path of the same name; after the block, move what is there to ``path``.
 
     The caller writes the file (or folder). On an exception nothing is left behind and an older file at
-    ``path`` stays unchanged. Raises :class:`DccError` where the folder cannot be written.
+    ``path`` stays unchanged; otherwise the new one has the older one's permissions. A symbolic link stays,
+    and what it points to is replaced. A pipe or a device is written to. Raises :class:`DccError` where
+    ``path`` cannot be written.
     """
     path = Path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=path.parent))
-    except (FileExistsError, NotADirectoryError):
-        raise DccError(f"cannot write {path}: {path.parent} is not a folder; name another place") from None
+        with _written_into(path) if _is_stream(path) else _moved_to(_behind_links(path)) as temporary:
+            yield temporary
     except OSError as error:
+        if isinstance(error, (FileExistsError, NotADirectoryError)) and not path.parent.is_dir():
+            raise DccError(
+                f"cannot write {path}: {path.parent} is not a folder; name another place"
+            ) from None
         raise DccError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether something is at ``path`` that is neither a file nor a folder, or that is already open."""
+    if str(path.parent) in ("/dev/fd", "/proc/self/fd") or str(path) in ("/dev/stdout", "/dev/stderr"):
+        return True
     try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _behind_links(path: Path) -> Path:
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+@contextlib.contextmanager
+def _written_into(stream: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as scratch:
+        temporary = Path(scratch) / stream.name
+        yield temporary
+        with temporary.open("rb") as source, stream.open("wb") as target:
+            shutil.copyfileobj(source, target)
+
+
+@contextlib.contextmanager
+def _moved_to(path: Path) -> Iterator[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with scratch_folder(path.parent) as scratch:
         temporary = scratch / path.name
         yield temporary
-        _move_into_place(temporary, path, scratch / "replaced")
-    except OSError as error:
-        raise DccError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _move_into_place(temporary: Path, path: Path, aside: Path) -> None:
-    if not (temporary.is_dir() and path.is_dir()):
-        temporary.replace(path)
-        return
-    path.replace(aside)  # a folder cannot replace one that is not empty
-    try:
-        temporary.replace(path)
-    except OSError:
-        aside.replace(path)
-        raise
-
-
-def clear_scratch(folder: Path) -> None:
-    """Remove temporary files in ``folder`` that a killed process left behind."""
-    for scratch in folder.glob(f"{_SCRATCH}*"):
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def lock(file: IO[Any], in_use: str) -> None:
-    """Lock an open file for this process, until the file is closed or the process ends.
-
-    Raises :class:`DccError` with the message ``in_use`` where another process holds the lock. On Windows
-    nothing is locked: the user must not run two processes in one folder.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise DccError(in_use) from None
+        if path.exists():
+            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+        if temporary.is_dir() and path.is_dir():
+            replace_folder(temporary, path)
+        else:
+            temporary.replace(path)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
 from typing import IO, Any
 
 from dccnet.evaluation.scoring import Outcome
+from dccnet.runtime.console import warn
 from dccnet.runtime.decoding import decode
 from dccnet.runtime.errors import DccError, UsageError
-from dccnet.runtime.files import lock
+from dccnet.runtime.locks import folder_lock
 
 JOURNAL = "progress.jsonl"
 SCHEMA = 1
@@ -20,7 +22,7 @@ Identity = dict[str, Any]
 
 
 class Journal:
-    """Outcomes by case number, appended to a file. A context manager, which locks the file."""
+    """Outcomes by case number, appended to a file. A context manager, which locks the folder."""
 
     def __init__(self, folder: Path, identity: Identity, restart: bool = False) -> None:
         self._path = folder / JOURNAL
@@ -28,33 +30,28 @@ class Journal:
         self._restart = restart
         self.outcomes: dict[int, Outcome] = {}
         self._file: IO[bytes] | None = None
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Journal:
-        """Lock the file and read its outcomes.
+        """Lock the folder and read the outcomes in its file.
 
         Raises :class:`UsageError` if the folder holds another evaluation, and :class:`DccError` if the file
         is damaged, in use or cannot be written.
         """
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("a+b")
-        except OSError as error:
-            raise DccError(f"cannot write {self._path}: {error.strerror or error}") from error
-        try:
+        with contextlib.ExitStack() as stack:
             folder = self._path.parent
-            lock(
-                self._file,
-                f"another evaluation is writing to {folder}: wait for it, or choose another folder",
-            )
+            busy = f"another process is writing to {folder}"
+            stack.enter_context(folder_lock(folder, busy, "wait for it, or choose another folder", warn))
+            try:
+                self._file = stack.enter_context(self._path.open("a+b"))
+            except OSError as error:
+                raise DccError(f"cannot write {self._path}: {error.strerror or error}") from error
             self._read()
-        except BaseException:
-            self._file.close()
-            raise
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
+        self._stack.close()
 
     def add(self, number: int, outcome: Outcome) -> None:
         """Append an outcome. It is flushed at once, so that it survives the end of the process."""

@@ -92,7 +92,7 @@ def train(
     from dccnet.training.cpu import fast_cpu_settings
     from dccnet.training.processes import is_first, joins_others, leave
     from dccnet.training.recipes import recipe
-    from dccnet.training.run import check_run, resume_run, start_run
+    from dccnet.training.run import check_free, check_run, resume_run, start_run
 
     config = network_config(preset, changes)
     settings = options | recipe(preset) | given
@@ -101,6 +101,9 @@ def train(
 
         if output is not None:  # report an error once, not once per process
             check_run(output, config, settings)
+        else:
+            assert resume is not None
+            check_free(resume)
         return launch(nproc, sys.argv[1:])
     with fast_cpu_settings():
         if resume is not None:

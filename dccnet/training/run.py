@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from dccnet.evaluation.pck import DESCRIPTIONS
 from dccnet.network.config import ModelConfig
 from dccnet.network.conv4d import TRAINING_LOWERINGS
 from dccnet.network.model import DCCNet
-from dccnet.runtime.console import note
+from dccnet.runtime.console import note, warn
 from dccnet.runtime.errors import DataError, UsageError
-from dccnet.runtime.files import clear_scratch
+from dccnet.runtime.locks import folder_lock
 from dccnet.training.autotune import lowering_here, lowering_of_run, refuse_missing
 from dccnet.training.initial import apply_start
 from dccnet.training.processes import Processes, processes
@@ -41,26 +42,28 @@ def start_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> tup
     settings = TrainSettings(**options)
     with processes(settings.device) as group:
         training, validation = datasets(config, settings)
-        folder = new_run_folder(path)
-        group.wait()  # until all processes have checked that the folder is free
-        torch.manual_seed(settings.seed)
-        model = DCCNet(config)
-        lowering = lowering_of_run(settings.conv4d, model, settings.batch_size, group)
-        settings = dataclasses.replace(settings, conv4d=lowering)
-        load_backbone_weights(model.backbone, config.backbone, settings.weights)
-        _unfreeze(model, settings.finetune_blocks)
-        apply_start(model, settings.start, both_ways=settings.opposite > 0)
-        if group.first:
-            folder.write_config(config, settings)
-            save_checkpoint(model, folder.start)
-        return folder, _train(model, training, validation, settings, folder, group, resume=False)
+        with _locked(path, group):
+            folder = new_run_folder(path)
+            group.wait()  # until all processes have checked that the folder is free
+            torch.manual_seed(settings.seed)
+            model = DCCNet(config)
+            lowering = lowering_of_run(settings.conv4d, model, settings.batch_size, group)
+            settings = dataclasses.replace(settings, conv4d=lowering)
+            load_backbone_weights(model.backbone, config.backbone, settings.weights)
+            _unfreeze(model, settings.finetune_blocks)
+            apply_start(model, settings.start, both_ways=settings.opposite > 0)
+            if group.first:
+                save_checkpoint(model, folder.start)
+                folder.write_config(config, settings)  # from now on, the run can be resumed
+            return folder, _train(model, training, validation, settings, folder, group, resume=False)
 
 
 def resume_run(path: str, epochs: int | None, device: str | None = None) -> tuple[RunFolder, Progress]:
     """Continue the run in ``path``; returns the folder and the final progress.
 
     ``epochs`` (in total) and ``device`` replace the stored settings if given. The number of processes may
-    change. Raises :class:`CheckpointError` if there is no run, or a damaged one.
+    change. A run that was stopped before its first save begins again. Raises :class:`CheckpointError` if
+    there is no run, or a damaged one, and :class:`DccError` if another process trains in the folder.
     """
     folder = RunFolder(Path(path))
     stored = folder.read_config()
@@ -70,12 +73,29 @@ def resume_run(path: str, epochs: int | None, device: str | None = None) -> tupl
     )
     with processes(settings.device) as group:
         training, validation = datasets(config, settings)
-        model = load_checkpoint(folder.start)  # for the backbone; the state has the trained weights
-        _unfreeze(model, settings.finetune_blocks)
-        if group.first:
-            clear_scratch(folder.path)
-            folder.write_config(config, settings)
-        return folder, _train(model, training, validation, settings, folder, group, resume=True)
+        with _locked(path, group):
+            model = load_checkpoint(folder.start)  # for the backbone; the state has the trained weights
+            _unfreeze(model, settings.finetune_blocks)
+            if group.first:
+                folder.write_config(config, settings)
+            return folder, _train(model, training, validation, settings, folder, group, resume=True)
+
+
+@contextlib.contextmanager
+def _locked(path: str, group: Processes) -> Iterator[None]:
+    """Lock the run's folder in the first process, which writes the files."""
+    with _run_lock(path) if group.first else contextlib.nullcontext():
+        yield
+
+
+def _run_lock(path: str) -> contextlib.AbstractContextManager[None]:
+    return folder_lock(Path(path), f"another process is training in {path}", "wait for it or stop it", warn)
+
+
+def check_free(path: str) -> None:
+    """Raise :class:`DccError` if another process is training in the folder ``path``."""
+    with _run_lock(path):
+        pass
 
 
 def check_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> None:
@@ -85,6 +105,7 @@ def check_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> Non
     refuse_missing(settings.conv4d, torch.device("cuda" if gpu else "cpu"))
     datasets(config, settings)
     new_run_folder(path)
+    check_free(path)
     model = DCCNet(config)
     _unfreeze(model, settings.finetune_blocks)
     apply_start(model, settings.start, both_ways=settings.opposite > 0)
@@ -140,7 +161,10 @@ def _train(
         )
     model.lower(TRAINING_LOWERINGS[lowering_here(settings.conv4d, model, group.device)])
     trainer = Trainer(model, training, validation, settings, folder, group)
-    if resume:
+    if resume and not folder.state.exists():
+        if group.first:
+            note("the run was stopped before its first save: it begins again")
+    elif resume:
         trainer.restore()
         if group.first and trainer.progress.epoch >= settings.epochs:
             note(f"the run has finished its {settings.epochs} epochs: train more with --epochs")

@@ -145,6 +145,14 @@ class RunFolder:
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
 
+    @property
+    def can_resume(self) -> bool:
+        """Whether there is a run: its configuration, and a saved state or at least the untrained network.
+
+        The configuration is written after the untrained network, so that a run can be resumed from then on.
+        """
+        return self.config.exists() and (self.state.exists() or self.start.exists())
+
     def write_config(self, model: ModelConfig, settings: TrainSettings) -> None:
         content = dataclasses.asdict(RunConfig(model, settings))
         write_text(self.config, json.dumps(content, indent=2) + "\n")
@@ -162,7 +170,7 @@ class RunFolder:
 def new_run_folder(path: str | os.PathLike[str]) -> RunFolder:
     """The folder ``path`` of a new run. Raises :class:`UsageError` if it already holds a run."""
     folder = RunFolder(Path(path))
-    if folder.config.exists():
+    if folder.can_resume:
         raise UsageError(
             f"{path} already holds a run: continue it with dcc train --resume {path}, or choose "
             "another folder"

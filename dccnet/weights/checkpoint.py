@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -23,8 +24,21 @@ def save_checkpoint(model: DCCNet, path: str | os.PathLike[str]) -> None:
     """Write weights and configuration, atomically."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     metadata = {"format": _FORMAT, "schema": str(_SCHEMA), "config": model.config.to_json()}
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(save(state, metadata))  # save_file would set mode 600
+    with atomic_path(path) as temporary, temporary.open("wb") as file:  # save_file would set mode 600
+        file.writelines(_in_one_order(save(state, metadata)))
+
+
+def _in_one_order(content: bytes) -> tuple[bytes, bytes, memoryview]:
+    """The same safetensors file with its metadata in alphabetic order: the library's order is random.
+
+    So one network gives one file, and evaluations, which know it by its hash, can be resumed.
+    """
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # as the library pads it
+    return len(text).to_bytes(8, "little"), text, memoryview(content)[start:]
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> DCCNet:

@@ -168,7 +168,7 @@ def test_another_model_list_or_protocol_is_noticed(
 def test_two_evaluations_do_not_write_to_one_folder(tmp_path: Path) -> None:
     with (
         Journal(tmp_path, {}),
-        pytest.raises(DccError, match="another evaluation is writing"),
+        pytest.raises(DccError, match=r"another process is writing to .* \(process \d+ on .*\): wait"),
         Journal(tmp_path, {}),
     ):
         pass

@@ -22,13 +22,14 @@ from dccnet.evaluation.published import ABLATIONS
 from dccnet.network.config import PRESETS, ModelConfig
 from dccnet.network.model import DCCNet
 from dccnet.runtime.errors import CheckpointError, DccError, UsageError
+from dccnet.runtime.locks import folder_lock
 from dccnet.training.ablation import sweep as sweeping
 from dccnet.training.ablation.kernels import STAND_FOR
 from dccnet.training.ablation.output import RESULTS, RUNS, TABLES
 from dccnet.training.ablation.plan import PLAN, Plan, make_plan, read_plan, write_plan
 from dccnet.training.ablation.results import Results, RunResult, to_dict
 from dccnet.training.ablation.rows import METHODS, Row, check_kernels, default_kernels, in_table, make_rows
-from dccnet.training.ablation.sweep import RESULT, locked, run_folder, sweep
+from dccnet.training.ablation.sweep import RESULT, run_folder, sweep
 from dccnet.training.ablation.tables import columns, lines, markdown
 from dccnet.training.recipes import recipe
 from dccnet.training.settings import RunFolder
@@ -294,11 +295,11 @@ def test_a_list_that_is_a_link_has_its_pictures_beside_the_link(
     assert plan("link.csv").test == str(tmp_path / "link.csv")
 
 
-def test_two_sweeps_do_not_share_a_folder(tmp_path: Path) -> None:
-    with locked(tmp_path), pytest.raises(DccError, match="another sweep is running"), locked(tmp_path):
-        pass
-    with locked(tmp_path):
-        pass
+def test_two_sweeps_do_not_share_a_folder(plan: MakePlan, tmp_path: Path) -> None:
+    refused = pytest.raises(DccError, match=r"another sweep is running in .* \(process \d+ on ")
+    with folder_lock(tmp_path, "first", "wait", print), refused:
+        sweep(plan(), tmp_path)
+    assert not (tmp_path / PLAN).exists()
 
 
 def test_a_damaged_plan_is_one_sentence(plan: MakePlan, tmp_path: Path) -> None:

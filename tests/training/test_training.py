@@ -19,12 +19,13 @@ from dccnet.network.conv4d import TRAINING_LOWERINGS
 from dccnet.network.model import DCCNet
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import CheckpointError, DataError, DccError, UsageError
+from dccnet.runtime.locks import folder_lock
 from dccnet.training.autotune import lowering_here, lowering_of_run, usual_lowering
 from dccnet.training.batches import Sample, epoch_order, spread_groups
 from dccnet.training.features import FeatureCache
 from dccnet.training.interrupt_flag import InterruptFlag
 from dccnet.training.processes import Processes
-from dccnet.training.run import check_run, datasets, resume_run, start_run
+from dccnet.training.run import check_free, check_run, datasets, resume_run, start_run
 from dccnet.training.settings import RunFolder, TrainSettings
 from dccnet.training.state import Progress
 from dccnet.training.synthetic import random_warp, split_photographs, synthetic_pairs
@@ -268,6 +269,62 @@ def test_a_run_can_be_resumed_to_more_epochs_from_its_folder(tmp_path: Path, pic
     saved = json.loads(folder.config.read_text())
     assert saved["training"]["epochs"] == 2 and saved["model"]["backbone"] == "resnet18"
     assert list(folder.tensorboard.glob("events.*"))
+
+
+def _two_steps(pictures: list[Path]) -> dict[str, object]:
+    settings = {"epochs": 1, "pairs": 4, "batch_size": 2, "weights": "random"}
+    return {"synthetic": str(pictures[0].parent), **settings}
+
+
+def test_a_run_that_is_killed_before_its_first_save_can_be_resumed(
+    tmp_path: Path, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = CONFIG.replace(branches=("local",), **ONE_BRANCH)
+    whole, expected = start_run(str(tmp_path / "whole"), config, _two_steps(pictures))
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "save", _kill)
+        with pytest.raises(SystemExit):
+            start_run(str(tmp_path / "killed"), config, _two_steps(pictures))
+    folder = RunFolder(tmp_path / "killed")
+    assert not folder.state.exists()
+    with pytest.raises(UsageError, match="already holds a run"):
+        start_run(str(folder.path), config, _two_steps(pictures))
+    assert resume_run(str(folder.path), None)[1] == expected
+    assert folder.last.read_bytes() == whole.last.read_bytes()
+
+
+def _kill(*_: object) -> None:
+    raise SystemExit(137)
+
+
+def test_a_run_that_is_killed_while_it_is_set_up_can_be_begun_again(
+    tmp_path: Path, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, path = CONFIG.replace(branches=("local",), **ONE_BRANCH), str(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "write_config", lambda *_: _kill())
+        with pytest.raises(SystemExit):
+            start_run(path, config, _two_steps(pictures))
+    with pytest.raises(CheckpointError, match="no training run"):
+        resume_run(path, None)
+    assert start_run(path, config, _two_steps(pictures))[1].epoch == 1
+
+
+def test_a_second_process_in_a_run_is_refused_and_changes_nothing(
+    tmp_path: Path, pictures: list[Path]
+) -> None:
+    config, path = CONFIG.replace(branches=("local",), **ONE_BRANCH), tmp_path / "run"
+    start_run(str(path), config, _two_steps(pictures))
+    scratch = path / ".dcc-abcd1234"
+    scratch.mkdir()
+    with folder_lock(path, "first", "wait", print):
+        before = {file.name: file.stat().st_mtime_ns for file in path.iterdir()}
+        refused = pytest.raises(DccError, match=r"another process is training in .* \(process \d+ on ")
+        with refused:
+            resume_run(str(path), 2)
+        with refused:
+            check_free(str(path))
+        assert {file.name: file.stat().st_mtime_ns for file in path.iterdir()} == before
 
 
 def test_damaged_runs_are_refused(tmp_path: Path) -> None:

@@ -24,6 +24,12 @@ def test_round_trip_keeps_every_value_and_the_configuration(small_model: DCCNet,
     assert all(torch.equal(loaded.state_dict()[name], state[name]) for name in state)
 
 
+def test_one_network_gives_one_file(small_model: DCCNet, tmp_path: Path) -> None:
+    for number in range(8):  # the library writes three metadata in one of six orders
+        save_checkpoint(small_model, tmp_path / f"{number}.safetensors")
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+
+
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     model = build(SMALL)
     model.consensus.layers[0].bias.data[0] = torch.nan

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import gc
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +19,8 @@ from dccnet.evaluation.summary import summarise
 from dccnet.runtime.console import note, progress_bar, warn
 from dccnet.runtime.decoding import decode
 from dccnet.runtime.errors import DccError
-from dccnet.runtime.files import clear_scratch, lock, write_text
+from dccnet.runtime.files import write_text
+from dccnet.runtime.locks import folder_lock
 from dccnet.runtime.selection import BackendChoice
 from dccnet.training.ablation.output import write_results
 from dccnet.training.ablation.plan import Plan, write_plan
@@ -32,6 +30,7 @@ from dccnet.training.run import datasets, resume_run, start_run
 from dccnet.training.settings import RunFolder, TrainSettings
 from dccnet.training.state import Progress
 
+ADVICE = "wait for it, or choose another folder"
 RESULT = "result.json"
 """File in a run's folder: written after training, and again with the scores."""
 
@@ -44,9 +43,8 @@ def sweep(plan: Plan, folder: Path) -> Results:
     """
     datasets(plan.model, TrainSettings(**plan.training))
     benchmark = scored_list(plan)
-    write_plan(folder, plan)
-    with locked(folder):
-        clear_scratch(folder)
+    with folder_lock(folder, f"another sweep is running in {folder}", ADVICE, warn):
+        write_plan(folder, plan)
         runs = plan.runs()
         results = Results(plan, benchmark.protocol, len(benchmark.cases))
         for row, seed in runs:
@@ -85,10 +83,8 @@ def scored_list(plan: Plan) -> Benchmark:
 
 def train(path: Path, row: Row, training: dict[str, Any], seed: int) -> Progress:
     """Start or continue the run in ``path``."""
-    if RunFolder(path).state.exists():
+    if RunFolder(path).can_resume:
         return resume_run(str(path), None)[1]
-    if path.exists():
-        shutil.rmtree(path)  # it was stopped before its first save, so there is nothing to resume
     return start_run(str(path), row.model, training | {"seed": seed})[1]
 
 
@@ -156,11 +152,3 @@ def _read(path: Path) -> RunResult | None:
         return decode(RunResult, known)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Lock the folder. Raises :class:`DccError` if another sweep has locked it."""
-    with (folder / ".lock").open("w") as file:
-        lock(file, f"another sweep is running in {folder}: wait for it, or choose another folder")
-        yield
