@@ -29,7 +29,7 @@ class BackendChoice(NamedTuple):
     trust_engine: bool = False
     """Load engines in the bundle that its manifest does not name."""
     tf32: bool = False
-    """Let ONNX Runtime's CUDA provider multiply float32 with ten bits of mantissa."""
+    """Let a GPU multiply float32 with ten bits of mantissa: ONNX Runtime's CUDA provider, and PyTorch."""
 
 
 def open_backend(

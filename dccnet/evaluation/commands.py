@@ -87,6 +87,7 @@ if TYPE_CHECKING:
 @click.option(
     "--provider", type=click.Choice(["cpu", "cuda", "tensorrt"]), help="Execution provider of ONNX Runtime."
 )
+@click.option("--tf32", is_flag=True, help="Let a GPU multiply float32 with ten bits of mantissa.")
 @click.option("--trust-engine", is_flag=True, help="Load engines that the bundle's manifest does not name.")
 @click.option(
     "--threads", type=click.IntRange(0, 256), default=0, help="CPU threads.  [default: all cores]"

@@ -109,6 +109,7 @@ def _open_checkpoint(path: Path, choice: BackendChoice) -> Model:
         import torch
 
         from dccnet.inference import TorchMatcher, match_features
+        from dccnet.network.precision import set_tf32
         from dccnet.weights.checkpoint import load_checkpoint
     if choice.provider is not None:
         raise UsageError(
@@ -116,6 +117,7 @@ def _open_checkpoint(path: Path, choice: BackendChoice) -> Model:
         )
     if choice.threads:
         torch.set_num_threads(choice.threads)
+    set_tf32(choice.tf32)
     device = _torch_device(torch.cuda.is_available(), choice.device)
     model = load_checkpoint(path)
     matcher = TorchMatcher(model, device)
@@ -133,10 +135,11 @@ def _open_checkpoint(path: Path, choice: BackendChoice) -> Model:
         return nearest_neighbour(za, zb, a[1], b[1])
 
     place = "CPU" if device == "cpu" else device
+    precision = "TF32" if choice.tf32 and device != "cpu" else "float32"
     return Model(
         path,
         digest=sha256(path),
-        backend=f"PyTorch {torch.__version__} ({place}), float32",
+        backend=f"PyTorch {torch.__version__} ({place}), {precision}",
         encode=matcher.encode,
         match=match,
         nbytes=lambda features: sum(int(tensor.nbytes) for tensor in features[0].values()),

@@ -45,3 +45,21 @@ def widened(x: Tensor) -> Tensor:
 def as_weights_of(module: nn.Module, x: Tensor) -> Tensor:
     """``x`` in the type of the module's weights."""
     return x.to(next(module.parameters()).dtype)
+
+
+def set_tf32(allowed: bool) -> None:
+    """Choose whether float32 products on a GPU may be computed in TF32, with ten bits of mantissa.
+
+    This holds for the whole process. PyTorch allows TF32 in convolutions unless told otherwise.
+    """
+    torch.backends.cudnn.allow_tf32 = allowed
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+
+
+def tf32_allowed() -> bool:
+    """Whether PyTorch computes float32 convolutions in TF32."""
+    try:
+        return torch.backends.cudnn.allow_tf32
+    except RuntimeError:  # convolutions and recurrent networks have different settings
+        convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined, unused-ignore]
+        return bool(convolutions.fp32_precision == "tf32")

@@ -145,6 +145,11 @@ _MACHINE = [
         help="Precision; bf16 keeps weights and sensitive steps in float32.",
     ),
     click.option(
+        "--tf32",
+        is_flag=True,
+        help="Let a GPU multiply float32 with ten bits of mantissa: faster, less exact.",
+    ),
+    click.option(
         "--micro-batch",
         type=click.IntRange(1),
         metavar="PAIRS",

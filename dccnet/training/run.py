@@ -15,6 +15,7 @@ from dccnet.evaluation.pck import DESCRIPTIONS
 from dccnet.network.config import ModelConfig
 from dccnet.network.conv4d import TRAINING_LOWERINGS
 from dccnet.network.model import DCCNet
+from dccnet.network.precision import set_tf32
 from dccnet.runtime.console import note, warn
 from dccnet.runtime.errors import DataError, UsageError
 from dccnet.runtime.locks import folder_lock
@@ -145,6 +146,11 @@ def datasets(config: ModelConfig, settings: TrainSettings) -> tuple[list[Pair], 
     return training, validation
 
 
+def _precision(settings: TrainSettings) -> str:
+    wide = "TF32" if settings.tf32 else "float32"
+    return wide if settings.precision == "fp32" else f"bfloat16, and {wide} in sensitive steps"
+
+
 def _train(
     model: DCCNet,
     training: list[Pair],
@@ -159,6 +165,11 @@ def _train(
             f"{len(training)} training pairs, {len(validation)} validation pairs; "
             f"PCK@{settings.alpha:g} {settings.protocol}: {DESCRIPTIONS[settings.protocol]}"
         )
+    set_tf32(settings.tf32)
+    if group.device.type == "cuda":
+        torch.backends.cudnn.deterministic = True
+        if group.first:
+            note(f"{torch.cuda.get_device_name(group.device)}, {_precision(settings)}")
     model.lower(TRAINING_LOWERINGS[lowering_here(settings.conv4d, model, group.device)])
     trainer = Trainer(model, training, validation, settings, folder, group)
     if resume and not folder.state.exists():

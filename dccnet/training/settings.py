@@ -57,6 +57,8 @@ class TrainSettings:
     """``auto`` (a GPU if there is one), ``cpu`` or ``cuda``."""
     precision: str = "fp32"
     """Precision of the forward and backward pass: ``fp32``, or ``bf16`` outside the float32 islands."""
+    tf32: bool = False
+    """Let a GPU multiply float32 with ten bits of mantissa."""
     micro_batch: int | None = None
     """Pairs computed at once; gradients are summed over the batch. None computes a whole batch at once."""
     checkpointing: str = "auto"

@@ -260,7 +260,9 @@ def test_a_run_can_be_resumed_to_more_epochs_from_its_folder(tmp_path: Path, pic
     assert progress.epoch == 1
     with pytest.raises(UsageError, match="already holds a run"):
         start_run(str(tmp_path / "run"), config, options)
+    torch.backends.cudnn.allow_tf32 = True  # PyTorch's default
     _, progress = resume_run(str(tmp_path / "run"), epochs=2)
+    assert not torch.backends.cudnn.allow_tf32, "training allowed TF32 without --tf32"
     assert progress.epoch == 2 and progress.total_steps == 4
 
     records = [json.loads(line) for line in (folder.path / "log.jsonl").read_text().splitlines()]

@@ -33,6 +33,7 @@ from dccnet.network.conv4d.direct_layout import Core, Gather, Layout, Sides, fou
 from dccnet.network.conv4d.direct_tuning import SMALLEST_SHARED, Block, Config, Tuning, tuning_for
 from dccnet.network.conv4d.lowering import Layers, recomputed, recomputes_now
 from dccnet.network.conv4d.stack import STACK
+from dccnet.network.precision import tf32_allowed
 
 TOGETHER = 8
 """Most volumes in one batch: more take more memory and no less time."""
@@ -90,8 +91,6 @@ def chain_of_one(volume: Tensor, layers: Layers) -> Tensor:
 def _computes(volume: Tensor, layers: Layers) -> bool:
     if volume.device.type != "cuda":
         return False
-    from dccnet.network.conv4d.direct_kernels import tf32_allowed
-
     dtype = _dtype(volume)
     if dtype not in (torch.float16, torch.bfloat16) and not (dtype == torch.float32 and tf32_allowed()):
         return False

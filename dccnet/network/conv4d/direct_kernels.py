@@ -19,6 +19,7 @@ from torch import Tensor
 
 from dccnet.network.conv4d.direct_layout import Core, Layout, Sides, four
 from dccnet.network.conv4d.direct_tuning import Block, Config
+from dccnet.network.precision import tf32_allowed
 
 PARTS = 512
 """About how many blocks share the gradient of a kernel. Fixed, so that results do not depend on the GPU."""
@@ -285,15 +286,6 @@ def fold(
         taps, channels, sign, bias is not None, relu, size,
     )  # fmt: skip
     return y
-
-
-def tf32_allowed() -> bool:
-    """Whether PyTorch computes float32 convolutions in TF32."""
-    try:
-        return torch.backends.cudnn.allow_tf32
-    except RuntimeError:  # convolutions and recurrent networks have different settings
-        convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined, unused-ignore]
-        return bool(convolutions.fp32_precision == "tf32")
 
 
 def _vector(x: Tensor, cached: bool) -> int:
