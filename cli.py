@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 import signal
 import sys
+import warnings
 from typing import Any, NoReturn
 
 import click
 
-from dccnet.runtime.errors import DccError
+from dccnet.runtime.errors import DccError, DccWarning
+
+_USUAL_WARNING = warnings.showwarning
 
 # name -> (module in dccnet, attribute, one line for the overview)
 COMMANDS = {
@@ -93,10 +96,19 @@ def dcc(ctx: click.Context) -> None:
         ctx.exit(2)
 
 
+def _show_warning(message: Any, category: type[Warning], *place: Any, **options: Any) -> None:
+    """One line for a warning of dcc; others look as usual."""
+    if issubclass(category, DccWarning):
+        click.echo(f"warning: {message}", err=True)
+    else:
+        _USUAL_WARNING(message, category, *place, **options)
+
+
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run ``dcc``; an error that a user can act on becomes one sentence and an exit code."""
     # Clean-up code that runs on Ctrl-C must also run on kill, timeout and systemctl stop.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    warnings.showwarning = _show_warning
     try:
         result: Any = dcc.main(arguments, prog_name="dcc", standalone_mode=False)
         sys.stdout.flush()

@@ -17,7 +17,7 @@ from dccnet.runtime.arrays import Image
 from dccnet.runtime.errors import DataError, DccError
 from dccnet.runtime.files import sha256_of
 from dccnet.runtime.geometry import Size, resize_uint8
-from dccnet.runtime.images import SUFFIXES, find_images, read_image
+from dccnet.runtime.images import find_images, is_picture, read_image
 from dccnet.runtime.video.sources import open_source
 
 CANDIDATES = 4
@@ -127,7 +127,7 @@ def _source(data: str | os.PathLike[str]) -> tuple[Iterator[tuple[str, _Load]], 
     if path.suffix.lower() in _LISTS:
         pictures = _listed(path)
         return iter(pictures), len(pictures)
-    if not path.is_file() or path.suffix.lower() in SUFFIXES:
+    if not path.is_file() or is_picture(path):
         found = find_images(data)
         return ((str(picture), _reader(picture)) for picture in found), len(found)
     source = open_source(str(data), live=False)

@@ -17,6 +17,10 @@ class UsageError(DccError):
     exit_code = USAGE
 
 
+class DccWarning(UserWarning):
+    """A result that is probably not what the user wants. Commands show it as one line of text."""
+
+
 class ArgumentError(UsageError, ValueError):
     """An argument of a function that has another shape, type or range than it takes."""
 

@@ -4,25 +4,53 @@ from __future__ import annotations
 
 import glob
 import os
+import warnings
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
+from dccnet.runtime import picture_formats as formats
 from dccnet.runtime.arrays import Image
-from dccnet.runtime.errors import ImageError
+from dccnet.runtime.errors import DccWarning, ImageError
+from dccnet.runtime.file_names import natural_key
 from dccnet.runtime.files import atomic_path
+from dccnet.runtime.native_messages import Heard, listening, readable
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+"""Of pictures that are written."""
+
+READ_SUFFIXES = SUFFIXES | {
+    ".avif", ".dib", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".pbm", ".pgm", ".pnm",
+}  # fmt: skip
+"""Of the pictures in a folder. ``.heic`` cannot be read, and must not be left out without a word."""
+
+_DARK = 1 << 13  # brightest value of a 16-bit picture below which it is nearly black with 8 bits
 
 
 def read_image(path: str | os.PathLike[str]) -> Image:
     """Decode a picture to ``(H, W, 3)`` uint8 BGR with its EXIF orientation applied.
 
-    Grey, palette and 16-bit pictures are converted to 8-bit colour; transparency is dropped. Raises
-    :class:`ImageError` for a file that is missing, empty, damaged, truncated or no picture.
+    Grey, palette and 16-bit pictures are converted to 8-bit colour; transparency is dropped. A 16-bit
+    picture that uses so few of its values that it becomes nearly black gives a :class:`DccWarning`. Raises
+    :class:`ImageError` for a file that is missing, empty, truncated or no picture, or of which the decoder
+    says that it is damaged (docs/formats.md: not every damage is found).
     """
     path = Path(path)
+    data = read_bytes(path)
+    image = _decode(_prepared(path, data), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, path)
+    if image.dtype == np.uint16:
+        image = _with_8_bits(image, path)
+    if image.dtype != np.uint8:
+        raise ImageError(f"{path} has values of the type {image.dtype}: save it with 8 or 16 bits")
+    if formats.is_avif(data):
+        image = formats.turned_as_avif_says(image, data)
+    return image
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file's content. Raises :class:`ImageError` for a file that is missing or empty."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -31,48 +59,98 @@ def read_image(path: str | os.PathLike[str]) -> Image:
         raise ImageError(f"cannot read {path}: {error.strerror or error}") from error
     if not data:
         raise ImageError(f"{path} is empty (0 bytes)")
-    # OpenCV 4 fills the missing part of a truncated JPEG with grey and reports no error.
-    if data[:2] == b"\xff\xd8" and not _jpeg_is_whole(data):
-        raise ImageError(f"{path} is truncated: the JPEG has no end; copy or download it again")
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        image = None
+    return data
+
+
+def decode_unchanged(data: bytes, path: Path) -> np.ndarray[Any, Any]:
+    """``(H, W)`` or ``(H, W, C)`` as the file has it. Raises :class:`ImageError`."""
+    return _decode(data, cv2.IMREAD_UNCHANGED, path)
+
+
+def _prepared(path: Path, data: bytes) -> bytes:
+    if data.startswith(formats.JPEG):
+        return formats.with_end(data)
+    if formats.is_webp(data):
+        return formats.without_exif_prefix(data)
+    if formats.is_heif(data):
+        raise ImageError(f"{path} is HEIF, which OpenCV cannot decode: save it as .jpg or .png first")
+    return data
+
+
+def _decode(data: bytes, flags: int, path: Path) -> np.ndarray[Any, Any]:
+    image, heard = _listen(data, flags)
+    if heard.lines and not heard.alone:  # perhaps about a picture that another thread decoded
+        image, heard = _listen(data, flags, exclusive=True)
+    jpeg = data.startswith(formats.JPEG)
     if image is None:
-        raise ImageError(f"{path} is not a picture that OpenCV can decode, or it is damaged")
-    return np.asarray(image, np.uint8)
+        said = heard.last if heard.last.startswith("libpng") or jpeg else ""
+        raise ImageError(
+            f"{path} is truncated: the JPEG has no end; copy or download it again"
+            if jpeg and not formats.has_end(data)
+            else f"{path} is not a picture that OpenCV can decode, or it is damaged"
+            + f" ({said})" * bool(said)
+        )
+    damage = formats.jpeg_damage(data, heard.lines) if jpeg else formats.other_damage(heard.lines)
+    if damage is not None:
+        raise ImageError(f"{path} is truncated or damaged ({readable(damage)}): copy or download it again")
+    return np.asarray(image)
 
 
-def _jpeg_is_whole(data: bytes) -> bool:
-    """Whether an end-of-image marker follows the scan; markers before it belong to thumbnails."""
-    position = 2
-    while position + 4 <= len(data) and data[position] == 0xFF:
-        if data[position + 1] == 0xDA:  # start of scan: only the end marker can follow its data
-            return data.find(b"\xff\xd9", position) >= 0
-        if data[position + 1] == 0xFF:  # fill byte
-            position += 1
-        else:
-            position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    return False
+def _listen(data: bytes, flags: int, *, exclusive: bool = False) -> tuple[Any, Heard]:
+    with listening(exclusive=exclusive) as heard:
+        try:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        except cv2.error:
+            image = None
+    return image, heard
+
+
+def _with_8_bits(image: np.ndarray[Any, Any], path: Path) -> Image:
+    brightest = int(image.max())
+    if 0 < brightest < _DARK:
+        warnings.warn(
+            f"{path} has 16 bits, but its brightest value is {brightest} of 65535, so it is read nearly "
+            "black: scale it first, such as cv2.normalize(image, None, 0, 65535, cv2.NORM_MINMAX)",
+            DccWarning,
+            stacklevel=3,
+        )
+    return np.asarray(image >> 8, np.uint8)
+
+
+def is_picture(path: str | os.PathLike[str]) -> bool:
+    """Whether a file's name ends like that of a picture."""
+    return Path(path).suffix.lower() in READ_SUFFIXES
 
 
 def find_images(pattern: str | os.PathLike[str]) -> list[Path]:
-    """Paths of one picture, of all pictures in a folder (sorted, not recursive), or of a glob pattern.
+    """Paths of a picture, of all pictures in a folder (not recursive), or of a glob pattern.
 
-    Raises :class:`ImageError` where no picture is found.
+    Numbers in names are in their own order: 1.png, 2.png, 10.png. Hidden files (``._1.png``) are left out,
+    as are other kinds of files that a glob finds beside pictures. What exists under a name with brackets is
+    taken before they are read as a glob. Raises :class:`ImageError` where no picture is found.
     """
     path = Path(pattern)
     if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+        shown = (p for p in path.iterdir() if not p.name.startswith("."))
+        found = [p for p in shown if is_picture(p) and not p.is_dir()]
     elif path.exists():
         found = [path]
     else:
-        found = sorted(map(Path, glob.glob(str(pattern), recursive=True)))
+        files = [p for p in map(Path, glob.glob(_escaped(path), recursive=True)) if not p.is_dir()]
+        found = [p for p in files if is_picture(p)] or files
     if not found and not glob.has_magic(str(pattern)) and not path.exists():
         raise ImageError(f"{pattern} does not exist")
     if not found:
         raise ImageError(f"no pictures at {pattern}")
-    return found
+    return sorted(found, key=natural_key)
+
+
+def _escaped(pattern: Path) -> str:
+    """The glob pattern without a meaning of brackets in the names of folders that exist."""
+    folder = pattern.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return str(Path(glob.escape(str(folder))) / pattern.relative_to(folder))
 
 
 def write_image(path: str | os.PathLike[str], image: Image) -> None:
@@ -81,11 +159,24 @@ def write_image(path: str | os.PathLike[str], image: Image) -> None:
     Raises :class:`ImageError` for a suffix that OpenCV cannot write.
     """
     path = Path(path)
-    try:
-        done, data = cv2.imencode(path.suffix, image)
-    except cv2.error:
-        done = False
-    if not done:
-        raise ImageError(f"cannot write {path}: use one of {', '.join(sorted(SUFFIXES))}")
+    data = encode_image(path.suffix, image, path)
     with atomic_path(path) as temporary:
-        temporary.write_bytes(data.tobytes())
+        temporary.write_bytes(data)
+
+
+def encode_image(suffix: str, image: Image, path: Path | None = None) -> bytes:
+    """A file of ``(H, W)`` or ``(H, W, 3)`` BGR uint8 in the format of ``suffix``.
+
+    Raises :class:`ImageError`, which names ``path``, where OpenCV cannot write it: another suffix, or a
+    picture that the format cannot hold (a JPEG's sides have up to 65,500 pixels).
+    """
+    with listening() as heard:
+        try:
+            done, data = cv2.imencode(suffix, image)
+        except cv2.error:
+            done = False
+    if not done:
+        size = f"{image.shape[1]}x{image.shape[0]} pixels"
+        reason = f" as a picture of {size} ({heard.last})" if suffix.lower() in SUFFIXES else ""
+        raise ImageError(f"cannot write {path or suffix}{reason}: use one of {', '.join(sorted(SUFFIXES))}")
+    return data.tobytes()

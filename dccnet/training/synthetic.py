@@ -60,7 +60,7 @@ def split_photographs(folder: str | os.PathLike[str], seed: int) -> tuple[list[P
 
     With fewer than five, both sets are all the photographs; the warps still differ.
     """
-    paths = find_images(folder)
+    paths = sorted(find_images(folder))  # the order in which earlier runs shuffled them
     shuffled = [paths[i] for i in np.random.default_rng(seed).permutation(len(paths))]
     held_out = shuffled[: len(paths) // 5]
     return (shuffled[len(held_out) :], held_out) if held_out else (paths, paths)

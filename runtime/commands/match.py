@@ -26,6 +26,7 @@ from dccnet.runtime.selection import BACKENDS
 from dccnet.runtime.video.annotations import parse_points
 from dccnet.runtime.video.drawing import STYLES as FRAME_STYLES
 from dccnet.runtime.video.points_files import is_points_file, read_points
+from dccnet.runtime.video.sources import is_address, is_camera
 from dccnet.runtime.writers import WRITERS
 
 DRAWING = "matches.jpg"
@@ -151,13 +152,14 @@ def match(
     chosen, images = choose_model(model, arguments)
     _check_usage(video, references, images, video_options)
     style = _style(draw, video, points)
-    _quiet_opencv()
+    _quiet_opencv(video)
     if video is not None:
         job = video_job.read_job(video, references, points, outputs, video_options)
     else:
         points_a = None if points is None else _points(points, images[0])
         report = pictures.Report(points_a, as_json, style)
-        pair = len(images) == 2 and Path(images[1]).is_file()  # whatever number of files a glob matches
+        # Whatever number of files a glob matches; a pipe is no file, but one picture.
+        pair = len(images) == 2 and Path(images[1]).exists() and not Path(images[1]).is_dir()
         if pair and not (outputs or chosen.as_argument or as_json or points is not None):
             outputs = (Path(DRAWING),)
     bundle = chosen.open()
@@ -212,11 +214,15 @@ def _style(draw: str | None, video: str | None, points: str | None) -> Any:
     return draw
 
 
-def _quiet_opencv() -> None:
-    """Silence OpenCV and FFmpeg: the command itself reports damaged files in one sentence."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
+def _quiet_opencv(video: str | None) -> None:
+    """The command itself reports what OpenCV and FFmpeg say about damaged files, in one sentence.
+
+    What FFmpeg says about a live source cannot be collected (:mod:`dccnet.runtime.native_messages`).
+    """
+    if video is not None and (is_camera(video) or is_address(video)):
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
     module: Any = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2  # its place up to 4.12
-    module.setLogLevel(0)  # LOG_LEVEL_SILENT
+    module.setLogLevel(2)  # LOG_LEVEL_ERROR
 
 
 def _points(text: str, picture: str) -> Points:

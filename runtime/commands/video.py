@@ -17,15 +17,16 @@ from dccnet.runtime.commands.pictures import print_json, refuse_to_overwrite
 from dccnet.runtime.commands.video_options import VideoOptions
 from dccnet.runtime.console import console, note, progress_bar, warn
 from dccnet.runtime.errors import ImageError, UsageError
-from dccnet.runtime.images import SUFFIXES, read_image
+from dccnet.runtime.images import is_picture, read_image
 from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.palettes import Palette
 from dccnet.runtime.video.annotations import (
     Annotations,
     parse_boxes,
     parse_points,
-    read_mask,
 )
 from dccnet.runtime.video.drawing import draw_frame
+from dccnet.runtime.video.mask_files import read_mask, read_palette
 from dccnet.runtime.video.outputs.files import Outputs
 from dccnet.runtime.video.outputs.records import frame_record
 from dccnet.runtime.video.outputs.sequences import is_sequence
@@ -53,6 +54,11 @@ class VideoJob:
     """Annotations of the only reference; empty where there are several."""
     outputs: list[Path]
     options: VideoOptions
+
+    @property
+    def palette(self) -> Palette | None:
+        """Of the mask."""
+        return None if self.options.mask is None else read_palette(self.options.mask)
 
 
 def read_job(
@@ -113,7 +119,7 @@ def _read_annotations(references: Sequence[str], points: str | None, options: Vi
 def _refuse_to_mix(source: str, folders: list[Path], masks: Path | None) -> None:
     """Raises :class:`UsageError` where a file per frame would be written among the source's pictures."""
     path = Path(source)
-    if is_camera(source) or is_address(source) or (path.is_file() and path.suffix.lower() not in SUFFIXES):
+    if is_camera(source) or is_address(source) or (path.is_file() and not is_picture(path)):
         return
     pictures = path if path.is_dir() else path.parent
     for folder in [*folders, masks]:
@@ -140,7 +146,9 @@ def run_job(matcher: Matcher, job: VideoJob, style: str, as_json: bool) -> None:
         on_note=warn,
     )
     rate, live = stream.source.rate, stream.source.live
-    outputs = Outputs(job.outputs, options.save_masks, rate=rate, codec=options.codec, in_time=live)
+    outputs = Outputs(
+        job.outputs, options.save_masks, rate=rate, codec=options.codec, in_time=live, palette=job.palette
+    )
     to_stdout = as_json or not outputs.paths
     try:
         write_stream(stream, outputs, style, to_stdout, options.frames)

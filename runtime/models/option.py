@@ -73,10 +73,9 @@ def choose_model(model: str | None, arguments: Sequence[str]) -> tuple[ModelChoi
 
 def is_bundle_like(argument: str) -> bool:
     """Whether an argument names a bundle, or something that people take for one, and not a picture."""
-    from dccnet.runtime.images import SUFFIXES
+    from dccnet.runtime.images import is_picture
 
     path = Path(argument)
-    suffix = path.suffix.lower()
     if path.is_file():
-        return suffix in _NOT_PICTURES
-    return path.is_dir() or suffix not in SUFFIXES
+        return path.suffix.lower() in _NOT_PICTURES
+    return path.is_dir() or not is_picture(path)

@@ -1,4 +1,4 @@
-"""Points, boxes and masks of a picture, and how they are read from text and from pictures."""
+"""Points, boxes and masks of a picture, and how points and boxes are read from text."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from dccnet.runtime.arrays import Boxes, Floats, Mask, Points
-from dccnet.runtime.errors import ImageError, UsageError
+from dccnet.runtime.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,16 +50,6 @@ def parse_boxes(texts: Iterable[str]) -> Boxes:
             raise UsageError(f"--box must look like \"40,30,200,120\" (x,y,width,height), not '{text}'")
         boxes.append(box[0])
     return np.array(boxes)
-
-
-def read_mask(path: Path) -> Mask:
-    """A PNG without conversion: ``(H, W)`` or ``(H, W, 3)`` uint8. Raises :class:`ImageError`."""
-    if not path.is_file():
-        raise ImageError(f"{path} does not exist")
-    mask = cv2.imdecode(np.frombuffer(path.read_bytes() or b"\0", np.uint8), cv2.IMREAD_UNCHANGED)
-    if mask is None or mask.dtype != np.uint8:
-        raise ImageError(f"{path} is not an 8-bit picture that OpenCV can decode: save the mask as PNG")
-    return np.asarray(mask[..., :3] if mask.ndim == 3 else mask, np.uint8)  # without transparency
 
 
 def _numbers(text: str, width: int) -> Floats | None:

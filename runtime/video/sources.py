@@ -14,7 +14,8 @@ import numpy as np
 
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.errors import DccError, ImageError, VideoError
-from dccnet.runtime.images import SUFFIXES, find_images, read_image
+from dccnet.runtime.images import find_images, is_picture, read_image
+from dccnet.runtime.native_messages import listening
 
 DEFAULT_RATE = 25.0
 """Frames per second, for pictures and for files that do not state a rate."""
@@ -45,8 +46,10 @@ class FrameSource:
 
 
 def is_camera(source: Source) -> bool:
-    """Whether ``source`` is a camera's index, as a number or as text."""
-    return isinstance(source, int) or (isinstance(source, str) and source.isdecimal())
+    """Whether ``source`` is a camera's index: a number, or a text of digits unless a file has this name."""
+    if isinstance(source, int):
+        return True
+    return isinstance(source, str) and source.isdecimal() and not Path(source).exists()
 
 
 def is_address(source: Source) -> bool:
@@ -75,7 +78,7 @@ def open_source(source: Source, *, live: bool | None = None) -> FrameSource:
         capture = cv2.VideoCapture(str(source), cv2.CAP_FFMPEG, options)
         return _from_capture(capture, str(source), "is the address right, and the network there?", live)
     path = Path(source)
-    if not path.is_file() or path.suffix.lower() in SUFFIXES:
+    if not path.is_file() or (is_picture(path) and path.suffix.lower() != ".gif"):  # it may be animated
         if not path.exists() and not any(c in str(source) for c in "*?["):
             raise VideoError(f"{path} does not exist")
         pictures = find_images(source)
@@ -83,7 +86,9 @@ def open_source(source: Source, *, live: bool | None = None) -> FrameSource:
     if path.stat().st_size == 0:
         raise VideoError(f"{path} is empty (0 bytes)")
     problem = "it is truncated, damaged or of a kind that this OpenCV cannot decode"
-    return _from_capture(cv2.VideoCapture(str(path)), str(path), problem, bool(live))
+    with listening():
+        capture = cv2.VideoCapture(str(path))
+    return _from_capture(capture, str(path), problem, bool(live))
 
 
 def _from_capture(capture: cv2.VideoCapture, name: str, problem: str, live: bool | None) -> FrameSource:

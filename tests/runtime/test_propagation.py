@@ -15,7 +15,8 @@ from dccnet.runtime.arrays import Floats
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import ImageError, UsageError
 from dccnet.runtime.images import write_image
-from dccnet.runtime.video.annotations import parse_boxes, parse_points, read_mask
+from dccnet.runtime.video.annotations import parse_boxes, parse_points
+from dccnet.runtime.video.mask_files import read_mask
 from dccnet.runtime.video.propagation.boxes import carry_boxes
 from dccnet.runtime.video.propagation.carrier import Carrier
 from dccnet.runtime.video.propagation.masks import carry_mask

@@ -13,6 +13,7 @@ import numpy as np
 
 from dccnet.runtime.errors import DccError, UsageError
 from dccnet.runtime.files import atomic_path
+from dccnet.runtime.palettes import Palette
 from dccnet.runtime.video.outputs.arrays import ArrayFile
 from dccnet.runtime.video.outputs.h5 import H5Matches
 from dccnet.runtime.video.outputs.lines import CsvLines, JsonLines
@@ -48,9 +49,11 @@ class Outputs:
         rate: float = 25.0,
         codec: str | None = None,
         in_time: bool = False,
+        palette: Palette | None = None,
     ) -> None:
-        """``masks`` is a folder for carried masks. ``rate`` (frames per second), ``codec`` and ``in_time``
-        are for videos; ``in_time`` repeats frames where dropped ones would make the video too fast.
+        """``masks`` is a folder for carried masks, which get the ``palette``. ``rate`` (frames per second),
+        ``codec`` and ``in_time`` are for videos; ``in_time`` repeats frames where dropped ones would make
+        the video too fast.
 
         Raises :class:`UsageError` for a path of unknown format and :class:`DccError` for one that cannot be
         written.
@@ -64,7 +67,7 @@ class Outputs:
             for path in paths:
                 self._open(path, partial(VideoFile, rate=rate, codec=codec, in_time=in_time))
             if masks is not None:
-                self._add(_File(MaskFolder(masks), masks, masks))
+                self._add(_File(MaskFolder(masks, palette), masks, masks))
         except BaseException:
             self._end(keep=False)
             raise

@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from dccnet.runtime.errors import UsageError
+from dccnet.runtime.files import atomic_path
 from dccnet.runtime.images import SUFFIXES, write_image
+from dccnet.runtime.palettes import Palette
+from dccnet.runtime.video.mask_files import encode_mask
 from dccnet.runtime.video.outputs.sink import OutputFrame
 from dccnet.runtime.writers import WRITERS, save_correspondences
 
@@ -52,16 +55,19 @@ class MaskFolder:
 
     reserve = 0
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, palette: Palette | None = None) -> None:
+        """``palette`` is that of the reference's mask: the masks get it, too."""
+        self._folder, self._palette = folder, palette
 
     def write(self, frame: OutputFrame) -> None:
         carried = frame.result.carried
         if carried is None or carried.mask is None:
             return
         confidence = np.rint(255 * carried.mask.confidence).astype(np.uint8)
-        for suffix, picture in (("", carried.mask.mask), ("-confidence", confidence)):
-            write_image(self._folder / f"{frame.result.index:06d}{suffix}.png", picture)
+        name = f"{frame.result.index:06d}"
+        with atomic_path(self._folder / f"{name}.png") as temporary:
+            temporary.write_bytes(encode_mask(carried.mask.mask, self._palette))
+        write_image(self._folder / f"{name}-confidence.png", confidence)
 
     def close(self) -> None:
         """Every file is already closed."""
