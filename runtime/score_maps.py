@@ -26,7 +26,7 @@ class ScoreMaps:
     heatmap_context_b: NDArray[np.float32]  # (hB, wB, hA, wA)
     attention_a: NDArray[np.float32] | None = None
     """``(2, hA, wA)``: weights of the local and the context branch for each cell of A; they sum to 1
-    (Eq. 13, 14). None for a network that averages the branches."""
+    (Eq. 13, 14). None for a network that averages or multiplies the branches."""
     attention_b: NDArray[np.float32] | None = None
     """``(2, hB, wB)``."""
 

@@ -28,6 +28,7 @@ _GROUPS = {
     "fusion.attend": "attention",
     "fusion.embedding": "embedding",
     "fusion.softmax": "softmax",
+    "fusion.product": "product",
 }
 """Names of groups that differ from the names of their steps in the network."""
 

@@ -10,7 +10,7 @@ from typing import Any
 from dccnet.network.backbone import BACKBONES
 
 BRANCHES = ("local", "context")
-FUSIONS = ("dynamic", "average")
+FUSIONS = ("dynamic", "average", "product")
 BLENDS = ("scores", "maps")
 
 
@@ -43,10 +43,11 @@ class ModelConfig:
     """Output channels of each 4D layer; shared by neighbourhood consensus and correlation embedding."""
 
     fusion: str | None = "dynamic"
-    """How two branches become one map: ``dynamic`` (Eq. 12-16), ``average``, or None for one branch."""
+    """How two branches become one map: ``dynamic`` (Eq. 12-16), ``average``, ``product`` (of both
+    maps; not in the paper), or None for one branch."""
     blend: str = "scores"
     """What the fusion blends: each branch's ``scores``, after softmax, as the released code does, or its
-    ``maps``, before it (Eq. 15)."""
+    ``maps``, before it (Eq. 15). A ``product`` is the same either way."""
     embedding: bool = True
     """Whether the correlation embedding network (Eq. 12) precedes the fusion."""
     auxiliary_loss: bool = True
@@ -100,6 +101,10 @@ class ModelConfig:
             _require(
                 self.fusion in FUSIONS,
                 f"two branches need fusion to be one of {', '.join(FUSIONS)}, got {self.fusion}",
+            )
+            _require(
+                self.fusion != "product" or not self.embedding,
+                "fusion product has nothing to embed the maps for: embedding must be false",
             )
         else:
             _require(

@@ -53,7 +53,7 @@ class FusedScores(NamedTuple):
 
 
 class Fusion(nn.Module):
-    """Base class of both kinds of fusion. ``blend`` is the field of :class:`ModelConfig`."""
+    """Base class of the weighted kinds of fusion. ``blend`` is the field of :class:`ModelConfig`."""
 
     def __init__(self, embedding: NeighbourhoodConsensus | None, blend: str = "scores") -> None:
         super().__init__()
@@ -116,6 +116,35 @@ class DynamicFusion(Fusion):
         scores = torch.cat([c.flatten(1, 3) for c in maps], dim=1)  # (B, 2·h'·w', h, w)
         logits: Tensor = self.attend(as_weights_of(self.attend, scores))
         return widened(logits).softmax(dim=1)
+
+
+PRODUCT_EPSILON = 1e-3
+"""Added to both maps: a score needs some support of either branch, and no cell's scores are all zero."""
+
+
+@float32_island
+def product_scores(local: Tensor, context: Tensor) -> Scores:
+    """Scores in proportion to the product of two maps ``(B, 1, hA, wA, hB, wB)``; not in the paper."""
+    product = (as_matrix(local) + PRODUCT_EPSILON) * (as_matrix(context) + PRODUCT_EPSILON)
+    return Scores(on_a=product / product.sum(2, keepdim=True), on_b=product / product.sum(1, keepdim=True))
+
+
+class ProductFusion(nn.Module):
+    """Both branches multiplied, so that a match needs the support of both. Not in the paper (docs/tiny.md).
+
+    The maps themselves are multiplied, not their softmaxes. The result then does not depend on either map's
+    scale, so the branch with the sharper softmax does not decide alone.
+    """
+
+    embedding = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.product = Step(product_scores)
+
+    def forward(self, maps: Sequence[Tensor]) -> FusedScores:
+        """``maps``: Cl and Cs, ``(B, 1, hA, wA, hB, wB)`` each."""
+        return FusedScores(self.product(*maps), None)
 
 
 class AverageFusion(Fusion):

@@ -12,7 +12,14 @@ from dccnet.network.config import ModelConfig
 from dccnet.network.consensus import NeighbourhoodConsensus
 from dccnet.network.context import SpatialContextEncoder
 from dccnet.network.correlation import correlate, l2_normalise, mutual_matching
-from dccnet.network.fusion import Attention, AverageFusion, DynamicFusion, Scores, softmax_scores
+from dccnet.network.fusion import (
+    Attention,
+    AverageFusion,
+    DynamicFusion,
+    ProductFusion,
+    Scores,
+    softmax_scores,
+)
 from dccnet.network.step import Step
 
 Features = dict[str, Tensor]
@@ -52,11 +59,13 @@ class DCCNet(Computation):
         self.softmax = Step(softmax_scores)
         self.consensus = self._consensus()
         embedding = self._consensus() if config.embedding else None
-        self.fusion: DynamicFusion | AverageFusion | None = None
+        self.fusion: DynamicFusion | AverageFusion | ProductFusion | None = None
         if config.fusion == "dynamic":
             self.fusion = DynamicFusion(self.grid, embedding, config.blend)
         elif config.fusion == "average":
             self.fusion = AverageFusion(embedding, config.blend)
+        elif config.fusion == "product":
+            self.fusion = ProductFusion()
 
     def _consensus(self) -> NeighbourhoodConsensus:
         return NeighbourhoodConsensus(self.config.consensus_kernels, self.config.consensus_channels)

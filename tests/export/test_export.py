@@ -32,7 +32,7 @@ from dccnet.runtime.score_windows import cut_windows
 from dccnet.weights.checkpoint import save_checkpoint
 from tests.helpers.bundles import Bundles
 from tests.helpers.commands import Cli
-from tests.helpers.networks import ABLATIONS, SMALL, build
+from tests.helpers.networks import ABLATIONS, SMALL, build, decisive
 
 
 def same(a: Correspondences, b: Correspondences) -> None:
@@ -64,6 +64,23 @@ def test_every_ablation_exports(
     bundle = export_bundle(model, tmp_path / name, pictures[:2], conv4d="stack")
     assert bundle.manifest.verified
     same(Matcher.open(bundle.path).match(*photos[:2]), TorchMatcher(model).match(*photos[:2]))
+
+
+@pytest.mark.parametrize("conv4d", list(LOWERINGS))
+def test_a_product_of_branches_exports_in_every_lowering(
+    conv4d: str, tmp_path: Path, pictures: list[Path], photos: list[Image]
+) -> None:
+    model = build(SMALL.replace(fusion="product", embedding=False))
+    bundle = export_bundle(model, tmp_path / conv4d, pictures[:2], conv4d=conv4d, maps=True)
+    assert bundle.manifest.verified
+    found = Matcher.open(bundle.path).match(*photos[:2])
+    same(found, TorchMatcher(model).match(*photos[:2]))
+    assert found.maps is not None and found.maps.attention_a is None
+
+
+def test_a_product_of_branches_exports_in_half_precision(tmp_path: Path, pictures: list[Path]) -> None:
+    model = decisive(build(SMALL.replace(fusion="product", embedding=False)))
+    assert export_bundle(model, tmp_path / "half", pictures[:2], half=True).manifest.verified
 
 
 @pytest.mark.parametrize(("fusion", "half"), [("dynamic", False), ("dynamic", True), ("average", False)])

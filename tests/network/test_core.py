@@ -166,6 +166,7 @@ def test_matching_score_of_certainty_is_one_and_of_ignorance_one_over_cells() ->
         ({"branches": ("context", "local")}, "in this order"),
         ({"branches": ("local",)}, "nothing to fuse"),
         ({"fusion": None}, "two branches need fusion"),
+        ({"fusion": "product"}, "embedding must be false"),
         ({"context_kernel": 4}, "must be odd"),
         ({"context_kernel": 9.0}, "whole number"),
         ({"consensus_channels": (1.5, 1)}, "whole numbers"),
