@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
+from dccnet.evaluation.photographs import photograph, scikit_image_data
 from dccnet.runtime.arrays import Floats, Image, Points
-from dccnet.runtime.extras import required
 from dccnet.runtime.images import write_image
 
 TRAINING = ("astronaut", "camera", "coins", "gravel", "rocket", "retina", "brick", "page")
@@ -33,20 +32,6 @@ class KnownPair:
     points_b: Points
 
 
-def _skimage_data() -> Any:
-    with required("the demo", "demo"):
-        from skimage import data
-    return data
-
-
-def photograph(name: str) -> Image:
-    """A picture of scikit-image, uint8 BGR. Raises :class:`DccError` if that is not installed."""
-    rgb = np.asarray(getattr(_skimage_data(), name)(), np.uint8)
-    if rgb.ndim == 2:
-        rgb = np.repeat(rgb[..., None], 3, axis=2)
-    return np.ascontiguousarray(rgb[..., 2::-1])
-
-
 def write_photographs(folder: Path, names: tuple[str, ...]) -> None:
     for name in names:
         write_image(folder / f"{name}.png", photograph(name))
@@ -57,7 +42,7 @@ def stereo_pair(spacing: int = 12) -> KnownPair:
 
     Points lie on a lattice of ``spacing`` pixels.
     """
-    left, right, disparity = _skimage_data().stereo_motorcycle()
+    left, right, disparity = scikit_image_data().stereo_motorcycle()
     y, x = np.mgrid[spacing // 2 : left.shape[0] : spacing, spacing // 2 : left.shape[1] : spacing]
     points = np.stack([x.ravel(), y.ravel()], axis=1)
     shift = disparity[points[:, 1], points[:, 0]]

@@ -18,12 +18,12 @@ from dccnet.demo.photographs import (
     VIDEO_RATE,
     KnownPair,
     camera_path,
-    photograph,
     stereo_pair,
     write_photographs,
 )
 from dccnet.evaluation.pairs import Pair, file_picture
 from dccnet.evaluation.pck import mean_pck
+from dccnet.evaluation.photographs import photograph
 from dccnet.export.build import AUTO, AUTO_STEPS, STEPS, export_bundle
 from dccnet.export.bundles.samples import PICTURES
 from dccnet.network.config import PRESETS

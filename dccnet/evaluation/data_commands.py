@@ -16,7 +16,7 @@ NAMES = ("pf-pascal", "pf-willow", "tss", "spair")
 
 @click.group()
 def data() -> None:
-    """Check or download the files of a published benchmark."""
+    """Check or download a published benchmark, or make pairs with known matches."""
 
 
 @data.command(short_help="Verify a downloaded benchmark.")
@@ -101,6 +101,65 @@ def fetch(name: str, output: Path, mirror: str | None) -> None:
         run_fetch(SOURCES[name], output, mirror, Listener(on_start, on_bytes, on_file))
     click.echo(output)
     note(f"next: dcc data check {name} {output}")
+
+
+@data.command(short_help="Make pairs of things with repeated parts.")
+@click.option(
+    "-o", "--output", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Folder to fill."
+)
+@click.option(
+    "--photographs",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Photographs to make them of, at least two.  [default: scikit-image's that are free to use]",
+)
+@click.option(
+    "--pairs", "count", type=click.IntRange(1), default=200, show_default=True, help="Number of pairs."
+)
+@click.option(
+    "--side",
+    type=click.IntRange(64, 4096),
+    default=256,
+    show_default=True,
+    help="Height and width of the pictures in pixels.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**31 - 1),
+    default=1,
+    show_default=True,
+    help="Seed of all random numbers.",
+)
+def repeated(output: Path, photographs: Path | None, count: int, side: int, seed: int) -> None:
+    """Make pairs of pictures of things with repeated parts, and write their list with the true matches.
+
+    \b
+    dcc data repeated -o repeated
+    dcc eval MODEL --benchmark pairs --data repeated/pairs.csv
+
+    Windows, wheels, legs and keys in turn: copies of a piece of one photograph on a plate cut from another,
+    before a third, warped. Only its place within the thing tells a part from its copies. Keypoints are the
+    centres of the parts.
+    """
+    from dccnet.evaluation.photographs import FREE, photograph
+    from dccnet.runtime.console import note, progress_bar
+    from dccnet.runtime.errors import UsageError
+    from dccnet.runtime.images import find_images, read_image
+    from dccnet.training.repeated import LIST, write_repeated
+
+    if (output / LIST).exists():
+        raise UsageError(f"{output} already holds a list of pairs: choose another folder")
+    pieces = (
+        [photograph(name) for name in FREE]
+        if photographs is None
+        else [read_image(path) for path in find_images(photographs)]
+    )
+    with progress_bar() as progress:
+        task = progress.add_task("pairs", total=count)
+        for _ in write_repeated(pieces, output, count, seed, (side, side)):
+            progress.advance(task)
+    click.echo(output / LIST)
+    note(f"next: dcc eval MODEL --benchmark pairs --data {output / LIST}")
 
 
 def _print(name: str, report: CheckReport) -> None:

@@ -75,14 +75,14 @@ def _pair(photograph: Path, index: int, seed: int, size: Size) -> Pair:
     visible = np.flatnonzero((np.abs(source_points) <= INSIDE).all(axis=1))[:KEYPOINTS]
     load = partial(read_image, photograph)
     source = partial(_render, load, view, size, (seed, index, 0))
-    target = partial(_render, load, _Chain(warp, view), size, (seed, index, 1))
+    target = partial(_render, load, Chain(warp, view), size, (seed, index, 1))
     key = f"{photograph} seed {seed} pair {index} {size}"
     return Pair(
         Picture(f"{key} source", source, photograph),
         Picture(f"{key} target", target, photograph),
         category=str(photograph),
-        source_points=_to_pixels(source_points[visible], size),
-        target_points=_to_pixels(target_points[visible], size),
+        source_points=to_pixels(source_points[visible], size),
+        target_points=to_pixels(target_points[visible], size),
     )
 
 
@@ -104,8 +104,8 @@ def warped_view(picture: Picture, index: int, seed: tuple[int, int], size: Size)
     """
     rng = np.random.default_rng([*seed, index])
     side = rng.uniform(*ZOOM)
-    place = _Affine(np.diag([-side if index % 2 else side, side]), rng.uniform(side - 1, 1 - side, 2))
-    warp = _Chain(random_warp(rng), place)
+    place = Affine(np.diag([-side if index % 2 else side, side]), rng.uniform(side - 1, 1 - side, 2))
+    warp = Chain(random_warp(rng), place)
     y, x = np.mgrid[-1 : 1 : LATTICE * 1j, -1 : 1 : LATTICE * 1j]
     points = np.stack([x.ravel(), y.ravel()], axis=1)
     truth = warp(points)
@@ -122,16 +122,18 @@ def random_warp(rng: np.random.Generator) -> Warp:
     if bend == "homography":
         corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], np.float64)
         moved = corners + rng.uniform(-CORNER_JITTER, CORNER_JITTER, (4, 2))
-        return _Chain(_Homography(corners, moved), affine)
+        return Chain(_Homography(corners, moved), affine)
     if bend == "tps":
         y, x = np.mgrid[-1:1:3j, -1:1:3j]
         controls = np.stack([x.ravel(), y.ravel()], axis=1)
         moved = controls + rng.uniform(-CONTROL_JITTER, CONTROL_JITTER, controls.shape)
-        return _Chain(_ThinPlateSpline(controls, moved), affine)
+        return Chain(_ThinPlateSpline(controls, moved), affine)
     return affine
 
 
-class _Chain:
+class Chain:
+    """One map after another."""
+
     def __init__(self, first: Warp, second: Warp) -> None:
         self.first, self.second = first, second
 
@@ -139,7 +141,9 @@ class _Chain:
         return self.second(self.first(points))
 
 
-class _Affine:
+class Affine:
+    """``matrix @ point + shift``; ``matrix`` is 2×2."""
+
     def __init__(self, matrix: Floats, shift: Floats) -> None:
         self.matrix, self.shift = matrix, shift
 
@@ -153,7 +157,7 @@ def _random_affine(rng: np.random.Generator) -> Warp:
     scale = np.exp(rng.uniform(-LOG_SCALE, LOG_SCALE, 2))
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     matrix = rotation @ np.array([[1, shear], [0, 1]]) @ np.diag(scale)
-    return _Affine(matrix, rng.uniform(-SHIFT, SHIFT, 2))
+    return Affine(matrix, rng.uniform(-SHIFT, SHIFT, 2))
 
 
 class _Homography:
@@ -193,7 +197,7 @@ def _tps_kernel(a: Points, b: Points) -> Floats:
 def _random_view(rng: np.random.Generator) -> Warp:
     """Map from the source view to the photograph."""
     half = rng.uniform(*VIEW, 2)
-    return _Affine(np.diag(half), rng.uniform(half - 1, 1 - half))
+    return Affine(np.diag(half), rng.uniform(half - 1, 1 - half))
 
 
 def _render(load: Callable[[], Image], warp: Warp, size: Size, seed: Sequence[int]) -> Image:
@@ -201,15 +205,15 @@ def _render(load: Callable[[], Image], warp: Warp, size: Size, seed: Sequence[in
     pixels = cell_pixels(size, size).reshape(-1, 2)
     normalised = 2 * pixels / [size[1] - 1, size[0] - 1] - 1
     check_remap(image.shape[:2], size)
-    where = _to_pixels(warp(normalised), (image.shape[0], image.shape[1]))
+    where = to_pixels(warp(normalised), (image.shape[0], image.shape[1]))
     where = where.reshape(*size, 2).astype(np.float32)
     drawn = cv2.remap(
         image, where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )
-    return _photometric_change(np.asarray(drawn, np.uint8), np.random.default_rng(seed))
+    return photometric_change(np.asarray(drawn, np.uint8), np.random.default_rng(seed))
 
 
-def _photometric_change(image: Image, rng: np.random.Generator) -> Image:
+def photometric_change(image: Image, rng: np.random.Generator) -> Image:
     """Random gain per colour channel, gamma, contrast, brightness and a little noise."""
     x = image.astype(np.float32) / 255
     x = x ** np.exp(rng.uniform(-0.3, 0.3))
@@ -220,5 +224,6 @@ def _photometric_change(image: Image, rng: np.random.Generator) -> Image:
     return changed
 
 
-def _to_pixels(points: Points, size: Size) -> PixelPoints:
+def to_pixels(points: Points, size: Size) -> PixelPoints:
+    """Normalised points in pixels of a picture of ``size`` (height, width)."""
     return (points + 1) / 2 * [size[1] - 1, size[0] - 1]
