@@ -26,6 +26,7 @@ from dccnet.training.recipes import recipe
 from dccnet.training.settings import RunFolder, TrainSettings
 from dccnet.training.state import Progress
 from dccnet.training.trainer import Trainer
+from dccnet.training.validation import Validation
 from dccnet.weights.pretrained import load_backbone_weights
 
 
@@ -40,7 +41,7 @@ class Clock:
         self.images_per_s.append(values["images_per_s"])
         self.waited.append(values["waited_s"])
 
-    def on_validation(self, progress: Progress, pck: float) -> None:
+    def on_validation(self, progress: Progress, validation: Validation) -> None:
         pass
 
 

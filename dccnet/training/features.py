@@ -12,7 +12,7 @@ from torch import Tensor
 from dccnet.evaluation.baseline import nearest_neighbour
 from dccnet.evaluation.pairs import Pair, Picture
 from dccnet.inference import match_features, to_tensor
-from dccnet.network.model import DCCNet
+from dccnet.network.model import DCCNet, Matching
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.geometry import Size, resize_uint8
@@ -62,6 +62,13 @@ class FeatureCache:
             return match_features(
                 self._model, self._model.branch_features(a), self._model.branch_features(b), size_a, size_b
             )
+
+    def matching(self, pair: Pair) -> tuple[Matching, Size, Size]:
+        """All that the network computes for source (A) and target (B), and their sizes in pixels."""
+        with torch.no_grad():
+            (a, size_a), (b, size_b) = (self._features_and_size(p) for p in (pair.source, pair.target))
+            branches = self._model.branch_features
+            return self._model.match(branches(a), branches(b)), size_a, size_b
 
     def nearest_neighbour(self, pair: Pair) -> Correspondences:
         """Nearest neighbours of the backbone's features between source (A) and target (B)."""

@@ -6,7 +6,9 @@ import torch
 
 from dccnet.network.config import ModelConfig
 from dccnet.network.model import DCCNet
+from dccnet.runtime.console import note
 from dccnet.runtime.errors import UsageError
+from dccnet.training.dead_embedding import draw_living_embedding
 from dccnet.training.starts import start_both_ways, start_plain
 from dccnet.weights.pretrained import load_backbone_weights
 
@@ -29,7 +31,8 @@ def apply_start(model: DCCNet, start: str, both_ways: bool) -> None:
     """Set the initial weights after the backbone (``starts.py``).
 
     ``start``: ``random`` keeps those of the constructor, ``plain`` already matches without training.
-    ``both_ways`` prepares the 4D kernels for things that face opposite ways. Raises :class:`UsageError` for
+    ``both_ways`` prepares the 4D kernels for things that face opposite ways. A correlation embedding that
+    could not learn is drawn again (``dead_embedding.py``). Raises :class:`UsageError` for
     a plain start of a network with too few context channels.
     """
     if both_ways:
@@ -39,3 +42,5 @@ def apply_start(model: DCCNet, start: str, both_ways: bool) -> None:
             start_plain(model, both_ways)
         except ValueError as error:
             raise UsageError(f"--start plain: {error}: give --set context_channels=NUMBER") from error
+    if draws := draw_living_embedding(model, both_ways):
+        note(f"the correlation embedding could not learn at its initial weights: drawn again, {draws} x")

@@ -10,11 +10,12 @@ from typing import Any
 from rich.progress import TaskID
 
 from dccnet.evaluation.pck import DESCRIPTIONS
-from dccnet.runtime.console import note, progress_bar
+from dccnet.runtime.console import note, progress_bar, warn
 from dccnet.runtime.extras import required
 from dccnet.runtime.files import write_text
 from dccnet.training.settings import RunFolder, TrainSettings
 from dccnet.training.state import Progress
+from dccnet.training.validation import Validation
 
 
 class RunReport:
@@ -60,15 +61,24 @@ class RunReport:
             self._events.add_scalar(f"train/{name}", value, progress.total_steps)
         self._write({"step": progress.total_steps, "epoch": progress.epoch + 1, **values})
 
-    def on_validation(self, progress: Progress, pck: float) -> None:
-        settings = self._settings
-        best = " (best)" if progress.stale_epochs == 0 else ""
+    def on_validation(self, progress: Progress, validation: Validation) -> None:
+        settings, values = self._settings, validation.record()
         when = f"epoch {progress.epoch}" if progress.epoch else "before training"
-        note(f"{when}: validation PCK@{settings.alpha:g} ({settings.protocol}) {pck:.2f}{best}")
-        self._events.add_scalar("validation/pck", pck, progress.total_steps)
+        record: dict[str, Any] = {"epoch": progress.epoch, **values}
+        if validation.pck is not None:
+            best = " (best)" if progress.stale_epochs == 0 else ""
+            pck = f"PCK@{settings.alpha:g} ({settings.protocol}) {validation.pck:.2f}"
+            note(f"{when}: validation {pck}{best}")
+            protocol = f"{settings.protocol}: {DESCRIPTIONS[settings.protocol]}"
+            record |= {"alpha": settings.alpha, "protocol": protocol}
+        if details := validation.details():
+            note(f"{when}: {details}")
+        for complaint in validation.complaints() if progress.epoch else []:
+            warn(complaint)
+        for name, value in values.items():
+            self._events.add_scalar(f"validation/{name}", value, progress.total_steps)
         self._events.flush()
-        protocol = f"{settings.protocol}: {DESCRIPTIONS[settings.protocol]}"
-        self._write({"epoch": progress.epoch, "pck": pck, "alpha": settings.alpha, "protocol": protocol})
+        self._write(record)
 
     def _write(self, record: dict[str, Any]) -> None:
         self._log.write(json.dumps(record) + "\n")
@@ -85,10 +95,10 @@ def _truncate_log(log: Path, progress: Progress) -> None:
             record = json.loads(line)
         except ValueError:
             continue
-        if "pck" in record:
-            future = record["epoch"] > progress.validated_epochs
-        else:
+        if "step" in record:
             future = record["step"] > progress.total_steps
+        else:
+            future = record["epoch"] > progress.validated_epochs
         if not future:
             kept.append(line)
     write_text(log, "".join(kept))
@@ -106,5 +116,5 @@ class NullReport:
     def on_step(self, progress: Progress, steps: int, values: dict[str, float]) -> None:
         pass
 
-    def on_validation(self, progress: Progress, pck: float) -> None:
+    def on_validation(self, progress: Progress, validation: Validation) -> None:
         pass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -30,6 +30,8 @@ class Progress:
     """Epochs since the best validation PCK."""
     validated_epochs: int = -1
     """Finished epochs at the last validation; -1 before the first validation, which precedes training."""
+    validation: dict[str, float] = field(default_factory=dict)
+    """What the last validation measured: :meth:`Validation.record`."""
 
 
 def save_state(

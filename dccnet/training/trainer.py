@@ -7,6 +7,7 @@ import inspect
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -14,9 +15,7 @@ from torch.nn import Parameter
 from torch.nn.parallel import DistributedDataParallel
 
 from dccnet.evaluation.pairs import Pair
-from dccnet.evaluation.pck import pair_scores
 from dccnet.network.model import DCCNet
-from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DccError
 from dccnet.training.averaging import RunningMean
 from dccnet.training.batches import Batches, Sample
@@ -27,6 +26,7 @@ from dccnet.training.objective import Objective, gather
 from dccnet.training.processes import Processes
 from dccnet.training.settings import RunFolder, TrainSettings
 from dccnet.training.state import Progress, load_state, save_state
+from dccnet.training.validation import WITHOUT_LIST, Measured, Validation, measure, summarise
 from dccnet.weights.checkpoint import save_checkpoint
 
 ALONE = Processes()
@@ -47,8 +47,8 @@ class Listener(Protocol):
         ``waited_s``, the seconds spent waiting for pictures to be read.
         """
 
-    def on_validation(self, progress: Progress, pck: float) -> None:
-        """Called after each validation with the PCK in percent; epoch 0 is before training."""
+    def on_validation(self, progress: Progress, validation: Validation) -> None:
+        """Called after each validation; epoch 0 is before training."""
 
 
 class Trainer:
@@ -69,6 +69,8 @@ class Trainer:
     ) -> None:
         self.model = model.to(processes.device)
         self.model.recompute_activations({"auto": None, "on": True, "off": False}[settings.checkpointing])
+        some = training[:WITHOUT_LIST] if model.fusion is not None else []
+        self._without_list = [replace(pair, source_points=None, target_points=None) for pair in some]
         self.validation = validation
         self.settings = settings
         self.folder = folder
@@ -107,14 +109,15 @@ class Trainer:
                 self.save()
                 raise
 
-    def validation_pck(self) -> float:
-        """Validation PCK in percent, by the settings' protocol; each process scores a share of pairs."""
+    def validate(self) -> Validation:
+        """Measure the validation pairs, by the settings' protocol; each process measures a share of them.
+
+        Without any, the branches of a network with two are compared on some training pairs.
+        """
         self.model.eval()
-        mine = self.processes.share(self.validation)
-        scores = self.processes.collect(
-            pair_scores(mine, self._match, self.settings.alpha, self.settings.protocol)
-        )
-        return 100 * sum(scores) / len(scores)
+        pairs = self.validation or self._without_list
+        measured = self.processes.collect([self._measure(pair) for pair in self.processes.share(pairs)])
+        return summarise(measured) if measured else Validation()
 
     def save(self) -> None:
         """Write ``last``: the network and the state to resume from, each atomically."""
@@ -198,18 +201,19 @@ class Trainer:
 
     def _validate(self, listener: Listener) -> None:
         with self.mean.in_place():
-            if not self.validation:
+            validation = self.validate()
+            pck = validation.pck if self.validation else None
+            if pck is None:
                 self._save_best()
-                self.progress.validated_epochs = self.progress.epoch
-                return
-            pck = self.validation_pck()
-            if pck > self.progress.best_pck:
+            elif pck > self.progress.best_pck:
                 self.progress.best_pck, self.progress.stale_epochs = pck, 0
                 self._save_best()
             else:
                 self.progress.stale_epochs += 1
         self.progress.validated_epochs = self.progress.epoch
-        listener.on_validation(self.progress, pck)
+        self.progress.validation = validation.record()
+        if self.progress.validation:
+            listener.on_validation(self.progress, validation)
 
     def _save_best(self) -> None:
         if self.processes.first:
@@ -219,10 +223,10 @@ class Trainer:
         patience = self.settings.patience
         return patience is not None and self.progress.stale_epochs >= patience
 
-    def _match(self, pair: Pair) -> Correspondences:
+    def _measure(self, pair: Pair) -> Measured:
         if self.processes.count == 1:  # shares differ in length, so several would wait for each other
             self._raise_if_interrupted()
-        return self.features.match(pair)
+        return measure(self.model, self.features, pair, self.settings.alpha, self.settings.protocol)
 
     def _raise_if_interrupted(self) -> None:
         """Raise ``KeyboardInterrupt`` in all processes if Ctrl-C was pressed in one of them."""

@@ -17,7 +17,6 @@ from dccnet.export.bundles.samples import PICTURES
 from dccnet.network.config import PRESETS, ModelConfig
 from dccnet.network.conv4d import TRAINING_LOWERINGS
 from dccnet.network.model import DCCNet
-from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import CheckpointError, DataError, DccError, UsageError
 from dccnet.runtime.locks import folder_lock
 from dccnet.training.autotune import lowering_here, lowering_of_run, usual_lowering
@@ -30,6 +29,7 @@ from dccnet.training.settings import RunFolder, TrainSettings
 from dccnet.training.state import Progress
 from dccnet.training.synthetic import random_warp, split_photographs, synthetic_pairs
 from dccnet.training.trainer import Trainer
+from dccnet.training.validation import Measured, Validation
 from dccnet.weights.checkpoint import load_checkpoint
 from tests.helpers.networks import ONE_BRANCH, SMALL, build
 
@@ -43,7 +43,7 @@ class Silent:
     def on_step(self, progress: Progress, steps: int, values: dict[str, float]) -> None:
         self.losses.append(values["loss"])
 
-    def on_validation(self, progress: Progress, pck: float) -> None:
+    def on_validation(self, progress: Progress, validation: Validation) -> None:
         pass
 
 
@@ -146,7 +146,7 @@ def test_a_run_resumed_after_ctrl_c_continues_exactly(
     whole.run(silent)
 
     halted, _ = trainer(build(CONFIG), pairs, tmp_path / "halted")
-    step, match = Trainer._step, Trainer._match
+    step, measure = Trainer._step, Trainer._measure
     taken, matches = itertools.count(1), itertools.count(1)
 
     def press_in_step(self: Trainer, batch: Sequence[Sample], steps: int) -> dict[str, float]:
@@ -155,14 +155,14 @@ def test_a_run_resumed_after_ctrl_c_continues_exactly(
             signal.raise_signal(signal.SIGINT)  # the optimizer has stepped, the counters have not
         return values
 
-    def press_in_validation(self: Trainer, pair: Pair) -> Correspondences:
+    def press_in_validation(self: Trainer, pair: Pair) -> Measured:
         if next(matches) == 6 and moment == "in validation":  # of the second validation
             signal.raise_signal(signal.SIGINT)
-        return match(self, pair)
+        return measure(self, pair)
 
     with monkeypatch.context() as patched:
         patched.setattr(Trainer, "_step", press_in_step)
-        patched.setattr(Trainer, "_match", press_in_validation)
+        patched.setattr(Trainer, "_measure", press_in_validation)
         with pytest.raises(KeyboardInterrupt):
             halted.run(silent)
     assert halted.progress.validated_epochs < 2
@@ -199,7 +199,7 @@ def test_early_stopping_counts_epochs_without_improvement(
     pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = iter([50.0, 60.0, 55.0, 54.0, 99.0])
-    monkeypatch.setattr(Trainer, "validation_pck", lambda self: next(values))
+    monkeypatch.setattr(Trainer, "validate", lambda self: Validation(pck=next(values)))
     monkeypatch.setattr(Trainer, "_step", lambda self, batch, steps: {"loss": 0.0})
     run, listener = trainer(build(CONFIG), pairs, tmp_path, epochs=10, patience=2)
     progress = run.run(listener)

@@ -50,8 +50,11 @@ class Conv4d(nn.Module):
             raise ValueError(f"a 4D kernel needs four odd sides, got {kernel_size}")
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, *sides))
         self.bias = nn.Parameter(torch.empty(out_channels))
-        # PyTorch's default for convolutions, which the authors' layer inherits.
-        bound = 1 / math.sqrt(in_channels * math.prod(sides))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw random weights: PyTorch's default for convolutions, which the authors' layer inherits."""
+        bound = 1 / math.sqrt(self.weight[0].numel())
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
 

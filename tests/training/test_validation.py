@@ -1,0 +1,113 @@
+"""What a validation says about the branches, the attention and the embedding."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from dccnet.evaluation.pairs import Pair
+from dccnet.evaluation.pck import mean_pck
+from dccnet.export.bundles.samples import PICTURES
+from dccnet.network.fusion import DynamicFusion
+from dccnet.network.model import DCCNet
+from dccnet.training.features import FeatureCache
+from dccnet.training.run import start_run
+from dccnet.training.synthetic import synthetic_pairs
+from dccnet.training.validation import Validation, measure, summarise
+from tests.helpers.networks import SMALL, build, decisive
+
+
+@pytest.fixture(scope="module")
+def pairs() -> list[Pair]:
+    return synthetic_pairs(sorted(PICTURES.glob("*.jpg")), 3, seed=3, size=(96, 80))
+
+
+def validated(model: DCCNet, pairs: list[Pair]) -> Validation:
+    features = FeatureCache(model, 10**8)
+    return summarise([measure(model, features, pair, 0.1, "bbox") for pair in pairs])
+
+
+def lean(model: DCCNet, logit: float) -> DCCNet:
+    """With the same attention in every cell: ``logit`` more for the local branch."""
+    assert isinstance(model.fusion, DynamicFusion)
+    with torch.no_grad():
+        model.fusion.attend.weight.zero_()
+        model.fusion.attend.bias.copy_(torch.tensor([logit, 0.0]))
+    return model
+
+
+def test_each_branch_is_scored_as_a_network_of_its_own(pairs: list[Pair]) -> None:
+    model = decisive(build(SMALL))
+    found = validated(model, pairs)
+    assert found.pck == pytest.approx(mean_pck(pairs, FeatureCache(model, 10**8).match))
+    for logit, branch in ((40, "local"), (-40, "context")):
+        alone = lean(model, logit)
+        assert found.by_branch is not None
+        assert found.by_branch[branch] == pytest.approx(validated(alone, pairs).pck)
+
+
+def test_the_attentions_mean_and_spread_are_those_of_all_cells(pairs: list[Pair]) -> None:
+    model = decisive(build(SMALL))
+    features = FeatureCache(model, 10**8)
+    weights = []
+    for pair in pairs:
+        attention = features.matching(pair)[0].attention
+        assert attention is not None
+        weights += [side[0, 0].flatten() for side in attention]
+    found = validated(model, pairs)
+    assert found.attention == pytest.approx(float(torch.cat(weights).mean()), abs=1e-6)
+    assert found.attention_spread == pytest.approx(float(torch.cat(weights).std(correction=0)), abs=1e-5)
+
+
+def test_a_network_with_one_branch_has_only_a_pck(pairs: list[Pair]) -> None:
+    model = build(SMALL.replace(branches=("local",), fusion=None, embedding=False, auxiliary_loss=False))
+    found = validated(model, pairs)
+    assert set(found.record()) == {"pck"} and found.details() == "" and found.complaints() == []
+
+
+@pytest.mark.parametrize(("logit", "used", "other"), [(9, "local", "context"), (-9, "context", "local")])
+def test_a_branch_without_effect_is_named(logit: float, used: str, other: str, pairs: list[Pair]) -> None:
+    (complaint,) = validated(lean(decisive(build(SMALL)), logit), pairs).complaints()
+    assert f"uses the {used} branch alone" in complaint
+    assert f"the {other} branch has no effect" in complaint
+
+
+def test_an_even_attention_is_no_complaint(pairs: list[Pair]) -> None:
+    found = validated(lean(decisive(build(SMALL)), 0), pairs)
+    assert found.complaints() == [] and found.attention == 0.5 and found.attention_spread == 0
+
+
+def test_a_dead_embedding_is_named(pairs: list[Pair]) -> None:
+    model = build(SMALL)
+    assert model.fusion is not None and model.fusion.embedding is not None
+    with torch.no_grad():
+        model.fusion.embedding.layers[-1].bias.fill_(-9)
+    found = validated(model, pairs)
+    assert found.embedded == 0 and "embedding is zero everywhere" in found.complaints()[0]
+
+
+@pytest.mark.parametrize("with_list", [True, False])
+def test_a_run_logs_what_it_validated(
+    with_list: bool, tmp_path: Path, pairs: list[Pair], capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows = ["source_image,target_image,class,XA,YA,XB,YB"]
+    rows += [f"{path},{path},1,5;9,5;60,6;8,4;50" for path in sorted(PICTURES.glob("*.jpg"))]
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    options = {"data": str(tmp_path / "list.csv"), "weights": "random", "epochs": 1, "batch_size": 4}
+    options |= {"validate": options["data"]} if with_list else {}
+    folder, progress = start_run(str(tmp_path / "run"), SMALL, options)
+    log = [json.loads(line) for line in folder.log.read_text().splitlines()]
+    before, after = [record for record in log if "step" not in record]
+    measured = {"attention", "attention_spread", "embedded"}
+    if with_list:  # the list of a run without validation has keypoints, too, which are no held-out truth
+        measured |= {"pck", "pck_local", "pck_context"}
+    assert set(progress.validation) == measured
+    assert progress.validation.items() <= after.items()
+    assert (before["epoch"], after["epoch"]) == (0, 1)
+    said = capfd.readouterr().err
+    assert (
+        "epoch 1: " in said and "attention for local 0." in said and ("PCK@0.1 (bbox)" in said) == with_list
+    )
