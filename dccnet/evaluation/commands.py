@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 @click.option(
     "--benchmark",
     required=True,
-    type=click.Choice(["pf-pascal", "pf-willow", "tss", "spair", "pairs"]),
-    help="Benchmark to run; pairs is any list in PF-PASCAL's format.",
+    type=click.Choice(["pf-pascal", "pf-willow", "tss", "spair", "pairs", "video"]),
+    help="Benchmark to run; pairs is any list in PF-PASCAL's format, video frames with masks and joints.",
 )
 @click.option(
     "--data",
@@ -99,6 +99,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="Memory for features of pictures, in GiB.",
 )
+@click.option(
+    "--fps",
+    type=click.FloatRange(0, min_open=True),
+    help="Frames per second, for --benchmark video.  [default: 24]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def eval_command(
     models: tuple[Path, ...],
@@ -115,6 +120,7 @@ def eval_command(
     flow: Path | None,
     keep_border: bool,
     cache_gb: float,
+    fps: float | None,
     as_json: bool,
     **choice: Any,
 ) -> None:
@@ -124,6 +130,7 @@ def eval_command(
     dcc eval bundle --benchmark pairs --data test_pairs.csv -o results
     dcc eval model.safetensors bundle --benchmark pf-pascal --data pf-pascal
     dcc eval bundle --benchmark tss --data tss --flow flows
+    dcc eval bundle --benchmark video --data folder -o results
 
     Two baselines are scored on the same pairs: the same relative place, and the nearest neighbour of the
     model's own features. Every score is printed and stored with its protocol (docs/evaluation.md). With -o,
@@ -133,6 +140,7 @@ def eval_command(
     from dccnet.evaluation.benchmarks import load_benchmark
     from dccnet.evaluation.intervals import Bootstrap
     from dccnet.evaluation.models import open_model
+    from dccnet.evaluation.options import output_folders, parse_alphas
     from dccnet.evaluation.results import to_dict
     from dccnet.evaluation.runner import EvaluationOptions
     from dccnet.runtime.console import note, print_wide
@@ -145,6 +153,15 @@ def eval_command(
         raise UsageError("--flow takes one MODEL: its files would overwrite each other")
     alphas = None if alpha is None else parse_alphas(alpha)
     folders = output_folders(models, output)
+    if benchmark == "video":
+        from dccnet.evaluation.video.command import evaluate_video, refuse
+
+        refuse(root=root, protocol=protocol, one_based=one_based, split=split, intervals=intervals)
+        refuse(restart=restart, keep_border=keep_border)
+        evaluate_video(models, folders, data, alphas, fps, BackendChoice(**choice), as_json)
+        return
+    if fps is not None:
+        raise UsageError("--fps applies to --benchmark video only")
     loaded = load_benchmark(
         benchmark, data, root, protocol=protocol, one_based=one_based, split=split, keep_border=keep_border
     )
@@ -218,30 +235,3 @@ def _evaluate(
         paths = write_results(options.folder, benchmark, run.outcomes, summary)
         note(f"wrote {', '.join(map(str, paths))}")
     return summary
-
-
-def parse_alphas(text: str) -> tuple[float, ...]:
-    """The thresholds in a text such as ``0.05,0.1``, increasing. Raises :class:`UsageError`."""
-    from dccnet.runtime.errors import UsageError
-
-    try:
-        alphas = sorted({float(part) for part in text.split(",")})
-        if not all(0 < alpha < float("inf") for alpha in alphas):
-            raise ValueError
-        return tuple(alphas)
-    except ValueError:
-        raise UsageError(f"--alpha takes positive numbers, such as 0.05,0.1, not '{text}'") from None
-
-
-def output_folders(models: tuple[Path, ...], output: Path | None) -> list[Path | None]:
-    """A folder for each model: ``output`` itself for one model, folders in it for several."""
-    from dccnet.runtime.errors import UsageError
-
-    if output is None:
-        return [None] * len(models)
-    if len(models) == 1:
-        return [output]
-    names = [f"{model.absolute().parent.name}-{model.stem}" for model in models]
-    if len(set(names)) < len(names):
-        raise UsageError(f"two models would write to one folder in {output}: evaluate them separately")
-    return [output / name for name in names]

@@ -93,11 +93,12 @@ def _open_bundle(path: Path, choice: BackendChoice, on_note: Callable[[str], Non
         encode=matcher.encode,
         match=matcher.match,
         nbytes=lambda features: nbytes,
-        nearest=_nearest_of_bundle,
+        nearest=nearest_of_bundle,
     )
 
 
-def _nearest_of_bundle(a: Features, b: Features) -> Correspondences | None:
+def nearest_of_bundle(a: Features, b: Features) -> Correspondences | None:
+    """Nearest neighbours of what a bundle's encoder returned; see :attr:`Model.nearest`."""
     za, zb = (features.tensors.get(LOCAL) for features in (a, b))
     if not (isinstance(za, np.ndarray) and isinstance(zb, np.ndarray)):
         return None

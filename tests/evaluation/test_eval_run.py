@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from dccnet.evaluation.benchmark import Benchmark
 from dccnet.evaluation.benchmarks import load_benchmark
 from dccnet.evaluation.benchmarks.tss import read_flo
-from dccnet.evaluation.commands import output_folders, parse_alphas
 from dccnet.evaluation.feature_store import FeatureStore
 from dccnet.evaluation.journal import JOURNAL, Journal
 from dccnet.evaluation.models import Model, open_model
+from dccnet.evaluation.options import output_folders, parse_alphas
 from dccnet.evaluation.pairs import Picture
 from dccnet.evaluation.runner import EvaluationOptions, evaluate
 from dccnet.evaluation.scoring import Outcome
