@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
+import shutil
 import stat
 import tarfile
 import threading
+import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -269,6 +272,64 @@ def test_a_bomb_and_a_header_that_lies(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="unpacks to more than 1000000 bytes"):
         unpack(bomb, tmp_path / "in", 1_000_000)
     assert left(tmp_path / "in") == set()
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zip"])
+def test_folders_are_merged_and_nothing_of_the_users_is_lost(kind: str, tmp_path: Path) -> None:
+    archive, folder = tmp_path / f"a.{kind}", tmp_path / "in"
+    if kind == "zip":
+        zipped(archive, {"photos/1.jpg": b"one", "list.csv": b"list"})
+    else:
+        with tarfile.open(archive, f"w:{kind}") as pack:  # type: ignore[call-overload]
+            for name, content in (("photos/1.jpg", b"one"), ("list.csv", b"list")):
+                info = tar_info(name)
+                info.size = len(content)
+                pack.addfile(info, io.BytesIO(content))
+    (folder / "photos").mkdir(parents=True)
+    (folder / "photos" / "mine.jpg").write_bytes(b"mine")
+    unpack(archive, folder, 100)
+    unpack(archive, folder, 100)  # the same files may be there
+    files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    assert files == {"photos/mine.jpg": b"mine", "photos/1.jpg": b"one", "list.csv": b"list"}
+    (folder / "photos" / "1.jpg").write_bytes(b"edited")
+    (folder / "list.csv").unlink()
+    with pytest.raises(DccError, match=r"photos/1\.jpg is there already and is not what a\.") as caught:
+        unpack(archive, folder, 100)
+    assert not isinstance(caught.value, DataError)  # after which fetch deletes the archive
+    assert (folder / "photos" / "1.jpg").read_bytes() == b"edited" and not (folder / "list.csv").exists()
+    shutil.rmtree(folder / "photos")
+    (folder / "photos").write_bytes(b"a file where the archive has a folder")
+    with pytest.raises(DccError, match="photos is there already"):
+        unpack(archive, folder, 100)
+
+
+def test_a_header_that_takes_all_memory_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    archive = tmp_path / "bomb.tar.gz"
+    info = tar_info("x", tarfile.XHDTYPE)
+    info.size = 200 << 20
+    with gzip.open(archive, "wb", compresslevel=1) as file:
+        file.write(info.tobuf())
+        for _ in range(200):
+            file.write(bytes(1 << 20))
+    assert archive.stat().st_size < 2_000_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="header of over"):
+            unpack(archive, tmp_path / "in", 1000)
+        assert tracemalloc.get_traced_memory()[1] < 60 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_chain_of_headers_is_refused(tmp_path: Path) -> None:
+    archive = tmp_path / "chain.tar"
+    with archive.open("wb") as file:
+        for _ in range(5000):
+            info = tar_info("x", tarfile.XHDTYPE)
+            info.size = 512
+            file.write(info.tobuf() + b"14 comment=abc".ljust(512, b"\0"))
+    with pytest.raises(DataError, match="damaged"):
+        unpack(archive, tmp_path / "in", 1000)
 
 
 @pytest.mark.parametrize("damage", [lambda d: d[: len(d) // 2], lambda d: b"", lambda d: b"<html>"])

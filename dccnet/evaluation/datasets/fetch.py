@@ -10,9 +10,11 @@ from pathlib import Path
 from dccnet.evaluation.datasets.download import OnBytes, download
 from dccnet.evaluation.datasets.sources import Download, Source
 from dccnet.evaluation.datasets.unpack import unpack
+from dccnet.runtime.console import warn
 from dccnet.runtime.decoding import decode
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.files import write_text
+from dccnet.runtime.locks import folder_lock
 
 RECORD = "downloads.json"
 ARCHIVES = "archives"
@@ -33,9 +35,15 @@ def fetch(
     """Download and unpack the missing files of a benchmark.
 
     ``mirror`` is the address of a folder with the files under their own names. ``downloads.json`` records
-    the hash of each downloaded file, which every later download must match. Raises :class:`DccError`.
+    the hash of each downloaded file, which every later download must match. Raises :class:`DccError`, also
+    where another process fetches into ``folder``.
     """
-    listener = listener or Listener()
+    busy = f"another process is fetching into {folder}"
+    with folder_lock(folder, busy, "wait for it, or choose another folder", warn):
+        _fetch(source, folder, mirror, listener or Listener())
+
+
+def _fetch(source: Source, folder: Path, mirror: str | None, listener: Listener) -> None:
     record = read_record(folder)
     for item in source.downloads:
         entry = record.get(item.name)
