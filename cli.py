@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from dccnet.runtime.errors import DccError, DccWarning
+from dccnet.runtime.pixel_limit import set_max_pixels
 
 _USUAL_WARNING = warnings.showwarning
 
@@ -84,13 +85,21 @@ class LazyGroup(click.Group):
     subcommand_metavar="COMMAND [ARGS]...",
 )
 @click.version_option(package_name="dccnet", prog_name="dcc")
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Refuse pictures with more pixels: some kilobytes can decode to gigabytes.  [default: 178956970]",
+)
 @click.pass_context
-def dcc(ctx: click.Context) -> None:
+def dcc(ctx: click.Context, max_pixels: int | None) -> None:
     """Semantic correspondence with DCCNet: train, export, match.
 
     Results go to stdout, everything else to stderr. Exit codes: 1 failure, 2 usage, 3 an export or
     engine that failed its verification, 130 interrupted.
     """
+    if max_pixels is not None:
+        set_max_pixels(max_pixels)
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
         ctx.exit(2)

@@ -16,6 +16,7 @@ from dccnet.calibration.settings import Method, SearchSettings, Target
 from dccnet.runtime.decoding import DecodingError, decode
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.files import write_text
+from dccnet.runtime.reading import read_json
 
 SCHEMA = 2
 Precision = Literal["int8", "float16"]
@@ -94,7 +95,7 @@ class PlanFile:
 def read_plan_file(path: Path) -> PlanFile:
     """Raises :class:`DataError` for a file that is not a plan, or a plan of another schema."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         if not isinstance(values, dict):
             raise DecodingError(f"the content must be an object, got {type(values).__name__}")
         if (schema := values.get("schema")) != SCHEMA:

@@ -15,6 +15,7 @@ from dccnet.runtime.errors import DccError, EngineError
 from dccnet.runtime.extras import required
 from dccnet.runtime.files import sha256
 from dccnet.runtime.manifest import Agreement, EngineRecord, Graph, Manifest, TensorSpec
+from dccnet.runtime.reading import parse_json
 from dccnet.runtime.tensorrt.layers import EngineLayer
 from dccnet.runtime.tensorrt.library import TITLES
 from dccnet.runtime.tensorrt.plan import plan_header, read_plan, read_sidecar
@@ -87,10 +88,10 @@ def _bundle(path: Path) -> Description:
 
 def _bundle_facts(manifest: Manifest) -> Row:
     model, report, choice = manifest.model, manifest.verification, manifest.conv4d
+    branches = model.get("branches")
     facts: Row = {
-        "network": f"{model['backbone']}, branches {' and '.join(model['branches'])}"
-        if "branches" in model
-        else model["backbone"],
+        "network": str(model.get("backbone", "unknown"))
+        + (f", branches {' and '.join(map(str, branches))}" if isinstance(branches, list) else ""),
         "frames": f"{manifest.image_size[0]}x{manifest.image_size[1]} (height x width), {manifest.frame}",
         "grid": f"{manifest.grid[0]}x{manifest.grid[1]} cells",
         "precision": manifest.precision,
@@ -221,12 +222,17 @@ def _onnx(path: Path) -> Description:
 def _checkpoint(path: Path) -> Description:
     header = _safetensors_header(path)
     metadata = header.pop("__metadata__", {})
-    if metadata.get("format") != "dccnet":
+    if not isinstance(metadata, dict) or metadata.get("format") != "dccnet":
         raise DccError(
             f"{path} is a safetensors file, but its metadata does not say that it is a checkpoint of dcc"
         )
-    config = json.loads(metadata["config"])
-    dtypes = Counter(tensor["dtype"] for tensor in header.values())
+    try:
+        config = parse_json(metadata["config"])
+        dtypes = Counter(str(tensor["dtype"]) for tensor in header.values())
+        if not isinstance(config, dict):
+            raise ValueError("its configuration is no object")
+    except (KeyError, TypeError, ValueError) as error:
+        raise DccError(f"{path} is damaged ({error}): copy it again, or train again") from error
     facts = {
         "tensors": len(header),
         "types": ", ".join(f"{count} {dtype}" for dtype, count in dtypes.items()),
@@ -243,7 +249,9 @@ def _safetensors_header(path: Path) -> dict[str, Any]:
             (length,) = struct.unpack("<Q", file.read(8))
             if length > _LONGEST_HEADER:
                 raise ValueError("its header is too long")
-            header: dict[str, Any] = json.loads(file.read(length))
+            header = parse_json(file.read(length))
+            if not isinstance(header, dict):
+                raise ValueError("its header is no object")
             return header
     except (struct.error, ValueError) as error:
         raise DccError(f"{path} is damaged ({error}): copy it again") from error

@@ -12,6 +12,7 @@ from dccnet.runtime.errors import BundleError
 from dccnet.runtime.files import sha256, write_text
 from dccnet.runtime.manifest import SCHEMA, Manifest, decode_manifest, encode_manifest
 from dccnet.runtime.onnx_weights import has_external_weights
+from dccnet.runtime.reading import read_json
 
 MANIFEST = "manifest.json"
 
@@ -60,7 +61,7 @@ def read_manifest(path: Path) -> Manifest:
         kind = "a file" if path.is_file() else f"a folder without {MANIFEST}"
         raise BundleError(f"{path} is {kind}, not a bundle; a bundle comes from dcc export")
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = read_json(file)
         _check_schema(path, values)
         return decode_manifest(values)
     except ValueError as error:

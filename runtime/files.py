@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dccnet.runtime.errors import DccError
+from dccnet.runtime.reading import is_open_stream
 from dccnet.runtime.scratch import replace_folder, scratch_folder
 
 
@@ -38,7 +39,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 def _is_stream(path: Path) -> bool:
     """Whether something is at ``path`` that is neither a file nor a folder, or that is already open."""
-    if str(path.parent) in ("/dev/fd", "/proc/self/fd") or str(path) in ("/dev/stdout", "/dev/stderr"):
+    if is_open_stream(path):
         return True
     try:
         mode = path.stat().st_mode

@@ -17,6 +17,8 @@ from dccnet.runtime.errors import DccWarning, ImageError
 from dccnet.runtime.file_names import natural_key
 from dccnet.runtime.files import atomic_path
 from dccnet.runtime.native_messages import Heard, listening, readable
+from dccnet.runtime.pixel_limit import check_pixels
+from dccnet.runtime.reading import read_bytes as read_limited
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """Of pictures that are written."""
@@ -50,15 +52,20 @@ def read_image(path: str | os.PathLike[str]) -> Image:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file's content. Raises :class:`ImageError` for a file that is missing or empty."""
+    """A picture file's content.
+
+    Raises :class:`ImageError` for a file that is missing, empty, a pipe or a device, and for a picture of
+    more pixels than allowed (:mod:`~dccnet.runtime.pixel_limit`).
+    """
     try:
-        data = path.read_bytes()
+        data = read_limited(path)
     except FileNotFoundError:
         raise ImageError(f"{path} does not exist") from None
     except OSError as error:
         raise ImageError(f"cannot read {path}: {error.strerror or error}") from error
     if not data:
         raise ImageError(f"{path} is empty (0 bytes)")
+    check_pixels(path, data)
     return data
 
 

@@ -14,6 +14,8 @@ from dccnet.runtime.geometry import Size
 
 SCHEMA = 3
 ENCODER, MATCHER = "encoder", "matcher"
+LIBRARIES = ("tensorrt", "tensorrt_rtx")
+"""That compile engines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class EngineComparison:
 class EngineRecord:
     """A compiled graph: a plan file as the engine library wrote it, and how it was built.
 
-    Raises ``ValueError`` for a file outside the bundle's folder.
+    Raises ``ValueError`` for a file outside the bundle's folder, and for a library that dcc does not know.
     """
 
     graph: str
@@ -120,6 +122,8 @@ class EngineRecord:
 
     def __post_init__(self) -> None:
         _check_file_name(self.file)
+        if self.library not in LIBRARIES:
+            raise ValueError(f"library must be one of {', '.join(LIBRARIES)}, not '{self.library}'")
 
 
 @dataclass(frozen=True, slots=True)

@@ -341,7 +341,7 @@ def test_bad_training_input(dcc: Cli, tmp_path: Path, pictures: list[Path]) -> N
         (["--data", tmp_path / "absent.csv"], 1, "does not exist"),
         ([], 2, "--data"),
         (["--synthetic", pictures[0].parent, "--set", "colour=red"], 2, "FIELD=VALUE"),
-        (["--synthetic", pictures[0].parent, "--set", "image_size=[8,8]"], 2, "at least 32"),
+        (["--synthetic", pictures[0].parent, "--set", "image_size=[8,8]"], 2, "from 32 to 4096"),
         (["--synthetic", pictures[0].parent, "--set", "backbone=x"], 2, "unknown backbone"),
         (["--synthetic", pictures[0].parent, "--weights", "absent.pth"], 1, "do not exist"),
         (["--synthetic", pictures[0].parent, "--set", "embedding=no"], 2, "true or false"),

@@ -17,6 +17,7 @@ from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.decoding import DecodingError, decode
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.files import write_text
+from dccnet.runtime.reading import read_json
 
 SCHEMA = 1
 _LEVELS = {"signed": SIGNED, "unsigned": UNSIGNED}
@@ -136,7 +137,7 @@ class _Content:
 def read_table(path: Path) -> CalibrationTable:
     """Raises :class:`DataError` for a file that is missing, no calibration table, or of another schema."""
     try:
-        return table_from(json.loads(path.read_text(encoding="utf-8")))
+        return table_from(read_json(path))
     except OSError as error:
         raise DataError(f"the calibration table {path} cannot be read: {error.strerror}") from error
     except ValueError as error:

@@ -13,6 +13,7 @@ from dccnet.runtime.console import warn
 from dccnet.runtime.decoding import decode
 from dccnet.runtime.errors import DccError, UsageError
 from dccnet.runtime.locks import folder_lock
+from dccnet.runtime.reading import parse_json
 
 JOURNAL = "progress.jsonl"
 SCHEMA = 1
@@ -73,9 +74,9 @@ class Journal:
             return
         first, *lines = content[:end].splitlines()
         try:
-            self._check(json.loads(first))
+            self._check(parse_json(first))
             for line_number, line in enumerate(lines, start=2):
-                values = json.loads(line)
+                values = parse_json(line)
                 case = values.pop("case")
                 self.outcomes[case] = decode(Outcome, values, f"line {line_number}")
         except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -17,6 +17,7 @@ import numpy as np
 from dccnet.runtime.arrays import Floats, Image, Points
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.images import read_image
+from dccnet.runtime.reading import read_text
 
 TRAINING_COLUMNS = ("source_image", "target_image", "class", "flip")
 KEYPOINT_COLUMNS = ("source_image", "target_image", "class", "XA", "YA", "XB", "YB")
@@ -92,7 +93,7 @@ def numbered_rows(path: Path) -> list[tuple[int, list[str]]]:
 def read_list(path: Path) -> str:
     """The text of a list, without a byte-order mark. Raises :class:`DataError` if it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_text(path)
     except FileNotFoundError:
         raise DataError(f"the pair list {path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:

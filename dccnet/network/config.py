@@ -12,6 +12,8 @@ from dccnet.network.backbone import BACKBONES
 BRANCHES = ("local", "context")
 FUSIONS = ("dynamic", "average", "product")
 BLENDS = ("scores", "maps")
+LARGEST_SIDE = 4096
+"""Of the frames, in pixels: the correlation map of two such frames has 4 billion scores."""
 
 
 def _require(condition: bool, message: str) -> None:
@@ -68,8 +70,11 @@ class ModelConfig:
             f"unknown backbone '{self.backbone}': choose one of {', '.join(BACKBONES)}",
         )
         _require(
-            len(self.image_size) == 2 and min(self.image_size) >= 32,
-            f"image_size must be (height, width), each at least 32 pixels, got {self.image_size}",
+            len(self.image_size) == 2
+            and min(self.image_size) >= 32
+            and max(self.image_size) <= LARGEST_SIDE,
+            f"image_size must be (height, width), each from 32 to {LARGEST_SIDE} pixels, got "
+            f"{self.image_size}",
         )
         _require(
             self.branches in (("local",), ("context",), BRANCHES),
@@ -127,7 +132,10 @@ class ModelConfig:
     @classmethod
     def from_json(cls, text: str) -> ModelConfig:
         """Inverse of :meth:`to_json`. Raises ``ValueError`` for unknown fields or bad values."""
-        values = json.loads(text)
+        try:
+            values = json.loads(text)
+        except RecursionError:
+            raise ValueError("the model configuration is nested too deeply") from None
         if not isinstance(values, dict):
             raise ValueError("a model configuration must be a JSON object")
         unknown = sorted(set(values) - {f.name for f in dataclasses.fields(cls)})

@@ -227,6 +227,7 @@ def network_config(preset: str, changes: tuple[str, ...]) -> ModelConfig:
     """The preset with ``FIELD=VALUE`` changes, values in JSON. Raises :class:`UsageError`."""
     from dccnet.network import config as configs
     from dccnet.runtime.errors import UsageError
+    from dccnet.runtime.reading import parse_json
 
     config = configs.PRESETS[preset]
     fields = {field.name for field in dataclasses.fields(config)}
@@ -236,7 +237,7 @@ def network_config(preset: str, changes: tuple[str, ...]) -> ModelConfig:
         if not equals or name not in fields:
             raise UsageError(f"--set takes FIELD=VALUE, where FIELD is one of {', '.join(sorted(fields))}")
         try:
-            values[name] = json.loads(text)
+            values[name] = parse_json(text)
         except ValueError:
             values[name] = text  # a string without quotes, such as a backbone's name
     try:

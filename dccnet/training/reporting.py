@@ -13,6 +13,7 @@ from dccnet.evaluation.pck import DESCRIPTIONS
 from dccnet.runtime.console import note, progress_bar, warn
 from dccnet.runtime.extras import required
 from dccnet.runtime.files import write_text
+from dccnet.runtime.reading import parse_json
 from dccnet.training.settings import RunFolder, TrainSettings
 from dccnet.training.state import Progress
 from dccnet.training.validation import Validation
@@ -92,7 +93,7 @@ def _truncate_log(log: Path, progress: Progress) -> None:
     kept = []
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
         try:
-            record = json.loads(line)
+            record = parse_json(line)
         except ValueError:
             continue
         if "step" in record:

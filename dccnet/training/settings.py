@@ -14,6 +14,7 @@ from dccnet.network.config import ModelConfig
 from dccnet.runtime.decoding import decode
 from dccnet.runtime.errors import CheckpointError, UsageError
 from dccnet.runtime.files import write_text
+from dccnet.runtime.reading import read_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ class RunFolder:
     def read_config(self) -> RunConfig:
         """The run's configuration. Raises :class:`CheckpointError` if it is missing or damaged."""
         try:
-            return decode(RunConfig, json.loads(self.config.read_text(encoding="utf-8")))
+            return decode(RunConfig, read_json(self.config))
         except FileNotFoundError:
             raise CheckpointError(f"{self.path} holds no training run: there is no config.json") from None
         except (ValueError, OSError) as error:

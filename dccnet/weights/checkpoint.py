@@ -15,6 +15,7 @@ from dccnet.network.config import ModelConfig
 from dccnet.network.model import DCCNet
 from dccnet.runtime.errors import CheckpointError
 from dccnet.runtime.files import atomic_path
+from dccnet.weights.building import build_network
 
 _FORMAT = "dccnet"
 _SCHEMA = 1
@@ -56,7 +57,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> DCCNet:
             "upgrade dccnet"
         )
     try:
-        model = DCCNet(ModelConfig.from_json(metadata["config"]))
+        model = build_network(ModelConfig.from_json(metadata["config"]), state.values())
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path} describes no network that dcc knows: {error}") from error
     load_state(model, state, source=path)

@@ -17,6 +17,7 @@ from dccnet.network.backbone import BACKBONES, STRIDE
 from dccnet.network.config import PRESETS, ModelConfig
 from dccnet.network.model import DCCNet
 from dccnet.runtime.errors import CheckpointError
+from dccnet.weights.building import build_network
 from dccnet.weights.checkpoint import complain_about_mismatch, complain_about_values
 
 # Index in the authors' nn.Sequential -> torchvision's name.
@@ -37,7 +38,7 @@ def import_official(path: str | os.PathLike[str]) -> DCCNet:
     path = Path(path)
     state = _plain_names(_read_state(path))
     try:
-        model = DCCNet(_config(state))
+        model = build_network(_config(state), state.values())
     except (ValueError, IndexError) as error:
         raise CheckpointError(f"{path} is no DCCNet or NC-Net checkpoint: {error}") from error
     ours = model.state_dict()

@@ -10,6 +10,7 @@ from pathlib import Path
 from dccnet.runtime.decoding import decode
 from dccnet.runtime.errors import BundleError
 from dccnet.runtime.files import write_text
+from dccnet.runtime.reading import read_json
 
 CARD = "card.json"
 
@@ -56,7 +57,7 @@ def read_card(folder: Path) -> ModelCard | None:
     if not path.is_file():
         return None
     try:
-        return decode(ModelCard, json.loads(path.read_text(encoding="utf-8")))
+        return decode(ModelCard, read_json(path))
     except ValueError as error:
         raise BundleError(f"{path} is damaged or was edited ({error}): copy the model again") from error
 

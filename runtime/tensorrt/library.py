@@ -11,8 +11,9 @@ from typing import Any
 
 from dccnet.runtime.errors import EngineError
 from dccnet.runtime.extras import install
+from dccnet.runtime.manifest import LIBRARIES
 
-TENSORRT, RTX = "tensorrt", "tensorrt_rtx"
+TENSORRT, RTX = LIBRARIES
 TITLES = {TENSORRT: "TensorRT", RTX: "TensorRT-RTX"}
 EXTRAS = {TENSORRT: "gpu", RTX: "rtx"}
 """The extra of dccnet that installs each library."""

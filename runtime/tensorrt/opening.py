@@ -16,6 +16,7 @@ from dccnet.runtime.errors import DccError, EngineError, NotVerifiedError
 from dccnet.runtime.extras import install
 from dccnet.runtime.files import write_text
 from dccnet.runtime.manifest import EngineComparison, GpuRecord
+from dccnet.runtime.reading import read_json
 from dccnet.runtime.tensorrt.builder import BuildSettings, BuiltEngine
 from dccnet.runtime.tensorrt.bundled import build_graph
 from dccnet.runtime.tensorrt.cache import comparison_file, engine_folder
@@ -158,7 +159,7 @@ def _require_agreement(
 def _read_comparison(file: Path) -> EngineComparison | None:
     """What an earlier process wrote, or None if there is nothing that can be read."""
     try:
-        return decode(EngineComparison, json.loads(file.read_text(encoding="utf-8")))
+        return decode(EngineComparison, read_json(file))
     except (OSError, ValueError):
         return None
 

@@ -19,6 +19,7 @@ from dccnet.runtime.decoding import DecodingError, decode
 from dccnet.runtime.errors import EngineError
 from dccnet.runtime.files import atomic_path, sha256_of, write_text
 from dccnet.runtime.manifest import EngineRecord, GpuRecord
+from dccnet.runtime.reading import read_json
 from dccnet.runtime.tensorrt.builder import BuiltEngine
 from dccnet.runtime.tensorrt.gpu_record import describe_gpu, sm_name
 from dccnet.runtime.tensorrt.layers import EngineLayer
@@ -62,7 +63,7 @@ def read_sidecar(plan: Path) -> Sidecar | None:
     if not path.is_file():
         return None
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         if isinstance(values, dict) and values.get("schema", SCHEMA) != SCHEMA:
             raise DecodingError(f"its schema is {values['schema']}, and this dcc reads {SCHEMA}")
         return decode(Sidecar, values)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from dccnet.runtime.arrays import Points
 from dccnet.runtime.checks import as_points
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.file_names import names_of
+from dccnet.runtime.reading import parse_json, read_text
 
 LabelledPoints = tuple[Points, tuple[str, ...]]
 """Points, and one label each or none at all."""
@@ -39,7 +39,7 @@ def read_points(path: Path, picture: str) -> LabelledPoints:
     several with its name, those whose folders agree with its path. Raises :class:`DataError`.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -51,14 +51,8 @@ def read_points(path: Path, picture: str) -> LabelledPoints:
         array = as_points(points)
         if labels and len(labels) != len(array):
             raise _NotReadableError(f"{len(labels)} labels for {len(array)} points")
-    except (
-        ValueError,
-        TypeError,
-        csv.Error,
-        RecursionError,
-    ) as error:  # json's errors are ValueErrors, too
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise DataError(f"{path} contains no points that dcc can read ({reason}): {_KINDS}") from error
+    except (ValueError, TypeError, csv.Error) as error:  # json's errors are ValueErrors, too
+        raise DataError(f"{path} contains no points that dcc can read ({error}): {_KINDS}") from error
     if not len(array):
         raise DataError(f"{path} contains no points of {picture}")
     return array, tuple(labels)
@@ -103,7 +97,7 @@ def _pair(row: Sequence[str], x: int, y: int, columns: int, number: int) -> list
 
 
 def _from_json(text: str, picture: str) -> tuple[Sequence[Any], Sequence[str]]:
-    content = json.loads(text)
+    content = parse_json(text)
     if isinstance(content, dict) and "annotations" in content:
         return _from_coco(content, picture)
     if isinstance(content, dict):

@@ -172,7 +172,7 @@ def test_matching_score_of_certainty_is_one_and_of_ignorance_one_over_cells() ->
         ({"consensus_channels": (1.5, 1)}, "whole numbers"),
         ({"embedding": "no"}, "true or false"),
         ({"auxiliary_loss": 1}, "true or false"),
-        ({"image_size": (16, 400)}, "at least 32"),
+        ({"image_size": (16, 400)}, "from 32 to 4096"),
         ({"blend": "colours"}, "blend must be one of scores, maps"),
     ],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from dccnet.evaluation.published import PF_PASCAL_CLASSES
 from dccnet.evaluation.scoring import Case, source_to_target
 from dccnet.runtime.checks import as_points
 from dccnet.runtime.errors import DataError
+from dccnet.runtime.reading import parse_json
 
 CLASSES = tuple(name for name in PF_PASCAL_CLASSES if name not in ("diningtable", "sofa"))
 SPLITS = ("test", "val", "trn")
@@ -52,7 +52,7 @@ def spair(data: Path, root: Path | None = None, split: str = "test") -> Benchmar
 
 def _case(file: Path, content: bytes, images: Path) -> Case:
     try:
-        values: dict[str, Any] = json.loads(content.decode("utf-8-sig"))
+        values: dict[str, Any] = parse_json(content.decode("utf-8-sig"))
         category = str(values["category"])
         names = [str(values[key]) for key in ("src_imname", "trg_imname")]
         source, target = (as_points(values[key], key) for key in ("src_kps", "trg_kps"))

@@ -16,6 +16,7 @@ from dccnet.evaluation.published import TSS_GROUPS
 from dccnet.evaluation.scoring import Case, Truth
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.files import sha256
+from dccnet.runtime.reading import read_bytes
 from dccnet.runtime.writers import FLO_MAGIC
 
 LISTS = ("test_pairs_tss.csv",)
@@ -102,7 +103,10 @@ def read_flo(path: Path) -> NDArray[np.float32]:
 
     Raises :class:`DataError` if the file is damaged.
     """
-    data = path.read_bytes()
+    try:
+        data = read_bytes(path)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     if len(data) < 12 or np.frombuffer(data, "<f4", 1)[0] != np.float32(FLO_MAGIC):
         raise DataError(f"{path} is not a Middlebury .flo file")
     width, height = (int(v) for v in np.frombuffer(data, "<i4", 2, 4))

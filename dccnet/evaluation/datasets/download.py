@@ -12,6 +12,7 @@ from typing import Any
 from dccnet.runtime.errors import DataError, DccError
 from dccnet.runtime.extras import required
 from dccnet.runtime.files import sha256, write_text
+from dccnet.runtime.reading import read_json
 
 ATTEMPTS = 5
 """Consecutive attempts without a new byte before the download fails."""
@@ -127,7 +128,7 @@ def _starts_at(headers: Any, there: int) -> bool:
 def _read_validator(part: Path, url: str) -> str | None:
     """The version of the file (ETag or date) that the part belongs to; None: start over."""
     try:
-        values = json.loads(part.with_suffix(".json").read_text(encoding="utf-8"))
+        values = read_json(part.with_suffix(".json"))
         return str(values["validator"]) if values["url"] == url else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

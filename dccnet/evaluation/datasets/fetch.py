@@ -15,6 +15,7 @@ from dccnet.runtime.decoding import decode
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.files import write_text
 from dccnet.runtime.locks import folder_lock
+from dccnet.runtime.reading import read_json
 
 RECORD = "downloads.json"
 ARCHIVES = "archives"
@@ -86,7 +87,7 @@ def read_record(folder: Path) -> dict[str, Downloaded]:
     """The downloaded files by name. Raises :class:`DataError` if the record is damaged."""
     path = folder / RECORD
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         return {name: decode(Downloaded, entry, name) for name, entry in values.items()}
     except FileNotFoundError:
         return {}

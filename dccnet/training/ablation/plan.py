@@ -13,6 +13,7 @@ from dccnet.network.config import ModelConfig
 from dccnet.runtime.decoding import decode
 from dccnet.runtime.errors import CheckpointError, DataError, UsageError
 from dccnet.runtime.files import sha256, write_text
+from dccnet.runtime.reading import read_json
 from dccnet.training.ablation.rows import Row, check_kernels, default_kernels, make_rows
 
 PLAN = "sweep.json"
@@ -171,7 +172,7 @@ def _plain(plan: Plan) -> dict[str, Any]:
 
 def _read(path: Path) -> Plan:
     try:
-        return decode(Plan, json.loads(path.read_text(encoding="utf-8")))
+        return decode(Plan, read_json(path))
     except (ValueError, OSError) as error:
         raise CheckpointError(
             f"{path} is damaged ({error}): start a new sweep in another folder"

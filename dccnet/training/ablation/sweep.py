@@ -21,6 +21,7 @@ from dccnet.runtime.decoding import decode
 from dccnet.runtime.errors import DccError
 from dccnet.runtime.files import write_text
 from dccnet.runtime.locks import folder_lock
+from dccnet.runtime.reading import read_json
 from dccnet.runtime.selection import BackendChoice
 from dccnet.training.ablation.output import write_results
 from dccnet.training.ablation.plan import Plan, write_plan
@@ -147,7 +148,7 @@ def _write(path: Path, result: RunResult, evaluation: dict[str, Any] | None = No
 def _read(path: Path) -> RunResult | None:
     """The stored result of a trained run; None if the file is missing or damaged."""
     try:
-        content = json.loads((path / RESULT).read_text(encoding="utf-8"))
+        content = read_json(path / RESULT)
         known = {field.name: content[field.name] for field in dataclasses.fields(RunResult)}
         return decode(RunResult, known)
     except (OSError, ValueError, KeyError, TypeError):
