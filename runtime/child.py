@@ -9,10 +9,12 @@ from pathlib import Path
 # dccnet/, a runtime.py or a json.py. ``python -P`` would prevent that, but only since Python 3.11.
 # The package is loaded from its file: the folder may not be on the child's path (python -m dccnet in a
 # checkout), or another dccnet may come before it. Its folder goes to the end of the path, for the child's
-# own children.
+# own children. PYTHONSAFEPATH is -P for those, such as the helpers that multiprocessing starts by -c.
 _START = """\
 import sys
 sys.path[:] = [folder for folder in sys.path if folder]
+import os
+os.environ.setdefault("PYTHONSAFEPATH", "1")
 from importlib.util import module_from_spec, spec_from_file_location
 folder, package, module = sys.argv[1:4]
 sys.path.append(folder)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
+
+from dccnet.runtime.errors import DccError
+from dccnet.runtime.user_cache import private_cache
 
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD = -1
@@ -36,6 +40,16 @@ def flush_denormals(on: bool) -> bool:
     before threads are started: they inherit the setting from the thread that starts them.
     """
     return torch.set_flush_denormal(on)
+
+
+def keep_loops_private() -> None:
+    """Let Numba keep compiled loops in the user's cache, in a folder that nobody else can write.
+
+    They are pickles, which are trusted when they are read. A folder that ``NUMBA_CACHE_DIR`` names stays.
+    """
+    if "NUMBA_CACHE_DIR" not in os.environ:
+        with suppress(DccError):  # without a home folder, Numba looks for a place
+            os.environ["NUMBA_CACHE_DIR"] = str(private_cache("numba"))
 
 
 def keep_freed_memory() -> bool:

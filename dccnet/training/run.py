@@ -20,6 +20,7 @@ from dccnet.runtime.console import note, warn
 from dccnet.runtime.errors import DataError, UsageError
 from dccnet.runtime.locks import folder_lock
 from dccnet.training.autotune import lowering_here, lowering_of_run, refuse_missing
+from dccnet.training.cpu import keep_loops_private
 from dccnet.training.initial import apply_start
 from dccnet.training.processes import Processes, processes
 from dccnet.training.reporting import NullReport, RunReport
@@ -160,6 +161,7 @@ def _train(
     group: Processes,
     resume: bool,
 ) -> Progress:
+    keep_loops_private()
     if group.first:
         note(
             f"{len(training)} training pairs, {len(validation)} validation pairs; "

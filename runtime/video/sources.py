@@ -12,6 +12,7 @@ from typing import Any, Union
 import cv2
 import numpy as np
 
+from dccnet.runtime.addresses import without_secrets
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.errors import DccError, ImageError, VideoError
 from dccnet.runtime.images import find_images, is_picture, read_image
@@ -76,7 +77,8 @@ def open_source(source: Source, *, live: bool | None = None) -> FrameSource:
         timeouts = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC)
         options = [number for key in timeouts for number in (key, _READ_TIMEOUT_MS)]
         capture = cv2.VideoCapture(str(source), cv2.CAP_FFMPEG, options)
-        return _from_capture(capture, str(source), "is the address right, and the network there?", live)
+        name = without_secrets(str(source))
+        return _from_capture(capture, name, "is the address right, and the network there?", live)
     path = Path(source)
     if not path.is_file() or (is_picture(path) and path.suffix.lower() != ".gif"):  # it may be animated
         if not path.exists() and not any(c in str(source) for c in "*?["):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dccnet.runtime.addresses import without_secrets
 from dccnet.runtime.errors import DataError, DccError
 from dccnet.runtime.extras import required
 from dccnet.runtime.files import sha256, write_text
@@ -33,6 +34,7 @@ def download(
     it. ``largest`` is in bytes, ``pause`` in seconds. Raises :class:`DataError` for a wrong hash or size,
     and :class:`DccError` if pooch is not installed or the server does not deliver the file.
     """
+    shown = without_secrets(url)
     with required("downloading", "data"):
         import pooch
     pooch.get_logger().setLevel(logging.WARNING)  # it would print the hash of every file
@@ -54,11 +56,11 @@ def download(
         )
     except ValueError as error:  # pooch's error for a wrong hash; it has deleted the file
         raise DataError(
-            f"{url} has changed (its SHA-256 is not {known_hash}), at its source or in transit: "
+            f"{shown} has changed (its SHA-256 is not {known_hash}), at its source or in transit: "
             "try again later, or see docs/evaluation.md to accept it"
         ) from error
     if there and path.stat().st_size > largest:
-        raise DataError(f"{path} is larger than {largest} bytes, so it is not the file at {url}")
+        raise DataError(f"{path} is larger than {largest} bytes, so it is not the file at {shown}")
     return sha256(path)
 
 
@@ -66,7 +68,7 @@ def _fetch(url: str, part: Path, largest: int, on_bytes: OnBytes, pause: float) 
     """Try again while new bytes arrive."""
     import requests
 
-    failures = 0
+    failures, shown = 0, without_secrets(url)
     while True:
         before = part.stat().st_size if part.exists() else 0
         try:
@@ -75,7 +77,9 @@ def _fetch(url: str, part: Path, largest: int, on_bytes: OnBytes, pause: float) 
         except requests.HTTPError as error:
             status = 0 if error.response is None else error.response.status_code
             if status < 500:
-                raise DccError(f"{url} is not available (HTTP {status}): see docs/evaluation.md") from error
+                raise DccError(
+                    f"{shown} is not available (HTTP {status}): see docs/evaluation.md"
+                ) from error
             reason = f"HTTP {status}"
         except requests.RequestException as error:
             reason = type(error).__name__
@@ -83,8 +87,8 @@ def _fetch(url: str, part: Path, largest: int, on_bytes: OnBytes, pause: float) 
         failures = 0 if after > before else failures + 1
         if failures >= ATTEMPTS:
             raise DccError(
-                f"{url} cannot be fetched ({reason}), {after} bytes have arrived: call again to resume, or "
-                f"put the file at {part.with_suffix('')} by other means and call again"
+                f"{shown} cannot be fetched ({reason}), {after} bytes have arrived: call again to resume, "
+                f"or put the file at {part.with_suffix('')} by other means and call again"
             )
         time.sleep(pause * 2**failures)
 
@@ -92,6 +96,7 @@ def _fetch(url: str, part: Path, largest: int, on_bytes: OnBytes, pause: float) 
 def _attempt(url: str, part: Path, largest: int, on_bytes: OnBytes) -> None:
     import requests
 
+    shown = without_secrets(url)
     there = part.stat().st_size if part.exists() else 0
     validator = _read_validator(part, url) if there else None
     headers = {"Accept-Encoding": "identity"}  # a range of a compressed response would not fit the part
@@ -107,14 +112,14 @@ def _attempt(url: str, part: Path, largest: int, on_bytes: OnBytes) -> None:
         length = response.headers.get("Content-Length")
         total = there + int(length) if length is not None and length.isdecimal() else None
         if total is not None and total > largest:
-            raise DataError(f"{url} is {total} bytes, more than the allowed {largest}")
+            raise DataError(f"{shown} is {total} bytes, more than the allowed {largest}")
         _write_validator(part, url, response.headers)
         with part.open("ab" if resumed else "wb") as file:
             on_bytes(there, total)
             for block in response.iter_content(BLOCK):
                 there += len(block)
                 if there > largest:
-                    raise DataError(f"{url} does not end after the allowed {largest} bytes")
+                    raise DataError(f"{shown} does not end after the allowed {largest} bytes")
                 file.write(block)
                 on_bytes(there, total)
         if total is not None and there < total:
@@ -129,7 +134,7 @@ def _read_validator(part: Path, url: str) -> str | None:
     """The version of the file (ETag or date) that the part belongs to; None: start over."""
     try:
         values = read_json(part.with_suffix(".json"))
-        return str(values["validator"]) if values["url"] == url else None
+        return str(values["validator"]) if values["url"] == without_secrets(url) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -139,6 +144,6 @@ def _write_validator(part: Path, url: str, headers: Any) -> None:
     validator = etag if etag and not etag.startswith("W/") else headers.get("Last-Modified")
     note = part.with_suffix(".json")
     if validator:
-        write_text(note, json.dumps({"url": url, "validator": validator}))
+        write_text(note, json.dumps({"url": without_secrets(url), "validator": validator}))
     else:
         note.unlink(missing_ok=True)  # nothing identifies the version that the part belongs to

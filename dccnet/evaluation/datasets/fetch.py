@@ -10,6 +10,7 @@ from pathlib import Path
 from dccnet.evaluation.datasets.download import OnBytes, download
 from dccnet.evaluation.datasets.sources import Download, Source
 from dccnet.evaluation.datasets.unpack import unpack
+from dccnet.runtime.addresses import without_secrets
 from dccnet.runtime.console import warn
 from dccnet.runtime.decoding import decode
 from dccnet.runtime.errors import DataError
@@ -56,7 +57,7 @@ def _fetch(source: Source, folder: Path, mirror: str | None, listener: Listener)
         path.parent.mkdir(parents=True, exist_ok=True)
         known = item.sha256 or (entry.sha256 if entry else None)
         digest = download(url, path, known_hash=known, largest=item.largest, on_bytes=listener.on_bytes)
-        downloaded = Downloaded(url, digest, path.stat().st_size, complete=False)
+        downloaded = Downloaded(without_secrets(url), digest, path.stat().st_size, complete=False)
         record[item.name] = downloaded
         _write_record(folder, record)
         if item.largest_unpacked:

@@ -1,0 +1,15 @@
+"""Addresses in messages and files, without the passwords in them."""
+
+from __future__ import annotations
+
+import re
+
+_USER = re.compile(r"(?<=://)[^/?#\s]*@")
+_SECRET = re.compile(
+    r"([?&;][^=&;#\s]*(?:pass|pwd|token|key|secret|auth|sig)[^=&;#\s]*=)[^&;#\s]*", re.IGNORECASE
+)
+
+
+def without_secrets(text: str) -> str:
+    """The text with user, password and keys of all addresses in it replaced by ``***``."""
+    return _SECRET.sub(r"\1***", _USER.sub("***@", text))
