@@ -15,7 +15,7 @@ from dccnet.evaluation.pairs import coordinates, read_list
 from dccnet.runtime.arrays import Image, Mask, Points
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.images import find_images, read_image
-from dccnet.runtime.video.annotations import read_mask
+from dccnet.runtime.video.mask_files import read_mask
 
 FRAMES, MASKS, KEYPOINTS = "frames", "masks", "keypoints.csv"
 COLUMNS = ("sequence", "frame", "name", "x", "y")
