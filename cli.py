@@ -12,6 +12,7 @@ import click
 
 from dccnet.runtime.errors import DccError, DccWarning
 from dccnet.runtime.pixel_limit import set_max_pixels
+from dccnet.runtime.standard_streams import make_streams_safe
 
 _USUAL_WARNING = warnings.showwarning
 
@@ -117,6 +118,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run ``dcc``; an error that a user can act on becomes one sentence and an exit code."""
     # Clean-up code that runs on Ctrl-C must also run on kill, timeout and systemctl stop.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    make_streams_safe()
     warnings.showwarning = _show_warning
     try:
         result: Any = dcc.main(arguments, prog_name="dcc", standalone_mode=False)

@@ -28,10 +28,9 @@ def demo(output: Path, seed: int, as_json: bool) -> None:
 
     Takes some minutes on two cores. Needs pip install 'dccnet[demo]' and no other download.
     """
-    from rich.console import Console
     from rich.table import Table
 
-    from dccnet.runtime.console import note
+    from dccnet.runtime.console import note, print_wide
     from dccnet.runtime.errors import UsageError
     from dccnet.runtime.extras import required
 
@@ -82,6 +81,6 @@ def demo(output: Path, seed: int, as_json: bool) -> None:
     table.add_row(
         "time, training / total", f"{report.training_seconds:.0f} s", f"{report.total_seconds:.0f} s"
     )
-    Console(highlight=False).print(table)
+    print_wide(table, 100)
     note(f"look at {output}/warp.png, matches.png, points.png, warped.png and video-matched.mp4")
     note(f"next: dcc match {output}/bundle A.jpg B.jpg -o matches.jpg")

@@ -38,9 +38,9 @@ def info(path: Path, as_json: bool) -> None:
 def _print_description(path: Path, description: Description) -> None:
     from rich.table import Table
 
-    from dccnet.runtime.console import table_console
+    from dccnet.runtime.console import wide_console
 
-    console = table_console()
+    console = wide_console()
     facts = Table(title=f"{description.kind} {path}", title_justify="left", show_header=False, box=None)
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")

@@ -4,39 +4,39 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+# Texts are printed as they are: names of files and classes may contain [brackets] and :colons:.
+_PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+console = Console(stderr=True, soft_wrap=True, **_PLAIN)
 
 
 def note(message: str) -> None:
     """One line of information on stderr."""
-    console.print(message, markup=False)
+    console.print(message)
 
 
 def warn(message: str) -> None:
     """One line on stderr that starts with ``warning:``."""
-    console.print(f"warning: {message}", style="yellow", markup=False)
+    console.print(f"warning: {message}", style="yellow")
 
 
 def print_wide(content: RenderableType, width: int) -> None:
     """Print to stdout, ``width`` characters wide where stdout is no terminal and has no width itself."""
-    out = Console(highlight=False)
-    if not out.is_terminal:
-        out.width = width
-    out.print(content)
+    wide_console(width).print(content)
 
 
 def progress_bar(*columns: str) -> Progress:
     """A bar with count and time left; ``columns`` are further rich texts such as ``{task.fields[x]}``."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        *(TextColumn(column) for column in columns),
+        *(TextColumn(column, markup=False) for column in columns),
         console=console,
         transient=True,
         disable=not console.is_terminal,  # a log file cannot show it
@@ -65,9 +65,9 @@ def steps(description: str, total: int) -> Iterator[Steps]:
         yield Steps(progress, description, total)
 
 
-def table_console() -> Console:
-    """A console for tables on stdout that does not take square brackets for markup."""
-    table = Console(highlight=False, markup=False, emoji=False)
-    if not table.is_terminal:
-        table.width = 160  # characters; a file has no width at which rich could fold
-    return table
+def wide_console(width: int = 160) -> Console:
+    """A console on stdout; ``width`` is its width in characters where stdout is no terminal."""
+    out = Console(**_PLAIN)
+    if not out.is_terminal:
+        out.width = width
+    return out

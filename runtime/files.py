@@ -75,6 +75,19 @@ def _moved_to(path: Path) -> Iterator[Path]:
             temporary.replace(path)
 
 
+def native_path(path: str | os.PathLike[str]) -> str:
+    """The path for a library that is not Python's, which may crash at a name that is not UTF-8.
+
+    Raises :class:`DccError` for such a name.
+    """
+    text = os.fspath(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise DccError(f"{text} has a name that is not UTF-8: rename it") from None
+    return text
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write ``text`` as UTF-8, atomically."""
     with atomic_path(path) as temporary:

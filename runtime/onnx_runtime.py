@@ -15,8 +15,9 @@ import numpy as np
 from dccnet.runtime.arrays import Array
 from dccnet.runtime.backend import Tensors, matcher_inputs
 from dccnet.runtime.bundle import Bundle
-from dccnet.runtime.errors import EngineError, ImageError
+from dccnet.runtime.errors import DccError, EngineError, ImageError
 from dccnet.runtime.extras import install
+from dccnet.runtime.files import native_path
 from dccnet.runtime.manifest import ENCODER, MATCHER
 
 PROVIDERS = {
@@ -68,7 +69,9 @@ class OnnxRuntimeGraph:
         if provider == "cuda":
             details["use_tf32"] = str(int(tf32))  # which is 1 by default
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=[(wanted, details)])
+            self._session = ort.InferenceSession(native_path(path), options, providers=[(wanted, details)])
+        except DccError:
+            raise
         except Exception as error:  # its exceptions share no base class
             raise EngineError(f"ONNX Runtime cannot load {path}: {_first_line(error)}") from error
         used = self._session.get_providers()[0]

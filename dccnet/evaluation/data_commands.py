@@ -55,7 +55,7 @@ def check(name: str, folder: Path, root: Path | None, as_json: bool) -> None:
     else:
         _print(name, report)
     for problem in report.problems:
-        console.print(f"problem: {problem}", style="red", markup=False)
+        console.print(f"problem: {problem}", style="red")
     if report.problems:
         raise NotVerifiedError(
             f"{folder} differs from the published {SOURCES[name].title} ({len(report.problems)} problems): "

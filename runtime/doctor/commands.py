@@ -47,9 +47,9 @@ def _print_report(report: Report) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from dccnet.runtime.console import table_console
+    from dccnet.runtime.console import wide_console
 
-    console = table_console()
+    console = wide_console()
     table = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from dccnet.runtime.cuda import Device
 from dccnet.runtime.errors import EngineError, NotVerifiedError, UsageError
-from dccnet.runtime.files import atomic_path, sha256_of
+from dccnet.runtime.files import atomic_path, native_path, sha256_of
 from dccnet.runtime.manifest import EngineRecord, Graph
 from dccnet.runtime.tensorrt import layers
 from dccnet.runtime.tensorrt.gpu_record import gpu_record
@@ -206,7 +206,7 @@ def _build(
     builder = _create_builder(library, messages)
     network = builder.create_network(0)
     parser = trt.OnnxParser(network, messages.logger)
-    if not parser.parse_from_file(str(onnx_file)):
+    if not parser.parse_from_file(native_path(onnx_file)):
         reason = parser.get_error(0).desc() if parser.num_errors else messages.reason
         raise EngineError(f"{library.title} cannot read {onnx_file}: {' '.join(reason.split())}")
     config = builder.create_builder_config()

@@ -15,6 +15,7 @@ import numpy as np
 from dccnet.runtime.addresses import without_secrets
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.errors import DccError, ImageError, VideoError
+from dccnet.runtime.files import native_path
 from dccnet.runtime.images import find_images, is_picture, read_image
 from dccnet.runtime.native_messages import listening
 
@@ -76,7 +77,7 @@ def open_source(source: Source, *, live: bool | None = None) -> FrameSource:
     if is_address(source):
         timeouts = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC)
         options = [number for key in timeouts for number in (key, _READ_TIMEOUT_MS)]
-        capture = cv2.VideoCapture(str(source), cv2.CAP_FFMPEG, options)
+        capture = cv2.VideoCapture(native_path(source), cv2.CAP_FFMPEG, options)
         name = without_secrets(str(source))
         return _from_capture(capture, name, "is the address right, and the network there?", live)
     path = Path(source)
@@ -89,7 +90,7 @@ def open_source(source: Source, *, live: bool | None = None) -> FrameSource:
         raise VideoError(f"{path} is empty (0 bytes)")
     problem = "it is truncated, damaged or of a kind that this OpenCV cannot decode"
     with listening():
-        capture = cv2.VideoCapture(str(path))
+        capture = cv2.VideoCapture(native_path(path))
     return _from_capture(capture, str(path), problem, bool(live))
 
 

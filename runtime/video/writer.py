@@ -11,7 +11,7 @@ import numpy as np
 
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.errors import VideoError
-from dccnet.runtime.files import atomic_path
+from dccnet.runtime.files import atomic_path, native_path
 
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 """The codec for each suffix that OpenCV's wheels can write on every machine."""
@@ -22,7 +22,7 @@ class VideoWriter:
 
     def __init__(self, path: Path, rate: float, codec: str | None = None) -> None:
         """``rate`` is in frames per second; ``codec`` is four letters, by default from :data:`CODECS`."""
-        self._path = path
+        self._path, self._name = path, native_path(path)
         self._rate = rate
         self._codec = codec or CODECS.get(path.suffix.lower(), "mp4v")
         self._frames = 0
@@ -34,7 +34,7 @@ class VideoWriter:
         if self._writer is None:
             self._size = (frame.shape[1], frame.shape[0])
             fourcc = cv2.VideoWriter.fourcc(*self._codec)
-            self._writer = cv2.VideoWriter(str(self._path), fourcc, self._rate, self._size)
+            self._writer = cv2.VideoWriter(self._name, fourcc, self._rate, self._size)
             if not self._writer.isOpened():
                 raise VideoError(
                     f"OpenCV cannot write {self._path.name} with the codec {self._codec}: use .mp4 with "
@@ -50,7 +50,7 @@ class VideoWriter:
             return
         self._writer.release()
         self._writer = None
-        capture = cv2.VideoCapture(str(self._path))
+        capture = cv2.VideoCapture(self._name)
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
         capture.release()
         if count < self._frames:

@@ -16,6 +16,7 @@ from dccnet.evaluation.published import TSS_GROUPS
 from dccnet.evaluation.scoring import Case, Truth
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.files import sha256
+from dccnet.runtime.images import read_bytes as read_picture
 from dccnet.runtime.reading import read_bytes
 from dccnet.runtime.writers import FLO_MAGIC
 
@@ -92,7 +93,7 @@ def _choice(text: str, allowed: tuple[int, ...], what: str, where: str) -> int:
 
 
 def _truth(flow: Path, mask: Path) -> Truth:
-    image = cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE)
+    image = cv2.imdecode(np.frombuffer(read_picture(mask), np.uint8), cv2.IMREAD_GRAYSCALE)
     if image is None:
         raise DataError(f"{mask} is not a picture that OpenCV can decode, or it is damaged")
     return Truth(read_flo(flow), np.asarray(image) > 0)
