@@ -7,7 +7,7 @@ DEMO_OUTPUT ?= demo-output
 .PHONY: demo test test-oldest test-slow test-cuda test-gpu lint format picture clean
 
 demo: $(VENV)/.installed-demo
-	rm -rf demo-output  # and never a folder that somebody named
+	$(if $(filter demo-output,$(DEMO_OUTPUT)),rm -rf demo-output)  # never a folder that somebody named
 	$(BIN)/dcc demo -o $(DEMO_OUTPUT)
 
 test: $(VENV)/.installed-dev

@@ -1,19 +1,20 @@
-"""Match many pairs that share pictures: each picture is encoded once."""
+"""Match many pairs that share pictures: a picture is encoded once, while its features fit in memory."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, NamedTuple, Union
 
 import numpy as np
 
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.batching import encode_all, match_all
 from dccnet.runtime.correspondences import Correspondences
-from dccnet.runtime.errors import ArgumentError
+from dccnet.runtime.errors import ArgumentError, ImageError
 from dccnet.runtime.features import Features, check_image
 from dccnet.runtime.geometry import resize_uint8
 from dccnet.runtime.images import read_image
@@ -23,49 +24,85 @@ if TYPE_CHECKING:
 
 Picture = Union[Image, Features, str, "os.PathLike[str]"]
 """An array, its features, or a file. The same array object or the same path is the same picture."""
+Pair = tuple[Picture, Picture]
 
 
 def match_many(
-    matcher: Matcher, pairs: Iterable[tuple[Picture, Picture]], batch: int = 1
+    matcher: Matcher,
+    pairs: Iterable[Pair],
+    batch: int = 1,
+    cache_bytes: int = 1 << 30,
+    on_error: Callable[[int, ImageError], None] | None = None,
 ) -> Iterator[Correspondences]:
-    """See ``Matcher.match_many``. Features are released after the last pair that needs them."""
+    """See ``Matcher.match_many``. Takes ``batch`` pairs at a time from ``pairs``."""
     if batch < 1:
         raise ArgumentError(f"a batch contains at least one pair, not {batch}")
-    all_pairs = list(pairs)
-    uses_left = Counter(_key(picture) for pair in all_pairs for picture in pair)
-    encoded: dict[Hashable, Features] = {}
-    for start in range(0, len(all_pairs), batch):
-        group = all_pairs[start : start + batch]
-        _encode_new(matcher, {_key(p): p for pair in group for p in pair}, encoded, batch)
-        features = [(encoded[_key(a)], encoded[_key(b)]) for a, b in group]
-        outputs = match_all(matcher.backend, [(a.tensors, b.tensors) for a, b in features], batch)
-        for pair in group:
-            for picture in pair:
-                uses_left[_key(picture)] -= 1
-                if not uses_left[_key(picture)]:
-                    encoded.pop(_key(picture), None)
-        for (a, b), output in zip(features, outputs, strict=True):
+    cache = _Cache(matcher, batch, cache_bytes)
+    numbered = enumerate(pairs)
+    while group := list(islice(numbered, batch)):
+        failed = cache.encode([picture for _, pair in group for picture in pair])
+        whole = []
+        for number, pair in group:
+            error = next((failed[_key(picture)] for picture in pair if _key(picture) in failed), None)
+            if error is None:
+                whole.append((cache.features(pair[0]), cache.features(pair[1])))
+            elif on_error is None:
+                raise error
+            else:
+                on_error(number, error)
+        cache.shrink()
+        outputs = match_all(matcher.backend, [(a.tensors, b.tensors) for a, b in whole], batch)
+        for (a, b), output in zip(whole, outputs, strict=True):
             yield matcher.correspondences(a.size, b.size, output)
 
 
-def _encode_new(
-    matcher: Matcher, pictures: dict[Hashable, Picture], encoded: dict[Hashable, Features], batch: int
-) -> None:
-    """Add the features of those ``pictures`` that are not in ``encoded`` yet."""
-    keys, frames, sizes = [], [], []
-    for key, picture in pictures.items():
-        if key in encoded:
-            continue
-        if isinstance(picture, Features):
-            encoded[key] = picture
-            continue
-        image = picture if isinstance(picture, np.ndarray) else read_image(picture)
-        check_image(image)
-        keys.append(key)
-        frames.append(resize_uint8(image, matcher.manifest.image_size))
-        sizes.append((image.shape[0], image.shape[1]))
-    tensors = encode_all(matcher.backend, frames, batch)
-    encoded.update((key, Features(t, size)) for key, t, size in zip(keys, tensors, sizes, strict=True))
+class _Entry(NamedTuple):
+    features: Features
+    picture: Picture
+    """Kept, because another array may get the identity of one that is freed."""
+    nbytes: int
+
+
+class _Cache:
+    """Features of the pictures that were used last, within a number of bytes."""
+
+    def __init__(self, matcher: Matcher, batch: int, limit: int) -> None:
+        self._matcher, self._batch, self._limit = matcher, batch, limit
+        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
+        self._bytes = 0
+
+    def features(self, picture: Picture) -> Features:
+        return picture if isinstance(picture, Features) else self._entries[_key(picture)].features
+
+    def encode(self, pictures: Sequence[Picture]) -> dict[Hashable, ImageError]:
+        """Encode the pictures whose features are not there; returns the errors of those that cannot be."""
+        failed: dict[Hashable, ImageError] = {}
+        new: dict[Hashable, tuple[Picture, Image]] = {}
+        for picture in pictures:
+            key = _key(picture)
+            if key in self._entries:
+                self._entries.move_to_end(key)
+            elif not isinstance(picture, Features) and key not in new and key not in failed:
+                try:
+                    image = picture if isinstance(picture, np.ndarray) else read_image(picture)
+                    check_image(image)
+                    new[key] = (picture, image)
+                except ImageError as error:
+                    failed[key] = error
+        frames = [resize_uint8(image, self._matcher.manifest.image_size) for _, image in new.values()]
+        encoded = encode_all(self._matcher.backend, frames, self._batch)
+        for (key, (picture, image)), tensors in zip(new.items(), encoded, strict=True):
+            nbytes = sum(int(np.prod(t.shape)) * np.dtype(t.dtype).itemsize for t in tensors.values())
+            nbytes += picture.nbytes if isinstance(picture, np.ndarray) else 0
+            features = Features(tensors, (image.shape[0], image.shape[1]))
+            self._entries[key] = _Entry(features, picture, nbytes)
+            self._bytes += nbytes
+        return failed
+
+    def shrink(self) -> None:
+        """Release the features that were used longest ago, until the others are within the limit."""
+        while self._bytes > self._limit:
+            self._bytes -= self._entries.popitem(last=False)[1].nbytes
 
 
 def _key(picture: Picture) -> Hashable:

@@ -15,7 +15,7 @@ from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.checks import as_boxes, as_labels, as_mask, as_points
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.device_arrays import is_on_gpu
-from dccnet.runtime.errors import EngineError
+from dccnet.runtime.errors import EngineError, ImageError
 from dccnet.runtime.features import Features, check_image
 from dccnet.runtime.geometry import Size, resize_uint8
 from dccnet.runtime.manifest import Manifest
@@ -130,16 +130,25 @@ class Matcher:
         return self.correspondences(a.size, b.size, self.backend.match(a.tensors, b.tensors, stream))
 
     def match_many(
-        self, pairs: Iterable[tuple[Picture, Picture]], *, batch: int = 1
+        self,
+        pairs: Iterable[tuple[Picture, Picture]],
+        *,
+        batch: int = 1,
+        cache_gb: float = 1.0,
+        on_error: Callable[[int, ImageError], None] | None = None,
     ) -> Iterator[Correspondences]:
         """Correspondences of each pair (A, B), in order; a picture in several pairs is encoded once.
 
         A picture is an image as for :meth:`encode`, its features, or the path of a file. The same array or
-        the same path is the same picture, and its features are kept until its last pair. ``batch`` pairs
-        are matched in one run where the backend supports it. Raises the errors of :meth:`match` and
-        :func:`~dccnet.runtime.images.read_image`.
+        the same path is the same picture. Features of the pictures used last are kept in ``cache_gb`` GiB;
+        one that is needed again after that is encoded again. ``pairs`` may be endless: ``batch`` pairs are
+        taken at a time, and matched in one run where the backend supports it.
+
+        With ``on_error``, a pair with a picture that cannot be read has no result: the function is called
+        with its number, from 0, and the error. Without it, the error is raised. Raises the errors of
+        :meth:`match` and :func:`~dccnet.runtime.images.read_image`.
         """
-        return match_many(self, pairs, batch)
+        return match_many(self, pairs, batch, int(cache_gb * 2**30), on_error)
 
     def stream(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,9 +119,11 @@ def match_many(
 def _targets(folder: Path, others: Sequence[Path]) -> list[tuple[Path, Path]]:
     """Drawing and data file of each picture. Raises :class:`UsageError` rather than overwrite one."""
     targets = [(folder / f"{path.stem}.jpg", folder / f"{path.stem}.json") for path in others]
-    drawings = [drawing.resolve() for drawing, _ in targets]
+    place = folder.resolve()
+    drawings = [place / drawing.name for drawing, _ in targets]
+    count = Counter(drawings)
     for path, drawing in zip(others, drawings, strict=True):
-        if drawings.count(drawing) > 1:
+        if count[drawing] > 1:
             raise UsageError(f"two of the pictures B are called {path.stem}: match them one at a time")
     refuse_to_overwrite(others, drawings)
     return targets

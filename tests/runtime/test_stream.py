@@ -19,6 +19,7 @@ from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.errors import ImageError, UsageError, VideoError
 from dccnet.runtime.images import write_image
+from dccnet.runtime.match_many import match_many
 from dccnet.runtime.video.sources import open_source
 from tests.helpers.streams import (
     BatchingIdentityBackend,
@@ -80,6 +81,52 @@ def test_match_many_encodes_each_picture_once(tmp_path: Path) -> None:
     assert sorted(backend.encoded) == [0, 10, 20, 30, 200]
     alone = [matcher_of(IdentityBackend()).match(*map(_read, pair)) for pair in pairs]
     assert [r.score_a.item(0) for r in results] == [r.score_a.item(0) for r in alone]
+
+
+def test_pairs_of_an_endless_list_are_taken_as_they_are_needed(tmp_path: Path) -> None:
+    backend = IdentityBackend()
+    taken = []
+
+    def endless() -> Iterator[tuple[Image, Image]]:
+        for i in itertools.count():
+            taken.append(i)
+            yield grey(i % 250), grey((i + 1) % 250)  # arrays that are freed, and their places used again
+
+    # Less than one picture's features fit: nothing is kept, and nothing is taken for something else.
+    results = list(itertools.islice(matcher_of(backend).match_many(endless(), cache_gb=0), 300))
+    assert len(taken) == 300
+    alone = [matcher_of(IdentityBackend()).match(grey(i % 250), grey((i + 1) % 250)) for i in range(300)]
+    assert [r.score_a.item(0) for r in results] == [r.score_a.item(0) for r in alone]
+
+
+def test_features_of_the_pictures_used_last_are_kept() -> None:
+    backend = IdentityBackend()
+    pictures = [grey(i) for i in range(4)]
+    tensors = matcher_of(IdentityBackend()).encode(pictures[0]).tensors
+    size = pictures[0].nbytes + sum(np.asarray(t).nbytes for t in tensors.values())
+    order = [(0, 1), (0, 2), (0, 3), (0, 1)]  # 0 is always among the last two
+    pairs = [(pictures[a], pictures[b]) for a, b in order]
+    assert len(list(match_many(matcher_of(backend), pairs, cache_bytes=2 * size))) == 4
+    assert sorted(backend.encoded) == [0, 1, 1, 2, 3]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_missing_file_does_not_end_the_others(batch: int, tmp_path: Path) -> None:
+    for i in range(3):
+        write_image(tmp_path / f"{i}.png", grey(i))
+    paths = [tmp_path / f"{i}.png" for i in (0, 1, 2, 9)]
+    pairs = [(paths[0], paths[1]), (paths[3], paths[0]), (paths[1], paths[3]), (paths[1], paths[2])]
+    errors: list[tuple[int, str]] = []
+    matcher = matcher_of(BatchingIdentityBackend())
+    results = list(
+        matcher.match_many(pairs, batch=batch, on_error=lambda n, error: errors.append((n, str(error))))
+    )
+    assert len(results) == 2
+    assert [number for number, _ in errors] == [1, 2] and all(
+        "9.png does not exist" in e for _, e in errors
+    )
+    with pytest.raises(ImageError, match=r"9\.png does not exist"):
+        list(matcher.match_many(pairs, batch=batch))
 
 
 def _read(picture: Path | Image) -> Image:
