@@ -31,7 +31,7 @@ def main() -> None:
         bundle = Bundle.open(path)
         graph = OnnxRuntimeGraph(bundle.graph_path(ENCODER), threads=options.threads)
         shape = (1, *bundle.manifest.image_size, 3)
-        frame = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+        frame = np.random.default_rng(0).integers(0, 256, shape).astype(bundle.manifest.frames.dtype)
         ways[path.name] = lambda graph=graph, frame=frame: graph.run({"frame": frame})
         sizes[path.name] = bundle.graph_path(ENCODER).stat().st_size
     first = options.bundles[0].name

@@ -17,10 +17,9 @@ from typing import Any
 import torch
 from gpu_rows import ROOT, Bench, Row, Rows, error, lowering_named, precision, run
 
-from dccnet.inference import to_tensor
+from dccnet.inference import frame_format, to_tensor
 from dccnet.network.conv4d import STACK
 from dccnet.network.matching import best_matches
-from dccnet.runtime.geometry import resize_uint8
 from dccnet.runtime.images import read_image
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "tf32": torch.float32, "fp32": torch.float32}
@@ -73,7 +72,7 @@ def _measure_matcher(rows: Rows, bench: Bench) -> None:
     def prepare() -> Row:
         model = bench.network().eval()
         pictures = sorted((ROOT / "export" / "bundles" / "pictures").glob("*.jpg"))[:2]
-        frames = [to_tensor(resize_uint8(read_image(p), model.config.image_size)) for p in pictures]
+        frames = [to_tensor(frame_format(model.config).of(read_image(p))) for p in pictures]
         held["frames"] = [frame.to(bench.device) for frame in frames]
         held["fp16"] = model.in_half().to(bench.device)
         held["fp32"] = held["tf32"] = model.to(bench.device)

@@ -34,11 +34,10 @@ from dccnet.evaluation.pck import DESCRIPTIONS, pair_pck
 from dccnet.export.bundles.ranges import report, run_widened
 from dccnet.export.bundles.rounding import open_with_rounding
 from dccnet.export.verify import lead
-from dccnet.inference import match_features, to_tensor
+from dccnet.inference import frame_format, match_features, to_tensor
 from dccnet.network.conv4d import LOWERINGS
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.correspondences import Correspondences
-from dccnet.runtime.geometry import resize_uint8
 from dccnet.weights.checkpoint import load_checkpoint
 
 ALPHA, MARGIN = 0.1, 0.01
@@ -107,8 +106,8 @@ def storage(bundle: Bundle, pairs: list[Pair]) -> dict[str, Any]:
     in_float32 = sum(
         types.get("float32", 0) for graph in graphs.values() for types in graph.layers.values()
     )
-    size = bundle.manifest.image_size
-    frames = ((resize_uint8(p.source.load(), size), resize_uint8(p.target.load(), size)) for p in pairs)
+    frame = bundle.manifest.frames.of
+    frames = ((frame(p.source.load()), frame(p.target.load())) for p in pairs)
     models = {name: onnx.load(str(bundle.graph_path(name))) for name in graphs}
     found = report(run_widened(models, frames))
     return {
@@ -146,7 +145,7 @@ def network_matcher(model: dccnet.network.model.DCCNet, without: tuple[str, ...]
     def encode(picture: Picture) -> Any:
         image = picture.load()
         with removed(without):
-            features = model.encode(to_tensor(resize_uint8(image, model.config.image_size)))
+            features = model.encode(to_tensor(frame_format(model.config).of(image)))
         return features, (image.shape[0], image.shape[1])
 
     def match(pair: Pair) -> Correspondences:

@@ -27,7 +27,6 @@ from dccnet.runtime import Matcher
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.child import child_command
 from dccnet.runtime.commands.video import write_stream
-from dccnet.runtime.geometry import resize_uint8
 from dccnet.runtime.video.outputs.files import Outputs
 from dccnet.runtime.video.sources import open_source
 
@@ -42,7 +41,7 @@ def main() -> None:
     options = parser.parse_args()
     matcher = Matcher.open(options.bundle)
     frames = list(islice(open_source(options.video).frames, options.frames))
-    small = [resize_uint8(frame, matcher.manifest.image_size) for frame in frames]
+    small = [matcher.manifest.frames.of(frame) for frame in frames]
     rates: dict[str, list[float]] = {}
     processor: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as scratch:

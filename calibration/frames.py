@@ -30,7 +30,7 @@ _LISTS = (".csv", ".txt")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """A picture, resized for the encoder."""
+    """A picture in the network's size. An encoder that takes float32 gets its whole grey levels, too."""
 
     name: str
     """Name of its file, or ``video.mp4:120`` for frame 120 of a video."""

@@ -9,20 +9,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dccnet.network.config import ModelConfig
 from dccnet.network.conv4d import TRAINING_LOWERINGS
 from dccnet.network.conv4d.direct import is_available
 from dccnet.network.fusion import Scores, softmax_scores
 from dccnet.network.matching import best_matches
 from dccnet.network.model import DCCNet, Features, Matching
 from dccnet.network.score_windows import score_windows
-from dccnet.runtime.arrays import Image
+from dccnet.runtime.arrays import Array, Image
 from dccnet.runtime.correspondences import Correspondences
-from dccnet.runtime.geometry import Size, resize_uint8
+from dccnet.runtime.frames import FrameFormat
+from dccnet.runtime.geometry import Size
 from dccnet.runtime.score_maps import ScoreMaps
 
 
-def to_tensor(frame: Image) -> Tensor:
-    """``(H, W, 3)`` uint8 BGR -> ``(1, 3, H, W)`` float32 RGB in [0, 1]."""
+def frame_format(config: ModelConfig) -> FrameFormat:
+    """The frames that the network was trained on, which its exported encoder takes."""
+    return FrameFormat(config.image_size, config.frame_dtype)
+
+
+def to_tensor(frame: Array) -> Tensor:
+    """``(H, W, 3)`` BGR from 0 to 255, uint8 or float32 -> ``(1, 3, H, W)`` float32 RGB in [0, 1]."""
     rgb = np.ascontiguousarray(frame[..., ::-1].transpose(2, 0, 1))
     return torch.from_numpy(rgb)[None].float() / 255
 
@@ -43,7 +50,7 @@ class TorchMatcher:
     @torch.no_grad()
     def encode(self, image: Image) -> tuple[Features, Size]:
         """A picture ``(H, W, 3)`` uint8 BGR of any size -> its features and (height, width)."""
-        frame = resize_uint8(image, self.model.config.image_size)
+        frame = frame_format(self.model.config).of(image)
         return self.model.encode(to_tensor(frame).to(self.device)), (image.shape[0], image.shape[1])
 
     def match(self, a: Image, b: Image, *, heatmaps: bool = False) -> Correspondences:

@@ -14,6 +14,7 @@ from dccnet.export.bundles.folder import check_replaceable, tool_versions
 from dccnet.export.graphs import EncoderGraph, MatcherGraph
 from dccnet.export.onnx_file import write_onnx
 from dccnet.export.verify import MAX_PAIRS, verify
+from dccnet.inference import frame_format
 from dccnet.network.backbone import BACKBONES
 from dccnet.network.config import ModelConfig
 from dccnet.network.conv4d import LOWERINGS, STACK
@@ -22,7 +23,7 @@ from dccnet.runtime.backend import matcher_inputs
 from dccnet.runtime.bundle import Bundle, write_manifest
 from dccnet.runtime.errors import NotVerifiedError, UsageError
 from dccnet.runtime.files import atomic_path
-from dccnet.runtime.geometry import Size, resize_uint8
+from dccnet.runtime.geometry import Size
 from dccnet.runtime.images import read_image
 from dccnet.runtime.manifest import ENCODER, MATCHER, Conv4dChoice, Graph, Manifest
 from dccnet.runtime.onnx_runtime import OnnxRuntimeGraph
@@ -82,6 +83,7 @@ def export_bundle(
         manifest = Manifest(
             model=_plain(dataclasses.asdict(model.config)),
             image_size=model.config.image_size,
+            frame=frame_format(model.config).description,
             grid=model.grid,
             normalisation=_plain(BACKBONES[model.config.backbone].normalisation._asdict()),
             heatmaps=matcher.heatmaps,
@@ -141,7 +143,7 @@ def _choose(
     if conv4d != AUTO:
         return Conv4dChoice(conv4d)
     encoder = OnnxRuntimeGraph(folder / f"{ENCODER}.onnx")
-    frames = (resize_uint8(read_image(path), model.config.image_size) for path in pictures[:2])
+    frames = (frame_format(model.config).of(read_image(path)) for path in pictures[:2])
     a, b = (encoder.run({"frame": frame[None]}) for frame in frames)
     seconds = time_lowerings(
         model, matcher_inputs(a, b), folder, lambda name: on_step(f"timing 4D convolutions: {name}")

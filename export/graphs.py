@@ -27,15 +27,19 @@ class EncoderGraph(nn.Module):
         self.output_names = list(model.config.branches)
 
     def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
-        """``(B, H, W, 3)`` uint8 BGR -> ``(B, C, h, w)`` for each branch, in the network's precision."""
-        rgb = (
-            frame.float().permute(0, 3, 1, 2).flip(1)
-        )  # the cast comes first: TensorRT cannot transpose uint8
+        """``(B, H, W, 3)`` BGR from 0 to 255 -> ``(B, C, h, w)`` for each branch.
+
+        Frames have the type ``ModelConfig.frame_dtype``, features the network's precision.
+        """
+        # The cast comes first: TensorRT cannot transpose uint8.
+        rgb = frame.float().permute(0, 3, 1, 2).flip(1)
         return tuple(self.model.encode(rgb / 255).values())
 
     def example(self) -> dict[str, Tensor]:
         height, width = self.model.config.image_size
-        return {"frame": torch.zeros(2, height, width, 3, dtype=torch.uint8)}
+        return {
+            "frame": torch.zeros(2, height, width, 3, dtype=getattr(torch, self.model.config.frame_dtype))
+        }
 
 
 class MatcherGraph(nn.Module):

@@ -16,10 +16,9 @@ from dccnet.export.bundles.samples import neighbours
 from dccnet.inference import TorchMatcher
 from dccnet.network.model import DCCNet
 from dccnet.runtime.agreement import CRITERIA
-from dccnet.runtime.arrays import Image
+from dccnet.runtime.arrays import Array
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.correspondences import Correspondences
-from dccnet.runtime.geometry import resize_uint8
 from dccnet.runtime.images import read_image
 from dccnet.runtime.manifest import ENCODER, MATCHER, RangeReport, Verification
 from dccnet.runtime.matcher import Matcher
@@ -126,8 +125,8 @@ def lead(heatmap: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _measure_ranges(bundle: Bundle, pairs: Sequence[tuple[Path, Path]]) -> RangeReport:
-    def frame(path: Path) -> Image:
-        return resize_uint8(read_image(path), bundle.manifest.image_size)
+    def frame(path: Path) -> Array:
+        return bundle.manifest.frames.of(read_image(path))
 
     models = {name: onnx.load(str(bundle.graph_path(name))) for name in (ENCODER, MATCHER)}
     return report(run_widened(models, ((frame(a), frame(b)) for a, b in pairs)))

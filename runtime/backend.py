@@ -20,7 +20,9 @@ class Backend(Protocol):
         """Engine and device, for people to read."""
 
     def encode(self, frame: Any, stream: int | None = None) -> Tensors:
-        """Features of a frame ``(H, W, 3)`` uint8 BGR of the network's size, on the backend's device.
+        """Features of a frame ``(H, W, 3)`` BGR, on the backend's device.
+
+        ``manifest.frames`` has its size and type.
 
         The frame is a NumPy array, or any array on the GPU that :mod:`dccnet.runtime.device_arrays` reads.
         ``stream`` is the handle of a CUDA stream whose earlier work the backend waits for; later work on it

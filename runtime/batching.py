@@ -9,7 +9,7 @@ from dccnet.runtime.backend import Backend, BatchBackend, Tensors
 
 
 def encode_all(backend: Backend, frames: Sequence[Array], batch: int) -> list[Tensors]:
-    """Features of each frame ``(H, W, 3)`` uint8 BGR, at most ``batch`` frames in one run."""
+    """Features of each frame ``(H, W, 3)`` BGR, at most ``batch`` frames in one run."""
     if batch == 1 or not isinstance(backend, BatchBackend):
         return [backend.encode(frame) for frame in frames]
     groups = (frames[i : i + batch] for i in range(0, len(frames), batch))

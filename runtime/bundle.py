@@ -10,7 +10,7 @@ from typing import Any
 
 from dccnet.runtime.errors import BundleError
 from dccnet.runtime.files import sha256, write_text
-from dccnet.runtime.manifest import SCHEMA, Manifest, decode_manifest, encode_manifest
+from dccnet.runtime.manifest import OLDEST_SCHEMA, SCHEMA, Manifest, decode_manifest, encode_manifest
 from dccnet.runtime.onnx_weights import has_external_weights
 from dccnet.runtime.reading import read_json
 
@@ -94,6 +94,9 @@ def _check_schema(path: Path, values: Any) -> None:
     schema = values.get("schema") if isinstance(values, dict) else None
     if type(schema) is not int:
         raise ValueError("it does not say its schema")
-    if schema != SCHEMA:
+    if not OLDEST_SCHEMA <= schema <= SCHEMA:
         advice = "upgrade dccnet" if schema > SCHEMA else "export it again"
-        raise BundleError(f"{path} has bundle schema {schema} and this dcc reads schema {SCHEMA}: {advice}")
+        raise BundleError(
+            f"{path} has bundle schema {schema} and this dcc reads schemas {OLDEST_SCHEMA} to {SCHEMA}: "
+            f"{advice}"
+        )

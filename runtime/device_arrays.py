@@ -65,13 +65,14 @@ def _dlpack_index(array: Any) -> int | None:
     return int(index) if kind in _DLPACK_CUDA else None
 
 
-def check_frame(view: DeviceView, size: Size) -> None:
-    """Check for a frame ``(H, W, 3)`` uint8 of this size. Raises :class:`ImageError`."""
+def check_frame(view: DeviceView, size: Size, dtype: str) -> None:
+    """Check for a frame ``(H, W, 3)`` of this size and type. Raises :class:`ImageError`."""
     height, width = size
-    if view.shape != (height, width, 3) or view.dtype != "uint8":
+    if view.shape != (height, width, 3) or view.dtype != dtype:
         raise ImageError(
-            f"a frame on the GPU must have the network's own shape ({height}, {width}, 3), uint8 BGR, "
-            f"since it is not resized there; got {view.shape}, {view.dtype}"
+            f"a frame on the GPU must have the network's own shape and type, ({height}, {width}, 3), "
+            f"{dtype} BGR from 0 to 255, since it is not converted there; got {view.shape}, "
+            f"{view.dtype}"
         )
 
 

@@ -16,6 +16,8 @@ from dccnet.runtime.arrays import Floats, Points
 
 Size = tuple[int, int]
 """(height, width): of a picture in pixels, of a grid in cells."""
+_Taps = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]
+"""For every target position: the pixel before, the pixel after, and the weight of the latter."""
 
 
 def pixels_per_cell(size: Size, grid: Size) -> Floats:
@@ -75,8 +77,20 @@ def resize(image: NDArray[Any], size: Size) -> NDArray[np.float32]:
     ``grid_sample(affine_grid(identity), align_corners=True)``. OpenCV's ``resize`` aligns pixel edges
     instead, and its ``remap`` rounds positions to 1/32 pixel.
     """
-    y0, y1, wy = _taps(image.shape[0], size[0])
-    x0, x1, wx = _taps(image.shape[1], size[1])
+    return _blend(image, _taps(image.shape[0], size[0]), _taps(image.shape[1], size[1]))
+
+
+def resize_as_pytorch(image: NDArray[Any], size: Size) -> NDArray[np.float32]:
+    """:func:`resize` at the positions that PyTorch computes in float32, as the authors' code does.
+
+    The positions are PyTorch's to the last bit on x86 processors. The exact ones lie up to 0.0003 pixels
+    away in a picture of 4000 pixels, which changes single best matches.
+    """
+    return _blend(image, _pytorch_taps(image.shape[0], size[0]), _pytorch_taps(image.shape[1], size[1]))
+
+
+def _blend(image: NDArray[Any], rows_at: _Taps, columns_at: _Taps) -> NDArray[np.float32]:
+    (y0, y1, wy), (x0, x1, wx) = rows_at, columns_at
     # Rows first: where the picture shrinks, that leaves less to do for the columns.
     top = image[y0].astype(np.float32)
     rows = image[y1].astype(np.float32)
@@ -108,8 +122,21 @@ def apply_homography(homography: NDArray[np.float64], points: NDArray[np.float64
 
 
 @lru_cache(maxsize=32)
-def _taps(side: int, target: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """For every target position: the pixel before, the pixel after, and the weight of the latter."""
-    position = np.arange(target) * ((side - 1) / max(target - 1, 1))
+def _taps(side: int, target: int) -> _Taps:
+    return _taps_at(np.arange(target) * ((side - 1) / max(target - 1, 1)), side)
+
+
+@lru_cache(maxsize=32)
+def _pytorch_taps(side: int, target: int) -> _Taps:
+    # torch.linspace(-1, 1, target): counted from both ends, with one rounding (a fused multiply-add).
+    step, index = np.float64(np.float32(2 / max(target - 1, 1))), np.arange(target)
+    from_end = 1 - step * (target - 1 - index)
+    normalised = np.where(index < target // 2, step * index - 1, from_end).astype(np.float32)
+    # grid_sample: from [-1, 1] to pixels.
+    return _taps_at((normalised + np.float32(1)) * np.float32((side - 1) / 2), side)
+
+
+def _taps_at(position: NDArray[np.floating[Any]], side: int) -> _Taps:
     lower = np.minimum(position.astype(np.intp), max(side - 2, 0))
-    return lower, np.minimum(lower + 1, side - 1), (position - lower).astype(np.float32)
+    weight = position - lower.astype(position.dtype)
+    return lower, np.minimum(lower + 1, side - 1), weight.astype(np.float32)

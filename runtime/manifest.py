@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from dccnet.runtime.decoding import DecodingError, decode
+from dccnet.runtime.frames import UINT8, FrameFormat
 from dccnet.runtime.geometry import Size
 
-SCHEMA = 3
+SCHEMA, OLDEST_SCHEMA = 4, 3
+"""Of the manifests that are written, and the oldest that is read: frames were always uint8 in schema 3."""
 ENCODER, MATCHER = "encoder", "matcher"
 LIBRARIES = ("tensorrt", "tensorrt_rtx")
 """That compile engines."""
+FRAME = "frame"
+"""Name of the encoder's input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +248,10 @@ class Islands:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Everything that is needed to run the graphs. Raises ``ValueError`` where a graph is missing."""
+    """Everything that is needed to run the graphs.
+
+    Raises ``ValueError`` where a graph is missing, and for a type of frames that dcc does not know.
+    """
 
     model: dict[str, Any]
     """The network's configuration, as in the checkpoint."""
@@ -276,12 +283,23 @@ class Manifest:
     """For a bundle whose float32 islands were measured instead of taken from ``network/precision.py``."""
     resize: str = "bilinear, corners aligned, aspect ratio not kept, no antialiasing"
     frame: str = "uint8, (batch, height, width, 3), BGR"
+    """The encoder's input, for people to read (:attr:`frames`)."""
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
         for name in (ENCODER, MATCHER):
             if name not in self.graphs:
                 raise ValueError(f"graphs.{name} is missing")
+        FrameFormat(self.image_size, self._frame_dtype)  # raises
+
+    @property
+    def frames(self) -> FrameFormat:
+        """What the encoder takes."""
+        return FrameFormat(self.image_size, self._frame_dtype)
+
+    @property
+    def _frame_dtype(self) -> str:
+        return next((spec.dtype for spec in self.graphs[ENCODER].inputs if spec.name == FRAME), UINT8)
 
     @property
     def verified(self) -> bool:

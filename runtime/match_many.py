@@ -16,7 +16,6 @@ from dccnet.runtime.batching import encode_all, match_all
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import ArgumentError, ImageError
 from dccnet.runtime.features import Features, check_image
-from dccnet.runtime.geometry import resize_uint8
 from dccnet.runtime.images import read_image
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ class _Cache:
                     new[key] = (picture, image)
                 except ImageError as error:
                     failed[key] = error
-        frames = [resize_uint8(image, self._matcher.manifest.image_size) for _, image in new.values()]
+        frames = [self._matcher.manifest.frames.of(image) for _, image in new.values()]
         encoded = encode_all(self._matcher.backend, frames, self._batch)
         for (key, (picture, image)), tensors in zip(new.items(), encoded, strict=True):
             nbytes = sum(int(np.prod(t.shape)) * np.dtype(t.dtype).itemsize for t in tensors.values())

@@ -17,7 +17,7 @@ from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.device_arrays import is_on_gpu
 from dccnet.runtime.errors import EngineError, ImageError
 from dccnet.runtime.features import Features, check_image
-from dccnet.runtime.geometry import Size, resize_uint8
+from dccnet.runtime.geometry import Size
 from dccnet.runtime.manifest import Manifest
 from dccnet.runtime.match_many import Picture, match_many
 from dccnet.runtime.models.names import open_bundle
@@ -107,15 +107,15 @@ class Matcher:
         """Features of a picture ``(H, W, 3)`` uint8 BGR of any size.
 
         A GPU backend also takes a picture in GPU memory: any object with ``__cuda_array_interface__`` or
-        DLPack (CuPy, PyCUDA, PyTorch). Such a picture is not resized and must have the size
-        ``manifest.image_size``; ``size`` is the (height, width) in pixels of the original picture, and
+        DLPack (CuPy, PyCUDA, PyTorch). Such a picture is not resized and must have the size and type in
+        ``manifest.frames``; ``size`` is the (height, width) in pixels of the original picture, and
         ``stream`` is the handle of the CUDA stream whose work must finish first. Raises
         :class:`ImageError` for another shape or dtype.
         """
         if not isinstance(image, np.ndarray) and is_on_gpu(image):
             return Features(self.backend.encode(image, stream), size or self.manifest.image_size)
         check_image(image)
-        frame = resize_uint8(image, self.manifest.image_size)
+        frame = self.manifest.frames.of(image)
         return Features(self.backend.encode(frame, stream), size or (image.shape[0], image.shape[1]))
 
     def match(

@@ -122,7 +122,7 @@ def _row(named: str, bundle: Bundle, choice: BackendChoice) -> Row:
         files = [record.file for record in manifest.engines]
     size = sum((bundle.path / file).stat().st_size for file in files if (bundle.path / file).is_file())
     lowering = manifest.conv4d.lowering
-    return Row(named, manifest.precision, lowering, choice.backend, size / 1e6)
+    return Row(named, manifest.precision, manifest.frames.dtype, lowering, choice.backend, size / 1e6)
 
 
 def _processor() -> str:

@@ -28,6 +28,8 @@ class Row:
 
     bundle: str
     precision: str
+    frames: str
+    """Type of the encoder's frames."""
     lowering: str
     backend: str
     """Description of the backend; for a row that could not run, the requested one."""

@@ -15,6 +15,7 @@ SCHEMA = 1
 _COLUMNS = (
     "bundle",
     "precision",
+    "frames",
     "4D",
     "backend",
     "MB",
@@ -32,7 +33,7 @@ _COLUMNS = (
 def terminal_table(rows: Sequence[Row]) -> Table:
     table = Table()
     for number, column in enumerate(_COLUMNS):
-        table.add_column(column, justify="left" if number < 4 else "right")
+        table.add_column(column, justify="left" if number < 5 else "right")
     for row, cells in zip(rows, _cells(rows), strict=True):
         table.add_row(*cells, style="dim" if row.problem else "")
     return table
@@ -70,6 +71,7 @@ def _cells(rows: Sequence[Row]) -> list[tuple[str, ...]]:
         (
             name,
             row.precision,
+            row.frames,
             row.lowering,
             row.backend,
             f"{row.megabytes:.1f}",

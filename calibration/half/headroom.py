@@ -15,14 +15,15 @@ from dccnet.runtime.manifest import RangeReport
 
 
 def measure_headroom(
-    candidates: HalfPrecisionCandidates, chosen: Collection[str], frames: Sequence[Image]
+    candidates: HalfPrecisionCandidates, chosen: Collection[str], pictures: Sequence[Image]
 ) -> tuple[RangeReport, dict[str, float]]:
-    """Run neighbouring ``frames`` as pairs, with the ``chosen`` steps in float16 but computed in float32.
+    """Run neighbouring ``pictures`` as pairs, with the ``chosen`` steps in float16 but computed in float32.
 
     Returns the tensors that come closest to overflow, and the headroom of each step: by how much its
     tightest tensor can grow before it overflows.
     """
     models = candidates.graphs(chosen)
+    frames = [candidates.bundle.manifest.frames.of(picture) for picture in pictures]
     graphs = run_widened(models, neighbours(frames))
     headroom: dict[str, float] = {}
     for name, model in models.items():

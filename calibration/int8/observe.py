@@ -48,7 +48,7 @@ def observe(
     features: list[dict[str, Array]] = []
     branches = [spec.name for spec in bundle.manifest.graphs[ENCODER].outputs]
     for frame in frames:
-        outputs = encoder.run({"frame": frame.pixels[None]})
+        outputs = encoder.run({"frame": bundle.manifest.frames.of(frame.pixels)[None]})
         _add(histograms.get(ENCODER, {}), outputs, frame.name)
         if matcher is not None:
             features.append({branch: outputs[branch] for branch in branches})

@@ -38,6 +38,9 @@ class BackboneSpec:
     build: Callable[[], nn.Sequential]
     rounds_up: bool
     """Whether a side that is not a multiple of 16 makes one more cell (padded strides) or not (VGG)."""
+    frame_dtype: str = "float32"
+    """Type of the frames: the authors resize pictures in floating point; the small networks, whose frames
+    are rounded to whole grey levels, take ``uint8``, a quarter of the bytes."""
     levels: tuple[str, ...] = ()
     """Parts of the trunk whose outputs form a hypercolumn, the first at stride 16; empty: the last part."""
 
@@ -69,13 +72,16 @@ BACKBONES: dict[str, BackboneSpec] = {
     "resnet50": BackboneSpec(1024, IMAGENET, _resnet("resnet50"), rounds_up=True),
     "resnet18": BackboneSpec(256, IMAGENET, _resnet("resnet18"), rounds_up=True),
     "vgg16": BackboneSpec(512, IMAGENET, _vgg16, rounds_up=False),
-    "efficientnet-lite0": BackboneSpec(112, CENTRED, efficientnet_lite0_trunk, rounds_up=True),
+    "efficientnet-lite0": BackboneSpec(
+        112, CENTRED, efficientnet_lite0_trunk, rounds_up=True, frame_dtype="uint8"
+    ),
     # Features at stride 32 recognise kinds of things, whichever way they face.
     "efficientnet-lite0-hypercolumn": BackboneSpec(
         112 + 192 + 320,
         CENTRED,
         efficientnet_lite0,
         rounds_up=True,
+        frame_dtype="uint8",
         levels=("block10", "block14", "block15"),
     ),
 }

@@ -123,6 +123,11 @@ class ModelConfig:
         """Whether the weights fit only one feature grid (the attention layer has 2·h·w inputs)."""
         return self.fusion == "dynamic"
 
+    @property
+    def frame_dtype(self) -> str:
+        """Type of the network's frames, ``float32`` or ``uint8``; it depends on the backbone."""
+        return BACKBONES[self.backbone].frame_dtype
+
     def replace(self, **changes: Any) -> ModelConfig:
         return dataclasses.replace(self, **changes)
 

@@ -18,6 +18,7 @@ from dccnet.evaluation.pairs import Picture
 from dccnet.runtime.console import warn
 from dccnet.runtime.errors import DccError
 from dccnet.runtime.files import atomic_path, sha256
+from dccnet.runtime.frames import UINT8, FrameFormat
 from dccnet.runtime.geometry import Size
 
 SCHEMA = 1
@@ -26,9 +27,12 @@ SCHEMA = 1
 class FeatureFiles:
     """Reads and writes one network's features in a folder."""
 
-    def __init__(self, folder: str | Path, weights: Iterable[tuple[str, Tensor]], size: Size) -> None:
-        """``weights`` are those that the features depend on; ``size`` is the network's (height, width)."""
-        digest = hashlib.sha256(f"{SCHEMA} {size}".encode())
+    def __init__(
+        self, folder: str | Path, weights: Iterable[tuple[str, Tensor]], frames: FrameFormat
+    ) -> None:
+        """``weights`` are those that the features depend on; ``frames`` is what the network takes."""
+        kind = "" if frames.dtype == UINT8 else f" {frames.dtype}"
+        digest = hashlib.sha256(f"{SCHEMA} {frames.size}{kind}".encode())
         for name, tensor in weights:
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

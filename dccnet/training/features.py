@@ -11,14 +11,14 @@ from torch import Tensor
 
 from dccnet.evaluation.baseline import nearest_neighbour
 from dccnet.evaluation.pairs import Pair, Picture
-from dccnet.inference import match_features, to_tensor
+from dccnet.inference import frame_format, match_features, to_tensor
 from dccnet.network.model import DCCNet, Matching
-from dccnet.runtime.arrays import Image
+from dccnet.runtime.arrays import Array
 from dccnet.runtime.correspondences import Correspondences
-from dccnet.runtime.geometry import Size, resize_uint8
+from dccnet.runtime.geometry import Size
 from dccnet.training.feature_files import FeatureFiles
 
-Frame = tuple[Image, Size]
+Frame = tuple[Array, Size]
 """A picture resized for the network, and its original (height, width) in pixels."""
 
 
@@ -122,4 +122,4 @@ class FeatureCache:
 
     def _frame(self, picture: Picture) -> Frame:
         image = picture.load()
-        return resize_uint8(image, self._model.config.image_size), (image.shape[0], image.shape[1])
+        return frame_format(self._model.config).of(image), (image.shape[0], image.shape[1])

@@ -15,6 +15,7 @@ from torch.nn import Parameter
 from torch.nn.parallel import DistributedDataParallel
 
 from dccnet.evaluation.pairs import Pair
+from dccnet.inference import frame_format
 from dccnet.network.model import DCCNet
 from dccnet.runtime.errors import DccError
 from dccnet.training.averaging import RunningMean
@@ -257,4 +258,4 @@ def _feature_files(model: DCCNet, settings: TrainSettings) -> FeatureFiles | Non
         for name, tensor in model.backbone.state_dict(keep_vars=True).items()
         if not tensor.requires_grad
     ]
-    return FeatureFiles(settings.feature_cache, frozen, model.config.image_size)
+    return FeatureFiles(settings.feature_cache, frozen, frame_format(model.config))

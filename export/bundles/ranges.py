@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from dccnet.export.bundles.rounding import HalfTensor, half_tensors, widen
 from dccnet.export.bundles.scratch import open_graph
-from dccnet.runtime.arrays import Array, Image
+from dccnet.runtime.arrays import Array
 from dccnet.runtime.backend import matcher_inputs
 from dccnet.runtime.manifest import ENCODER, MATCHER, RangeReport, TensorRange
 
@@ -49,11 +49,11 @@ class WidenedGraph:
 
 
 def run_widened(
-    models: Mapping[str, onnx.ModelProto], pairs: Iterable[tuple[Image, Image]]
+    models: Mapping[str, onnx.ModelProto], pairs: Iterable[tuple[Array, Array]]
 ) -> dict[str, WidenedGraph]:
     """Encoder and matcher in half precision, by name, after they ran on ``pairs`` of frames.
 
-    Frames are ``(H, W, 3)`` uint8 BGR, of the network's size.
+    Frames are ``(H, W, 3)`` BGR, of the encoder's size and type.
     """
     graphs = {name: WidenedGraph(models[name]) for name in (ENCODER, MATCHER)}
     for pair in pairs:

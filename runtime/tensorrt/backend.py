@@ -85,7 +85,7 @@ class TensorRTBackend:
             target = worker.encoder.pointers[self._frame.name]
             if view is not None:
                 _, height, width, _ = self._frame.shape
-                check_frame(view, (height, width))
+                check_frame(view, (height, width), self._frame.dtype.name)
                 _make_wait(device, used, view.stream)
                 device.copy_on_device(target, view.pointer, self._frame.nbytes, used)
             else:

@@ -38,7 +38,8 @@ LARGEST = 1e6
 class _Reference(NamedTuple):
     """What the graphs compute: inputs and outputs of both, and cells without near ties."""
 
-    frames: tuple[Image, Image]
+    frame: Array
+    """Input of the encoder."""
     features: tuple[dict[str, Array], dict[str, Array]]
     results: dict[str, Array]
     decided: dict[str, Array]
@@ -77,7 +78,7 @@ def compare_engines(
     exact = bundle.manifest.precision == "float32" and not tf32
     precision = "float32" if exact else "float16"
     criterion, reference = CRITERIA[precision], _run_graphs(bundle, NOISE[precision])
-    features = _run_engine(encoder, device, {"frame": reference.frames[0][None]})
+    features = _run_engine(encoder, device, {"frame": reference.frame[None]})
     results = _run_engine(matcher, device, matcher_inputs(*reference.features))
     differences = {
         f"{ENCODER}: {name}": _relative(features[name], true)
@@ -130,9 +131,10 @@ def disagreement(comparison: EngineComparison) -> str:
 
 
 def _run_graphs(bundle: Bundle, noise: float) -> _Reference:
-    frames = synthetic_frames(bundle.manifest.image_size)
+    formatted = bundle.manifest.frames
+    first, second = map(formatted.of, synthetic_frames(formatted.size))
     encoder = OnnxRuntimeGraph(bundle.graph_path(ENCODER))
-    a, b = (encoder.run({"frame": frame[None]}) for frame in frames)
+    a, b = (encoder.run({"frame": frame[None]}) for frame in (first, second))
     matcher, inputs, random = OnnxRuntimeGraph(bundle.graph_path(MATCHER)), matcher_inputs(a, b), _random()
     results = matcher.run(inputs)
     noisy = matcher.run(
@@ -142,7 +144,7 @@ def _run_graphs(bundle: Bundle, noise: float) -> _Reference:
         }
     )
     decided = {name: results[name] == noisy[name] for name in results if name.startswith("index")}
-    return _Reference(frames, (a, b), results, decided)
+    return _Reference(first, (a, b), results, decided)
 
 
 def _run_engine(engine: Engine, device: Device, inputs: Mapping[str, Array]) -> dict[str, Array]:

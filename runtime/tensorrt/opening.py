@@ -80,6 +80,7 @@ def _open_with(
         try:
             plans = read()
             opened = load_engines(library, plans)
+            _check_frames(bundle, opened.encoder)
         except EngineError as error:
             on_note(f"passed over: {error}")
             problems.append(str(error))
@@ -95,6 +96,17 @@ def _open_with(
         raise EngineError("; ".join([*problems, str(error)])) from error
     _require_agreement(bundle, opened, plans, device, on_note)
     return opened
+
+
+def _check_frames(bundle: Bundle, encoder: Engine) -> None:
+    """Raises :class:`EngineError` where a trusted engine takes other frames than the bundle's graph."""
+    (found,), frames = encoder.inputs, bundle.manifest.frames
+    taken, wanted = (found.shape, found.dtype.name), ((1, *frames.size, 3), frames.dtype)
+    if taken != wanted:
+        raise EngineError(
+            f"{encoder.title} takes frames {taken[0]} {taken[1]}, and its graph {wanted[0]} {wanted[1]}: "
+            "build it again with dcc build"
+        )
 
 
 def compare_built(

@@ -14,7 +14,7 @@ from dccnet.runtime.batching import encode_all, match_all
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DccError
 from dccnet.runtime.features import Features, check_image
-from dccnet.runtime.geometry import Size, resize_uint8
+from dccnet.runtime.geometry import Size
 from dccnet.runtime.video.pipeline import close_iterator
 from dccnet.runtime.video.propagation.carrier import Carried, Carrier
 from dccnet.runtime.video.references import Reference
@@ -96,7 +96,7 @@ def encode(state: StreamState, tasks: Iterable[FrameTask]) -> Iterator[FrameTask
         on_host = all(isinstance(task.image, np.ndarray) for task in group)
         if on_host:
             with state.times.measure("resize", *timings):
-                frames = [resize_uint8(task.image, matcher.manifest.image_size) for task in group]
+                frames = [matcher.manifest.frames.of(task.image) for task in group]
         with state.times.measure("encode", *timings):
             if on_host:
                 encoded = encode_all(matcher.backend, frames, state.batch)

@@ -13,7 +13,6 @@ from dccnet.runtime.batching import encode_all
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DccError, UsageError, VideoError
 from dccnet.runtime.features import Features, check_image
-from dccnet.runtime.geometry import resize_uint8
 from dccnet.runtime.video import stages
 from dccnet.runtime.video.annotations import Annotations
 from dccnet.runtime.video.pipeline import Background, StalledError, close_all, close_iterator
@@ -227,7 +226,7 @@ class Stream(Iterator[FrameResult]):
         matcher = self._state.matcher
         for reference in references:
             check_image(reference.image)
-        frames = [resize_uint8(one.image, matcher.manifest.image_size) for one in references]
+        frames = [matcher.manifest.frames.of(one.image) for one in references]
         encoded = encode_all(matcher.backend, frames, len(frames))
         return tuple(
             (one, Features(tensors, (one.image.shape[0], one.image.shape[1])))

@@ -17,7 +17,6 @@ from dccnet.network.model import DCCNet
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.cuda import Device
-from dccnet.runtime.geometry import resize_uint8
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.tensorrt.backend import TensorRTBackend
 from dccnet.runtime.tensorrt.opening import load_engines
@@ -69,11 +68,11 @@ def test_threads_get_their_own_results(gpu: Device, small_model: DCCNet, photos:
 
 def test_frames_of_pytorch_on_any_stream(gpu: Device, small_model: DCCNet, photos: list[Image]) -> None:
     matcher = open_matcher(copy.deepcopy(small_model), gpu)
-    frame = resize_uint8(photos[1], matcher.manifest.image_size)
-    expected = matcher.match(photos[0], frame)
+    frame = matcher.manifest.frames.of(photos[1])
+    expected = matcher.match(photos[0], photos[1])
     for stream in (torch.cuda.default_stream(), torch.cuda.Stream()):
         with torch.cuda.stream(stream):
-            on_gpu = torch.zeros(frame.shape, dtype=torch.uint8, device="cuda")
+            on_gpu = torch.zeros_like(torch.from_numpy(frame), device="cuda")
             torch.cuda._sleep(10_000_000)
             on_gpu.copy_(torch.from_numpy(frame))
             for used in (None, stream.cuda_stream):

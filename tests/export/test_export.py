@@ -162,7 +162,7 @@ def test_manifest_describes_what_the_files_hold(bundle: Bundle) -> None:
             assert [(t.name, t.shape) for t in actual] == [(s.name, list(s.shape)) for s in described]
         assert graph.opset == OPSET and graph.precision == "float32"
     encoder = bundle.manifest.graphs["encoder"]
-    assert encoder.inputs[0].dtype == "uint8"
+    assert encoder.inputs[0].dtype == "float32"
     assert encoder.inputs[0].shape == ("batch", *SMALL.image_size, 3)
 
 
@@ -188,7 +188,7 @@ def test_batch_is_dynamic_and_pictures_do_not_mix(bundle: Bundle, photos: list[I
         onnxruntime.InferenceSession(str(bundle.graph_path(name)), providers=["CPUExecutionProvider"])
         for name in ("encoder", "matcher")
     )
-    frames = np.random.default_rng(0).integers(0, 256, (3, *SMALL.image_size, 3), np.uint8)
+    frames = np.random.default_rng(0).integers(0, 256, (3, *SMALL.image_size, 3)).astype(np.float32)
     names = [output.name for output in encoder.get_outputs()]
     together = dict(zip(names, encoder.run(None, {"frame": frames}), strict=True))
     for i in range(3):

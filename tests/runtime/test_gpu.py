@@ -19,7 +19,6 @@ from dccnet.runtime.arrays import Image
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.cuda import BINDINGS, CudaPythonDevice, Device, cuda_problem, open_device
 from dccnet.runtime.errors import EngineError
-from dccnet.runtime.geometry import resize_uint8
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.tensorrt.backend import TensorRTBackend
 from dccnet.runtime.tensorrt.bundled import build_engines
@@ -120,15 +119,15 @@ def test_every_thread_gets_its_own_result(matcher: Matcher, photos: list[Image])
 def test_frame_on_the_gpu_and_a_stream_of_the_caller(
     matcher: Matcher, device: Device, photos: list[Image]
 ) -> None:
-    frame = resize_uint8(photos[1], matcher.manifest.image_size)
-    true = matcher.match(photos[0], frame)
+    frame = matcher.manifest.frames.of(photos[1])
+    true = matcher.match(photos[0], photos[1])
     with device.activate():
         stream, pointer = device.create_stream(), device.allocate(frame.nbytes)
         device.copy_to_device(pointer, frame, stream)
 
     class OnGpu:
         __cuda_array_interface__ = {  # noqa: RUF012
-            "version": 3, "shape": frame.shape, "typestr": "|u1", "data": (pointer, True),
+            "version": 3, "shape": frame.shape, "typestr": frame.dtype.str, "data": (pointer, True),
             "strides": None, "stream": stream,
         }  # fmt: skip
 
@@ -147,10 +146,10 @@ def test_frames_of_pytorch(matcher: Matcher, photos: list[Image]) -> None:
 
     if not torch.cuda.is_available():
         pytest.skip("PyTorch has no GPU here")
-    frame = resize_uint8(photos[1], matcher.manifest.image_size)
+    frame = matcher.manifest.frames.of(photos[1])
     on_gpu = torch.from_numpy(frame).cuda() + 0  # work on PyTorch's own stream
     found = matcher.match(photos[0], matcher.encode(on_gpu))
-    np.testing.assert_array_equal(found.index_a, matcher.match(photos[0], frame).index_a)
+    np.testing.assert_array_equal(found.index_a, matcher.match(photos[0], photos[1]).index_a)
     assert float(torch.ones(2, device="cuda").sum()) == 2  # its context still works
 
 

@@ -31,7 +31,6 @@ from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.cuda import CudaPythonDevice, PyCudaDevice, cuda_problem, devices, open_device
 from dccnet.runtime.device_arrays import device_view
 from dccnet.runtime.errors import EngineError, ImageError, UsageError
-from dccnet.runtime.geometry import resize_uint8
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.onnx_runtime import OnnxRuntimeBackend
 from dccnet.runtime.tensorrt import opening
@@ -307,7 +306,7 @@ def test_frame_on_the_gpu_is_not_copied_to_the_host(
 ) -> None:
     matcher = Matcher.open(bundle)
     reference = matcher.encode(photos[0])
-    frame = machine.array(resize_uint8(photos[1], bundle.manifest.image_size))
+    frame = machine.array(bundle.manifest.frames.of(photos[1]))
     before = dict(machine.cuda.copied)
     features = matcher.encode(frame, size=photos[1].shape[:2])  # type: ignore[arg-type]
     to_device = real.cudaMemcpyKind.cudaMemcpyHostToDevice
@@ -413,16 +412,16 @@ def test_dlpack_is_preferred_to_an_interface_without_streams() -> None:
 
 
 def interface(**changes: Any) -> Any:
-    values = {"version": 3, "shape": (96, 80, 3), "typestr": "|u1", "data": (4096, False), "strides": None}
+    values = {"version": 3, "shape": (96, 80, 3), "typestr": "<f4", "data": (4096, False), "strides": None}
     return SimpleNamespace(__cuda_array_interface__=values | changes)
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"shape": (80, 96, 3)}, r"network's own shape \(96, 80, 3\), uint8 BGR"),
-        ({"typestr": "<f4"}, "float32"),
-        ({"strides": (480, 6, 1)}, "without gaps: make it contiguous"),
+        ({"shape": (80, 96, 3)}, r"own shape and type, \(96, 80, 3\), float32 BGR from 0 to 255"),
+        ({"typestr": "|u1"}, "uint8"),
+        ({"strides": (1920, 24, 4)}, "without gaps: make it contiguous"),
     ],
 )
 def test_unsuitable_frames_on_the_gpu(
@@ -441,7 +440,7 @@ def test_frame_on_another_gpu(classic: Machine, bundle: Bundle) -> None:
 def test_frame_is_exported_on_its_own_gpu(classic: Machine, bundle: Bundle, photos: list[Image]) -> None:
     classic.cuda.gpus = (Properties(), Properties(name=b"Second"))
     matcher = Matcher.open(bundle, device="cuda:1")
-    frame = resize_uint8(photos[0], bundle.manifest.image_size)
+    frame = bundle.manifest.frames.of(photos[0])
 
     class Tensor(DLPack):
         """Exports itself only while its GPU is the current one, as tensors of PyTorch do."""
@@ -1008,7 +1007,7 @@ def test_pycuda_is_used_where_cuda_python_is_missing(
     assert isinstance(open_device(0), PyCudaDevice)
     for _ in range(3):
         assert_same(matcher.match(photos[0], photos[1]), expected[1])
-    frame = classic.array(resize_uint8(photos[1], bundle.manifest.image_size))
+    frame = classic.array(bundle.manifest.frames.of(photos[1]))
     with pytest.raises(EngineError, match="takes no streams of other libraries"):
         matcher.encode(photos[0], stream=frame.stream)
     matcher.backend.close()
@@ -1072,7 +1071,7 @@ def uses(
             )
             build_engines(bundle, load_library(library), settings)
             matcher = Matcher.open(bundle, backend="tensorrt")
-            frame = machine.array(resize_uint8(photos[0], bundle.manifest.image_size))
+            frame = machine.array(bundle.manifest.frames.of(photos[0]))
             for _ in range(3):
                 matcher.match(matcher.encode(frame), photos[1])
             matcher.backend.close()

@@ -21,6 +21,7 @@ from dccnet.export.bundles.samples import PICTURES
 from dccnet.network.loss import weak_loss
 from dccnet.runtime.child import child_command
 from dccnet.runtime.errors import UsageError
+from dccnet.runtime.frames import FrameFormat
 from dccnet.training.batches import Batches
 from dccnet.training.feature_files import FeatureFiles
 from dccnet.training.features import FeatureCache
@@ -301,19 +302,22 @@ def test_features_on_disk_serve_later_runs_and_are_mapped(pairs: list[Pair], tmp
     picture = Picture("one", load)
     frozen = list(model.backbone.state_dict().items())
 
-    def cache(network: Any = frozen, size: tuple[int, int] = (64, 64)) -> FeatureCache:
-        return FeatureCache(model, 0, FeatureFiles(tmp_path, network, size))
+    def cache(
+        network: Any = frozen, size: tuple[int, int] = (64, 64), dtype: str = "float32"
+    ) -> FeatureCache:
+        return FeatureCache(model, 0, FeatureFiles(tmp_path, network, FrameFormat(size, dtype)))
 
     first = cache().batch([picture])
     torch.testing.assert_close(cache().batch([picture]), first, rtol=0, atol=0)
     assert load.times == 1 and cache().size(picture) == (64, 64)
     cache(size=(64, 80)).batch([picture])
     cache([(n, t + 1) for n, t in frozen]).batch([picture])
-    assert load.times == 3, "another size and other weights have other features"
+    cache(dtype="uint8").batch([picture])
+    assert load.times == 4, "another size, other weights and other frames have other features"
     for file in tmp_path.rglob("*.safetensors"):
         file.write_bytes(file.read_bytes()[:-5])
     torch.testing.assert_close(cache().batch([picture]), first, rtol=0, atol=0)
-    assert load.times == 4, "a damaged file is computed again"
+    assert load.times == 5, "a damaged file is computed again"
 
 
 def test_features_belong_to_a_files_content_not_its_place(tmp_path: Path, pictures: list[Path]) -> None:
@@ -325,7 +329,8 @@ def test_features_belong_to_a_files_content_not_its_place(tmp_path: Path, pictur
     two.write_bytes(pictures[0].read_bytes())
 
     def computed(path: Path, flip: bool = False) -> int:
-        files = FeatureFiles(tmp_path / "cache", model.backbone.state_dict().items(), (64, 64))
+        weights = model.backbone.state_dict().items()
+        files = FeatureFiles(tmp_path / "cache", weights, FrameFormat((64, 64), "float32"))
         cache = FeatureCache(model, 0, files)
         cache.batch([file_picture(path, flip)])
         return cache.computed
@@ -346,6 +351,6 @@ def test_a_full_disk_costs_only_the_cache(
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     model = build(CONFIG)
-    cache = FeatureCache(model, 0, FeatureFiles(blocked, [], (64, 64)))
+    cache = FeatureCache(model, 0, FeatureFiles(blocked, [], FrameFormat((64, 64), "float32")))
     cache.batch([pairs[0].source, pairs[0].target])
     assert capsys.readouterr().err.count("no longer kept on disk") == 1
