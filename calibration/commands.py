@@ -163,11 +163,11 @@ def calibrate_command(
     from dccnet.calibration.int8.calibrate import calibrate_int8
     from dccnet.calibration.plan_file import read_plan_file
     from dccnet.export.bundles.folder import check_replaceable
-    from dccnet.runtime.bundle import Bundle
     from dccnet.runtime.console import note
+    from dccnet.runtime.models.names import open_bundle
 
     settings = _settings(context, None if plan is None else read_plan_file(plan))
-    opened = Bundle.open(bundle)
+    opened = open_bundle(bundle, note)
     if half and opened.manifest.precision != "float16":
         raise UsageError(
             f"{bundle} is {opened.manifest.precision}: INT8 with float16 is made from a bundle of dcc "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -17,25 +16,26 @@ WIDEST = 6
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def info(path: Path, as_json: bool) -> None:
-    """Describe PATH: a bundle (or its name), an engine, an ONNX graph or a checkpoint.
+def info(path: str, as_json: bool) -> None:
+    """Describe PATH: a bundle (or its name or address), an engine, an ONNX graph or a checkpoint.
 
     Prints layers by class and precision, as read back from the file, sizes, memory and where the file comes
     from. Engines are not loaded: their sidecar and header are read, and their hash is compared.
     """
     from dccnet.export.info import describe, to_json
+    from dccnet.runtime.console import note
     from dccnet.runtime.models.names import find_model
 
-    description = describe(find_model(path))
+    description = describe(find_model(path, note))
     if as_json:
         click.echo(to_json(description))
     else:
         _print_description(path, description)
 
 
-def _print_description(path: Path, description: Description) -> None:
+def _print_description(path: str, description: Description) -> None:
     from rich.table import Table
 
     from dccnet.runtime.console import wide_console

@@ -64,7 +64,11 @@ class Matcher:
         tf32: bool = False,
         on_note: Callable[[str], None] = lambda text: None,
     ) -> Matcher:
-        """Load a bundle by its path or a name that ``dcc models`` lists; by default, the built-in model.
+        """Load a bundle by its path, a name that ``dcc models`` lists, or its address.
+
+        An address is ``hf:OWNER/NAME[@REVISION]`` on the Hugging Face Hub or that of an archive with its
+        hash, ``https://…/bundle.zip#sha256=…``. It is fetched once, and needs the extra ``hub``.
+        The default is the built-in model.
 
         ``backend`` is ``onnxruntime``, ``tensorrt``, or ``auto`` for the fastest one that works on this
         machine; ``device`` is ``cpu``, ``cuda``, ``cuda:1`` or ``auto``. ``provider`` is ONNX Runtime's
@@ -77,7 +81,7 @@ class Matcher:
         with their graphs.
         """
         if not isinstance(bundle, Bundle):
-            bundle = open_bundle(bundle)
+            bundle = open_bundle(bundle, on_note)
         choice = BackendChoice(backend, device, provider, threads, trust_engine, tf32)
         matcher = cls(bundle.manifest, open_backend(bundle, choice, on_note))
         matcher._opened = bundle.path.absolute(), choice

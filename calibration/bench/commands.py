@@ -64,9 +64,9 @@ def bench_command(
     dcc bench bundle bundle-int8 --data test_pairs.csv -o bench.md
     dcc bench bundle half half-int8 --backend tensorrt --json
 
-    A BUNDLE is a folder or a name that dcc models lists. Name the float32 bundle first. Every row runs once
-    to warm up, then all take turns in one process. Load time and memory are measured in separate processes.
-    Rows that cannot run say why.
+    A BUNDLE is a folder, a name that dcc models lists, or an address. Name the float32 bundle first. Every
+    row runs once to warm up, then all take turns in one process. Load time and memory are measured in
+    separate processes. Rows that cannot run say why.
     """
     from dccnet.calibration.agreement import PROTOCOL, find_pairs
     from dccnet.calibration.bench.measure import bench, environment
@@ -82,7 +82,7 @@ def bench_command(
     for output in outputs:
         if output.suffix not in _ENDS:
             raise UsageError(f"cannot write '{output}': the table is written as .md or .json")
-    test_pairs = find_pairs(data or str(PICTURES), pairs, open_bundle(bundles[0]).manifest.image_size)
+    test_pairs = find_pairs(data or str(PICTURES), pairs, open_bundle(bundles[0], note).manifest.image_size)
     if not test_pairs:
         raise UsageError(f"--data {data} has no two different pictures to match")
     choices = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print everything that is known of them as JSON.")
 @click.pass_context
 def models(context: click.Context, as_json: bool) -> None:
-    """List the models that have a name, for --model NAME.
+    """List the models that have a name or were fetched, for --model NAME|ADDRESS.
 
     One comes with dcc (docs/models.md). A bundle in ~/.cache/dcc/models has the name of its folder.
     """
@@ -42,10 +43,11 @@ def _list(as_json: bool) -> None:
     for row in rows:
         frames, grid = (f"{height}x{width}" for height, width in (row["image_size"], row["grid"]))
         card = row["card"] or {}
-        place = "dcc" if row["built_in"] else row["path"]
+        place = "dcc" if row["built_in"] else row["path"] if row["commit"] is None else row["commit"][:12]
         size = f"{row['megabytes']:.1f}"
         licence = card.get("licence", "unknown")
-        table.add_row(row["name"], size, row["precision"], frames, grid, licence, place)
+        name = re.sub(r"(#sha256=.{8}).*", r"\1…", row["name"])
+        table.add_row(name, size, row["precision"], frames, grid, licence, place)
     print_wide(table, 160)
 
 
@@ -53,20 +55,47 @@ def _row(name: str, path: Path) -> dict[str, Any]:
     """What is known of a model. Raises :class:`BundleError` for a damaged one."""
     from dccnet.runtime.bundle import Bundle
     from dccnet.runtime.models.card import read_card
+    from dccnet.runtime.models.kept import read_origin
     from dccnet.runtime.models.names import BUILT_IN
 
     manifest = Bundle.open(path).manifest
-    card = read_card(path)
+    card, origin = read_card(path), read_origin(path)
     return {
         "name": name,
         "path": str(path),
         "built_in": path.parent == BUILT_IN,
+        "commit": None if origin is None else origin.commit,
         "megabytes": sum(file.stat().st_size for file in path.iterdir()) / 1e6,
         "precision": manifest.precision,
         "image_size": manifest.image_size,
         "grid": manifest.grid,
         "card": None if card is None else dataclasses.asdict(card),
     }
+
+
+@models.command(short_help="Fetch a model by its address, anew if it is there.")
+@click.argument("address", metavar="ADDRESS")
+def fetch(address: str) -> None:
+    """Fetch the model at ADDRESS, for later use without a network, and print its folder.
+
+    \b
+    dcc models fetch hf:OWNER/NAME@v1
+    dcc models fetch https://example.org/bundle.zip#sha256=0123…
+
+    ADDRESS is a repository on the Hugging Face Hub with a bundle in its root folder, or a .zip or tar file
+    with a bundle and its SHA-256. Other commands fetch a model only once; this one fetches it again.
+    """
+    from dccnet.runtime.console import note
+    from dccnet.runtime.errors import UsageError
+    from dccnet.runtime.models.addresses import parse_address
+    from dccnet.runtime.models.fetching import fetch_model
+
+    parsed = parse_address(address)
+    if parsed is None:
+        raise UsageError(f"{address} is no address: write hf:OWNER/NAME[@REVISION] or https://…#sha256=…")
+    folder = fetch_model(parsed, note)
+    click.echo(folder)
+    note(f"next: dcc match --model {parsed} a.jpg b.jpg")
 
 
 @models.command(short_help="Make the built-in model again.")

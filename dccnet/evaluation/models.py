@@ -62,7 +62,7 @@ def open_model(
         if choice.backend not in ("auto", "tensorrt"):
             raise UsageError(f"an engine runs in TensorRT: remove --backend {choice.backend}")
         return _open_bundle(path.parent, choice._replace(backend="tensorrt"), on_note)
-    if find_model(path).is_dir():
+    if find_model(path, on_note).is_dir():
         if choice.backend == "pytorch":
             raise UsageError(
                 f"{path} is a bundle and holds no PyTorch weights: evaluate the checkpoint that it was "

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from dccnet.runtime.bundle import MANIFEST, Bundle
-from dccnet.runtime.errors import DccError
-from dccnet.runtime.user_cache import user_cache
+from dccnet.runtime.models.addresses import parse_address
+from dccnet.runtime.models.fetching import fetch_model
+from dccnet.runtime.models.kept import find_kept, kept_models
 
 DEFAULT = "small-1"
 """The built-in model that is used where none is named."""
@@ -15,35 +17,34 @@ BUILT_IN = Path(__file__).parent
 """Each folder in it that is a bundle comes with dcc."""
 
 
-def user_folder() -> Path | None:
-    """``$XDG_CACHE_HOME/dcc/models``, or ``~/.cache/dcc/models``: a bundle in it has its folder's name.
-
-    None for a user without a home folder.
-    """
-    try:
-        return user_cache() / "models"
-    except DccError:
-        return None
-
-
 def named_models() -> dict[str, Path]:
-    """Folder of each model that has a name, built-in ones first; their files are not checked."""
-    found: dict[str, Path] = {}
-    for folder in filter(None, (BUILT_IN, user_folder())):
-        for manifest in sorted(folder.glob(f"*/{MANIFEST}")):
-            found.setdefault(manifest.parent.name, manifest.parent)
-    return found
+    """Folder of each model that has a name, built-in ones first, and of each fetched one by its address.
+
+    Their files are not checked.
+    """
+    built_in = {path.parent.name: path.parent for path in sorted(BUILT_IN.glob(f"*/{MANIFEST}"))}
+    return built_in | kept_models() | built_in
 
 
-def find_model(model: str | os.PathLike[str]) -> Path:
-    """The path ``model`` if a file or folder is there; else the model of this name; else the path again."""
+def find_model(model: str | os.PathLike[str], on_note: Callable[[str], None] = lambda text: None) -> Path:
+    """The path ``model`` if a file or folder is there; else the model of this name; else the path again.
+
+    An address (:mod:`~dccnet.runtime.models.addresses`) is fetched unless it was before; ``on_note`` is
+    called before a transfer. Raises the errors of
+    :func:`~dccnet.runtime.models.fetching.fetch_model` and :class:`UsageError` for an incomplete address.
+    """
+    address = parse_address(model)
+    if address is not None:
+        return find_kept(address) or fetch_model(address, on_note)
     path = Path(model)
     return path if path.exists() else named_models().get(str(model), path)
 
 
-def open_bundle(model: str | os.PathLike[str] | None = None) -> Bundle:
-    """Open a bundle by its path or name; None: the built-in model.
+def open_bundle(
+    model: str | os.PathLike[str] | None = None, on_note: Callable[[str], None] = lambda text: None
+) -> Bundle:
+    """Open a bundle by its path, name or address (:func:`find_model`); None: the built-in model.
 
-    Raises :class:`BundleError` as :meth:`Bundle.open` does.
+    Raises :class:`BundleError` as :meth:`Bundle.open` does, and the errors of :func:`find_model`.
     """
-    return Bundle.open(BUILT_IN / DEFAULT if model is None else find_model(model))
+    return Bundle.open(BUILT_IN / DEFAULT if model is None else find_model(model, on_note))

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple, TypeVar
 import click
 
 from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.console import note
 from dccnet.runtime.errors import BundleError, UsageError
+from dccnet.runtime.models.addresses import parse_address
 from dccnet.runtime.models.names import BUILT_IN, DEFAULT, find_model, named_models
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -48,8 +50,9 @@ def model_option(function: Function) -> Function:
     """Add ``--model`` to a command."""
     decorate = click.option(
         "--model",
-        metavar="NAME|BUNDLE",
-        help="Bundle to match with: a folder, or a name that dcc models lists.  "
+        metavar="NAME|BUNDLE|ADDRESS",
+        help="Bundle to match with: a folder, a name that dcc models lists, hf:OWNER/NAME[@REVISION], or "
+        "the https address of an archive with #sha256=…, which are fetched once.  "
         f"[default: {DEFAULT}, which comes with dcc]",
     )
     return decorate(function)
@@ -58,23 +61,25 @@ def model_option(function: Function) -> Function:
 def choose_model(model: str | None, arguments: Sequence[str]) -> tuple[ModelChoice, tuple[str, ...]]:
     """The bundle to match with, and the arguments that are pictures.
 
-    The first argument is a bundle if it is a folder, as no picture A is, or a name without a picture's
-    suffix where no file is. Raises :class:`UsageError` where ``--model`` names one, too.
+    The first argument is a bundle if it is a folder, as no picture A is, an address, or a name without a
+    picture's suffix where no file is. Raises :class:`UsageError` where ``--model`` names one, too.
     """
     first, *others = arguments or ("",)
     if not first or not is_bundle_like(first):
         if model is not None:
-            return ModelChoice(find_model(model), model, False, False), tuple(arguments)
+            return ModelChoice(find_model(model, note), model, False, False), tuple(arguments)
         return ModelChoice(BUILT_IN / DEFAULT, DEFAULT, True, False), tuple(arguments)
     if model is not None:
         raise UsageError(f"the picture A cannot be {first}; as a bundle, it contradicts --model {model}")
-    return ModelChoice(find_model(first), first, False, True), tuple(others)
+    return ModelChoice(find_model(first, note), first, False, True), tuple(others)
 
 
 def is_bundle_like(argument: str) -> bool:
     """Whether an argument names a bundle, or something that people take for one, and not a picture."""
     from dccnet.runtime.images import is_picture
 
+    if parse_address(argument) is not None:
+        return True
     path = Path(argument)
     if path.is_file():
         return path.suffix.lower() in _NOT_PICTURES

@@ -20,11 +20,11 @@ from typing import ClassVar
 import pytest
 
 from dccnet.evaluation.datasets.check import check
-from dccnet.evaluation.datasets.download import download
 from dccnet.evaluation.datasets.fetch import ARCHIVES, RECORD, fetch
 from dccnet.evaluation.datasets.sources import SOURCES, Download, Source
-from dccnet.evaluation.datasets.unpack import unpack
+from dccnet.runtime.download import download
 from dccnet.runtime.errors import DataError, DccError
+from dccnet.runtime.unpack import unpack
 from tests.helpers import tiny_benchmarks as tiny
 from tests.helpers.commands import Cli
 
@@ -99,6 +99,8 @@ def get(server: Server, path: Path, known: str | None = None, largest: int = 10*
         known_hash=known,
         largest=largest,
         on_bytes=lambda there, total: None,
+        extra="data",
+        page="docs/evaluation.md",
         pause=0,
     )
 
@@ -192,6 +194,8 @@ def test_no_server_at_all(tmp_path: Path) -> None:
             known_hash=None,
             largest=10,
             on_bytes=lambda there, total: None,
+            extra="data",
+            page="docs/evaluation.md",
             pause=0,
         )
 

@@ -13,7 +13,7 @@ def one_sentence(result: subprocess.CompletedProcess[str], code: int, *parts: st
     assert result.returncode == code, result.stderr
     assert result.stdout == ""
     lines = [line for line in result.stderr.splitlines() if line.strip()]
-    notes = ("running on ", "built-in model ")  # which engine auto took, and which model
+    notes = ("running on ", "built-in model ", "fetching ")  # which engine auto took, and which model
     lines = [line for line in lines if not line.startswith(notes)]
     assert len(lines) == 1, result.stderr
     assert lines[0].startswith("dcc: ")

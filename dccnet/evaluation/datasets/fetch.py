@@ -7,16 +7,16 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from dccnet.evaluation.datasets.download import OnBytes, download
 from dccnet.evaluation.datasets.sources import Download, Source
-from dccnet.evaluation.datasets.unpack import unpack
 from dccnet.runtime.addresses import without_secrets
 from dccnet.runtime.console import warn
 from dccnet.runtime.decoding import decode
+from dccnet.runtime.download import OnBytes, download
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.files import write_text
 from dccnet.runtime.locks import folder_lock
 from dccnet.runtime.reading import read_json
+from dccnet.runtime.unpack import unpack
 
 RECORD = "downloads.json"
 ARCHIVES = "archives"
@@ -56,7 +56,15 @@ def _fetch(source: Source, folder: Path, mirror: str | None, listener: Listener)
         listener.on_start(f"fetching {item.name}")
         path.parent.mkdir(parents=True, exist_ok=True)
         known = item.sha256 or (entry.sha256 if entry else None)
-        digest = download(url, path, known_hash=known, largest=item.largest, on_bytes=listener.on_bytes)
+        digest = download(
+            url,
+            path,
+            known_hash=known,
+            largest=item.largest,
+            on_bytes=listener.on_bytes,
+            extra="data",
+            page="docs/evaluation.md",
+        )
         downloaded = Downloaded(without_secrets(url), digest, path.stat().st_size, complete=False)
         record[item.name] = downloaded
         _write_record(folder, record)

@@ -26,22 +26,31 @@ OnBytes = Callable[[int, int | None], None]
 
 
 def download(
-    url: str, path: Path, *, known_hash: str | None, largest: int, on_bytes: OnBytes, pause: float = PAUSE
+    url: str,
+    path: Path,
+    *,
+    known_hash: str | None,
+    largest: int,
+    on_bytes: OnBytes,
+    extra: str,
+    page: str,
+    pause: float = PAUSE,
 ) -> str:
     """Download ``url`` to ``path`` and return its SHA-256; an existing file is only checked.
 
     If the transfer fails, the received bytes stay beside it as ``NAME.part``, and the next call resumes
-    it. ``largest`` is in bytes, ``pause`` in seconds. Raises :class:`DataError` for a wrong hash or size,
+    it. ``largest`` is in bytes, ``pause`` in seconds. ``extra`` is the one that brings pooch, ``page`` the
+    documentation that errors name. Raises :class:`DataError` for a wrong hash or size,
     and :class:`DccError` if pooch is not installed or the server does not deliver the file.
     """
     shown = without_secrets(url)
-    with required("downloading", "data"):
+    with required("downloading", extra):
         import pooch
     pooch.get_logger().setLevel(logging.WARNING)  # it would print the hash of every file
 
     def fetch(address: str, output: str, _: Any) -> None:
         part = path.with_name(path.name + ".part")
-        _fetch(address, part, largest, on_bytes, pause)
+        _fetch(address, part, largest, on_bytes, pause, page)
         part.replace(output)
         part.with_suffix(".json").unlink(missing_ok=True)
 
@@ -57,14 +66,14 @@ def download(
     except ValueError as error:  # pooch's error for a wrong hash; it has deleted the file
         raise DataError(
             f"{shown} has changed (its SHA-256 is not {known_hash}), at its source or in transit: "
-            "try again later, or see docs/evaluation.md to accept it"
+            f"try again later, or see {page}"
         ) from error
     if there and path.stat().st_size > largest:
         raise DataError(f"{path} is larger than {largest} bytes, so it is not the file at {shown}")
     return sha256(path)
 
 
-def _fetch(url: str, part: Path, largest: int, on_bytes: OnBytes, pause: float) -> None:
+def _fetch(url: str, part: Path, largest: int, on_bytes: OnBytes, pause: float, page: str) -> None:
     """Try again while new bytes arrive."""
     import requests
 
@@ -77,9 +86,7 @@ def _fetch(url: str, part: Path, largest: int, on_bytes: OnBytes, pause: float) 
         except requests.HTTPError as error:
             status = 0 if error.response is None else error.response.status_code
             if status < 500:
-                raise DccError(
-                    f"{shown} is not available (HTTP {status}): see docs/evaluation.md"
-                ) from error
+                raise DccError(f"{shown} is not available (HTTP {status}): see {page}") from error
             reason = f"HTTP {status}"
         except requests.RequestException as error:
             reason = type(error).__name__
