@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from dccnet.runtime.addresses import without_secrets
 from dccnet.runtime.errors import UsageError
 
 _HUB = re.compile(r"([\w.-]+)/([\w.-]+)(?:@(.+))?", re.ASCII)
@@ -40,7 +41,8 @@ class ArchiveAddress:
     sha256: str
 
     def __str__(self) -> str:
-        return f"{self.url}#sha256={self.sha256}"
+        """For people and files: without a password in the address."""
+        return f"{without_secrets(self.url)}#sha256={self.sha256}"
 
     @property
     def key(self) -> str:
@@ -66,10 +68,10 @@ def parse_address(model: str | os.PathLike[str]) -> Address | None:
     if web is None:
         return None
     place, _, fragment = web[2].partition("#")
-    digest = _HASH.fullmatch(fragment)
+    url, digest = f"{web[1].lower()}://{place}", _HASH.fullmatch(fragment)
     if digest is None:
         raise UsageError(
-            f"{web[1].lower()}://{place} is used with the SHA-256 of the file only, so that nobody can "
-            "replace it unnoticed: write #sha256= and the 64 digits that sha256sum FILE prints after it"
+            f"{without_secrets(url)} is used with the SHA-256 of the file only, so that nobody can replace "
+            "it unnoticed: write #sha256= and the 64 digits that sha256sum FILE prints after it"
         )
-    return ArchiveAddress(f"{web[1].lower()}://{place}", digest[1].lower())
+    return ArchiveAddress(url, digest[1].lower())

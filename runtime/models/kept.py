@@ -12,6 +12,7 @@ from dccnet.runtime.decoding import decode
 from dccnet.runtime.errors import BundleError, DccError
 from dccnet.runtime.files import write_text
 from dccnet.runtime.models.addresses import Address
+from dccnet.runtime.reading import read_json
 from dccnet.runtime.user_cache import user_cache
 
 ORIGIN = "origin.json"
@@ -36,7 +37,10 @@ def user_folder() -> Path:
 
 
 def kept_folder(address: Address) -> Path:
-    """The folder of the bundle with this address, whether it is there or not. Raises as :func:`user_folder`."""
+    """The folder of the bundle with this address, whether it is there or not.
+
+    Raises as :func:`user_folder`.
+    """
     return user_folder() / _BY_ADDRESS / address.key
 
 
@@ -76,7 +80,7 @@ def read_origin(folder: Path) -> Origin | None:
     if not path.is_file():
         return None
     try:
-        return decode(Origin, json.loads(path.read_text(encoding="utf-8")))
+        return decode(Origin, read_json(path))
     except (OSError, ValueError) as error:
         raise BundleError(f"{path} is damaged ({error}): fetch the model again") from error
 

@@ -23,7 +23,7 @@ def named_models() -> dict[str, Path]:
     Their files are not checked.
     """
     built_in = {path.parent.name: path.parent for path in sorted(BUILT_IN.glob(f"*/{MANIFEST}"))}
-    return built_in | kept_models() | built_in
+    return built_in | kept_models() | built_in  # listed first, and not replaced by others
 
 
 def find_model(model: str | os.PathLike[str], on_note: Callable[[str], None] = lambda text: None) -> Path:

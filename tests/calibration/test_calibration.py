@@ -265,7 +265,7 @@ def test_features_stay_what_they_were_whatever_onnx_runtime_makes_of_the_graph(
 ) -> None:
     """Saturation and bias overflow would appear in fused integer kernels; they once did."""
     before, model, _ = quantised_encoder(bundle, calibrated, target)
-    frame = np.ascontiguousarray(photos[1][:96, :80])[None]
+    frame = bundle.manifest.frames.of(photos[1])[None]
     true = run(before, "local", frame=frame)
     plain, fused = (run(model, "local", optimise, frame=frame) for optimise in (False, True))
     likeness = (true * plain).sum(axis=1)  # features have length 1

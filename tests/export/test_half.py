@@ -233,7 +233,7 @@ def test_nan_counts_as_overflow(tmp_path: Path, small_model: DCCNet) -> None:
     next(half.backbone.trunk.parameters()).data[0] = float("nan")
     write_onnx(EncoderGraph(half), tmp_path / "e.onnx")
     widened = WidenedGraph(onnx.load(str(tmp_path / "e.onnx")))
-    widened.run({"frame": np.zeros((1, *SMALL.image_size, 3), np.uint8)})
+    widened.run({"frame": np.zeros((1, *SMALL.image_size, 3), np.float32)})
     assert not report({"encoder": widened}).sufficient
 
 

@@ -25,7 +25,7 @@ from dccnet.network.model import DCCNet
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import MANIFEST, Bundle
 from dccnet.runtime.correspondences import Correspondences
-from dccnet.runtime.errors import BundleError, EngineError, ImageError
+from dccnet.runtime.errors import BundleError, ImageError
 from dccnet.runtime.frames import FLOAT32, UINT8, FrameFormat
 from dccnet.runtime.geometry import Size, resize_as_pytorch, resize_uint8
 from dccnet.runtime.matcher import Matcher
@@ -213,17 +213,21 @@ def test_engines_take_the_frames_of_their_graph(
             matcher.encode(machine.array(other.of(sized[1])))
 
 
-def test_a_trusted_engine_for_other_frames_is_refused(
-    bundle: Bundle, byte_bundle: Bundle, tmp_path: Path
+def test_a_trusted_engine_for_other_frames_is_not_used(
+    bundle: Bundle, byte_bundle: Bundle, sized: list[Image], tmp_path: Path
 ) -> None:
+    notes: list[str] = []
     mixed = tmp_path / "mixed"
     shutil.copytree(bundle.path, mixed)
     with emulated(tmp_path / "cache"):
         library = load_library("tensorrt")
         for plan in write_engines(build_engines(byte_bundle, library, BuildSettings()), mixed):
             sidecar_path(plan).unlink()
-        with pytest.raises(EngineError, match=r"uint8, and its graph .* float32: build it again"):
-            Matcher.open(mixed, backend="tensorrt", trust_engine=True)
+        with Matcher.open(mixed, backend="tensorrt", trust_engine=True, on_note=notes.append) as matcher:
+            found = matcher.match(*sized[:2])
+    assert "passed over" in notes[0] and "uint8, and its graph (1, 96, 80, 3) float32" in notes[0]
+    true = Matcher.open(bundle, device="cpu").match(*sized[:2])
+    np.testing.assert_array_equal(found.index_a, true.index_a)
 
 
 # Commands ---------------------------------------------------------------------------------------

@@ -29,6 +29,9 @@ SMALL_1 = BUILT_IN / DEFAULT
 FILES = {file.name: file.read_bytes() for file in SMALL_1.iterdir()}
 HASH = "a" * 64
 
+for package in ("huggingface_hub", "pooch"):
+    pytest.importorskip(package)
+
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
@@ -293,6 +296,17 @@ def test_another_file_than_the_hash_says_is_refused(server: ModelServer) -> None
     with pytest.raises(DccError, match=r"has changed \(its SHA-256 is not"):
         open_bundle(address)
     assert nothing_is_left()
+
+
+def test_passwords_in_an_address_are_not_kept_and_not_shown(server: ModelServer) -> None:
+    address = publish(server, zipped(FILES)).replace("http://", "http://me:secret@")
+    notes: list[str] = []
+    origin = read_origin(open_bundle(address.replace(".zip", ".zip?token=abc"), notes.append).path)
+    assert origin is not None and "secret" not in origin.address and "abc" not in origin.address
+    assert "secret" not in notes[0] and "abc" not in notes[0]
+    with pytest.raises(UsageError) as caught:
+        open_bundle("https://me:secret@x.org/b.zip")
+    assert "secret" not in str(caught.value)
 
 
 def test_a_server_without_the_file_or_without_an_answer(server: ModelServer) -> None:
