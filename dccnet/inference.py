@@ -9,9 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dccnet.network.backbone import BACKBONES
 from dccnet.network.config import ModelConfig
 from dccnet.network.conv4d import TRAINING_LOWERINGS
 from dccnet.network.conv4d.direct import is_available
+from dccnet.network.fine_features import FINE_STRIDE
 from dccnet.network.fusion import Scores, softmax_scores
 from dccnet.network.matching import best_matches
 from dccnet.network.model import DCCNet, Features, Matching
@@ -20,6 +22,8 @@ from dccnet.runtime.arrays import Array, Image
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.frames import FrameFormat
 from dccnet.runtime.geometry import Size
+from dccnet.runtime.manifest import FINE, FineGrid
+from dccnet.runtime.refinement import FineFeatures
 from dccnet.runtime.score_maps import ScoreMaps
 
 
@@ -41,17 +45,31 @@ class TorchMatcher:
     convolution there, float32 then means TF32 unless ``torch.backends.cudnn.allow_tf32`` is False.
     """
 
-    def __init__(self, model: DCCNet, device: str = "cpu") -> None:
+    def __init__(self, model: DCCNet, device: str = "cpu", refine: bool | None = None) -> None:
+        """``refine`` is that of ``Matcher.open``; by default, as in an export with default options.
+
+        Raises ``ValueError`` for ``refine`` with a backbone that has no fine features.
+        """
         self.model = model.eval().to(device)
         self.device = device
+        self.refines = BACKBONES[model.config.backbone].refines if refine is None else refine
+        if self.refines and not model.backbone.has_fine_features:
+            raise ValueError(f"the backbone {model.config.backbone} has no fine features")
         if is_available(torch.device(device)):
             self.model.lower(TRAINING_LOWERINGS["direct"])
 
     @torch.no_grad()
     def encode(self, image: Image) -> tuple[Features, Size]:
-        """A picture ``(H, W, 3)`` uint8 BGR of any size -> its features and (height, width)."""
-        frame = frame_format(self.model.config).of(image)
-        return self.model.encode(to_tensor(frame).to(self.device)), (image.shape[0], image.shape[1])
+        """A picture ``(H, W, 3)`` uint8 BGR of any size -> its features and (height, width).
+
+        Where matches are refined, fine features are among them.
+        """
+        frame = to_tensor(frame_format(self.model.config).of(image)).to(self.device)
+        size = image.shape[0], image.shape[1]
+        if not self.refines:
+            return self.model.encode(frame), size
+        features, fine = self.model.encode_finely(frame)
+        return features | {FINE: fine}, size
 
     def match(self, a: Image, b: Image, *, heatmaps: bool = False) -> Correspondences:
         (features_a, size_a), (features_b, size_b) = self.encode(a), self.encode(b)
@@ -64,11 +82,15 @@ def match_features(
 ) -> Correspondences:
     """Correspondences of one pair of encoded pictures; sizes are (height, width) in pixels.
 
-    ``heatmaps`` adds all scores and, for a network with two branches, those of each branch alone.
+    They are refined if both pictures' features include fine ones. ``heatmaps`` adds all scores and, for a
+    network with two branches, those of each branch alone.
     """
-    matching = model.match(a, b)
+    matching = model.match(*({branch: f[branch] for branch in model.config.branches} for f in (a, b)))
     scores = matching.scores
     found = to_correspondences(scores, model.grid, model.grid, size_a, size_b)
+    if FINE in a and FINE in b:
+        fine_a, fine_b = (_fine(model, features[FINE]) for features in (a, b))
+        found = dataclasses.replace(found, fine_a=fine_a, fine_b=fine_b)
     if not heatmaps:
         return found
     heatmap_a, heatmap_b = _heatmaps(scores, model.grid)
@@ -95,6 +117,15 @@ def to_correspondences(
         window_a=window_a[0].reshape(*grid_a, -1).cpu().numpy(),
         window_b=window_b[0].reshape(*grid_b, -1).cpu().numpy(),
     )
+
+
+def fine_grid(model: DCCNet) -> FineGrid:
+    """Where the network's fine features lie in a frame."""
+    return FineGrid(FINE_STRIDE, model.backbone.first_fine_centre(model.config.image_size))
+
+
+def _fine(model: DCCNet, values: Tensor) -> FineFeatures:
+    return FineFeatures.in_frame(values[0].cpu().numpy(), fine_grid(model), model.config.image_size)
 
 
 def _heatmaps(scores: Scores, grid: Size) -> list[NDArray[np.float32]]:

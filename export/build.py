@@ -14,7 +14,7 @@ from dccnet.export.bundles.folder import check_replaceable, tool_versions
 from dccnet.export.graphs import EncoderGraph, MatcherGraph
 from dccnet.export.onnx_file import write_onnx
 from dccnet.export.verify import MAX_PAIRS, verify
-from dccnet.inference import frame_format
+from dccnet.inference import fine_grid, frame_format
 from dccnet.network.backbone import BACKBONES
 from dccnet.network.config import ModelConfig
 from dccnet.network.conv4d import LOWERINGS, STACK
@@ -46,6 +46,7 @@ def export_bundle(
     maps: bool = False,
     conv4d: str = USUAL,
     half: bool = False,
+    fine: bool | None = None,
     on_step: Callable[[str], None] = lambda description: None,
 ) -> Bundle:
     """Write the bundle, compare it with PyTorch on ``pictures``, and store the outcome in its manifest.
@@ -53,7 +54,9 @@ def export_bundle(
     ``heatmaps`` and ``maps`` add outputs (:class:`~dccnet.export.graphs.MatcherGraph`). ``conv4d`` is a
     name in :data:`LOWERINGS`, ``usual`` (:func:`usual_lowering`), or ``auto`` to time all of them in ONNX
     Runtime on this machine and use the fastest. ``half`` exports in float16 with float32 islands
-    (``dccnet/network/precision.py``) and also measures the ranges of float16 tensors. ``on_step`` is called
+    (``dccnet/network/precision.py``) and also measures the ranges of float16 tensors. ``fine`` adds the
+    fine features, by which matches are refined; None adds them where the backbone's have been measured
+    (:class:`~dccnet.network.backbone.BackboneSpec`). ``on_step`` is called
     with a description of each step before it, up to :data:`STEPS` times (with ``auto``, :data:`AUTO_STEPS`
     more). The bundle is written completely or not at all; a bundle at ``path`` is replaced.
 
@@ -66,6 +69,11 @@ def export_bundle(
         raise UsageError(
             "this network has one branch, whose scores --heatmaps returns: --maps needs a network with two"
         )
+    if fine and not model.backbone.has_fine_features:
+        raise UsageError(
+            f"the backbone {model.config.backbone} has no fine features to refine matches by: remove --fine"
+        )
+    fine = BACKBONES[model.config.backbone].refines if fine is None else fine
     for picture in pictures[: MAX_PAIRS + 1]:  # raises before the slow part
         read_image(picture)
     model.eval()
@@ -74,7 +82,7 @@ def export_bundle(
         temporary.mkdir()
         graphs = {}
         on_step("tracing the encoder")
-        graphs[ENCODER] = write_onnx(EncoderGraph(exported), temporary / f"{ENCODER}.onnx")
+        graphs[ENCODER] = write_onnx(EncoderGraph(exported, fine), temporary / f"{ENCODER}.onnx")
         choice = _choose(exported, conv4d, temporary, pictures, on_step)
         exported.lower(LOWERINGS[choice.lowering])
         on_step("tracing the matcher")
@@ -88,6 +96,7 @@ def export_bundle(
             normalisation=_plain(BACKBONES[model.config.backbone].normalisation._asdict()),
             heatmaps=matcher.heatmaps,
             maps=matcher.maps,
+            fine=fine_grid(model) if fine else None,
             conv4d=choice,
             precision=_precision(graphs, half),
             graphs=graphs,

@@ -36,6 +36,12 @@ def _refuse_plan(context: click.Context, parameter: click.Parameter, value: str 
     "that weights them: everything that dcc view can show.",
 )
 @click.option(
+    "--fine/--no-fine",
+    default=None,
+    help="Also return features at stride 4, by which dcc match --refine places matches below the cells. "
+    "They need no weights of their own.  [default: where they were measured: for EfficientNet-lite]",
+)
+@click.option(
     "--fp16",
     "--half",
     "half",
@@ -84,6 +90,7 @@ def export_command(
     output: Path,
     heatmaps: bool,
     maps: bool,
+    fine: bool | None,
     half: bool,
     conv4d: str,
     image_size: str | None,
@@ -136,6 +143,7 @@ def export_command(
             maps=maps,
             conv4d=conv4d,
             half=half,
+            fine=fine,
             on_step=step,
         )
         if engines is not None:

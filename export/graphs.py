@@ -12,28 +12,34 @@ from dccnet.network.fusion import DynamicFusion, Scores, softmax_scores
 from dccnet.network.matching import best_matches
 from dccnet.network.model import DCCNet, Features
 from dccnet.network.score_windows import score_windows
+from dccnet.runtime.manifest import FINE
 
 
 class EncoderGraph(nn.Module):
     """Encodes frames as OpenCV reads them into the features of every branch.
 
     The graph itself changes colour order, scales and normalises, so that no caller can get these wrong.
+    ``fine`` adds the fine features, ``(B, C, H/4, W/4)`` float16, which the matcher does not take.
     """
 
-    def __init__(self, model: DCCNet) -> None:
+    def __init__(self, model: DCCNet, fine: bool = False) -> None:
         super().__init__()
         self.model = model
+        self.fine = fine
         self.input_names = ["frame"]
-        self.output_names = list(model.config.branches)
+        self.output_names = [*model.config.branches, *([FINE] if fine else [])]
 
     def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
-        """``(B, H, W, 3)`` BGR from 0 to 255 -> ``(B, C, h, w)`` for each branch.
+        """``(B, H, W, 3)`` BGR from 0 to 255 -> ``(B, C, h, w)`` for each branch, and fine features.
 
         Frames have the type ``ModelConfig.frame_dtype``, features the network's precision.
         """
         # The cast comes first: TensorRT cannot transpose uint8.
         rgb = frame.float().permute(0, 3, 1, 2).flip(1)
-        return tuple(self.model.encode(rgb / 255).values())
+        if not self.fine:
+            return tuple(self.model.encode(rgb / 255).values())
+        features, fine = self.model.encode_finely(rgb / 255)
+        return *features.values(), fine
 
     def example(self) -> dict[str, Tensor]:
         height, width = self.model.config.image_size

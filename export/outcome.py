@@ -15,6 +15,8 @@ def summary(report: Verification) -> str:
         f"{report.identical_cells:.2%} identical {cells}, largest score difference "
         f"{report.largest_score_difference:.1e} on {report.pairs} pairs"
     )
+    if report.largest_fine_difference is not None:
+        text += f"; fine features differ by at most {report.largest_fine_difference:.1e}"
     if report.ranges is not None:
         text += f"; all float16 tensors at least {report.ranges.headroom:.0f} times below overflow"
     return text
@@ -38,8 +40,13 @@ def failure(report: Verification) -> str | None:
         )
     return (
         f"it does not agree with PyTorch: {summary(report)}; "
-        f"at least {report.required_identical_cells:.1%} and at most {report.allowed_score_difference:g} "
-        "are required"
+        f"at least {report.required_identical_cells:.1%} and at most {report.allowed_score_difference:g}"
+        + (
+            ""
+            if report.allowed_fine_difference is None
+            else f", and of fine features {report.allowed_fine_difference:g},"
+        )
+        + " are required"
     )
 
 

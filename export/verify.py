@@ -25,6 +25,9 @@ from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.score_maps import ScoreMaps
 
 MAX_PAIRS = 4
+FARTHEST = 2.0
+"""Largest difference in a channel of two vectors of unit length; recorded for values that are not
+finite."""
 
 
 def verify(
@@ -42,7 +45,7 @@ def verify(
     agreement = _AgreementCounter(criterion.margin)
     if ranges is None or ranges.headroom > 1:  # after an overflow there are no matches to compare
         exported = Matcher.open(bundle) if ranges is None else open_with_rounding(bundle)
-        reference = TorchMatcher(model)
+        reference = TorchMatcher(model, refine=bundle.manifest.fine is not None)
         for paths in pairs:
             a, b = map(read_image, paths)
             agreement.add(exported.match(a, b), reference.match(a, b, heatmaps=True))
@@ -50,6 +53,7 @@ def verify(
     return Verification(
         passed=agreement.identical_cells >= criterion.identical_cells
         and agreement.largest_score_difference <= criterion.score_difference
+        and agreement.largest_fine_difference <= criterion.fine_difference
         and agreement.distinct_cells > 1
         and (ranges is None or ranges.sufficient),
         pairs=len(pairs),
@@ -60,6 +64,8 @@ def verify(
         distinct_cells=agreement.distinct_cells,
         largest_score_difference=agreement.largest_score_difference,
         allowed_score_difference=criterion.score_difference,
+        largest_fine_difference=None if bundle.manifest.fine is None else agreement.largest_fine_difference,
+        allowed_fine_difference=None if bundle.manifest.fine is None else criterion.fine_difference,
         pictures=tuple(dict.fromkeys(path.name for pair in pairs for path in pair)),
         ranges=ranges,
     )
@@ -73,6 +79,7 @@ class _AgreementCounter:
         self._cells = self._counted = self._identical = 0
         self.distinct_cells = 0
         self.largest_score_difference = 0.0
+        self.largest_fine_difference = 0.0
 
     def add(self, found: Correspondences, true: Correspondences) -> None:
         assert true.heatmap_a is not None and true.heatmap_b is not None
@@ -98,6 +105,12 @@ class _AgreementCounter:
             if found_score is not None and score is not None:  # None: the bundle does not return it
                 difference = float(np.abs(found_score - score).max())
                 self.largest_score_difference = max(self.largest_score_difference, difference)
+
+        for found_fine, fine in ((found.fine_a, true.fine_a), (found.fine_b, true.fine_b)):
+            if found_fine is not None and fine is not None:
+                difference = np.abs(found_fine.cells_last() - fine.cells_last())
+                largest = float(np.nan_to_num(difference, nan=FARTHEST, posinf=FARTHEST).max())
+                self.largest_fine_difference = max(self.largest_fine_difference, largest)
 
     @property
     def counted_cells(self) -> float:

@@ -12,10 +12,12 @@ class Criterion(NamedTuple):
     """Only cells whose best score exceeds the second best by at least this share of it are compared."""
     identical_cells: float
     score_difference: float
+    fine_difference: float
+    """Of the channels of fine features, which are vectors of unit length, stored as float16."""
 
 
 CRITERIA = {
-    "float32": Criterion(margin=0.0, identical_cells=0.999, score_difference=1e-4),
+    "float32": Criterion(margin=0.0, identical_cells=0.999, score_difference=1e-4, fine_difference=2e-3),
     # Eleven bits of mantissa cannot decide near ties; a score is a softmax of values of up to about 50.
-    "float16": Criterion(margin=0.01, identical_cells=0.99, score_difference=0.05),
+    "float16": Criterion(margin=0.01, identical_cells=0.99, score_difference=0.05, fine_difference=0.05),
 }

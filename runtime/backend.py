@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from dccnet.runtime.arrays import Array
+from dccnet.runtime.manifest import FINE
 
 _Tensor = TypeVar("_Tensor")
 Tensors = Mapping[str, Any]
-"""One entry for each branch of the network: NumPy arrays, or objects that a backend keeps on its device."""
+"""One entry for each branch of the network: NumPy arrays, or objects that a backend keeps on its device.
+Where the encoder returns fine features, ``fine`` is a NumPy array with them."""
 
 
 class Backend(Protocol):
@@ -48,6 +50,14 @@ class BatchBackend(Backend, Protocol):
 
 
 def matcher_inputs(a: Mapping[str, _Tensor], b: Mapping[str, _Tensor]) -> dict[str, _Tensor]:
-    """The matcher's inputs by name (``local_a``, ``local_b``, …) from two pictures' features by branch."""
+    """The matcher's inputs by name (``local_a``, ``local_b``, …) from two pictures' features by branch.
+
+    Fine features are not among them.
+    """
     sides = (("a", a), ("b", b))
-    return {f"{branch}_{side}": tensor for side, features in sides for branch, tensor in features.items()}
+    return {
+        f"{branch}_{side}": tensor
+        for side, features in sides
+        for branch, tensor in features.items()
+        if branch != FINE
+    }

@@ -17,9 +17,10 @@ from dccnet.runtime.errors import ArgumentError
 from dccnet.runtime.geometry import Size
 
 Side = Literal["a", "b"]
-Rule = Literal["subcell", "cells"]
-"""How points move: to places between cells, by the scores around the best matches
-(:mod:`dccnet.runtime.score_windows`), or by blending the best cells, as the benchmarks do (spec §2)."""
+Rule = Literal["refined", "subcell", "cells"]
+"""How points move. ``cells``: by blending the best cells, as the benchmarks do (spec §2). ``subcell``: to
+places between cells, by the scores around the best matches (:mod:`dccnet.runtime.score_windows`).
+``refined``: from there to the most similar place nearby (:mod:`dccnet.runtime.refinement`)."""
 
 MARGIN = 1.0
 """Pixels by which a point may lie outside its picture: some tools count from 1, or to the outer edge."""

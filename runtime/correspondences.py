@@ -18,13 +18,14 @@ from dccnet.runtime.errors import ArgumentError, UsageError
 from dccnet.runtime.features import check_image
 from dccnet.runtime.geometry import Size
 from dccnet.runtime.point_matches import PointMatches
+from dccnet.runtime.refinement import FineFeatures, refine
 from dccnet.runtime.remap import check_remap, remap
 from dccnet.runtime.score_maps import ScoreMaps
 from dccnet.runtime.score_windows import cut_windows, transfer_by_windows
 from dccnet.runtime.writers import save_correspondences, to_dict
 
 LATTICE = 4
-"""Places per cell, along each axis, where dense results of the rule ``subcell`` are computed."""
+"""Places per cell, along each axis, where dense results between cells are computed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,14 +57,18 @@ class Correspondences:
     outside the grid. None from a bundle of dccnet 0.1."""
     window_b: NDArray[np.float32] | None = None
     """``(hB, wB, 25)``."""
+    fine_a: FineFeatures | None = None
+    """Fine features of A. None without refinement, and from a bundle without them."""
+    fine_b: FineFeatures | None = None
 
     @property
     def rule(self) -> Rule:
-        """The rule by which points move unless another is asked for: ``subcell`` if there are windows or
-        heat maps, else ``cells``."""
+        """The rule by which points move unless another is asked for: ``cells`` if there are neither
+        windows nor heat maps, else ``refined`` if there are fine features, else ``subcell``."""
         sides = ((self.window_a, self.heatmap_a), (self.window_b, self.heatmap_b))
-        placed = all(any(scores is not None for scores in side) for side in sides)
-        return "subcell" if placed else "cells"
+        if not all(any(scores is not None for scores in side) for side in sides):
+            return "cells"
+        return "subcell" if self.fine_a is None or self.fine_b is None else "refined"
 
     def matches(self, from_: Side = "a", rule: Rule | None = None) -> PointMatches:
         """The match of each cell of the picture ``from_``, in row-major order.
@@ -85,9 +90,14 @@ class Correspondences:
         """
         forward, backward = self.index_a.ravel(), self.index_b.ravel()
         agree = backward[forward] == np.arange(forward.size)
-        matches = self.matches("a", rule)
-        scores = np.minimum(matches.scores, self.score_b.ravel()[forward])
-        return PointMatches(matches.points_a[agree], matches.points_b[agree], scores[agree])
+        rule = self._rule(rule)
+        points = self._cells("a").reshape(-1, 2)[agree]
+        if rule == "cells":
+            targets = self._best_cells("a").reshape(-1, 2)[agree]
+        else:
+            targets = self._between_cells(points, "a", rule)
+        scores = np.minimum(self.score_a.ravel(), self.score_b.ravel()[forward])
+        return PointMatches(points, targets, scores[agree])
 
     def transfer(
         self, points: ArrayLike, from_: Side, rule: Rule | None = None, *, outside: bool = False
@@ -100,16 +110,16 @@ class Correspondences:
         has no meaning: some benchmarks count such points.
 
         Raises :class:`ArgumentError`, which is a ``ValueError``, for another shape, values that are not
-        finite, points more than one pixel outside, a picture other than ``a`` and ``b``, and the rule
-        ``subcell`` where there are neither windows nor heat maps.
+        finite, points more than one pixel outside, a picture other than ``a`` and ``b``, and a rule
+        for which windows (or heat maps) or fine features are missing.
         """
         from_, points = self._given(points, from_, outside)
         if not len(points):
             return points
-        if self._rule(rule) == "cells":
+        rule = self._rule(rule)
+        if rule == "cells":
             return geometry.transfer(points, self._best_cells(from_), self._size(from_))
-        positions = geometry.pixels_to_cells(points, self._size(from_), self._grid(from_))
-        return self._by_windows(positions, from_)
+        return self._between_cells(points, from_, rule)
 
     def transfer_scores(
         self, points: ArrayLike, from_: Side, *, outside: bool = False
@@ -137,8 +147,9 @@ class Correspondences:
     def flow(self, from_: Side = "a", rule: Rule | None = None) -> NDArray[np.float32]:
         """Dense flow ``(H, W, 2)``: (u, v) in pixels from every pixel of ``from_`` to its match.
 
-        It is :meth:`transfer` of every pixel by the same ``rule``; by ``subcell``, of four places per cell
-        along each axis, and linear between them. Raises :class:`ArgumentError` as :meth:`transfer` does.
+        It is :meth:`transfer` of every pixel by the same ``rule``; except for ``cells``, of four places
+        per cell along each axis, and linear between them. Raises :class:`ArgumentError` as
+        :meth:`transfer` does.
         """
         from_ = as_side(from_)
         size = self._size(from_)
@@ -251,17 +262,17 @@ class Correspondences:
 
     def _targets(self, from_: Side, rule: Rule | None = None) -> Floats:
         """``(h, w, 2)``: the match of each cell of ``from_``, in pixels (x, y) of the other picture."""
-        if self._rule(rule) == "cells":
-            return self._best_cells(from_)
-        return self._sampled(from_, self._grid(from_))
+        rule = self._rule(rule)
+        return self._best_cells(from_) if rule == "cells" else self._sampled(from_, self._grid(from_), rule)
 
     def _dense_targets(self, from_: Side, rule: Rule | None) -> NDArray[np.float32]:
         """``(H, W, 2)``: the match of each pixel of ``from_``, in pixels (x, y) of the other picture."""
-        if self._rule(rule) == "cells":
+        rule = self._rule(rule)
+        if rule == "cells":
             return geometry.resize(self._best_cells(from_), self._size(from_))
         height, width = self._grid(from_)
         lattice = ((height - 1) * LATTICE + 1, (width - 1) * LATTICE + 1)
-        return geometry.resize(self._sampled(from_, lattice), self._size(from_))
+        return geometry.resize(self._sampled(from_, lattice, rule), self._size(from_))
 
     def _best_cells(self, from_: Side) -> Floats:
         """``(h, w, 2)``: the best cell of each cell of ``from_``, in pixels (x, y) of the other picture."""
@@ -269,13 +280,13 @@ class Correspondences:
         other: Side = "b" if from_ == "a" else "a"
         return geometry.index_pixels(index, self._grid(other), self._size(other))
 
-    def _sampled(self, from_: Side, lattice: Size) -> Floats:
-        """``(*lattice, 2)``: matches by windows of a lattice that covers the picture ``from_``."""
-        positions = geometry.cell_pixels(lattice, self._grid(from_)).reshape(-1, 2)
-        return self._by_windows(positions, from_).reshape(*lattice, 2)
+    def _sampled(self, from_: Side, lattice: Size, rule: Rule) -> Floats:
+        """``(*lattice, 2)``: matches between cells of a lattice that covers the picture ``from_``."""
+        points = geometry.cell_pixels(lattice, self._size(from_)).reshape(-1, 2)
+        return self._between_cells(points, from_, rule).reshape(*lattice, 2)
 
-    def _by_windows(self, positions: Points, from_: Side) -> Points:
-        """Matches ``(N, 2)`` in pixels of the other picture, from positions ``(N, 2)`` in cells."""
+    def _between_cells(self, points: Points, from_: Side, rule: Rule) -> Points:
+        """Matches of ``points``, both ``(N, 2)`` in pixels, by a rule that is not ``cells``."""
         index = self.index_a if from_ == "a" else self.index_b
         other: Side = "b" if from_ == "a" else "a"
         windows = self._windows(from_)
@@ -284,9 +295,20 @@ class Correspondences:
                 "there are no scores around the best matches to place points by: export the bundle again, "
                 "or use the rule 'cells'"
             )
-        grid = self._grid(other)
-        places = transfer_by_windows(positions, index, windows, grid)
-        return places * geometry.pixels_per_cell(self._size(other), grid)
+        size, grid = self._size(other), self._grid(other)
+        positions = geometry.pixels_to_cells(points, self._size(from_), self._grid(from_))
+        places = transfer_by_windows(positions, index, windows, grid) * geometry.pixels_per_cell(size, grid)
+        if rule == "subcell":
+            return places
+        if self.fine_a is None or self.fine_b is None:
+            raise ArgumentError(
+                "there are no fine features to refine matches by: match with refine=True, or use the rule "
+                "'subcell'"
+            )
+        fine = (self.fine_a, self.fine_b) if from_ == "a" else (self.fine_b, self.fine_a)
+        here, there = geometry.extent(self._size(from_)), geometry.extent(size)
+        refined: Points = np.clip(refine(points / here, places / there, *fine), 0, 1) * there
+        return refined
 
 
 def _other_size(side: str, size: Size, image: Image) -> ArgumentError:

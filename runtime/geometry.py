@@ -25,6 +25,14 @@ def pixels_per_cell(size: Size, grid: Size) -> Floats:
     return np.array([(size[1] - 1) / max(grid[1] - 1, 1), (size[0] - 1) / max(grid[0] - 1, 1)], np.float64)
 
 
+def extent(size: Size) -> Floats:
+    """Distance between the first and the last pixel, ``(2,)``: (x, y), above 0."""
+    distance: Floats = np.maximum(
+        np.array([size[1] - 1, size[0] - 1], np.float64), np.finfo(np.float64).tiny
+    )
+    return distance
+
+
 def cell_pixels(grid: Size, size: Size) -> Floats:
     """``(h, w, 2)``: pixel position (x, y) of every cell of ``grid`` in a picture of ``size``."""
     y, x = np.mgrid[: grid[0], : grid[1]]

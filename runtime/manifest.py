@@ -20,6 +20,8 @@ LIBRARIES = ("tensorrt", "tensorrt_rtx")
 """That compile engines."""
 FRAME = "frame"
 """Name of the encoder's input."""
+FINE = "fine"
+"""The encoder's output with fine features, which the matcher does not take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,16 @@ class Graph:
 
     def __post_init__(self) -> None:
         _check_file_name(self.file)
+
+
+@dataclass(frozen=True, slots=True)
+class FineGrid:
+    """Where the encoder's fine features lie in a frame."""
+
+    stride: int
+    """Distance between neighbouring features, in pixels of the frame."""
+    first: tuple[float, float]
+    """(y, x) of the first feature, in pixels of the frame: the centre of what it sees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +205,9 @@ class Verification:
     pictures: tuple[str, ...]
     ranges: RangeReport | None = None
     """For a bundle in half precision."""
+    largest_fine_difference: float | None = None
+    """Of fine features, in any channel; None for a bundle without them."""
+    allowed_fine_difference: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +288,8 @@ class Manifest:
     """Versions of the libraries that exported the graphs."""
     maps: bool = False
     """Whether the matcher also returns the scores of each branch alone and the attention."""
+    fine: FineGrid | None = None
+    """Where fine features lie; None: the encoder returns none, and matches are not refined."""
     engines: tuple[EngineRecord, ...] = ()
     """Compiled graphs that the bundle contains."""
     verification: Verification | None = None

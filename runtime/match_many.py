@@ -52,7 +52,7 @@ def match_many(
         cache.shrink()
         outputs = match_all(matcher.backend, [(a.tensors, b.tensors) for a, b in whole], batch)
         for (a, b), output in zip(whole, outputs, strict=True):
-            yield matcher.correspondences(a.size, b.size, output)
+            yield matcher.result(a, b, output)
 
 
 class _Entry(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,12 +16,13 @@ from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.checks import as_boxes, as_labels, as_mask, as_points
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.device_arrays import is_on_gpu
-from dccnet.runtime.errors import EngineError, ImageError
+from dccnet.runtime.errors import EngineError, ImageError, UsageError
 from dccnet.runtime.features import Features, check_image
 from dccnet.runtime.geometry import Size
-from dccnet.runtime.manifest import Manifest
+from dccnet.runtime.manifest import FINE, Manifest
 from dccnet.runtime.match_many import Picture, match_many
 from dccnet.runtime.models.names import open_bundle
+from dccnet.runtime.refinement import FineFeatures
 from dccnet.runtime.score_maps import take_maps
 from dccnet.runtime.selection import BackendChoice, open_backend
 
@@ -44,10 +46,13 @@ class Matcher:
     >>> result.transfer([[120.0, 80.0]], from_="a")     # doctest: +SKIP
     """
 
-    def __init__(self, manifest: Manifest, backend: Backend) -> None:
+    def __init__(self, manifest: Manifest, backend: Backend, refine: bool | None = None) -> None:
+        """``refine`` is that of :meth:`open`."""
         self.manifest = manifest
         self.backend = backend
         """The engine that runs the network; ``backend.description`` names it for people."""
+        self.refines = manifest.fine is not None if refine is None else refine
+        """Whether :meth:`match` refines matches unless it is told otherwise."""
         self._opened: tuple[Path, BackendChoice] | None = None
         """What :meth:`open` was called with."""
 
@@ -62,6 +67,7 @@ class Matcher:
         threads: int = 0,
         trust_engine: bool = False,
         tf32: bool = False,
+        refine: bool | None = None,
         on_note: Callable[[str], None] = lambda text: None,
     ) -> Matcher:
         """Load a bundle by its path, a name that ``dcc models`` lists, or its address.
@@ -74,16 +80,19 @@ class Matcher:
         machine; ``device`` is ``cpu``, ``cuda``, ``cuda:1`` or ``auto``. ``provider`` is ONNX Runtime's
         (``cpu``, ``cuda``, ``tensorrt``) and depends on the device by default; ``threads`` are CPU threads,
         0 for one per core. ``trust_engine`` loads engines that the manifest does not name. ``tf32`` allows
-        ONNX Runtime's CUDA provider float32 products with ten bits of mantissa. ``on_note`` is called with
-        a message when an engine is built on first use, when ``auto`` skips a backend, and later, from the
-        thread that matches, when a CUDA graph cannot be captured. Raises :class:`BundleError`,
-        :class:`EngineError`, :class:`UsageError`, and :class:`NotVerifiedError` for engines that disagree
-        with their graphs.
+        ONNX Runtime's CUDA provider float32 products with ten bits of mantissa. ``refine`` places matches
+        below the cells of the grid by the fine features of both pictures
+        (:mod:`dccnet.runtime.refinement`); by default, wherever the bundle returns these. ``on_note`` is
+        called with a message when an engine is built on first use, when ``auto`` skips a backend, and
+        later, from the thread that matches, when a CUDA graph cannot be captured. Raises
+        :class:`BundleError`, :class:`EngineError`, :class:`UsageError` (also for ``refine`` with a bundle
+        that cannot), and :class:`NotVerifiedError` for engines that disagree with their graphs.
         """
         if not isinstance(bundle, Bundle):
             bundle = open_bundle(bundle, on_note)
         choice = BackendChoice(backend, device, provider, threads, trust_engine, tf32)
-        matcher = cls(bundle.manifest, open_backend(bundle, choice, on_note))
+        check_refinement(bundle.manifest, refine)
+        matcher = cls(bundle.manifest, open_backend(bundle, choice, on_note), refine)
         matcher._opened = bundle.path.absolute(), choice
         return matcher
 
@@ -105,7 +114,7 @@ class Matcher:
     def __reduce__(self) -> tuple[Any, ...]:
         if self._opened is None:
             raise TypeError("only a matcher that Matcher.open() returned can be pickled")
-        return _reopen, (type(self), *self._opened)
+        return _reopen, (type(self), *self._opened, self.refines)
 
     def encode(self, image: Any, *, size: Size | None = None, stream: int | None = None) -> Features:
         """Features of a picture ``(H, W, 3)`` uint8 BGR of any size.
@@ -123,15 +132,22 @@ class Matcher:
         return Features(self.backend.encode(frame, stream), size or (image.shape[0], image.shape[1]))
 
     def match(
-        self, a: Image | Features, b: Image | Features, *, stream: int | None = None
+        self,
+        a: Image | Features,
+        b: Image | Features,
+        *,
+        refine: bool | None = None,
+        stream: int | None = None,
     ) -> Correspondences:
         """Correspondences of two pictures, each an image as for :meth:`encode` or its features.
 
-        Raises :class:`ImageError` and :class:`EngineError`.
+        ``refine`` is that of :meth:`open`, which it replaces for this pair. Raises :class:`ImageError`,
+        :class:`EngineError`, and :class:`UsageError` for ``refine`` with a bundle that cannot.
         """
+        check_refinement(self.manifest, refine)
         a = a if isinstance(a, Features) else self.encode(a, stream=stream)
         b = b if isinstance(b, Features) else self.encode(b, stream=stream)
-        return self.correspondences(a.size, b.size, self.backend.match(a.tensors, b.tensors, stream))
+        return self.result(a, b, self.backend.match(a.tensors, b.tensors, stream), refine)
 
     def match_many(
         self,
@@ -206,10 +222,28 @@ class Matcher:
         )
         return Stream(self, request)
 
+    def result(
+        self, a: Features, b: Features, outputs: dict[str, Array], refine: bool | None = None
+    ) -> Correspondences:
+        """Correspondences of two encoded pictures from the ``outputs`` of the backend's ``match``.
+
+        ``refine`` and errors are those of :meth:`match`.
+        """
+        found = self.correspondences(a.size, b.size, outputs)
+        grid = self.manifest.fine
+        if grid is None or not (self.refines if refine is None else refine):
+            return found
+        fine = (
+            FineFeatures.in_frame(features.tensors[FINE][0], grid, self.manifest.image_size)
+            for features in (a, b)
+        )
+        return dataclasses.replace(found, fine_a=next(fine), fine_b=next(fine))
+
     def correspondences(self, size_a: Size, size_b: Size, outputs: dict[str, Array]) -> Correspondences:
         """Correspondences from the ``outputs`` of the backend's ``match``; sizes are (height, width).
 
-        Raises :class:`EngineError` for scores that are not finite.
+        They are not refined: see :meth:`result`. Raises :class:`EngineError` for scores that are not
+        finite.
         """
         if not (np.isfinite(outputs["score_a"]).all() and np.isfinite(outputs["score_b"]).all()):
             raise EngineError(
@@ -225,7 +259,9 @@ class Matcher:
         for name in ("window_a", "window_b"):
             if name in outputs:  # bundles of dccnet 0.1 have none
                 outputs[name] = outputs[name].reshape(*grid, -1)
-        return Correspondences(size_a, size_b, maps=take_maps(outputs, grid), **outputs)
+        maps = take_maps(outputs, grid)
+        arrays: dict[str, Any] = outputs
+        return Correspondences(size_a, size_b, maps=maps, **arrays)
 
 
 class _ClosedBackend:
@@ -243,6 +279,15 @@ class _ClosedBackend:
         """Nothing to do."""
 
 
-def _reopen(kind: type[Matcher], path: Path, choice: BackendChoice) -> Matcher:
+def check_refinement(manifest: Manifest, refine: bool | None) -> None:
+    """Raises :class:`UsageError` where matches are to be refined and the bundle has no fine features."""
+    if refine and manifest.fine is None:
+        raise UsageError(
+            "this bundle returns no fine features to refine matches by: export it again with dcc export "
+            "--fine, or remove --refine"
+        )
+
+
+def _reopen(kind: type[Matcher], path: Path, choice: BackendChoice, refine: bool) -> Matcher:
     """The matcher that was pickled."""
-    return kind.open(path, **choice._asdict())
+    return kind.open(path, refine=refine, **choice._asdict())

@@ -98,7 +98,7 @@ class HalfPrecisionCandidates:
 
 def group_of(step: str, level: Level) -> str | None:
     """The group that a step belongs to; None for steps that always stay float32."""
-    if step in (OUTSIDE, "backbone"):
+    if step in (OUTSIDE, "backbone", "backbone.fine_features"):
         return None
     if step.startswith(_TRUNK):
         return backbone_group(step.removeprefix(_TRUNK), level)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dccnet.runtime.models.option import refine_option
+
 if TYPE_CHECKING:
     from dccnet.evaluation.benchmark import Benchmark
     from dccnet.evaluation.intervals import Bootstrap
@@ -104,6 +106,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(0, min_open=True),
     help="Frames per second, for --benchmark video.  [default: 24]",
 )
+@refine_option
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def eval_command(
     models: tuple[Path, ...],
@@ -121,6 +124,7 @@ def eval_command(
     keep_border: bool,
     cache_gb: float,
     fps: float | None,
+    refine: bool | None,
     as_json: bool,
     **choice: Any,
 ) -> None:
@@ -158,7 +162,7 @@ def eval_command(
 
         refuse(root=root, protocol=protocol, one_based=one_based, split=split, intervals=intervals)
         refuse(restart=restart, keep_border=keep_border)
-        evaluate_video(models, folders, data, alphas, fps, BackendChoice(**choice), as_json)
+        evaluate_video(models, folders, data, alphas, fps, BackendChoice(**choice), refine, as_json)
         return
     if fps is not None:
         raise UsageError("--fps applies to --benchmark video only")
@@ -169,7 +173,7 @@ def eval_command(
     bootstrap = Bootstrap([case.pair for case in loaded.cases]) if intervals else None
     summaries = []
     for path, folder in zip(models, folders, strict=True):
-        model = open_model(path, BackendChoice(**choice), note)
+        model = open_model(path, BackendChoice(**choice), note, refine=refine)
         note(f"{path}: running on {model.backend}")
         options = EvaluationOptions(
             folder, restart, flow_folder=flow, budget=int(cache_gb * 2**30), baselines=True

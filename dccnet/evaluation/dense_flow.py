@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dccnet.evaluation.scoring import HIT, MISS, Case, Flow, Outcome, Score, count_hits
+from dccnet.evaluation.scoring import HIT, MISS, Case, Flow, Outcome, Score, count_hits, count_hits_by
 from dccnet.runtime.arrays import Floats
 from dccnet.runtime.checks import Rule
 from dccnet.runtime.correspondences import Correspondences
@@ -82,6 +82,7 @@ def _score(flow: Flow, case: Case, result: Correspondences, alphas: Sequence[flo
         count=count,
         hits=count_hits(errors, length, alphas),
         length=length,
-        subcell_hits=count_hits(errors_by("subcell"), length, alphas) if result.rule == "subcell" else (),
         overlay=base64.b64encode(cv2.imencode(".png", overlay)[1].tobytes()).decode(),
+        subcell_hits=count_hits_by("subcell", result, errors_by, length, alphas),
+        refined_hits=count_hits_by("refined", result, errors_by, length, alphas),
     )

@@ -18,7 +18,7 @@ from dccnet.runtime.extras import required
 from dccnet.runtime.features import Features
 from dccnet.runtime.files import sha256
 from dccnet.runtime.manifest import ENCODER, manifest_digest
-from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.matcher import Matcher, check_refinement
 from dccnet.runtime.models.names import find_model, open_bundle
 from dccnet.runtime.selection import BackendChoice, gpu_index, open_backend
 
@@ -43,15 +43,21 @@ class Model:
     nearest: Callable[[Any, Any], Correspondences | None] = lambda a, b: None
     """The baseline: nearest neighbours of the local features that ``match`` takes. None where there are no
     local features, or where they are in a GPU's memory."""
+    refines: bool = False
+    """Whether its matches are refined."""
 
 
 def open_model(
-    path: Path, choice: BackendChoice, on_note: Callable[[str], None] = lambda text: None
+    path: Path,
+    choice: BackendChoice,
+    on_note: Callable[[str], None] = lambda text: None,
+    refine: bool | None = None,
 ) -> Model:
     """Open a checkpoint (``.safetensors``), a bundle (or its name), or an engine in its bundle's folder.
 
-    ``on_note`` is called with remarks about the chosen backend. Raises :class:`DccError` for any other
-    path, and :class:`UsageError` for a backend that cannot run the model.
+    ``on_note`` is called with remarks about the chosen backend. ``refine`` is that of ``Matcher.open``.
+    Raises :class:`DccError` for any other path, and :class:`UsageError` for a backend that cannot run the
+    model, and for ``refine`` with a model that cannot.
     """
     if path.suffix in ENGINE_SUFFIXES:
         if not (path.parent / "manifest.json").is_file():
@@ -61,26 +67,29 @@ def open_model(
             )
         if choice.backend not in ("auto", "tensorrt"):
             raise UsageError(f"an engine runs in TensorRT: remove --backend {choice.backend}")
-        return _open_bundle(path.parent, choice._replace(backend="tensorrt"), on_note)
+        return _open_bundle(path.parent, choice._replace(backend="tensorrt"), on_note, refine)
     if find_model(path, on_note).is_dir():
         if choice.backend == "pytorch":
             raise UsageError(
                 f"{path} is a bundle and holds no PyTorch weights: evaluate the checkpoint that it was "
                 "exported from"
             )
-        return _open_bundle(path, choice, on_note)
+        return _open_bundle(path, choice, on_note, refine)
     if path.name.endswith((".pth.tar", ".pth", ".pt")):
         raise UsageError(f"{path} is a pickle: dcc import {path} -o MODEL.safetensors, then evaluate that")
     if not path.exists():
         raise DccError(f"{path} does not exist; give a checkpoint (.safetensors) or a bundle")
     if choice.backend not in ("auto", "pytorch"):
         raise UsageError(f"{path} is a checkpoint, which runs in PyTorch: export it for {choice.backend}")
-    return _open_checkpoint(path, choice)
+    return _open_checkpoint(path, choice, refine)
 
 
-def _open_bundle(path: Path, choice: BackendChoice, on_note: Callable[[str], None]) -> Model:
+def _open_bundle(
+    path: Path, choice: BackendChoice, on_note: Callable[[str], None], refine: bool | None
+) -> Model:
     bundle = open_bundle(path)
-    matcher = Matcher(bundle.manifest, open_backend(bundle, choice, on_note))
+    check_refinement(bundle.manifest, refine)
+    matcher = Matcher(bundle.manifest, open_backend(bundle, choice, on_note), refine)
     # The features may be on a GPU; their size follows from the graph's outputs.
     nbytes = sum(
         np.dtype(spec.dtype).itemsize * math.prod(d for d in spec.shape if isinstance(d, int))
@@ -94,6 +103,7 @@ def _open_bundle(path: Path, choice: BackendChoice, on_note: Callable[[str], Non
         match=matcher.match,
         nbytes=lambda features: nbytes,
         nearest=nearest_of_bundle,
+        refines=matcher.refines,
     )
 
 
@@ -105,7 +115,7 @@ def nearest_of_bundle(a: Features, b: Features) -> Correspondences | None:
     return nearest_neighbour(za, zb, a.size, b.size)
 
 
-def _open_checkpoint(path: Path, choice: BackendChoice) -> Model:
+def _open_checkpoint(path: Path, choice: BackendChoice, refine: bool | None) -> Model:
     with required("a checkpoint", "train"):
         import torch
 
@@ -121,7 +131,10 @@ def _open_checkpoint(path: Path, choice: BackendChoice) -> Model:
     set_tf32(choice.tf32)
     device = _torch_device(torch.cuda.is_available(), choice.device)
     model = load_checkpoint(path)
-    matcher = TorchMatcher(model, device)
+    try:
+        matcher = TorchMatcher(model, device, refine)
+    except ValueError as error:
+        raise UsageError(f"{path} cannot refine its matches ({error}): remove --refine") from error
 
     def match(a: Any, b: Any) -> Correspondences:
         result = match_features(model, a[0], b[0], a[1], b[1])
@@ -145,6 +158,7 @@ def _open_checkpoint(path: Path, choice: BackendChoice) -> Model:
         match=match,
         nbytes=lambda features: sum(int(tensor.nbytes) for tensor in features[0].values()),
         nearest=nearest,
+        refines=matcher.refines,
     )
 
 

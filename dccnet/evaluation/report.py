@@ -102,6 +102,7 @@ def _score_table(summary: Summary) -> str:
         *((name, _what_runs(name, summary), found) for name, found in summary.baselines.items()),
         (summary.model, summary.backend, ours),
         ("the same, sub-cell transfer", summary.backend, summary.subcell),
+        ("the same, refined transfer", summary.backend, summary.refined),
     ]
     for method, backend, found in shown:
         if found is not None:

@@ -54,7 +54,7 @@ def _csv(outcomes: Sequence[Outcome], summary: Summary) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     alphas = [f"{alpha:g}" for alpha in summary.alphas]
-    names = ["hits", "pck", "subcell_hits", "subcell_pck"]
+    names = [f"{rule}{kind}" for rule in ("", "subcell_", "refined_") for kind in ("hits", "pck")]
     names += [f"{name}_hits".replace(" ", "_") for name in summary.baselines]
     columns = [f"{name}@{alpha}" for name in names for alpha in alphas]
     table.writerow(["backend", "protocol", "pair", "class", "points", "outside", "length", *columns])
@@ -74,6 +74,8 @@ def _csv(outcomes: Sequence[Outcome], summary: Summary) -> str:
                 *_shares(outcome, outcome.hits),
                 *(outcome.subcell_hits or unknown),
                 *(_shares(outcome, outcome.subcell_hits) or unknown),
+                *(outcome.refined_hits or unknown),
+                *(_shares(outcome, outcome.refined_hits) or unknown),
                 *(count for name in summary.baselines for count in outcome.baseline_hits[name]),
             ]
         )

@@ -114,6 +114,7 @@ def identity(model: Model, benchmark: Benchmark, alphas: Sequence[float]) -> Ide
         "pairs": len(benchmark.cases),
         "model_sha256": model.digest,
         "backend": model.backend,
+        **({"refined": True} if model.refines else {}),  # absent from journals of before
     }
 
 

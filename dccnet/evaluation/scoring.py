@@ -42,6 +42,8 @@ class Outcome:
     subcell_hits: tuple[int, ...] = ()
     """``hits`` of points carried by the rule ``subcell``; all other fields are by the benchmarks' rule,
     ``cells``. Empty for a model that returns no scores around its best matches."""
+    refined_hits: tuple[int, ...] = ()
+    """The same by the rule ``refined``. Empty where matches are not refined."""
     baseline_hits: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """``hits`` of each baseline, by the rule ``cells``; see :mod:`dccnet.evaluation.baseline`."""
     overlay: str = ""
@@ -117,7 +119,10 @@ def _outcome(
     """``carry`` returns the carried points and their errors, in the protocol's pixels."""
     source, target = _keypoints(case)
     carried, distances = carry("cells")
-    subcell_hits = count_hits(carry("subcell")[1], length, alphas) if result.rule == "subcell" else ()
+
+    def errors_by(rule: Rule) -> Floats:
+        return carry(rule)[1]
+
     return Outcome(
         case.name,
         case.pair.category,
@@ -127,13 +132,26 @@ def _outcome(
         distances=tuple(map(float, distances)),
         carried=tuple((float(x), float(y)) for x, y in carried),
         outside=outside(source, result.size_a) + outside(target, result.size_b),
-        subcell_hits=subcell_hits,
+        subcell_hits=count_hits_by("subcell", result, errors_by, length, alphas),
+        refined_hits=count_hits_by("refined", result, errors_by, length, alphas),
     )
 
 
 def count_hits(distances: Floats, length: float, alphas: Sequence[float]) -> tuple[int, ...]:
     """For each α, the number of ``distances`` ``(N,)`` that are at most α × ``length``."""
     return tuple(int((distances <= alpha * length).sum()) for alpha in alphas)
+
+
+def count_hits_by(
+    rule: Rule,
+    result: Correspondences,
+    errors_by: Callable[[Rule], Floats],
+    length: float,
+    alphas: Sequence[float],
+) -> tuple[int, ...]:
+    """:func:`count_hits` of points carried by ``rule``; empty where the result does not have this rule."""
+    has_rule = result.rule == rule or (rule == "subcell" and result.rule == "refined")
+    return count_hits(errors_by(rule), length, alphas) if has_rule else ()
 
 
 def _keypoints(case: Case) -> tuple[Points, Points]:

@@ -63,10 +63,13 @@ class Summary:
     model_sha256: str
     backend: str
     transfer: str = "cells"
-    """Rule by which points were carried for all scores except ``subcell``: the benchmarks' own."""
+    """Rule by which points were carried for all scores except ``subcell`` and ``refined``: the benchmarks'
+    own."""
     subcell: RowScores | None = None
     """The scores by the rule ``subcell``, which users of the network get: no benchmark is defined by it.
     None for a model that returns no scores around its best matches."""
+    refined: RowScores | None = None
+    """The same by the rule ``refined``. None where matches are not refined."""
     headline_interval: tuple[Interval, ...] | None = None
     """Confidence intervals (low, high) of ``headline``."""
     intervals: str | None = None
@@ -76,7 +79,10 @@ class Summary:
 
 
 SCHEMA = 1
-TRANSFER = "cells (the benchmarks' rule), except where sub-cell (the rule of dcc match) is named"
+TRANSFER = (
+    "cells (the benchmarks' rule), except where another is named: sub-cell (dcc match --no-refine), "
+    "refined (dcc match --refine)"
+)
 """What reports say about the rules by which points were carried."""
 
 
@@ -105,6 +111,7 @@ def summarise(
 
     ours = row([outcome.hits for outcome in outcomes])
     by_subcell = [outcome.subcell_hits for outcome in outcomes]
+    by_refined = [outcome.refined_hits for outcome in outcomes]
     names = dict.fromkeys(name for outcome in outcomes for name in outcome.baseline_hits)
     by_baseline = {name: [o.baseline_hits.get(name, ()) for o in outcomes] for name in names}
     return Summary(
@@ -124,6 +131,7 @@ def summarise(
         model_sha256=model_sha256,
         backend=backend,
         subcell=row(by_subcell) if all(by_subcell) else None,
+        refined=row(by_refined) if all(by_refined) else None,
         headline_interval=ours.headline_interval,
         intervals=None if bootstrap is None else bootstrap.description,
         # A run that was begun by dccnet 0.1 has none for its first pairs.

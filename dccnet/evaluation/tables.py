@@ -58,9 +58,10 @@ def _overall(summaries: Sequence[Summary]) -> Table:
         ours = cells(summary.headline, summary.headline_interval)
         table.add_row(label(summary), summary.backend, *ours, style="bold")
         table.add_row("  per point", "", *map(percent, summary.overall.per_point))
-        if summary.subcell is not None:
-            moved = cells(summary.subcell.headline, summary.subcell.headline_interval)
-            table.add_row("  sub-cell transfer", "", *moved)
+        for name, moved in (("sub-cell", summary.subcell), ("refined", summary.refined)):
+            if moved is not None:
+                scores = cells(moved.headline, moved.headline_interval)
+                table.add_row(f"  {name} transfer", "", *scores)
         nearest = summary.baselines.get(NEAREST_NEIGHBOUR)
         if nearest is not None:
             scores = cells(nearest.headline, nearest.headline_interval)

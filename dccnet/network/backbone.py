@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dccnet.network.correlation import l2_normalise
 from dccnet.network.efficientnet_lite import efficientnet_lite0, efficientnet_lite0_trunk
+from dccnet.network.fine_features import fine_features, first_centre
 from dccnet.network.precision import as_weights_of, float32_island
 from dccnet.network.step import Step
 
@@ -43,6 +44,10 @@ class BackboneSpec:
     are rounded to whole grey levels, take ``uint8``, a quarter of the bytes."""
     levels: tuple[str, ...] = ()
     """Parts of the trunk whose outputs form a hypercolumn, the first at stride 16; empty: the last part."""
+    fine: str = ""
+    """Part of the trunk whose output, at stride 4, has the fine features; empty: there are none."""
+    refines: bool = False
+    """Whether fine features were measured to place matches better (docs/tiny.md)."""
 
 
 def _resnet(name: str) -> Callable[[], nn.Sequential]:
@@ -68,12 +73,18 @@ def _vgg16() -> nn.Sequential:
 
 
 BACKBONES: dict[str, BackboneSpec] = {
-    "resnet101": BackboneSpec(1024, IMAGENET, _resnet("resnet101"), rounds_up=True),
-    "resnet50": BackboneSpec(1024, IMAGENET, _resnet("resnet50"), rounds_up=True),
-    "resnet18": BackboneSpec(256, IMAGENET, _resnet("resnet18"), rounds_up=True),
-    "vgg16": BackboneSpec(512, IMAGENET, _vgg16, rounds_up=False),
+    "resnet101": BackboneSpec(1024, IMAGENET, _resnet("resnet101"), rounds_up=True, fine="maxpool"),
+    "resnet50": BackboneSpec(1024, IMAGENET, _resnet("resnet50"), rounds_up=True, fine="maxpool"),
+    "resnet18": BackboneSpec(256, IMAGENET, _resnet("resnet18"), rounds_up=True, fine="maxpool"),
+    "vgg16": BackboneSpec(512, IMAGENET, _vgg16, rounds_up=False, fine="features.9"),
     "efficientnet-lite0": BackboneSpec(
-        112, CENTRED, efficientnet_lite0_trunk, rounds_up=True, frame_dtype="uint8"
+        112,
+        CENTRED,
+        efficientnet_lite0_trunk,
+        rounds_up=True,
+        frame_dtype="uint8",
+        fine="block2",
+        refines=True,
     ),
     # Features at stride 32 recognise kinds of things, whichever way they face.
     "efficientnet-lite0-hypercolumn": BackboneSpec(
@@ -83,6 +94,8 @@ BACKBONES: dict[str, BackboneSpec] = {
         rounds_up=True,
         frame_dtype="uint8",
         levels=("block10", "block14", "block15"),
+        fine="block2",
+        refines=True,
     ),
 }
 
@@ -114,8 +127,9 @@ class Backbone(nn.Module):
         self.channels = spec.channels
         self._rounds_up = spec.rounds_up
         self.trunk = spec.build()
-        self._levels = spec.levels
+        self._levels, self._fine = spec.levels, spec.fine
         self.hypercolumn = Step(hypercolumn)
+        self.fine_features = Step(fine_features)
         self.register_buffer("mean", torch.tensor(spec.normalisation.mean).view(3, 1, 1), False)
         self.register_buffer("std", torch.tensor(spec.normalisation.std).view(3, 1, 1), False)
         self._trained = 0
@@ -136,15 +150,49 @@ class Backbone(nn.Module):
 
         Training never changes this part, so its output can be kept for all epochs.
         """
-        x = as_weights_of(self.trunk, (image - self.mean) / self.std)
         before, blocks = self._split()
-        parts = [self.trunk.get_submodule(name) for name in self._levels]
-        levels = []
-        for block in (*before, *blocks[: len(blocks) - self._trained]):
+        x, levels = self._run(image, [*before, *blocks[: len(blocks) - self._trained]], self._levels)
+        return as_weights_of(self.trunk, self.hypercolumn(*levels)) if levels else x
+
+    def with_fine_features(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """``(B, 3, H, W)``, RGB in [0, 1] -> features as from :meth:`forward`, and fine features.
+
+        The latter are ``(B, c, H/4, W/4)``, rounded up, float16; they cost no more than this tensor.
+        Raises ``ValueError`` for a backbone without fine features.
+        """
+        if not self._fine:
+            raise ValueError("this backbone has no fine features")
+        before, blocks = self._split()
+        x, (fine, *levels) = self._run(image, [*before, *blocks], (self._fine, *self._levels))
+        features = as_weights_of(self.trunk, self.hypercolumn(*levels)) if levels else x
+        return features, self.fine_features(fine)
+
+    @property
+    def has_fine_features(self) -> bool:
+        return bool(self._fine)
+
+    def first_fine_centre(self, image_size: tuple[int, int]) -> tuple[float, float]:
+        """(y, x) of the first fine feature in a frame of (height, width), in pixels."""
+        last = [n for n, _ in self.trunk.named_modules() if f"{n}.".startswith(f"{self._fine}.")][-1]
+        layers = []
+        for name, module in self.trunk.named_modules():
+            layers.append(module)
+            if name == last:
+                break
+        return first_centre(layers, image_size[0]), first_centre(layers, image_size[1])
+
+    def _run(
+        self, image: Tensor, blocks: Sequence[nn.Module], names: Sequence[str]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The output of ``blocks``, and those of the parts with these names, from early to late."""
+        x = as_weights_of(self.trunk, (image - self.mean) / self.std)
+        parts = [self.trunk.get_submodule(name) for name in names]
+        outputs = []
+        for block in blocks:
             x = block(x)
             if block in parts:
-                levels.append(x)
-        return as_weights_of(self.trunk, self.hypercolumn(*levels)) if levels else x
+                outputs.append(x)
+        return x, outputs
 
     def trained_part(self, x: Tensor) -> Tensor:
         """Output of :meth:`frozen_part` -> features; the identity, unless blocks were unfrozen."""

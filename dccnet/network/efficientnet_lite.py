@@ -59,18 +59,19 @@ def _blocks_of(stages: Sequence[_Stage]) -> nn.Sequential:
     return trunk
 
 
-class _SameConv2d(nn.Conv2d):
+class SameConv2d(nn.Conv2d):
     """TensorFlow's "SAME" padding: output side is ceil(input side / stride)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        top, bottom = self._padding_along(x.shape[-2])
-        left, right = self._padding_along(x.shape[-1])
+        top, bottom = self.padding_along(x.shape[-2])
+        left, right = self.padding_along(x.shape[-1])
         if (top, left) == (bottom, right):
             return F.conv2d(x, self.weight, self.bias, self.stride, (top, left), 1, self.groups)
         x = F.pad(x, (left, right, top, bottom))
         return F.conv2d(x, self.weight, self.bias, self.stride, 0, 1, self.groups)
 
-    def _padding_along(self, side: int) -> tuple[int, int]:
+    def padding_along(self, side: int) -> tuple[int, int]:
+        """Zeros before and after an axis of ``side``."""
         kernel, stride = self.kernel_size[0], self.stride[0]
         total = max((math.ceil(side / stride) - 1) * stride + kernel - side, 0)
         return total // 2, total - total // 2
@@ -81,7 +82,7 @@ class _ConvNormAct(nn.Sequential):
         self, cin: int, cout: int, kernel: int, stride: int = 1, groups: int = 1, act: bool = True
     ) -> None:
         super().__init__()
-        self.conv = _SameConv2d(cin, cout, kernel, stride, groups=groups, bias=False)
+        self.conv = SameConv2d(cin, cout, kernel, stride, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(cout, eps=_BATCH_NORM_EPSILON)
         if act:
             self.act = nn.ReLU6()

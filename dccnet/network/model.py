@@ -81,6 +81,15 @@ class DCCNet(Computation):
         """
         return self.branch_features(self.backbone_features(image))
 
+    def encode_finely(self, image: Tensor) -> tuple[Features, Tensor]:
+        """:meth:`encode`, and the fine features of :mod:`dccnet.network.fine_features`.
+
+        Raises also ``ValueError`` for a backbone that has none.
+        """
+        self._check_image(image)
+        features, fine = self.backbone.with_fine_features(image)
+        return self.branch_features(self._normalised(features)), fine
+
     def backbone_features(self, image: Tensor) -> Tensor:
         """``(B, 3, H, W)``, RGB in [0, 1] -> Z ``(B, d, h, w)``, of unit length in each cell.
 
@@ -90,13 +99,14 @@ class DCCNet(Computation):
 
     def frozen_features(self, image: Tensor) -> Tensor:
         """The first part of :meth:`backbone_features`, which training never changes."""
-        if self.config.welded_to_grid:
-            self._check_grid(self.backbone.grid((image.shape[-2], image.shape[-1])))
+        self._check_image(image)
         return self.backbone.frozen_part(image)
 
     def local_features(self, x: Tensor) -> Tensor:
         """:meth:`frozen_features` -> Z: the backbone's trained blocks, if any, and the L2 norm."""
-        features: Tensor = self.backbone.trained_part(x)
+        return self._normalised(self.backbone.trained_part(x))
+
+    def _normalised(self, features: Tensor) -> Tensor:
         normalised: Tensor = self.l2_norm(features)
         return normalised.to(features)
 
@@ -122,6 +132,10 @@ class DCCNet(Computation):
             return Matching(self.softmax(only), maps, None)
         scores, attention = self.fusion([maps["local"], maps["context"]])
         return Matching(scores, maps, attention)
+
+    def _check_image(self, image: Tensor) -> None:
+        if self.config.welded_to_grid:
+            self._check_grid(self.backbone.grid((image.shape[-2], image.shape[-1])))
 
     def _check_grid(self, grid: tuple[int, ...]) -> None:
         if grid != self.grid:

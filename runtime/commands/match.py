@@ -20,7 +20,7 @@ from dccnet.runtime.drawing.styles import STYLES
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.images import SUFFIXES, find_images
 from dccnet.runtime.matcher import Matcher
-from dccnet.runtime.models.option import choose_model, model_option
+from dccnet.runtime.models.option import choose_model, model_option, refine_option
 from dccnet.runtime.onnx_runtime import PROVIDERS
 from dccnet.runtime.selection import BACKENDS
 from dccnet.runtime.video.annotations import parse_points
@@ -100,6 +100,7 @@ DRAWING = "matches.jpg"
     is_flag=True,
     help="End with a table of the time in each stage, and which stage limits the rate.",
 )
+@refine_option
 @click.option("--json", "as_json", is_flag=True, help="Print every match as JSON on stdout.")
 @click.option(
     "--backend",
@@ -132,6 +133,7 @@ def match(
     provider: str | None,
     trust_engine: bool,
     threads: int,
+    refine: bool | None,
     **options: Any,
 ) -> None:
     """Find correspondences between pictures, or in a video.
@@ -172,6 +174,7 @@ def match(
         provider=provider,
         threads=threads,
         trust_engine=trust_engine,
+        refine=refine,
         on_note=note,
     )
     if backend == "auto":

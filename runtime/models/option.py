@@ -1,4 +1,5 @@
-"""``--model NAME|BUNDLE``, or a bundle as the first argument, for commands that match pictures."""
+"""Options of commands that match pictures: ``--model NAME|BUNDLE``, or a bundle as the first argument, and
+``--refine``."""
 
 from __future__ import annotations
 
@@ -54,6 +55,17 @@ def model_option(function: Function) -> Function:
         help="Bundle to match with: a folder, a name that dcc models lists, hf:OWNER/NAME[@REVISION], or "
         "the https address of an archive with #sha256=…, which are fetched once.  "
         f"[default: {DEFAULT}, which comes with dcc]",
+    )
+    return decorate(function)
+
+
+def refine_option(function: Function) -> Function:
+    """Add ``--refine/--no-refine`` to a command."""
+    decorate = click.option(
+        "--refine/--no-refine",
+        default=None,
+        help="Place matches below the cells of the grid, by fine features of both pictures.  "
+        "[default: where the bundle returns these]",
     )
     return decorate(function)
 

@@ -15,6 +15,7 @@ from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.cuda import Device, open_device
 from dccnet.runtime.device_arrays import check_frame, device_view
 from dccnet.runtime.errors import EngineError
+from dccnet.runtime.manifest import FINE
 from dccnet.runtime.tensorrt.library import Library
 from dccnet.runtime.tensorrt.opening import open_engines
 from dccnet.runtime.tensorrt.runner import BufferPool, DeviceTensor, Engine, WorkerPool
@@ -73,7 +74,7 @@ class TensorRTBackend:
             return cls(library, device, encoder, matcher, on_note)
 
     def encode(self, frame: Any, stream: int | None = None) -> Tensors:
-        """Features of a frame, a :class:`DeviceTensor` for each branch.
+        """Features of a frame, a :class:`DeviceTensor` for each branch; fine features on the host.
 
         Raises :class:`EngineError`, and :class:`ImageError` for an array on the GPU that is no such frame.
         """
@@ -92,9 +93,14 @@ class TensorRTBackend:
                 np.copyto(worker.host[self._frame.name][0], frame)
                 device.copy_to_device(target, worker.host[self._frame.name], used)
             worker.encoder.run(self._note_failed_capture)
-            features = {info.name: self._pool.allocate(info) for info in self._features}
+            features: dict[str, Any] = {}
             for info in self._features:
                 source = worker.encoder.pointers[info.name]
+                if info.name == FINE:  # only the host needs them
+                    features[FINE] = np.empty(info.shape, info.dtype)
+                    device.copy_to_host(features[FINE], source, used)
+                    continue
+                features[info.name] = self._pool.allocate(info)
                 device.copy_on_device(features[info.name].pointer, source, info.nbytes, used)
             _make_wait(device, stream, used)
             device.synchronize(used)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dccnet.runtime.backend import Tensors
 from dccnet.runtime.batching import encode_all, match_all
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DccError
@@ -137,23 +136,19 @@ def carry(state: StreamState, tasks: Iterable[FrameTask], carrier: Carrier) -> I
 def agreement(result: Correspondences) -> float:
     """How well two pictures match: the mean score over the cells of A, with 0 for cells without a mutual
     match."""
-    return float(result.mutual().scores.sum() / result.index_a.size)
+    return float(result.mutual("cells").scores.sum() / result.index_a.size)
 
 
 def _match_all(
     state: StreamState, group: list[FrameTask], candidates: list[Candidates]
 ) -> list[Correspondences]:
-    pairs: list[tuple[Tensors, Tensors]] = []
-    sizes: list[tuple[Size, Size]] = []
+    pairs: list[tuple[Features, Features]] = []
     for task, tried in zip(group, candidates, strict=True):
         assert task.features is not None
-        for _, features in tried:
-            pairs.append((features.tensors, task.features.tensors))
-            sizes.append((features.size, task.features.size))
-    outputs = match_all(state.matcher.backend, pairs, state.batch)
-    return [
-        state.matcher.correspondences(a, b, output) for (a, b), output in zip(sizes, outputs, strict=True)
-    ]
+        pairs += [(features, task.features) for _, features in tried]
+    tensors = [(a.tensors, b.tensors) for a, b in pairs]
+    outputs = match_all(state.matcher.backend, tensors, state.batch)
+    return [state.matcher.result(a, b, output) for (a, b), output in zip(pairs, outputs, strict=True)]
 
 
 def _as_candidate(task: FrameTask) -> tuple[Reference, Features]:

@@ -45,6 +45,7 @@ def evaluate_video(
     alphas: Sequence[float] | None,
     fps: float | None,
     choice: BackendChoice,
+    refine: bool | None,
     as_json: bool,
 ) -> None:
     """Score every model, and the baselines once, on the clips in ``data``; write to ``folders``.
@@ -57,7 +58,7 @@ def evaluate_video(
     clips = read_clips(data)
     sha256 = digest(data, clips)
     note(f"protocol: {protocol(settings)}")
-    matchers = [open_matcher(model, choice, note) for model in models]
+    matchers = [open_matcher(model, choice, refine, note) for model in models]
     frames = sum(len(clip.frames) - clip.first - 1 for clip in clips)
     started = time.perf_counter()
     found = []

@@ -77,15 +77,20 @@ def protocol(settings: VideoSettings) -> str:
     )
 
 
-def open_matcher(model: Path, choice: BackendChoice, on_note: Callable[[str], None]) -> Matcher:
-    """Open a bundle. Raises :class:`UsageError` for a checkpoint, which cannot be run on a video."""
+def open_matcher(
+    model: Path, choice: BackendChoice, refine: bool | None, on_note: Callable[[str], None]
+) -> Matcher:
+    """Open a bundle; ``refine`` is that of ``Matcher.open``.
+
+    Raises :class:`UsageError` for a checkpoint, which cannot be run on a video.
+    """
     if find_model(model).is_file():
         raise UsageError(
             f"{model} is no bundle, and only bundles run on video: dcc export {model} -o BUNDLE"
         )
     if choice.backend == "pytorch":
         raise UsageError("videos are matched with bundles: remove --backend pytorch")
-    return Matcher.open(open_bundle(model), **choice._asdict(), on_note=on_note)
+    return Matcher.open(open_bundle(model), **choice._asdict(), refine=refine, on_note=on_note)
 
 
 def run_without_network(
