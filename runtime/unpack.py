@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import filecmp
 import gzip
 import lzma
@@ -68,7 +69,8 @@ def unpack(
         try:
             _extract(archive, content, largest, on_file)
         except (*_DAMAGED, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of a decompressor
+            # Of the disk, not of a decompressor; zipfile seeks to impossible places in a damaged archive.
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
                 raise
             raise DataError(f"{archive} is damaged or encrypted ({error}): fetch it again") from error
         _merge(content, folder, archive)

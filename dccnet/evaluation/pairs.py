@@ -62,17 +62,14 @@ def read_pairs(
     """
     path = Path(path)
     root = path.parent if root is None else Path(root)
-    rows = csv.DictReader(io.StringIO(read_list(path), newline=""))
-    columns = rows.fieldnames or []
+    columns, rows = named_rows(path)
     if not (set(KEYPOINT_COLUMNS) <= set(columns) or set(TRAINING_COLUMNS) <= set(columns)):
         raise DataError(
-            f"{path} has the columns {', '.join(columns) or '(none)'}; a pair list has "
+            f"{path} has the columns {', '.join(columns)[:200] or '(none)'}; a pair list has "
             f"{','.join(TRAINING_COLUMNS)} or {','.join(KEYPOINT_COLUMNS)}"
         )
-    pairs = []
-    for row in rows:
-        where = f"{path}, line {rows.line_num}"
-        pairs.append(_pair(row, root, 1.0 if one_based else 0.0, where))
+    origin = 1.0 if one_based else 0.0
+    pairs = [_pair(row, root, origin, f"{path}, line {number}") for number, row in rows]
     if not pairs:
         raise DataError(f"the pair list {path} is empty")
     return pairs
@@ -83,11 +80,31 @@ def numbered_rows(path: Path) -> list[tuple[int, list[str]]]:
 
     Raises :class:`DataError` if the list cannot be read or is empty.
     """
-    rows = enumerate(csv.reader(io.StringIO(read_list(path), newline="")), start=1)
-    found = [(number, row) for number, row in rows if row and number > 1]
+    text = io.StringIO(read_list(path), newline="")
+    try:
+        rows = list(csv.reader(text))
+    except csv.Error as error:
+        raise _damaged(path, error) from error
+    found = [(number, row) for number, row in enumerate(rows, start=1) if row and number > 1]
     if not found:
         raise DataError(f"the pair list {path} is empty")
     return found
+
+
+def named_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The columns of a list, and its rows by column with the numbers of their lines.
+
+    Raises :class:`DataError` if the list cannot be read.
+    """
+    rows = csv.DictReader(io.StringIO(read_list(path), newline=""))
+    try:
+        return list(rows.fieldnames or []), [(rows.line_num, row) for row in rows]
+    except csv.Error as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: csv.Error) -> DataError:
+    return DataError(f"{path} is damaged, or no CSV file ({error}): make the list again")
 
 
 def read_list(path: Path) -> str:

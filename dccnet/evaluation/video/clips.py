@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from dccnet.evaluation.pairs import coordinates, read_list
+from dccnet.evaluation.pairs import coordinates, named_rows
 from dccnet.runtime.arrays import Image, Mask, Points
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.images import find_images, read_image
@@ -125,13 +123,13 @@ def _clip(folder: Path, frames: Path, joints: Mapping[str, Mapping[str, Points]]
 
 def _read_joints(path: Path) -> dict[str, dict[str, dict[str, Points]]]:
     """By sequence, frame and joint."""
-    rows = csv.DictReader(io.StringIO(read_list(path), newline=""))
-    missing = set(COLUMNS) - set(rows.fieldnames or [])
+    columns, rows = named_rows(path)
+    missing = set(COLUMNS) - set(columns)
     if missing:
         raise DataError(f"{path} has no column {min(missing)}; it needs {','.join(COLUMNS)}")
     found: dict[str, dict[str, dict[str, Points]]] = {}
-    for row in rows:
-        where = f"{path}, line {rows.line_num}"
+    for number, row in rows:
+        where = f"{path}, line {number}"
         if None in row.values():
             raise DataError(f"{where}: the number of columns differs from the header's")
         point = coordinates([row["x"], row["y"]], "x,y", where)
