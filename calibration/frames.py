@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from dccnet.evaluation.pairs import read_list, read_pairs
 from dccnet.runtime.arrays import Image
-from dccnet.runtime.errors import DataError, DccError
+from dccnet.runtime.errors import DataError, DccError, VideoError
 from dccnet.runtime.files import sha256_of
 from dccnet.runtime.geometry import Size, resize_uint8
 from dccnet.runtime.images import find_images, is_picture, read_image
-from dccnet.runtime.video.sources import open_source
+from dccnet.runtime.video.captures import DamagedError
+from dccnet.runtime.video.sources import FrameSource, open_source
 
 CANDIDATES = 4
 """Number of frames read for each frame that is wanted, so that duplicates can be replaced."""
@@ -131,8 +132,20 @@ def _source(data: str | os.PathLike[str]) -> tuple[Iterator[tuple[str, _Load]], 
         found = find_images(data)
         return ((str(picture), _reader(picture)) for picture in found), len(found)
     source = open_source(str(data), live=False)
-    frames = ((f"{source.name}:{i}", _decoded(frame)) for i, frame in enumerate(source.frames))
-    return frames, source.count
+    return _numbered(source), source.count
+
+
+def _numbered(source: FrameSource) -> Iterator[tuple[str, _Load]]:
+    """Frames with their numbers, and errors between and after them."""
+    number = 0
+    try:
+        for frame in source.frames:
+            yield f"{source.name}:{number}", _decoded(frame)
+            number += not isinstance(frame, DamagedError)
+    except VideoError as error:  # of a truncated file, after its frames
+        if not number:
+            raise
+        yield f"{source.name}:{number}", _decoded(error)
 
 
 def _decoded(frame: Any) -> _Load:

@@ -182,6 +182,7 @@ class Matcher:
         batch: int = 1,
         live: bool | None = None,
         stall_s: float | None = None,
+        reconnect: int = 0,
         propagation: Propagation | None = None,
         on_note: Callable[[str], None] = lambda text: None,
     ) -> Stream:
@@ -201,7 +202,8 @@ class Matcher:
 
         ``batch`` frames are matched in one run where the backend supports it. ``stall_s`` is the number of
         seconds without a frame after which :class:`VideoError` is raised; by default 10 for a live source,
-        and unlimited for others.
+        and unlimited for others. A camera or live address that breaks off is an error, too, unless it can
+        be opened again, up to ``reconnect`` times in all.
 
         Returns an iterator of :class:`FrameResult`. Close it, or use it in a ``with`` block, unless you
         read it to the end. Raises :class:`UsageError`, :class:`VideoError` and :class:`ImageError`: at once
@@ -218,7 +220,15 @@ class Matcher:
             boxes=None if boxes is None else as_boxes(boxes),
         )
         request = StreamRequest(
-            source, reference, annotations, batch, live, stall_s, propagation or Propagation(), on_note
+            source,
+            reference,
+            annotations,
+            batch,
+            live,
+            stall_s,
+            reconnect,
+            propagation or Propagation(),
+            on_note,
         )
         return Stream(self, request)
 

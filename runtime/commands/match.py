@@ -94,6 +94,12 @@ DRAWING = "matches.jpg"
     "--batch", type=click.IntRange(1, 64), metavar="N", help="Match N frames in one run.  [default: 1]"
 )
 @click.option("--live", is_flag=True, help="Match the newest frame, drop late ones; cameras always do.")
+@click.option(
+    "--reconnect",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Open a camera or address that breaks off again, up to N times.",
+)
 @click.option("--frames", type=click.IntRange(1), metavar="N", help="Stop after N frames.")
 @click.option(
     "--stats",

@@ -16,7 +16,7 @@ from dccnet.runtime.commands.held_signals import HeldSignals
 from dccnet.runtime.commands.pictures import print_json, refuse_to_overwrite
 from dccnet.runtime.commands.video_options import VideoOptions
 from dccnet.runtime.console import console, note, progress_bar, warn
-from dccnet.runtime.errors import ImageError, UsageError
+from dccnet.runtime.errors import ImageError, UsageError, VideoError
 from dccnet.runtime.images import is_picture, read_image
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.palettes import Palette
@@ -39,9 +39,6 @@ from dccnet.runtime.video.sources import is_address, is_camera
 from dccnet.runtime.video.stream import Stream
 from dccnet.runtime.video.timing import StreamStats
 from dccnet.runtime.video.writer import CODECS
-
-COUNT_TOLERANCE = 2
-"""The number of frames that an intact file states may be wrong by this many."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,6 +139,7 @@ def run_job(matcher: Matcher, job: VideoJob, style: str, as_json: bool) -> None:
         boxes=annotations.boxes,
         batch=options.batch or 1,
         live=options.live or None,
+        reconnect=options.reconnect or 0,
         propagation=Propagation(smooth=options.smooth),
         on_note=warn,
     )
@@ -152,12 +150,16 @@ def run_job(matcher: Matcher, job: VideoJob, style: str, as_json: bool) -> None:
     to_stdout = as_json or not outputs.paths
     try:
         write_stream(stream, outputs, style, to_stdout, options.frames)
-        _warn_if_short(stream, options.frames)
     finally:
         _report(stream, outputs, options, as_json)
     if stream.stats.unreadable and not stream.source.live:
         number, total = stream.stats.unreadable, stream.stats.frames + stream.stats.unreadable
         raise ImageError(f"{number} of {total} frames could not be read; the others are done")
+    if stream.stats.damaged:
+        raise VideoError(
+            f"{stream.source.name} is damaged near {stream.stats.damaged} of {stream.stats.frames} frames: "
+            "what was matched there may be wrong"
+        )
 
 
 def write_stream(
@@ -202,18 +204,13 @@ def _draw(stream: Stream, style: str | None, limit: int | None) -> Iterator[Outp
             return
 
 
-def _warn_if_short(stream: Stream, limit: int | None) -> None:
-    source, seen = stream.source, stream.stats.frames + stream.stats.unreadable
-    if limit is None and source.count - seen > max(COUNT_TOLERANCE, 0.02 * source.count):
-        warn(f"{source.name} says it has {source.count} frames and ended after {seen}: it may be truncated")
-
-
 def _report(stream: Stream, outputs: Outputs, options: VideoOptions, as_json: bool) -> None:
     """Also after a run that failed or was stopped, if it wrote any frame."""
     stats = stream.stats
     if not outputs.frames:
         return
     dropped = f", {stats.dropped} dropped" if stream.source.live else ""
+    dropped += f", {stats.reconnected} times opened again" if stats.reconnected else ""
     note(f"{outputs.frames} frames in {stats.seconds:.1f} s ({stats.rate:.1f} frames/s){dropped}")
     if outputs.paths:
         note(f"wrote {', '.join(map(str, outputs.paths))}")

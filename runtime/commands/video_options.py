@@ -15,6 +15,7 @@ class VideoOptions:
     smooth: bool
     batch: int | None
     live: bool
+    reconnect: int | None
     frames: int | None
     codec: str | None
     save_masks: Path | None

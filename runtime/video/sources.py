@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union
@@ -18,6 +18,7 @@ from dccnet.runtime.errors import DccError, ImageError, VideoError
 from dccnet.runtime.files import native_path
 from dccnet.runtime.images import find_images, is_picture, read_image
 from dccnet.runtime.native_messages import listening
+from dccnet.runtime.video.captures import FileFrames, live_frames
 
 DEFAULT_RATE = 25.0
 """Frames per second, for pictures and for files that do not state a rate."""
@@ -26,7 +27,9 @@ STALL_S = 10.0
 """Seconds without a frame after which a live source has stalled."""
 
 _READ_TIMEOUT_MS = 12_000  # above STALL_S, so that a stall is not taken for the end
-_RETRIES = 50  # failed reads in a row after which a file has ended, whatever its frame count
+
+_ONE_THREAD = [cv2.CAP_PROP_N_THREADS, 1]
+"""For decoding files: other threads of FFmpeg report damage at any time, also when nobody listens."""
 
 Source = Union[str, "os.PathLike[str]", int, Iterable[Any]]
 """A path, glob, address or camera index, or frames: ``(H, W, 3)`` uint8 BGR."""
@@ -45,6 +48,8 @@ class FrameSource:
     """Frames per second."""
     live: bool
     """Whether frames come at their own rate and grow old while they wait."""
+    stamps: FileFrames | None = None
+    """Knows the time stamp of the last frame, for a video file."""
 
 
 def is_camera(source: Source) -> bool:
@@ -59,27 +64,33 @@ def is_address(source: Source) -> bool:
     return isinstance(source, str) and re.match(r"[a-z][a-z0-9+.-]*://", source, re.IGNORECASE) is not None
 
 
-def open_source(source: Source, *, live: bool | None = None) -> FrameSource:
+def open_source(source: Source, *, live: bool | None = None, reconnect: int = 0) -> FrameSource:
     """Open ``source``.
 
-    Files and pictures (a folder, or a glob, in sorted order) yield every frame. Cameras are live, and so
+    Files and pictures (a folder, or a glob, in natural order) yield every frame. Cameras are live, and so
     are addresses (``rtsp://``, ``http://``) without a number of frames; an iterable is live if ``live`` is
-    true. Raises :class:`VideoError` or :class:`ImageError` for what cannot be opened.
+    true. A camera or address that breaks off is opened again ``reconnect`` times. Raises
+    :class:`VideoError` or :class:`ImageError` for what cannot be opened.
     """
     if is_camera(source):
-        capture = cv2.VideoCapture(int(str(source)))
-        return _from_capture(
-            capture, f"camera {source}", "is it connected, and not in use elsewhere?", True
-        )
+        number = int(str(source))
+        problem = "is it connected, and not in use elsewhere?"
+        return _from_device(lambda: cv2.VideoCapture(number), f"camera {number}", problem, True, reconnect)
     if not isinstance(source, (str, os.PathLike)):
         assert not isinstance(source, int)
         return FrameSource(_leave_open(source), "the frames", 0, DEFAULT_RATE, bool(live))
     if is_address(source):
         timeouts = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC)
         options = [number for key in timeouts for number in (key, _READ_TIMEOUT_MS)]
-        capture = cv2.VideoCapture(native_path(source), cv2.CAP_FFMPEG, options)
-        name = without_secrets(str(source))
-        return _from_capture(capture, name, "is the address right, and the network there?", live)
+        problem = "is the address right, and the network there?"
+        address = native_path(source)
+        return _from_device(
+            lambda: cv2.VideoCapture(address, cv2.CAP_FFMPEG, options),
+            without_secrets(str(source)),
+            problem,
+            live,
+            reconnect,
+        )
     path = Path(source)
     if not path.is_file() or (is_picture(path) and path.suffix.lower() != ".gif"):  # it may be animated
         if not path.exists() and not any(c in str(source) for c in "*?["):
@@ -88,44 +99,46 @@ def open_source(source: Source, *, live: bool | None = None) -> FrameSource:
         return FrameSource(_read_pictures(pictures), str(source), len(pictures), DEFAULT_RATE, bool(live))
     if path.stat().st_size == 0:
         raise VideoError(f"{path} is empty (0 bytes)")
-    problem = "it is truncated, damaged or of a kind that this OpenCV cannot decode"
-    with listening():
-        capture = cv2.VideoCapture(native_path(path))
-    return _from_capture(capture, str(path), problem, bool(live))
+    return _from_file(path, bool(live))
 
 
-def _from_capture(capture: cv2.VideoCapture, name: str, problem: str, live: bool | None) -> FrameSource:
+def _from_file(path: Path, live: bool) -> FrameSource:
+    with listening() as heard:
+        capture = cv2.VideoCapture(native_path(path), cv2.CAP_FFMPEG, _ONE_THREAD)
+        if not capture.isOpened():
+            capture = cv2.VideoCapture(native_path(path))  # by another library than FFmpeg
+    if not capture.isOpened():
+        said = f" (FFmpeg: {heard.last})" if heard.last else ""
+        raise VideoError(
+            f"{path} cannot be opened as a video: it is truncated, damaged or of a kind that this OpenCV "
+            f"cannot decode{said}"
+        )
+    count, rate = _count(capture), _rate(capture)
+    frames = FileFrames(capture, path, count, rate)
+    return FrameSource(frames, str(path), 0 if live else count, rate, live, frames)
+
+
+def _from_device(
+    open_capture: Callable[[], cv2.VideoCapture], name: str, problem: str, live: bool | None, reconnect: int
+) -> FrameSource:
     """With ``live`` None, the source is live unless it states a number of frames."""
+    capture = open_capture()
     if not capture.isOpened():
         raise VideoError(f"{name} cannot be opened as a video: {problem}")
-    count = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
-    rate = capture.get(cv2.CAP_PROP_FPS)
-    if not (np.isfinite(rate) and 0 < rate <= 1000):  # some cameras report 0, some streams 90000
-        rate = DEFAULT_RATE
+    count = _count(capture)
     live = count == 0 if live is None else live
-    count = 0 if live else count
-    return FrameSource(_decode(capture, name, count), name, count, rate, live)
+    frames = live_frames(open_capture, capture, name, reconnect, ends=count > 0)
+    return FrameSource(frames, name, 0 if live else count, _rate(capture), live)
 
 
-def _decode(capture: cv2.VideoCapture, name: str, count: int) -> Iterator[Image | DccError]:
-    """OpenCV reports a frame that cannot be decoded like the end; the file's ``count`` tells them apart."""
-    number = failed = 0
-    try:
-        while failed <= _RETRIES:
-            done, frame = capture.read()
-            if done:
-                for lost in range(number, number + failed):
-                    yield VideoError(f"frame {lost} of {name} cannot be decoded")
-                number, failed = number + failed + 1, 0
-                yield np.asarray(frame, np.uint8)
-            else:
-                failed += 1
-                if number + failed > count:
-                    break
-    finally:
-        capture.release()
-    if not number:
-        raise VideoError(f"{name} contains no frame that can be decoded")
+def _count(capture: cv2.VideoCapture) -> int:
+    return max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+
+
+def _rate(capture: cv2.VideoCapture) -> float:
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    # Some cameras report 0, some streams 90000.
+    return rate if np.isfinite(rate) and 0 < rate <= 1000 else DEFAULT_RATE
 
 
 def _read_pictures(paths: Iterable[Path]) -> Iterator[Image | DccError]:

@@ -14,9 +14,11 @@ from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DccError
 from dccnet.runtime.features import Features, check_image
 from dccnet.runtime.geometry import Size
+from dccnet.runtime.video.captures import DamagedError, ReconnectedError
 from dccnet.runtime.video.pipeline import close_iterator
 from dccnet.runtime.video.propagation.carrier import Carried, Carrier
 from dccnet.runtime.video.references import Reference
+from dccnet.runtime.video.sources import FrameSource
 from dccnet.runtime.video.timing import StageTimes
 
 if TYPE_CHECKING:
@@ -52,16 +54,19 @@ class StreamState:
     on_note: Callable[[str], None]
     times: StageTimes = field(default_factory=StageTimes)
     unreadable: int = 0
+    damaged: int = 0
+    reconnected: int = 0
     references: Candidates = ()
     """Replaced as a whole, so that a frame meets either the old or the new ones. Empty: each frame is
     matched with the frame before it."""
 
 
-def decode(state: StreamState, frames: Iterator[Any], rate: float, live: bool) -> Iterator[FrameTask]:
+def decode(state: StreamState, frames: Iterator[Any], source: FrameSource) -> Iterator[FrameTask]:
     """Number and time the frames; skip, count and report those that cannot be read.
 
-    Times are seconds from the first frame: by the rate for a file, by the clock for a live source. A frame
-    that is not a picture raises :class:`ImageError` here, so that the frames before it are still processed.
+    Times are seconds from the first frame: by the time stamps of a video file, by the rate of pictures, by
+    the clock for a live source. A frame that is not a picture raises :class:`ImageError` here, so that the
+    frames before it are still processed.
     """
     try:
         index, started = 0, None
@@ -73,13 +78,25 @@ def decode(state: StreamState, frames: Iterator[Any], rate: float, live: bool) -
                 return
             now = time.monotonic()
             started = now if started is None else started
+            if isinstance(image, DamagedError):
+                state.damaged += 1
+                if state.damaged == 1:  # the next ones are mostly consequences of the first
+                    state.on_note(str(image))
+                continue
+            if isinstance(image, ReconnectedError):
+                state.reconnected += 1
+                state.on_note(str(image))
+                continue
             if isinstance(image, DccError):
                 state.unreadable += 1
                 state.on_note(f"{image}; skipped")
             else:
                 if isinstance(image, np.ndarray):
                     check_image(image)
-                time_s = now - started if live else index / rate
+                if source.live:
+                    time_s = now - started
+                else:
+                    time_s = index / source.rate if source.stamps is None else source.stamps.time_s
                 yield FrameTask(index, round(time_s, 6), image, now, timings)
                 del image  # not kept alive while the next frame is decoded
             index += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from dccnet.runtime.errors import DccError, UsageError, VideoError
 from dccnet.runtime.features import Features, check_image
 from dccnet.runtime.video import stages
 from dccnet.runtime.video.annotations import Annotations
+from dccnet.runtime.video.captures import DamagedError
 from dccnet.runtime.video.pipeline import Background, StalledError, close_all, close_iterator
 from dccnet.runtime.video.propagation.carrier import Carried, Carrier
 from dccnet.runtime.video.propagation.settings import Propagation
@@ -67,6 +67,7 @@ class StreamRequest:
     batch: int
     live: bool | None
     stall_s: float | None
+    reconnect: int
     propagation: Propagation
     on_note: Callable[[str], None]
 
@@ -82,7 +83,9 @@ class Stream(Iterator[FrameResult]):
         """Open the source and encode the references. Raises :class:`DccError`."""
         if request.batch < 1:
             raise UsageError(f"a batch contains at least one frame, not {request.batch}")
-        self.source: FrameSource = open_source(request.source, live=request.live)
+        self.source: FrameSource = open_source(
+            request.source, live=request.live, reconnect=request.reconnect
+        )
         if self.source.live and request.batch > 1:
             raise UsageError("a live source is matched frame by frame: remove --batch")
         self._stall_s = STALL_S if request.stall_s is None and self.source.live else request.stall_s
@@ -168,6 +171,8 @@ class Stream(Iterator[FrameResult]):
             self._count,
             self.dropped,
             self._state.unreadable,
+            self._state.damaged,
+            self._state.reconnected,
             max(self._last - self._started, 0.0),
             self._state.times.summary(),
         )
@@ -181,7 +186,7 @@ class Stream(Iterator[FrameResult]):
             threads.append(Background(tasks, depth, **options))
             return threads[-1]
 
-        tasks = stages.decode(state, self._frames, self.source.rate, self.source.live)
+        tasks = stages.decode(state, self._frames, self.source)
         if self.source.live:
             newest = thread(tasks, 1, newest=True, timeout=self._stall_s)
             tasks = stages.match(state, stages.encode(state, newest))
@@ -245,6 +250,7 @@ def _put_back(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
 def _nth_frame(frames: Iterator[Any], number: int) -> Any:
     """The frame ``number``, 0-based; None where there are fewer frames."""
     try:
-        return next(itertools.islice(frames, number, None), None)
+        real = (frame for frame in frames if not isinstance(frame, DamagedError))
+        return next((frame for index, frame in enumerate(real) if index == number), None)
     finally:
         close_iterator(frames)

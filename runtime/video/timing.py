@@ -86,6 +86,10 @@ class StreamStats:
     """Frames of a live source that were dropped for newer ones."""
     unreadable: int
     """Frames that could not be decoded and were skipped."""
+    damaged: int
+    """Frames near which FFmpeg reported damaged data; what was matched there may be wrong."""
+    reconnected: int
+    """How often a live source broke off and was opened again."""
     seconds: float
     """Time from the first request for a frame to the last result."""
     stages: Mapping[str, StageSummary]

@@ -12,6 +12,7 @@ import numpy as np
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.errors import VideoError
 from dccnet.runtime.files import atomic_path, native_path
+from dccnet.runtime.native_messages import listening
 
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 """The codec for each suffix that OpenCV's wheels can write on every machine."""
@@ -34,7 +35,8 @@ class VideoWriter:
         if self._writer is None:
             self._size = (frame.shape[1], frame.shape[0])
             fourcc = cv2.VideoWriter.fourcc(*self._codec)
-            self._writer = cv2.VideoWriter(self._name, fourcc, self._rate, self._size)
+            with listening():  # FFmpeg's own words would come on top
+                self._writer = cv2.VideoWriter(self._name, fourcc, self._rate, self._size)
             if not self._writer.isOpened():
                 raise VideoError(
                     f"OpenCV cannot write {self._path.name} with the codec {self._codec}: use .mp4 with "

@@ -16,6 +16,7 @@ import numpy as np
 
 from dccnet.runtime.arrays import Array, Image
 from dccnet.runtime.backend import Tensors
+from dccnet.runtime.frames import FrameFormat
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.video.stream import Stream
 
@@ -58,7 +59,9 @@ class BatchingIdentityBackend(IdentityBackend):
 
 
 def matcher_of(backend: Any) -> Matcher:
-    manifest = SimpleNamespace(image_size=(32, 40), grid=GRID, heatmaps=False)
+    manifest = SimpleNamespace(
+        image_size=(32, 40), grid=GRID, heatmaps=False, fine=None, frames=FrameFormat((32, 40), "uint8")
+    )
     return Matcher(cast(Any, manifest), backend)
 
 

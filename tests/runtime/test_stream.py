@@ -313,19 +313,23 @@ def test_a_frame_that_is_not_a_picture_is_one_sentence() -> None:
     assert not stage_threads()
 
 
-def test_a_network_camera_is_live_and_its_end_ends_the_stream() -> None:
+def test_a_network_camera_is_live_and_its_end_is_an_error() -> None:
     """Through a real socket and FFmpeg. A matcher that is slower than the camera skips frames."""
     with NetworkCamera(frames=60, period_s=0.01) as camera:
         source = open_source(camera.address)
         assert source.live and source.count == 0
-        every = [level(frame) for frame in source.frames if not isinstance(frame, Exception)]
+        every = []
+        with pytest.raises(VideoError, match="broke off"):
+            for frame in source.frames:
+                every.append(level(frame))
         assert every == sorted(every) and len(every) >= 50  # FFmpeg uses some to detect the format
 
         stream = matcher_of(IdentityBackend()).stream(camera.address, grey(0))
         seen = []
-        for result in stream:
-            seen.append(level(result.image))
-            time.sleep(0.03)
+        with pytest.raises(VideoError, match="broke off"):
+            for result in stream:
+                seen.append(level(result.image))
+                time.sleep(0.03)
         assert seen == sorted(set(seen))
         assert stream.stats.dropped > 0
         assert 50 <= stream.stats.frames + stream.stats.dropped <= 60
