@@ -17,6 +17,7 @@ from dccnet.network.model import DCCNet
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.cuda import Device
+from dccnet.runtime.frames import UINT8, FrameFormat
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.tensorrt.backend import TensorRTBackend
 from dccnet.runtime.tensorrt.opening import load_engines
@@ -29,7 +30,10 @@ def open_matcher(model: DCCNet, gpu: Device) -> Matcher:
     library, _, plans = torch_library(model.to("cuda"))
     with gpu.activate():
         backend = TensorRTBackend(library, gpu, *load_engines(library, plans)[1:])
-    manifest: Any = SimpleNamespace(image_size=model.config.image_size, grid=model.grid, heatmaps=False)
+    frames = FrameFormat(model.config.image_size, UINT8)
+    manifest: Any = SimpleNamespace(
+        image_size=frames.size, frames=frames, grid=model.grid, heatmaps=False, fine=None
+    )
     return Matcher(manifest, backend)
 
 
