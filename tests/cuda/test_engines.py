@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from dccnet.inference import TorchMatcher
+from dccnet.inference import TorchMatcher, frame_format
 from dccnet.network.model import DCCNet
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.cuda import Device
-from dccnet.runtime.frames import UINT8, FrameFormat
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.tensorrt.backend import TensorRTBackend
 from dccnet.runtime.tensorrt.opening import load_engines
@@ -30,7 +29,7 @@ def open_matcher(model: DCCNet, gpu: Device) -> Matcher:
     library, _, plans = torch_library(model.to("cuda"))
     with gpu.activate():
         backend = TensorRTBackend(library, gpu, *load_engines(library, plans)[1:])
-    frames = FrameFormat(model.config.image_size, UINT8)
+    frames = frame_format(model.config)
     manifest: Any = SimpleNamespace(
         image_size=frames.size, frames=frames, grid=model.grid, heatmaps=False, fine=None
     )
