@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from dccnet.runtime.errors import DccError, DccWarning
+from dccnet.runtime.option_types import Whole
 from dccnet.runtime.pixel_limit import set_max_pixels
 from dccnet.runtime.standard_streams import make_streams_safe
 
@@ -88,7 +89,7 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="dccnet", prog_name="dcc")
 @click.option(
     "--max-pixels",
-    type=click.IntRange(1),
+    type=Whole(1),
     metavar="N",
     help="Refuse pictures with more pixels: some kilobytes can decode to gigabytes.  [default: 178956970]",
 )
@@ -128,6 +129,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         click.echo("dcc: interrupted", err=True)
         sys.exit(130)
     except click.ClickException as error:
+        if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # of click 8.2 and later
+            click.echo(error.format_message(), err=True)
+            sys.exit(error.exit_code)
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "dcc"
         click.echo(f"dcc: {error.format_message()} (see {where} --help)", err=True)
         sys.exit(error.exit_code)

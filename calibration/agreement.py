@@ -15,6 +15,7 @@ from dccnet.evaluation.pck import DESCRIPTIONS, carry_keypoints, pair_pck
 from dccnet.export.bundles.samples import neighbours
 from dccnet.runtime.arrays import Image, Points
 from dccnet.runtime.correspondences import Correspondences
+from dccnet.runtime.errors import DccError
 from dccnet.runtime.geometry import Size, index_pixels
 from dccnet.runtime.manifest import Agreement
 from dccnet.runtime.matcher import Matcher
@@ -58,7 +59,14 @@ class AgreementTest:
         return cls(pairs, predict(matcher, pairs))
 
     def measure(self, matcher: Matcher) -> Agreement:
-        """The agreement of another network, or of the changed one, with the reference."""
+        """The agreement of another network, or of the changed one, with the reference.
+
+        Raises :class:`DccError` for a network with another grid, whose cells are not comparable.
+        """
+        grid = self.reference[0].index_a.shape
+        if matcher.manifest.grid != grid:
+            (h, w), (rows, columns) = matcher.manifest.grid, grid
+            raise DccError(f"its grid is {h}x{w} cells, not {rows}x{columns}: matches are not comparable")
         return compare(predict(matcher, self.pairs), self.reference, matcher.manifest.image_size)
 
 

@@ -18,6 +18,7 @@ from dccnet.calibration.settings import (
 )
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.extras import required
+from dccnet.runtime.option_types import Number, Whole
 
 if TYPE_CHECKING:
     from dccnet.calibration.plan_file import PlanFile
@@ -62,7 +63,7 @@ _INT8_OPTIONS = {
 )
 @click.option(
     "--frames",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=64,
     show_default=True,
     help="Number of frames to calibrate with.",
@@ -99,7 +100,7 @@ _INT8_OPTIONS = {
 )
 @click.option(
     "--budget",
-    type=click.FloatRange(0),
+    type=Number(0),
     metavar="LOSS",
     help="Change as many layers as cost no more: points of PCK where --check has keypoints, else % of "
     "changed matches.  [default: for int8, all layers at any cost; for fp16, 0.5]",
@@ -119,7 +120,7 @@ _INT8_OPTIONS = {
 )
 @click.option(
     "--pairs",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=32,
     show_default=True,
     help="Number of pairs to measure the loss on.",

@@ -165,7 +165,13 @@ def _listed(path: Path) -> list[tuple[str, _Load]]:
         pictures = [picture for pair in read_pairs(path) for picture in (pair.source, pair.target)]
         return list({picture.key: (picture.key, picture.load) for picture in pictures}.values())
     names = [line.strip() for line in read_list(path).splitlines() if line.strip()]
-    return [(name, _reader(path.parent / name)) for name in dict.fromkeys(names)]
+    return [(name, _reader(_beside(path, name))) for name in dict.fromkeys(names)]
+
+
+def _beside(path: Path, name: str) -> Path:
+    """The file ``name`` of a list, which may have been written on Windows."""
+    file = path.parent / name
+    return file if file.exists() else path.parent / name.replace("\\", "/")
 
 
 def _reader(path: Path) -> _Load:

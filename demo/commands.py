@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from dccnet.runtime.option_types import Whole
+
 
 @click.command()
 @click.option(
@@ -18,9 +20,7 @@ import click
     show_default=True,
     help="Folder to write to.",
 )
-@click.option(
-    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of all random numbers."
-)
+@click.option("--seed", type=Whole(0), default=1, show_default=True, help="Seed of all random numbers.")
 @click.option("--json", "as_json", is_flag=True, help="Print the measurements as JSON.")
 def demo(output: Path, seed: int, as_json: bool) -> None:
     """Train a small DCCNet, export it in single and half precision, compile engines, match a pair and a

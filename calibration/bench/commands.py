@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from dccnet.runtime.option_types import Whole
+
 _ENDS = (".md", ".json")
 
 
@@ -18,11 +20,9 @@ _ENDS = (".md", ".json")
     "[default: photographs that come with dcc]",
 )
 @click.option(
-    "--pairs", type=click.IntRange(1), default=16, show_default=True, help="Number of pairs to compare on."
+    "--pairs", type=Whole(1), default=16, show_default=True, help="Number of pairs to compare on."
 )
-@click.option(
-    "--rounds", type=click.IntRange(3), default=20, show_default=True, help="Number of turns of each row."
-)
+@click.option("--rounds", type=Whole(3), default=20, show_default=True, help="Number of turns of each row.")
 @click.option(
     "--backend",
     "backends",
@@ -33,9 +33,7 @@ _ENDS = (".md", ".json")
     help="Backends to measure; each has a row of its own.",
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda or cuda:N.")
-@click.option(
-    "--threads", type=click.IntRange(0, 256), default=0, help="CPU threads.  [default: all cores]"
-)
+@click.option("--threads", type=Whole(0, 256), default=0, help="CPU threads.  [default: all cores]")
 @click.option("--trust-engine", is_flag=True, help="Load engines that the bundle's manifest does not name.")
 @click.option(
     "-o",
@@ -91,7 +89,7 @@ def bench_command(
     ]
     first, second = sorted(find_images(PICTURES))[:2]
     with steps("measuring", len(bundles) * len(choices) + rounds) as step:
-        rows = bench(bundles, choices, test_pairs, (str(first), str(second)), rounds, step)
+        rows = bench(bundles, choices, test_pairs, (str(first), str(second)), rounds, step, warn)
     how = (
         f"{rounds} turns each after one to warm up; compared with the first row on {len(test_pairs)} pairs"
     )

@@ -18,6 +18,7 @@ from dccnet.calibration.bench.rows import Latency, Row
 from dccnet.export.bundles.folder import tool_versions
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.errors import DccError
+from dccnet.runtime.manifest import Agreement
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.models.names import open_bundle
 from dccnet.runtime.selection import BackendChoice
@@ -65,13 +66,15 @@ def bench(
     pictures: tuple[str, str],
     rounds: int,
     on_step: Callable[[str], None] = lambda text: None,
+    on_note: Callable[[str], None] = lambda text: None,
 ) -> list[Row]:
     """A row for each bundle and backend, in this order.
 
     Each row is opened, run once to warm up, and matches all ``pairs``. Then the rows take turns, ``rounds``
     times, each with the next pair. ``pictures`` are files of two pictures, which the processes match that
-    memory is measured in. ``on_step`` is called with a description of each step. Rows that cannot run say
-    why. Raises :class:`DccError` where a path is not a bundle.
+    memory is measured in. ``on_step`` is called with a description of each step, ``on_note`` for a row
+    whose matches cannot be compared with the first row's. Rows that cannot run say why. Raises
+    :class:`DccError` where a path is not a bundle.
     """
     rows: list[Row | _Contender] = []
     test: AgreementTest | None = None
@@ -85,12 +88,13 @@ def bench(
                 load_s, peak_mb = load_alone(str(bundle.path), choice, pictures)
                 matcher.match(pairs[0].a, pairs[0].b)  # warms up
                 test = test or AgreementTest.prepare(matcher, pairs)
+                agreement = _agreement(test, matcher, path, on_note)
                 row = dataclasses.replace(
                     row,
                     backend=matcher.backend.description,
                     load_s=load_s,
                     peak_mb=peak_mb,
-                    agreement=test.measure(matcher),
+                    agreement=agreement,
                 )
                 rows.append(_Contender(row, matcher))
             except DccError as error:
@@ -101,6 +105,16 @@ def bench(
         for contender in contenders:
             contender.turn(pairs[turn % len(pairs)])
     return [row.finished() if isinstance(row, _Contender) else row for row in rows]
+
+
+def _agreement(
+    test: AgreementTest, matcher: Matcher, path: Path, on_note: Callable[[str], None]
+) -> Agreement | None:
+    try:
+        return test.measure(matcher)
+    except DccError as error:
+        on_note(f"{path}: {error}")
+        return None
 
 
 def environment(choices: Sequence[BackendChoice]) -> dict[str, object]:

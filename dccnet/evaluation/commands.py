@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dccnet.runtime.models.option import refine_option
+from dccnet.runtime.option_types import Number, Whole
 
 if TYPE_CHECKING:
     from dccnet.evaluation.benchmark import Benchmark
@@ -91,19 +92,17 @@ if TYPE_CHECKING:
 )
 @click.option("--tf32", is_flag=True, help="Let a GPU multiply float32 with ten bits of mantissa.")
 @click.option("--trust-engine", is_flag=True, help="Load engines that the bundle's manifest does not name.")
-@click.option(
-    "--threads", type=click.IntRange(0, 256), default=0, help="CPU threads.  [default: all cores]"
-)
+@click.option("--threads", type=Whole(0, 256), default=0, help="CPU threads.  [default: all cores]")
 @click.option(
     "--cache-gb",
-    type=click.FloatRange(0),
+    type=Number(0),
     default=4.0,
     show_default=True,
     help="Memory for features of pictures, in GiB.",
 )
 @click.option(
     "--fps",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     help="Frames per second, for --benchmark video.  [default: 24]",
 )
 @refine_option

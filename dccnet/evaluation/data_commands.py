@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dccnet.runtime.option_types import Whole
+
 if TYPE_CHECKING:
     from dccnet.evaluation.datasets.check import CheckReport
 
@@ -113,19 +115,17 @@ def fetch(name: str, output: Path, mirror: str | None) -> None:
     type=click.Path(path_type=Path),
     help="Photographs to make them of, at least two.  [default: scikit-image's that are free to use]",
 )
-@click.option(
-    "--pairs", "count", type=click.IntRange(1), default=200, show_default=True, help="Number of pairs."
-)
+@click.option("--pairs", "count", type=Whole(1), default=200, show_default=True, help="Number of pairs.")
 @click.option(
     "--side",
-    type=click.IntRange(64, 4096),
+    type=Whole(64, 4096),
     default=256,
     show_default=True,
     help="Height and width of the pictures in pixels.",
 )
 @click.option(
     "--seed",
-    type=click.IntRange(0, 2**31 - 1),
+    type=Whole(0, 2**31 - 1),
     default=1,
     show_default=True,
     help="Seed of all random numbers.",

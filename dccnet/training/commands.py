@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dccnet.training.options import by_preset, training_options
+from dccnet.runtime.option_types import Whole
+from dccnet.training.options import PATHS, by_preset, training_options
 
 if TYPE_CHECKING:
     from dccnet.network.config import ModelConfig
@@ -36,7 +37,7 @@ set_option = click.option(
 )
 seed_option = click.option(
     "--seed",
-    type=click.IntRange(0, 2**31 - 1),
+    type=Whole(0, 2**31 - 1),
     default=1,
     show_default=True,
     help="Seed of all random numbers.",
@@ -50,13 +51,17 @@ seed_option = click.option(
 @seed_option
 @click.option(
     "--nproc",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=1,
     show_default=True,
     help="Processes on this machine, one per GPU if there are GPUs. For several machines use torchrun.",
 )
 @click.option("-o", "--output", metavar="DIR", help="Folder of the run.")
-@click.option("--resume", metavar="DIR", help="Continue the run in DIR with its own settings.")
+@click.option(
+    "--resume",
+    metavar="DIR",
+    help="Continue the run in DIR with its own settings; --data, --root and the like name what moved.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
 def train(
@@ -86,8 +91,12 @@ def train(
     if (output is None) == (resume is None):
         raise UsageError("give either -o FOLDER for a new run, or --resume FOLDER to continue one")
     given = {name: value for name, value in options.items() if was_given(ctx, name)}
-    if resume is not None and (given.keys() - {"epochs", "device"} or was_given(ctx, "preset", "changes")):
-        raise UsageError("--resume uses the settings of the run; only --epochs and --device can be changed")
+    kept = given.keys() - {"epochs", "device", *PATHS}
+    if resume is not None and (kept or was_given(ctx, "preset", "changes")):
+        raise UsageError(
+            "--resume uses the settings of the run; only --epochs, --device and the places of lists and "
+            f"pictures (--{', --'.join(PATHS).replace('_', '-')}) can be changed"
+        )
     require_torch()
     from dccnet.training.cpu import fast_cpu_settings
     from dccnet.training.processes import is_first, joins_others, leave
@@ -107,7 +116,8 @@ def train(
         return launch(nproc, sys.argv[1:])
     with fast_cpu_settings():
         if resume is not None:
-            folder, progress = resume_run(resume, given.get("epochs"), given.get("device"))
+            moved = {name: given[name] for name in PATHS if name in given}
+            folder, progress = resume_run(resume, given.get("epochs"), given.get("device"), moved)
         else:
             assert output is not None
             folder, progress = start_run(output, config, settings)
@@ -118,7 +128,7 @@ def train(
 
 
 def _report(folder: RunFolder, progress: Progress, *, as_json: bool) -> None:
-    from dccnet.runtime.console import note
+    from dccnet.runtime.console import note, warn
 
     result = {"best": str(folder.best), "last": str(folder.last), **dataclasses.asdict(progress)}
     if progress.best_pck == float("-inf"):  # JSON has no infinity
@@ -127,6 +137,11 @@ def _report(folder: RunFolder, progress: Progress, *, as_json: bool) -> None:
         click.echo(json.dumps(result))
     else:
         click.echo(folder.best)
+    if progress.epoch > 0 and progress.stale_epochs >= progress.validated_epochs > 0:
+        warn(
+            f"no epoch was better in validation than the untrained network, which {folder.best} is: "
+            f"{folder.last} is the trained one"
+        )
     note(f"next: dcc export {folder.best} -o BUNDLE")
 
 

@@ -10,10 +10,13 @@ from typing import Any, TypeVar
 
 import click
 
+from dccnet.runtime.option_types import Number, Whole
 from dccnet.training.recipes import RECIPES
 
+PATHS = ("data", "synthetic", "root", "validate", "feature_cache")
+"""Options that are paths. ``--resume`` takes them again, for what has moved."""
 Function = TypeVar("Function", bound=Callable[..., Any])
-POSITIVE = click.FloatRange(0, min_open=True)
+POSITIVE = Number(0, min_open=True)
 
 
 def by_preset(flag: str, default: object, **attributes: Any) -> Callable[[Function], Function]:
@@ -48,7 +51,7 @@ _DATA = [
     ),
     click.option(
         "--pairs",
-        type=click.IntRange(2),
+        type=Whole(2),
         default=400,
         show_default=True,
         help="Synthetic pairs per epoch.",
@@ -62,10 +65,8 @@ _DATA = [
     ),
 ]
 _RECIPE = [
-    by_preset("--epochs", 5, type=click.IntRange(1), help="Passes over the training pairs."),
-    click.option(
-        "--batch-size", type=click.IntRange(2), default=16, show_default=True, help="Pairs per step."
-    ),
+    by_preset("--epochs", 5, type=Whole(1), help="Passes over the training pairs."),
+    click.option("--batch-size", type=Whole(2), default=16, show_default=True, help="Pairs per step."),
     by_preset("--learning-rate", 5e-4, type=POSITIVE, help="Learning rate of Adam."),
     by_preset(
         "--start",
@@ -76,7 +77,7 @@ _RECIPE = [
     by_preset(
         "--context-rate",
         1.0,
-        type=click.FloatRange(0),
+        type=Number(0),
         help="Factor of the learning rate for the context encoder.",
     ),
     by_preset(
@@ -87,7 +88,7 @@ _RECIPE = [
     ),
     click.option(
         "--patience",
-        type=click.IntRange(1),
+        type=Whole(1),
         help="Stop after this many epochs without a better validation PCK.",
     ),
     by_preset(
@@ -99,18 +100,18 @@ _RECIPE = [
     by_preset(
         "--opposite",
         0.0,
-        type=click.FloatRange(0, 1),
+        type=Number(0, 1),
         help="Share of pairs and warped views with one side mirrored, to learn to match such objects.",
     ),
     by_preset(
         "--warps",
         0.0,
-        type=click.FloatRange(0),
+        type=Number(0),
         help="Weight of a supervised loss between pictures and their warped views.",
     ),
     click.option(
         "--supervised",
-        type=click.FloatRange(0),
+        type=Number(0),
         default=0.0,
         show_default=True,
         help="Weight of a supervised loss on the list's keypoints.",
@@ -118,13 +119,13 @@ _RECIPE = [
     by_preset(
         "--average",
         0.0,
-        type=click.FloatRange(0, 1, max_open=True),
+        type=Number(0, 1, max_open=True),
         help="Decay of a running mean of the weights, which is validated and saved; 0 disables it.",
     ),
     by_preset(
         "--finetune-blocks",
         0,
-        type=click.IntRange(0),
+        type=Whole(0),
         metavar="N",
         help="Also train the last N blocks of the backbone.",
     ),
@@ -151,7 +152,7 @@ _MACHINE = [
     ),
     click.option(
         "--micro-batch",
-        type=click.IntRange(1),
+        type=Whole(1),
         metavar="PAIRS",
         help="Compute a batch in parts of this many pairs: the same gradient in less memory.",
     ),
@@ -175,21 +176,21 @@ _MACHINE = [
     ),
     click.option(
         "--cache-gb",
-        type=click.FloatRange(0),
+        type=Number(0),
         default=4.0,
         show_default=True,
         help="Memory for features of the backbone, in GB.",
     ),
     click.option(
         "--workers",
-        type=click.IntRange(1),
+        type=Whole(1),
         default=2,
         show_default=True,
         help="Threads that read and resize pictures.",
     ),
     click.option(
         "--save-every",
-        type=click.IntRange(1),
+        type=Whole(1),
         default=100,
         show_default=True,
         metavar="STEPS",

@@ -24,7 +24,7 @@ from dccnet.training.cpu import keep_loops_private
 from dccnet.training.initial import apply_start
 from dccnet.training.processes import Processes, processes
 from dccnet.training.reporting import NullReport, RunReport
-from dccnet.training.settings import RunFolder, TrainSettings, new_run_folder
+from dccnet.training.settings import RunFolder, TrainSettings, digests, new_run_folder, with_absolute_paths
 from dccnet.training.state import Progress
 from dccnet.training.synthetic import split_photographs, synthetic_pairs
 from dccnet.training.trainer import Trainer
@@ -50,7 +50,7 @@ def start_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> tup
             torch.manual_seed(settings.seed)
             model = DCCNet(config)
             lowering = lowering_of_run(settings.conv4d, model, settings.batch_size, group)
-            settings = dataclasses.replace(settings, conv4d=lowering)
+            settings = with_absolute_paths(dataclasses.replace(settings, conv4d=lowering))
             load_backbone_weights(model.backbone, config.backbone, settings.weights)
             _unfreeze(model, settings.finetune_blocks)
             apply_start(model, settings.start, both_ways=settings.opposite > 0)
@@ -60,19 +60,28 @@ def start_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> tup
             return folder, _train(model, training, validation, settings, folder, group, resume=False)
 
 
-def resume_run(path: str, epochs: int | None, device: str | None = None) -> tuple[RunFolder, Progress]:
+def resume_run(
+    path: str, epochs: int | None, device: str | None = None, moved: Mapping[str, str] | None = None
+) -> tuple[RunFolder, Progress]:
     """Continue the run in ``path``; returns the folder and the final progress.
 
-    ``epochs`` (in total) and ``device`` replace the stored settings if given. The number of processes may
-    change. A run that was stopped before its first save begins again. Raises :class:`CheckpointError` if
-    there is no run, or a damaged one, and :class:`DccError` if another process trains in the folder.
+    ``epochs`` (in total) and ``device`` replace the stored settings if given. ``moved`` has new paths of
+    lists and folders, by the name of the setting. The number of processes may change. A run that was
+    stopped before its first save begins again. Raises :class:`CheckpointError` if there is no run, or a
+    damaged one, :class:`UsageError` for lists with another content than before, and :class:`DccError` if
+    another process trains in the folder.
     """
     folder = RunFolder(Path(path))
     stored = folder.read_config()
     config, settings = stored.model, stored.training
-    settings = dataclasses.replace(
-        settings, epochs=epochs or settings.epochs, device=device or settings.device
-    )
+    changes: dict[str, Any] = {"epochs": epochs or settings.epochs, "device": device or settings.device}
+    settings = with_absolute_paths(dataclasses.replace(settings, **(changes | dict(moved or {}))))
+    for name, digest in digests(settings).items():
+        if stored.lists.get(name, digest) != digest:
+            raise UsageError(
+                f"{getattr(settings, name)} is not the list that the run was started with (--{name}): name "
+                "that list, or start a new run"
+            )
     with processes(settings.device) as group:
         training, validation = datasets(config, settings)
         with _locked(path, group):

@@ -6,15 +6,17 @@ import dataclasses
 import json
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dccnet.evaluation.pck import Protocol
 from dccnet.network.config import ModelConfig
 from dccnet.runtime.decoding import decode
 from dccnet.runtime.errors import CheckpointError, UsageError
-from dccnet.runtime.files import write_text
+from dccnet.runtime.files import sha256, write_text
 from dccnet.runtime.reading import read_json
+from dccnet.training.options import PATHS
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +103,36 @@ class TrainSettings:
             raise UsageError("--batch-size must be at least 2: negatives come from within the batch")
 
 
+def with_absolute_paths(settings: TrainSettings) -> TrainSettings:
+    """The settings with absolute paths, so that a run can be resumed from any folder.
+
+    A file of backbone weights is a path, too.
+    """
+    paths = {name: getattr(settings, name) for name in PATHS}
+    if Path(settings.weights).is_file():
+        paths["weights"] = settings.weights
+    # Not resolved: the pictures of a list that is a link are beside the link.
+    absolute: dict[str, Any] = {
+        name: str(Path(path).absolute()) for name, path in paths.items() if path is not None
+    }
+    return dataclasses.replace(settings, **absolute)
+
+
+def digests(settings: TrainSettings) -> dict[str, str]:
+    """SHA-256 of the settings' lists, by the name of the setting."""
+    lists = {"data": settings.data, "validate": settings.validate}
+    files = {name: Path(path) for name, path in lists.items() if path is not None}
+    return {name: sha256(path) for name, path in files.items() if path.is_file()}
+
+
 @dataclass(frozen=True, slots=True)
 class RunConfig:
     """The content of ``config.json``."""
 
     model: ModelConfig
     training: TrainSettings
+    lists: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of the lists ``data`` and ``validate``, where there are any; empty in runs of 0.1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +183,7 @@ class RunFolder:
         return self.config.exists() and (self.state.exists() or self.start.exists())
 
     def write_config(self, model: ModelConfig, settings: TrainSettings) -> None:
-        content = dataclasses.asdict(RunConfig(model, settings))
+        content = dataclasses.asdict(RunConfig(model, settings, digests(settings)))
         write_text(self.config, json.dumps(content, indent=2) + "\n")
 
     def read_config(self) -> RunConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,6 +20,9 @@ from dccnet.weights.building import build_network
 
 _FORMAT = "dccnet"
 _SCHEMA = 1
+MOST_NAMED = 3
+"""Tensors that a message names: of a foreign file, all would be kilobytes."""
+_WRAPPERS = ("state_dict", "model")
 
 
 def save_checkpoint(model: DCCNet, path: str | os.PathLike[str]) -> None:
@@ -82,7 +86,7 @@ def complain_about_values(state: dict[str, Tensor], source: Path) -> None:
 
 
 def complain_about_mismatch(expected: dict[str, Tensor], found: dict[str, Tensor], source: Path) -> None:
-    """Raise :class:`CheckpointError` naming each missing, unexpected and misshapen tensor."""
+    """Raise :class:`CheckpointError` naming missing, unexpected and misshapen tensors, the first three."""
     problems = [f"missing {name} {tuple(t.shape)}" for name, t in expected.items() if name not in found]
     problems += [f"unexpected {name}" for name in found if name not in expected]
     problems += [
@@ -91,7 +95,26 @@ def complain_about_mismatch(expected: dict[str, Tensor], found: dict[str, Tensor
         if name in found and found[name].shape != tensor.shape
     ]
     if problems:
-        raise CheckpointError(f"{source} does not fit the network: {'; '.join(problems)}")
+        more = f"; and {len(problems) - MOST_NAMED} more" if len(problems) > MOST_NAMED else ""
+        raise CheckpointError(
+            f"{source} does not fit the network: {'; '.join(problems[:MOST_NAMED])}{more}"
+        )
+
+
+def unwrapped_state(content: Any, source: Path) -> dict[str, Tensor]:
+    """The tensors by name in what ``torch.load`` returned, without the wrappers of training scripts.
+
+    These are a dictionary with the key ``state_dict`` or ``model``, and the prefix ``module.`` of
+    DataParallel. Raises :class:`CheckpointError`, which says what is there instead.
+    """
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{source} contains a {type(content).__name__}, not tensors by name")
+    state = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), dict)), content)
+    foreign = [key for key, value in state.items() if not (isinstance(key, str) and torch.is_tensor(value))]
+    if foreign or not state:
+        named = ", ".join(map(str, list(content)[:MOST_NAMED])) or "nothing"
+        raise CheckpointError(f"{source} contains no state_dict of tensors, but {named}")
+    return {key.removeprefix("module."): value for key, value in state.items()}
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -18,7 +18,7 @@ from dccnet.network.config import PRESETS, ModelConfig
 from dccnet.network.model import DCCNet
 from dccnet.runtime.errors import CheckpointError
 from dccnet.weights.building import build_network
-from dccnet.weights.checkpoint import complain_about_mismatch, complain_about_values
+from dccnet.weights.checkpoint import complain_about_mismatch, complain_about_values, unwrapped_state
 
 # Index in the authors' nn.Sequential -> torchvision's name.
 _RESNET_PARTS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
@@ -32,8 +32,7 @@ def import_official(path: str | os.PathLike[str]) -> DCCNet:
     Structure and sizes are read from the tensors: the backbone, kernels and channels of the 4D layers, the
     context kernel and, for DCCNet, the feature grid. Where a tensor that gives a size is missing, the
     published size is assumed, so that the missing tensor can be named. Raises :class:`CheckpointError` for
-    a file that is no such checkpoint; it lists every missing, unexpected or misshapen tensor by its name in
-    the file.
+    a file that is no such checkpoint; it names missing, unexpected and misshapen tensors as in the file.
     """
     path = Path(path)
     state = _plain_names(_read_state(path))
@@ -64,14 +63,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
             f"{path} cannot be read as a PyTorch checkpoint of plain tensors, and dcc does not run "
             f"code from files: {_first_sentence(error)}"
         ) from error
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if (
-        not isinstance(state, dict)
-        or not state
-        or not all(isinstance(key, str) and torch.is_tensor(value) for key, value in state.items())
-    ):
-        raise CheckpointError(f"{path} contains no state_dict of tensors")
-    return state
+    return unwrapped_state(content, path)
 
 
 def _first_sentence(error: Exception) -> str:
@@ -96,12 +88,11 @@ _ALLOWED: list[Any] = [
 
 
 def _plain_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Remove DataParallel's prefix and use the newer name of the backbone."""
-    plain = {}
-    for key, tensor in state.items():
-        name = key.removeprefix("module.")
-        plain[name.replace("FeatureExtraction.vgg.", "FeatureExtraction.model.")] = tensor
-    return plain
+    """Use the newer name of the backbone."""
+    return {
+        key.replace("FeatureExtraction.vgg.", "FeatureExtraction.model."): tensor
+        for key, tensor in state.items()
+    }
 
 
 def _config(state: dict[str, Tensor]) -> ModelConfig:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dccnet.network.backbone import Backbone
 from dccnet.runtime.errors import CheckpointError
-from dccnet.weights.checkpoint import complain_about_mismatch, complain_about_values
+from dccnet.weights.checkpoint import complain_about_mismatch, complain_about_values, unwrapped_state
 
 IMAGENET, RANDOM = "imagenet", "random"
 
@@ -88,9 +88,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
             f"{path} contains no backbone weights: it must be a safetensors file or a pickled state dict "
             "of plain tensors"
         ) from error
-    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
-        raise CheckpointError(f"{path} is no state dict of tensors")
-    return state
+    return unwrapped_state(state, path)
 
 
 # Names of the EfficientNet-lite0 file (lukemelas' layout) -> ours.

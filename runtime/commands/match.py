@@ -22,6 +22,7 @@ from dccnet.runtime.images import SUFFIXES, find_images
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.models.option import choose_model, model_option, refine_option
 from dccnet.runtime.onnx_runtime import PROVIDERS
+from dccnet.runtime.option_types import Whole
 from dccnet.runtime.selection import BACKENDS
 from dccnet.runtime.video.annotations import parse_points
 from dccnet.runtime.video.drawing import STYLES as FRAME_STYLES
@@ -90,17 +91,15 @@ DRAWING = "matches.jpg"
 @click.option(
     "--codec", metavar="FOUR", help="Codec of the output video.  [default: mp4v in .mp4, MJPG in .avi]"
 )
-@click.option(
-    "--batch", type=click.IntRange(1, 64), metavar="N", help="Match N frames in one run.  [default: 1]"
-)
+@click.option("--batch", type=Whole(1, 64), metavar="N", help="Match N frames in one run.  [default: 1]")
 @click.option("--live", is_flag=True, help="Match the newest frame, drop late ones; cameras always do.")
 @click.option(
     "--reconnect",
-    type=click.IntRange(1),
+    type=Whole(1),
     metavar="N",
     help="Open a camera or address that breaks off again, up to N times.",
 )
-@click.option("--frames", type=click.IntRange(1), metavar="N", help="Stop after N frames.")
+@click.option("--frames", type=Whole(1), metavar="N", help="Stop after N frames.")
 @click.option(
     "--stats",
     is_flag=True,
@@ -122,9 +121,7 @@ DRAWING = "matches.jpg"
     help="ONNX Runtime's execution provider.  [default: depends on --device]",
 )
 @click.option("--trust-engine", is_flag=True, help="Load engines that the bundle's manifest does not name.")
-@click.option(
-    "--threads", type=click.IntRange(0, 256), default=0, help="CPU threads.  [default: all cores]"
-)
+@click.option("--threads", type=Whole(0, 256), default=0, help="CPU threads.  [default: all cores]")
 def match(
     arguments: tuple[str, ...],
     model: str | None,

@@ -11,6 +11,7 @@ import click
 
 from dccnet.runtime.errors import EngineError, UsageError
 from dccnet.runtime.extras import install
+from dccnet.runtime.option_types import Whole
 from dccnet.runtime.tensorrt.builder import BatchRange, BuildSettings
 from dccnet.runtime.tensorrt.library import (
     RTX,
@@ -50,7 +51,7 @@ _OPTIONS = (
     click.option(
         "--workspace", metavar="SIZE", help="Largest scratch memory of a kernel, such as 512M or 2G."
     ),
-    click.option("--opt-level", type=click.IntRange(0, 5), help="How long the builder searches."),
+    click.option("--opt-level", type=Whole(0, 5), help="How long the builder searches."),
     click.option(
         "--timing-cache",
         type=click.Path(path_type=Path, dir_okay=False),

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 
+from dccnet.calibration.agreement import AgreementTest, Prediction
 from dccnet.calibration.bench.alone import load_alone
+from dccnet.calibration.bench.measure import _agreement
 from dccnet.calibration.bench.rows import Latency
 from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.errors import DccError
 from dccnet.runtime.selection import BackendChoice
 from tests.helpers.bundles import Bundles
 from tests.helpers.commands import Cli
@@ -77,3 +83,14 @@ def test_memory_is_measured_whatever_the_current_folder_contains(
 
 def test_latencies_are_milliseconds() -> None:
     assert Latency.of([0.1, 0.2, 0.3]) == Latency(pytest.approx(200.0), pytest.approx(290.0))
+
+
+def test_networks_of_different_grids_are_timed_and_not_compared() -> None:
+    cells = np.zeros((3, 4), np.int64)
+    test = AgreementTest((), [Prediction(cells, cells, None)])
+    other: Any = SimpleNamespace(manifest=SimpleNamespace(grid=(5, 5)))
+    with pytest.raises(DccError, match="its grid is 5x5 cells, not 3x4"):
+        test.measure(other)
+    notes: list[str] = []
+    assert _agreement(test, other, Path("bundle"), notes.append) is None
+    assert notes == ["bundle: its grid is 5x5 cells, not 3x4: matches are not comparable"]

@@ -69,6 +69,8 @@ def test_lists_name_pictures_beside_them(photos: list[Image], tmp_path: Path) ->
     (tmp_path / "list.txt").write_text("b.png\n\na.png\nb.png\n")
     (tmp_path / "pairs.csv").write_text("source_image,target_image,class,flip\na.png,b.png,1,0\n")
     assert [f.name for f in sample_frames(tmp_path / "list.txt", 9, (96, 80)).chosen] == ["b.png", "a.png"]
+    (tmp_path / "windows.txt").write_text(f".\\b.png\r\n..\\{tmp_path.name}\\a.png\r\n")
+    assert len(sample_frames(tmp_path / "windows.txt", 9, (96, 80)).chosen) == 2
     assert len(sample_frames(tmp_path / "pairs.csv", 9, (96, 80)).chosen) == 2
 
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from dccnet.evaluation.pairs import Pair, Picture, file_picture, read_pairs
+from dccnet.evaluation.pairs import Pair, Picture, file_picture, numbered_rows, read_pairs
 from dccnet.evaluation.pck import mean_pck, pair_pck
 from dccnet.runtime.errors import DataError
 from tests.helpers.results import identity
@@ -112,3 +113,13 @@ def test_a_pair_without_keypoints_cannot_be_scored(folder: Path) -> None:
     picture = file_picture(folder / "images" / "a.png")
     with pytest.raises(ValueError, match="no keypoints"):
         mean_pck([Pair(picture, picture, "1")], lambda _: identity())
+
+
+@pytest.mark.parametrize("read", [read_pairs, numbered_rows])
+def test_a_field_longer_than_pythons_limit_is_one_sentence(
+    read: Callable[[Path], object], tmp_path: Path
+) -> None:
+    path = tmp_path / "long.csv"
+    path.write_text("source_image,target_image,class,flip\n" + "x" * 200_000 + ",b,1,0\n")
+    with pytest.raises(DataError, match="field larger than field limit"):
+        read(path)

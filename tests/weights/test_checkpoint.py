@@ -114,10 +114,29 @@ def test_torchvisions_state_dict_loads_as_a_file(tmp_path: Path) -> None:
     assert torch.equal(model.backbone.trunk.layer3[1].conv2.weight, whole.layer3[1].conv2.weight)
 
 
-def test_weights_of_another_backbone_are_refused_by_name(tmp_path: Path) -> None:
-    torch.save({"conv1.weight": torch.zeros(3)}, tmp_path / "x.pth")
-    with pytest.raises(CheckpointError, match=r"missing bn1\.weight"):
+@pytest.mark.parametrize("wrapper", ["module.", "state_dict", "model"])
+def test_wrappers_of_training_scripts_are_removed(wrapper: str, tmp_path: Path) -> None:
+    model = build(SMALL)
+    state = {name: tensor + 1 for name, tensor in model.backbone.trunk.state_dict().items()}
+    content: dict[str, object] = {wrapper: state, "epoch": 3}
+    if wrapper == "module.":
+        content = {wrapper + name: tensor for name, tensor in state.items()}
+    torch.save(content, tmp_path / "x.pth.tar")
+    load_backbone_weights(model.backbone, "resnet18", str(tmp_path / "x.pth.tar"))
+    assert torch.equal(model.backbone.trunk.conv1.weight, state["conv1.weight"])
+
+
+def test_a_file_without_weights_says_what_it_contains(tmp_path: Path) -> None:
+    torch.save({"epoch": 3, "lr": 0.1}, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match="contains no state_dict of tensors, but epoch, lr"):
         load_backbone_weights(build(SMALL).backbone, "resnet18", str(tmp_path / "x.pth"))
+
+
+def test_weights_of_another_backbone_are_refused_by_three_names(tmp_path: Path) -> None:
+    torch.save({"conv1.weight": torch.zeros(3)}, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match=r"missing bn1\.weight \(64,\); .*; and \d+ more$") as caught:
+        load_backbone_weights(build(SMALL).backbone, "resnet18", str(tmp_path / "x.pth"))
+    assert str(caught.value).count("missing") == 3
 
 
 def test_imagenet_weights_of_efficientnet_lite0_come_from_their_package() -> None:
