@@ -49,7 +49,7 @@ class ModelConfig:
     maps; not in the paper), or None for one branch."""
     blend: str = "scores"
     """What the fusion blends: each branch's ``scores``, after softmax, as the released code does, or its
-    ``maps``, before it (Eq. 15). A ``product`` is the same either way."""
+    ``maps``, before it (Eq. 15). A ``product`` ignores it."""
     embedding: bool = True
     """Whether the correlation embedding network (Eq. 12) precedes the fusion."""
     auxiliary_loss: bool = True
@@ -158,10 +158,12 @@ _ONE_BRANCH: dict[str, Any] = {"fusion": None, "embedding": False, "auxiliary_lo
 _TINY = ModelConfig(
     backbone="efficientnet-lite0",
     image_size=(256, 256),
-    context_kernel=9,
-    context_channels=128,
+    context_kernel=15,
+    context_channels=1024,
     consensus_kernels=(3, 3),
     consensus_channels=(8, 1),
+    fusion="product",
+    embedding=False,
 )
 
 PRESETS: dict[str, ModelConfig] = {
@@ -179,10 +181,11 @@ PRESETS: dict[str, ModelConfig] = {
     "small": _TINY.replace(
         backbone="efficientnet-lite0-hypercolumn",
         image_size=(320, 320),
-        context_kernel=15,
         context_channels=1376,
         consensus_kernels=(5, 3),
         consensus_channels=(4, 1),
+        fusion="dynamic",
+        embedding=True,
         blend="maps",
     ),
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 RECIPES: dict[str, dict[str, Any]] = {
     # docs/tiny.md has the measurements.
-    "tiny": {"epochs": 4, "learning_rate": 1e-3},
+    "tiny": {"epochs": 4, "learning_rate": 1e-3, "warps": 0.1},
     "small": {
         "epochs": 1,
         "learning_rate": 1e-4,

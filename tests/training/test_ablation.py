@@ -132,12 +132,13 @@ def test_another_base_keeps_its_sizes_and_replaces_the_papers_kernels() -> None:
     base = PRESETS["tiny"]
     rows = make_rows("tiny", base, (4, 5), default_kernels("tiny", base))
     stand_for = {row.kernel: row.published_kernel for row in rows if row.kernel is not None}
-    assert stand_for == {5: 11, 9: 25, 15: 31}
+    assert stand_for == {7: 11, 15: 25, 19: 31}
     for row in rows:
         preset = PRESETS[METHODS[row.method]]
         assert row.model.branches == preset.branches and row.model.embedding == preset.embedding
         assert row.model.backbone == base.backbone and row.model.image_size == base.image_size
-    assert next(row for row in rows if row.key == "baseline-sda-k9").model == base
+    own = next(row for row in rows if row.key == "baseline-sda-k15").model
+    assert own == base.replace(fusion="dynamic", embedding=True)
 
 
 @pytest.mark.parametrize("base", [name for name in STAND_FOR if recipe(name).get("start") == "plain"])
@@ -148,9 +149,15 @@ def test_networks_with_a_plain_start_have_room_for_its_kernels(base: str) -> Non
 
 
 def test_other_kernels_replace_no_kernel_of_the_paper() -> None:
-    rows = make_rows("tiny", PRESETS["tiny"], (5,), (3, 9))
+    rows = make_rows("tiny", PRESETS["tiny"], (5,), (3, 15))
     published = {row.key: row.published for row in rows}
-    assert published["baseline-s-k3"] is None and published["baseline-s-k9"] == 80.9
+    assert published["baseline-s-k3"] is None and published["baseline-s-k15"] == 80.9
+
+
+def test_a_base_with_another_kernel_replaces_the_papers_own_with_it() -> None:
+    rows = make_rows("tiny", PRESETS["tiny"].replace(context_kernel=9), (5,), (7, 9, 15, 19))
+    found = {row.kernel: row.published_kernel for row in rows if row.kernel is not None}
+    assert found == {7: 11, 9: 25, 15: None, 19: 31}
 
 
 @pytest.mark.parametrize("kernel", [2, 33, 0])

@@ -59,7 +59,8 @@ def test_a_random_start_on_request_and_by_default_for_others(dcc: Cli, tmp_path:
 
 def test_a_plain_start_needs_context_channels(dcc: Cli, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
-    refused = dcc("init", "--preset", "tiny", "--start", "plain", "-o", path)
+    few = ("--set", "context_channels=128")
+    refused = dcc("init", "--preset", "tiny", "--start", "plain", *few, "-o", path)
     one_sentence(refused, 2, "--set context_channels=NUMBER")
     assert not path.exists()
     made = dcc(

@@ -116,7 +116,7 @@ def test_small_has_the_room_that_its_recipe_asks_for() -> None:
 def test_too_few_channels_for_a_plain_start(dcc: Cli, pictures: list[Path], tmp_path: Path) -> None:
     run = tmp_path / "run"
     refused = dcc(
-        "train", "--preset=tiny", "--start=plain", "--weights=random",
+        "train", "--preset=tiny", "--start=plain", "--weights=random", "--set=context_channels=128",
         "--synthetic", pictures[0].parent, "-o", run,
     )  # fmt: skip
     assert refused.returncode == 2 and "context_channels of at least" in refused.stderr

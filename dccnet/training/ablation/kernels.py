@@ -4,9 +4,9 @@ from __future__ import annotations
 
 STAND_FOR: dict[str, dict[int, int]] = {
     # base -> {kernel: the paper's kernel that it replaces}: one smaller than the base's own, its own, one
-    # larger. On smaller grids the paper's sizes would mostly see padding, so these are about half of the
-    # base's own kernel and nearly the whole grid.
+    # larger. On smaller grids the paper's sizes would mostly see padding, so these are the odd numbers
+    # nearest to the paper's share of the grid, 11, 25 and 31 of 25 cells.
     "dccnet": {11: 11, 25: 25, 31: 31},
-    "tiny": {5: 11, 9: 25, 15: 31},
+    "tiny": {7: 11, 15: 25, 19: 31},
     "small": {7: 11, 15: 25},  # a plain start with a larger one does not fit into its context channels
 }

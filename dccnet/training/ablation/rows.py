@@ -75,7 +75,9 @@ def make_rows(base: str, model: ModelConfig, tables: Sequence[int], kernels: Seq
         for method in KERNEL_METHODS:
             for kernel in sorted(set(kernels)):
                 add(method, kernel, 5)
-    papers = STAND_FOR[base] | {model.context_kernel: PAPERS_KERNEL}
+    # A changed base, or one of an earlier version, has another kernel of its own.
+    others = {kernel: papers for kernel, papers in STAND_FOR[base].items() if papers != PAPERS_KERNEL}
+    papers = others | {model.context_kernel: PAPERS_KERNEL}
     return [
         _row(method, model, where, kernel, None if kernel is None else papers.get(kernel))
         for (method, kernel), where in tables_of.items()
