@@ -15,7 +15,7 @@ import numpy as np
 from dccnet.runtime.arrays import Array
 from dccnet.runtime.backend import Tensors, matcher_inputs
 from dccnet.runtime.bundle import Bundle
-from dccnet.runtime.errors import DccError, EngineError, ImageError
+from dccnet.runtime.errors import BundleError, DccError, EngineError, ImageError
 from dccnet.runtime.extras import install
 from dccnet.runtime.files import native_path
 from dccnet.runtime.manifest import ENCODER, MATCHER
@@ -83,6 +83,9 @@ class OnnxRuntimeGraph:
                 "missing; see dcc doctor, pip install 'onnxruntime-gpu[cuda,cudnn]', or use --device cpu"
             )
         self._outputs: Sequence[str] = [output.name for output in self._session.get_outputs()]
+        tensors = (*self._session.get_inputs(), *self._session.get_outputs())
+        self.shapes: dict[str, list[Any]] = {tensor.name: tensor.shape for tensor in tensors}
+        """Of inputs and outputs, by name; a text is a dynamic dimension."""
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name. Raises :class:`EngineError` where ONNX Runtime fails."""
@@ -104,12 +107,13 @@ class OnnxRuntimeBackend:
     def open(
         cls, bundle: Bundle, provider: str, device: int, threads: int, *, tf32: bool = False
     ) -> OnnxRuntimeBackend:
-        """Load both graphs. Raises :class:`EngineError`."""
+        """Load both graphs. Raises :class:`EngineError`, and :class:`BundleError` for another grid."""
         paths = [bundle.graph_path(name) for name in (ENCODER, MATCHER)]
         with ThreadPoolExecutor() as pool:  # ONNX Runtime optimises a graph on one thread
             encoder, matcher = pool.map(
                 lambda path: OnnxRuntimeGraph(path, provider, device, threads, tf32=tf32), paths
             )
+        _check_grid(bundle, encoder.shapes, matcher.shapes)
         place = "CPU" if provider == "cpu" else f"{PROVIDERS[provider]}, cuda:{device}"
         return cls(encoder, matcher, f"ONNX Runtime {_onnxruntime().__version__} ({place})")
 
@@ -135,6 +139,23 @@ class OnnxRuntimeBackend:
 
     def close(self) -> None:
         """Nothing to do: a session frees its memory when it is collected."""
+
+
+def _check_grid(bundle: Bundle, encoder: Mapping[str, list[Any]], matcher: Mapping[str, list[Any]]) -> None:
+    """The sizes in the manifest are those of the graphs: matches would otherwise lie at wrong places."""
+    manifest = bundle.manifest
+    cells = manifest.grid[0] * manifest.grid[1]
+    sizes: list[tuple[str, Mapping[str, list[Any]], slice, tuple[int, ...]]]
+    sizes = [("frame", encoder, slice(1, 3), manifest.image_size)]
+    sizes += [(name, encoder, slice(2, None), manifest.grid) for name in ("local", "context")]
+    sizes += [(name, matcher, slice(1, None), (cells,)) for name in ("index_a", "index_b")]
+    for name, graph, part, wanted in sizes:
+        found = tuple(graph[name][part]) if name in graph else wanted
+        if found != wanted:
+            raise BundleError(
+                f"{bundle.path} contradicts itself: its manifest says {wanted} for '{name}', its graph "
+                f"{found}; export it again"
+            )
 
 
 def _stack(features: Sequence[Tensors]) -> dict[str, Array]:

@@ -234,6 +234,12 @@ def _evaluate(
     )
     if summary.outside:
         warn(f"{summary.outside} keypoints lie outside their pictures; they are scored nevertheless")
+    if summary.without_size:
+        verb = "pair has" if summary.without_size == 1 else "pairs have"
+        warn(
+            f"{summary.without_size} {verb} a box of no size, because it is around one keypoint: PCK is 0 "
+            "there whatever the network finds; remove them from the list"
+        )
     if options.folder is not None:
         paths = write_results(options.folder, benchmark, run.outcomes, summary)
         note(f"wrote {', '.join(map(str, paths))}")

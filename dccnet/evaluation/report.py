@@ -77,7 +77,8 @@ def _by_quality(outcomes: Sequence[Outcome], index: int) -> list[int]:
 
     def quality(number: int) -> tuple[float, float, int]:
         outcome = outcomes[number]
-        distance = float(np.mean(outcome.distances)) / outcome.length if outcome.distances else 0.0
+        length = outcome.length or 1.0  # a box around one keypoint has none
+        distance = float(np.mean(outcome.distances)) / length if outcome.distances else 0.0
         return -outcome.hits[index] / outcome.count, distance, number
 
     return sorted(range(len(outcomes)), key=quality)

@@ -62,6 +62,9 @@ class Summary:
     model: str
     model_sha256: str
     backend: str
+    without_size: int = 0
+    """Pairs with a box of no size, around one keypoint: all their points count as wrong unless they are
+    exact."""
     transfer: str = "cells"
     """Rule by which points were carried for all scores except ``subcell`` and ``refined``: the benchmarks'
     own."""
@@ -126,6 +129,7 @@ def summarise(
         overall=ours.overall,
         classes=ours.classes,
         outside=sum(outcome.outside for outcome in outcomes),
+        without_size=sum(outcome.length == 0 for outcome in outcomes),
         list_sha256=benchmark.digest,
         model=model,
         model_sha256=model_sha256,

@@ -86,13 +86,19 @@ def complain_about_values(state: dict[str, Tensor], source: Path) -> None:
 
 
 def complain_about_mismatch(expected: dict[str, Tensor], found: dict[str, Tensor], source: Path) -> None:
-    """Raise :class:`CheckpointError` naming missing, unexpected and misshapen tensors, the first three."""
+    """Raise :class:`CheckpointError` naming missing, unexpected, misshapen and rounded tensors (three)."""
     problems = [f"missing {name} {tuple(t.shape)}" for name, t in expected.items() if name not in found]
     problems += [f"unexpected {name}" for name in found if name not in expected]
     problems += [
         f"{name} is {tuple(found[name].shape)} and should be {tuple(tensor.shape)}"
         for name, tensor in expected.items()
         if name in found and found[name].shape != tensor.shape
+    ]
+    problems += [
+        f"{name} contains values of the type {str(found[name].dtype).removeprefix('torch.')}, not {wanted}"
+        for name, tensor in expected.items()
+        if name in found and found[name].is_floating_point() != tensor.is_floating_point()
+        for wanted in ["floating point" if tensor.is_floating_point() else "whole numbers"]
     ]
     if problems:
         more = f"; and {len(problems) - MOST_NAMED} more" if len(problems) > MOST_NAMED else ""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from dccnet.evaluation.benchmark import Benchmark
 from dccnet.evaluation.benchmarks import load_benchmark
 from dccnet.evaluation.pck import carry_keypoints, keypoint_distances
+from dccnet.evaluation.report import _by_quality
 from dccnet.evaluation.scoring import Outcome
 from dccnet.evaluation.summary import Summary, summarise
 from dccnet.runtime.arrays import Floats
@@ -196,3 +197,14 @@ def test_means_per_pair_per_point_and_per_class_differ(tmp_path: Path, over: str
         "FG3DCAR": (100.0,),
         "PASCAL": (50.0,),
     }
+
+
+def test_a_box_around_one_keypoint_is_counted_and_reported(tmp_path: Path) -> None:
+    """It has no size, so that PCK is 0 whatever the network finds; the report divided by it."""
+    benchmark = load_benchmark("tss", tiny.tss(tmp_path).parent)
+    case = dataclasses.replace(outcome("PASCAL", (0,), 1), length=0.0, distances=(3.0,))
+    summary = summarise(
+        benchmark, [case, outcome("PASCAL", (1,), 2)], (0.05,), model="m", model_sha256="", backend="b"
+    )
+    assert summary.without_size == 1
+    assert _by_quality([case, outcome("PASCAL", (1,), 2)], 0) == [1, 0]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import onnxruntime
 import pytest
 
-from dccnet.runtime.bundle import Bundle
-from dccnet.runtime.errors import EngineError
+from dccnet.runtime.bundle import Bundle, read_manifest, write_manifest
+from dccnet.runtime.errors import BundleError, EngineError
+from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.models.names import BUILT_IN, DEFAULT
 from dccnet.runtime.onnx_runtime import OLDEST, OnnxRuntimeGraph
 from dccnet.runtime.selection import BackendChoice, open_backend
 from tests.helpers.paths import ROOT
@@ -26,7 +31,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     def session(path: str, options: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:
         made.append(providers[0])
         used = CPU if providers[0][0] == TENSORRT else providers[0][0]
-        return SimpleNamespace(get_providers=lambda: [used], get_outputs=list)
+        return SimpleNamespace(get_providers=lambda: [used], get_inputs=list, get_outputs=list)
 
     def preload() -> None:
         made.append("preload_dlls")
@@ -100,3 +105,21 @@ def test_a_version_that_corrupts_memory_is_refused(
 
 def test_the_oldest_version_is_the_one_of_pyproject() -> None:
     assert f'cpu = ["onnxruntime>={OLDEST[0]}.{OLDEST[1]}"]' in (ROOT / "pyproject.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"grid": (16, 25)}, r"says \(16, 25\) for 'local', its graph \(20, 20\)"),
+        ({"image_size": (320, 300)}, r"says \(320, 300\) for 'frame', its graph \(320, 320\)"),
+    ],
+)
+def test_sizes_in_the_manifest_are_those_of_the_graphs(
+    tmp_path: Path, changed: dict[str, Any], says: str
+) -> None:
+    """A grid of as many cells would pass, and all matches would lie at wrong places."""
+    shutil.copytree(BUILT_IN / DEFAULT, tmp_path / "bundle")
+    manifest = read_manifest(tmp_path / "bundle")
+    write_manifest(tmp_path / "bundle", dataclasses.replace(manifest, **changed))
+    with pytest.raises(BundleError, match=says):
+        Matcher.open(tmp_path / "bundle", device="cpu")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from safetensors.torch import load, save, save_file
 from dccnet.network.backbone import build_backbone
 from dccnet.network.model import DCCNet
 from dccnet.runtime.errors import CheckpointError
-from dccnet.weights.checkpoint import _in_one_order, load_checkpoint, save_checkpoint
+from dccnet.weights.checkpoint import _in_one_order, load_checkpoint, load_state, save_checkpoint
 from dccnet.weights.pretrained import load_backbone_weights
 from tests.helpers.networks import SMALL, build
 
@@ -166,3 +167,12 @@ def test_offline_download_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(WeightsEnum, "get_state_dict", offline)
     with pytest.raises(CheckpointError, match="could not download"):
         load_backbone_weights(build(SMALL).backbone, "resnet18", "imagenet")
+
+
+def test_weights_stored_as_whole_numbers_are_refused(small_model: DCCNet, tmp_path: Path) -> None:
+    """They were rounded to them without a word."""
+    state = {name: tensor.clone() for name, tensor in small_model.state_dict().items()}
+    name = next(name for name, tensor in state.items() if tensor.is_floating_point())
+    state[name] = state[name].to(torch.int64)
+    with pytest.raises(CheckpointError, match=f"{re.escape(name)} contains values of the type int64"):
+        load_state(small_model, state, tmp_path / "a.safetensors")
