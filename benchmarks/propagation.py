@@ -1,6 +1,6 @@
 """Accuracy of points carried through videos with known motion, and of the detection of lost points.
 
-    python benchmarks/propagation.py BUNDLE PHOTO... [--frames 60] [--reference previous] [--json FILE]
+    python benchmarks/propagation.py BUNDLE PHOTO... [--frames 60] [--reference previous] [--map smooth]
 
 From each photograph a 640x480 video is made by homographies: pan, zoom, roll and tilt, far enough that
 points leave the frame and return. An 11x9 lattice on the first frame is carried to every other frame.
@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from results import save
 
-from dccnet.runtime import Matcher, read_image
+from dccnet.runtime import Matcher, Propagation, read_image
 from dccnet.runtime.arrays import Floats, Image
 from dccnet.runtime.geometry import cell_pixels
+from dccnet.runtime.video.propagation.settings import MAPS
 
 SIZE = (480, 640)
 
@@ -30,10 +31,15 @@ def main() -> None:
     parser.add_argument("photos", nargs="+", metavar="PHOTO")
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--reference", choices=["first", "previous"], default="first")
+    parser.add_argument("--map", choices=MAPS, default=MAPS[0])
     parser.add_argument("--json")
     options = parser.parse_args()
     matcher = Matcher.open(options.bundle)
-    rows = [measure(matcher, read_image(p), options.frames, options.reference) for p in options.photos]
+    propagation = Propagation(map=options.map)
+    rows = [
+        measure(matcher, read_image(p), options.frames, options.reference, propagation)
+        for p in options.photos
+    ]
     errors, plain, seen_errors, reported, lost = (
         np.concatenate(parts) for parts in zip(*rows, strict=True)
     )
@@ -54,7 +60,9 @@ def main() -> None:
     save(options.json, **result)
 
 
-def measure(matcher: Matcher, photo: Image, count: int, reference: str) -> tuple[NDArray[np.generic], ...]:
+def measure(
+    matcher: Matcher, photo: Image, count: int, reference: str, propagation: Propagation
+) -> tuple[NDArray[np.generic], ...]:
     """Errors of carried points, errors by the benchmarks' transfer, errors of points reported as visible.
 
     Then, for every point and frame, whether it is reported as lost, and whether it is lost.
@@ -62,7 +70,8 @@ def measure(matcher: Matcher, photo: Image, count: int, reference: str) -> tuple
     views, homographies = zip(*camera(photo, count), strict=True)
     lattice = cell_pixels((9, 11), SIZE).reshape(-1, 2)
     points = np.array([319.5, 239.5]) + 0.8 * (lattice - [319.5, 239.5])
-    stream = matcher.stream(views, "frame:0" if reference == "first" else "previous", points=points)
+    start = "frame:0" if reference == "first" else "previous"
+    stream = matcher.stream(views, start, points=points, propagation=propagation)
     errors, plain, seen, reported, lost = [], [], [], [], []
     for result in stream:
         if result.index == 0:

@@ -27,6 +27,7 @@ from dccnet.runtime.selection import BACKENDS
 from dccnet.runtime.video.annotations import parse_points
 from dccnet.runtime.video.drawing import STYLES as FRAME_STYLES
 from dccnet.runtime.video.points_files import is_points_file, read_points
+from dccnet.runtime.video.propagation.settings import MAPS
 from dccnet.runtime.video.sources import is_address, is_camera
 from dccnet.runtime.writers import WRITERS
 
@@ -74,6 +75,12 @@ DRAWING = "matches.jpg"
     multiple=True,
     metavar='"X,Y,W,H"',
     help="Box of the reference to carry to every frame; repeatable.",
+)
+@click.option(
+    "--map",
+    type=click.Choice(MAPS),
+    help="How to carry: by the matches around each point, as for two pictures, or by a smooth map through "
+    "all of them, which suits one rigid scene.  [default: matches]",
 )
 @click.option("--smooth", is_flag=True, help="Smooth carried points over time (One-Euro filter).")
 @click.option(

@@ -140,7 +140,7 @@ def run_job(matcher: Matcher, job: VideoJob, style: str, as_json: bool) -> None:
         batch=options.batch or 1,
         live=options.live or None,
         reconnect=options.reconnect or 0,
-        propagation=Propagation(smooth=options.smooth),
+        propagation=Propagation(smooth=options.smooth, map=options.map or "matches"),
         on_note=warn,
     )
     rate, live = stream.source.rate, stream.source.live

@@ -12,6 +12,7 @@ class VideoOptions:
 
     mask: Path | None
     box: tuple[str, ...]
+    map: str | None
     smooth: bool
     batch: int | None
     live: bool

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from dccnet.runtime.arrays import Boxes, Image, Mask, Points
 from dccnet.runtime.drawing.canvas import colours, draw_dot, draw_label, side_by_side
 from dccnet.runtime.drawing.matches import best_matches, draw_matches
-from dccnet.runtime.video.propagation.smooth_maps import inside
+from dccnet.runtime.video.propagation.maps import inside
 
 if TYPE_CHECKING:
     from dccnet.runtime.video.propagation.carrier import Carried
-    from dccnet.runtime.video.propagation.smooth_maps import CarriedPoints
+    from dccnet.runtime.video.propagation.maps import CarriedPoints
     from dccnet.runtime.video.stream import FrameResult
 
 STYLES = ("side", "overlay", "dots")

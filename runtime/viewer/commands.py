@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from dccnet.runtime.models.option import choose_model, model_option, refine_option
+from dccnet.runtime.models.option import choose_model, model_option
 from dccnet.runtime.selection import BACKENDS
 
 
@@ -25,7 +25,6 @@ from dccnet.runtime.selection import BACKENDS
     help="Backend that runs the network; auto takes the fastest that works here.",
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda or cuda:N.")
-@refine_option
 @click.option("--json", "as_json", is_flag=True, help="Print a description of the page as JSON.")
 def view(
     arguments: tuple[str, ...],
@@ -33,7 +32,6 @@ def view(
     output: Path,
     backend: str,
     device: str,
-    refine: bool | None,
     as_json: bool,
 ) -> None:
     """Write a web page to explore how the pictures A and B match.
@@ -61,7 +59,7 @@ def view(
     bundle = chosen.open()
     if chosen.by_default:
         note(chosen.note)
-    matcher = Matcher.open(bundle, backend=backend, device=device, refine=refine, on_note=note)
+    matcher = Matcher.open(bundle, backend=backend, device=device, on_note=note)
     manifest = matcher.manifest
     if not manifest.verified:
         warn(f"{chosen.named} is marked as not verified: its matches may differ from the network's")

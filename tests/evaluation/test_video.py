@@ -22,8 +22,8 @@ from dccnet.evaluation.video.trackers import (
     AT_REST,
     CHAINED,
     LUCAS_KANADE,
+    MATCHES,
     NEAREST,
-    SINGLE,
     SMOOTH,
     Prediction,
     Predictions,
@@ -122,7 +122,7 @@ def test_a_network_that_matches_every_cell_with_itself_leaves_everything_at_rest
     (clip,) = read_clips(moving_square(tmp_path))
     matcher = matcher_of(IdentityBackend())
     found = [*from_reference(matcher)(clip), *from_frame_to_frame(matcher)(clip)]
-    assert [set(f) for f in found] == [{SMOOTH, SINGLE, NEAREST}] * 4 + [{CHAINED}] * 4
+    assert [set(f) for f in found] == [{SMOOTH, MATCHES, NEAREST}] * 4 + [{CHAINED}] * 4
     for method, prediction in ((m, p) for f in found for m, p in f.items() if m != NEAREST):
         np.testing.assert_allclose(prediction.points, clip.start_points(), atol=1e-6, err_msg=method)
         assert prediction.mask is not None
@@ -217,7 +217,7 @@ def test_the_command_writes_scores_frames_and_curves(bundle: Bundle, dcc: Cli, t
     command = ["eval", bundle.path, "--benchmark", "video", "--data", data, "--fps", "2"]
     done = dcc(*command, "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    for text in (SMOOTH, SINGLE, NEAREST, CHAINED, LUCAS_KANADE, AT_REST, "PCK, all", "0.2·√(area"):
+    for text in (SMOOTH, MATCHES, NEAREST, CHAINED, LUCAS_KANADE, AT_REST, "PCK, all", "0.2·√(area"):
         assert text in done.stdout
     result = json.loads((tmp_path / "out" / "results.json").read_text())
     assert result["methods"][LUCAS_KANADE]["pck"]["overall"] == 100

@@ -165,7 +165,7 @@ def test_bundles_without_fine_features_match_as_before_and_cannot_refine(
 
 
 def test_refine_on_the_command_line(
-    fine_bundle: Bundle, bundle: Bundle, pictures: list[Path], dcc: Cli, tmp_path: Path
+    fine_bundle: Bundle, bundle: Bundle, pictures: list[Path], dcc: Cli
 ) -> None:
     pair = [*pictures[:2], "--points", "30,40"]
     outputs = [
@@ -174,9 +174,6 @@ def test_refine_on_the_command_line(
     ]
     assert outputs[0] == outputs[1] != outputs[2]
     one_sentence(dcc("match", bundle.path, *pair, "--refine"), 2, "--fine", "--refine")
-    one_sentence(
-        dcc("view", bundle.path, *pictures[:2], "--refine", "-o", tmp_path / "p.html"), 2, "--fine"
-    )
 
 
 def test_encoders_in_other_programs_are_unchanged_but_for_one_output(fine_bundle: Bundle) -> None:

@@ -19,10 +19,11 @@ from dccnet.runtime.video.annotations import parse_boxes, parse_points
 from dccnet.runtime.video.mask_files import read_mask
 from dccnet.runtime.video.propagation.boxes import carry_boxes
 from dccnet.runtime.video.propagation.carrier import Carrier
+from dccnet.runtime.video.propagation.maps import Maps, SingleMatches, SmoothMaps
 from dccnet.runtime.video.propagation.masks import carry_mask
 from dccnet.runtime.video.propagation.moving_least_squares import smooth_targets
 from dccnet.runtime.video.propagation.one_euro import OneEuroFilter
-from dccnet.runtime.video.propagation.smooth_maps import SmoothMaps
+from dccnet.runtime.video.propagation.settings import MAPS
 
 SIZE, GRID = (241, 321), (13, 17)  # 20 pixels from cell to cell
 DEFAULT = Propagation()
@@ -113,10 +114,27 @@ def test_a_point_with_a_score_far_below_the_median_is_lost() -> None:
     assert SmoothMaps(doubtful).carry(points, Propagation(min_score=0)).visible.all()
 
 
-def test_a_mask_keeps_its_values_when_it_moves() -> None:
+def test_points_of_videos_are_carried_as_those_of_pictures_unless_a_smooth_map_is_chosen() -> None:
+    angle = 0.3
+    turned = moved(np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]), np.zeros(2))
+    points = np.array([[160.0, 70.0], [203.0, 91.0]])
+    reference = Reference(np.zeros((*SIZE, 3), np.uint8), points=points)
+    found = {}
+    for chosen in MAPS:
+        carried = Carrier(Propagation(map=chosen)).carry(reference, turned, 0.0)
+        assert carried is not None and carried.points is not None
+        found[chosen] = carried.points.points_b
+    np.testing.assert_array_equal(found["matches"], turned.transfer(points, "a"))
+    assert (found["smooth"] != found["matches"]).any()
+    with pytest.raises(UsageError, match="matches, smooth"):
+        Propagation(map="affine")
+
+
+@pytest.mark.parametrize("maps_kind", [SingleMatches, SmoothMaps])
+def test_a_mask_keeps_its_values_when_it_moves(maps_kind: type[Maps]) -> None:
     mask = np.zeros((*SIZE, 3), np.uint8)
     mask[80:140, 100:180] = (7, 0, 200)
-    maps = SmoothMaps(moved(np.eye(2), np.array([40.0, -20.0])))
+    maps = maps_kind(moved(np.eye(2), np.array([40.0, -20.0])))
     carried = carry_mask(mask, maps, DEFAULT)
     wanted = np.zeros_like(mask)
     wanted[60:120, 140:220] = (7, 0, 200)
@@ -125,7 +143,7 @@ def test_a_mask_keeps_its_values_when_it_moves() -> None:
     either = ((carried.mask > 0) | (wanted > 0)).any(axis=2).sum()
     assert both / either > 0.95
     assert carried.confidence.shape == SIZE and carried.confidence[90, 180] > 0.9
-    assert carried.confidence[100, 2] < 0.5  # its position in the reference lies outside
+    assert carried.confidence[100, 2] <= 0.5  # its position in the reference lies outside
     assert carried.confidence.min() >= 0 and carried.confidence.max() <= 1
 
 

@@ -15,8 +15,10 @@ from dccnet.runtime.arrays import Mask, Points
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.geometry import cell_pixels
 from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.video.propagation.carrier import Carrier
+from dccnet.runtime.video.propagation.maps import CarriedPoints
 from dccnet.runtime.video.propagation.masks import CarriedMask
-from dccnet.runtime.video.propagation.smooth_maps import CarriedPoints
+from dccnet.runtime.video.propagation.settings import Propagation
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,9 +34,9 @@ Predictions = dict[str, Prediction]
 Tracker = Callable[[Clip], Iterator[Predictions]]
 """Yields predictions for every frame after the reference."""
 
-SMOOTH = "dcc match --video"
+MATCHES = "dcc match --video"
 CHAINED = "dcc match --video, from frame to frame"
-SINGLE = "single matches"
+SMOOTH = "dcc match --video --map smooth"
 NEAREST = "nearest neighbour"
 LUCAS_KANADE = "Lucas-Kanade"
 AT_REST = "at rest"
@@ -74,21 +76,24 @@ def lucas_kanade(clip: Clip) -> Iterator[Predictions]:
 
 
 def from_reference(matcher: Matcher) -> Tracker:
-    """Every frame is matched with the reference: by the smooth maps of ``dcc match --video``, by single
-    matches (sub-cell transfer), and by nearest neighbours of the same features (sub-cell transfer, too)."""
+    """Every frame is matched with the reference: as ``dcc match --video`` carries by default, by smooth
+    maps, and by nearest neighbours of the same features (sub-cell transfer)."""
 
     def track(clip: Clip) -> Iterator[Predictions]:
         points, mask = clip.start_points(), clip.start_mask()
         reference = next(clip.images())
         features = matcher.encode(reference)
+        smoothly = Carrier(Propagation(map="smooth"))
         with matcher.stream(clip.images(), reference, points=points, mask=mask) as stream:
             for result in stream:
                 assert result.carried is not None
                 if result.index == 0:
                     continue
+                smooth = smoothly.carry(result.reference, result.correspondences, result.time_s)
+                assert smooth is not None
                 found = {
-                    SMOOTH: _carried(result.carried.points, result.carried.mask),
-                    SINGLE: _by_matches(result.correspondences, points, mask),
+                    MATCHES: _carried(result.carried.points, result.carried.mask),
+                    SMOOTH: _carried(smooth.points, smooth.mask),
                 }
                 nearest = nearest_of_bundle(features, matcher.encode(result.image))
                 if nearest is not None:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dccnet.runtime.arrays import Boxes, Floats, Points
+from dccnet.runtime.video.propagation.maps import Maps
 from dccnet.runtime.video.propagation.settings import Propagation
-from dccnet.runtime.video.propagation.smooth_maps import SmoothMaps
 
 LATTICE = 8
 """Points along each side of a box."""
@@ -37,7 +37,7 @@ class CarriedBoxes:
         return len(self.scores)
 
 
-def carry_boxes(boxes: Boxes, maps: SmoothMaps, settings: Propagation) -> CarriedBoxes:
+def carry_boxes(boxes: Boxes, maps: Maps, settings: Propagation) -> CarriedBoxes:
     """Carry boxes ``(M, 4)`` of A to B."""
     carried, shares = np.empty_like(boxes), np.empty(len(boxes))
     for number, box in enumerate(boxes):

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from dccnet.runtime.arrays import Boxes, Mask, Points
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.video.propagation.boxes import CarriedBoxes, carry_boxes
+from dccnet.runtime.video.propagation.maps import CarriedPoints, clipped, maps_of
 from dccnet.runtime.video.propagation.masks import CarriedMask, carry_mask
 from dccnet.runtime.video.propagation.one_euro import OneEuroFilter
 from dccnet.runtime.video.propagation.settings import Propagation
-from dccnet.runtime.video.propagation.smooth_maps import CarriedPoints, SmoothMaps, clipped
 
 if TYPE_CHECKING:
     from dccnet.runtime.video.references import Reference
@@ -53,7 +53,8 @@ class Carrier:
         source = _Tracked.start(reference) if tracked is None else tracked
         if source.empty:
             return None
-        maps, settings = SmoothMaps(result), self._settings
+        settings = self._settings
+        maps = maps_of(result, settings)
         points = mask = boxes = None
         if source.points is not None:
             points = maps.carry(clipped(source.points, maps.size_a), settings)

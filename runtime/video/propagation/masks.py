@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dccnet.runtime import geometry
 from dccnet.runtime.arrays import Mask
 from dccnet.runtime.remap import remap
+from dccnet.runtime.video.propagation.maps import Maps
 from dccnet.runtime.video.propagation.settings import Propagation
-from dccnet.runtime.video.propagation.smooth_maps import SmoothMaps
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,8 +24,7 @@ class CarriedMask:
     """``(H, W)`` in [0, 1]."""
 
 
-def carry_mask(mask: Mask, maps: SmoothMaps, settings: Propagation) -> CarriedMask:
+def carry_mask(mask: Mask, maps: Maps, settings: Propagation) -> CarriedMask:
     """Every pixel of the frame takes the value of one pixel of the reference: labels and colours are never
     blended."""
-    positions = geometry.resize(maps.back, maps.size_b)
-    return CarriedMask(remap(mask, positions, nearest=True), maps.confidence(settings))
+    return CarriedMask(remap(mask, maps.places(), nearest=True), maps.confidence(settings))

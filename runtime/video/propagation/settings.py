@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from dccnet.runtime.errors import UsageError
 
+MAPS = ("matches", "smooth")
+
 
 @dataclass(frozen=True, slots=True)
 class Propagation:
@@ -23,8 +25,13 @@ class Propagation:
     """The filter's cutoff for points at rest: a lower one trembles less."""
     beta: float = 0.007
     """Increase of the filter's cutoff in Hz for every pixel per second: a higher one lags less."""
+    map: str = "matches"
+    """By what annotations are carried: ``matches`` around each point, as ``dcc match --points`` carries
+    points, or a ``smooth`` map through all of them (measured: docs/video.md)."""
 
     def __post_init__(self) -> None:
+        if self.map not in MAPS:
+            raise UsageError(f"there is no map '{self.map}': choose from {', '.join(MAPS)}")
         if not (self.max_distance > 0 and self.min_score >= 0):
             raise UsageError("the largest distance must be above 0 and the smallest score not below 0")
         if not (self.min_cutoff_hz > 0 and self.beta >= 0):

@@ -1,7 +1,8 @@
-"""Carry points through the smooth maps of a pair, to the other picture and back."""
+"""Carry points by the matches of a pair, to the other picture and back."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,30 +36,38 @@ class CarriedPoints:
         return len(self.scores)
 
 
-class SmoothMaps:
-    """Both smooth maps of a pair, from A to B and back."""
+class Maps(ABC):
+    """Both ways of a pair's points: from the reference, A, to the frame, B, and back."""
 
     def __init__(self, result: Correspondences) -> None:
-        self._result = result
+        self.result = result
         self.size_a, self.size_b = result.size_a, result.size_b
-        self.forward = smooth_targets(result, "a")
-        """``(hA, wA, 2)``: position of each cell of A, in pixels of B."""
-        self.back = smooth_targets(result, "b")
-        """``(hB, wB, 2)``: position of each cell of B, in pixels of A."""
+
+    @abstractmethod
+    def to_frame(self, points: Points) -> Points:
+        """Points of A, ``(N, 2)`` inside it -> ``(N, 2)`` in pixels of B, perhaps outside it."""
+
+    @abstractmethod
+    def to_reference(self, points: Points) -> Points:
+        """Points of B, ``(N, 2)`` inside it -> ``(N, 2)`` in pixels of A, perhaps outside it."""
+
+    @abstractmethod
+    def places(self) -> NDArray[np.float32]:
+        """``(H, W, 2)``: for every pixel of B, where it lies in A."""
 
     def carry(self, points: Points, settings: Propagation) -> CarriedPoints:
         """Carry points ``(N, 2)`` of A to B."""
-        points_b = geometry.transfer(points, self.forward, self.size_a)
-        returned = geometry.transfer(clipped(points_b, self.size_b), self.back, self.size_b)
-        cell = geometry.pixels_per_cell(self.size_a, self._result.score_a.shape[:2])
-        scores = self._result.transfer_scores(points, "a", outside=True)
+        points_b = self.to_frame(points)
+        returned = self.to_reference(clipped(points_b, self.size_b))
+        cell = geometry.pixels_per_cell(self.size_a, self.result.score_a.shape[:2])
+        scores = self.result.transfer_scores(points, "a", outside=True)
         visible = np.asarray(
             inside(points_b, self.size_b)
             & (
                 np.linalg.norm((returned - points) / np.maximum(cell, 1e-9), axis=1)
                 <= settings.max_distance
             )
-            & (scores >= settings.min_score * np.median(self._result.score_a))
+            & (scores >= settings.min_score * np.median(self.result.score_a))
         )
         distances = np.linalg.norm(returned - points, axis=1)
         return CarriedPoints(points, points_b, scores, distances, visible)
@@ -69,14 +78,57 @@ class SmoothMaps:
         1 for a pixel that returns to itself, 1/2 at the largest distance of a visible point, 0 where the
         position in A lies outside A.
         """
-        grid = self.back.shape[:2]
+        grid = self.result.score_b.shape[:2]
         points_b = geometry.cell_pixels((grid[0], grid[1]), self.size_b).reshape(-1, 2)
-        points_a = self.back.reshape(-1, 2)
-        returned = geometry.transfer(clipped(points_a, self.size_a), self.forward, self.size_a)
+        points_a = self.to_reference(points_b)
+        returned = self.to_frame(clipped(points_a, self.size_a))
         cell = np.maximum(geometry.pixels_per_cell(self.size_b, (grid[0], grid[1])), 1e-9)
         distance = np.linalg.norm((returned - points_b) / cell, axis=1) / settings.max_distance
         confidence = np.exp2(-(distance**2)) * inside(points_a, self.size_a)
         return geometry.resize(confidence.reshape(*grid, 1), self.size_b)[..., 0]
+
+
+class SingleMatches(Maps):
+    """By the matches around each point, as ``dcc match --points`` carries points.
+
+    Results lie inside the pictures: a point that leaves the frame ends at its border, and is lost because
+    it does not return from there.
+    """
+
+    def to_frame(self, points: Points) -> Points:
+        return self.result.transfer(points, "a")
+
+    def to_reference(self, points: Points) -> Points:
+        return self.result.transfer(points, "b")
+
+    def places(self) -> NDArray[np.float32]:
+        pixels = geometry.cell_pixels(self.size_b, self.size_b).astype(np.float32)
+        return np.asarray(self.result.flow("b") + pixels, np.float32)
+
+
+class SmoothMaps(Maps):
+    """By smooth maps through the mutual matches of the whole picture, for two views of one rigid thing."""
+
+    def __init__(self, result: Correspondences) -> None:
+        super().__init__(result)
+        self.forward = smooth_targets(result, "a")
+        """``(hA, wA, 2)``: position of each cell of A, in pixels of B."""
+        self.back = smooth_targets(result, "b")
+        """``(hB, wB, 2)``: position of each cell of B, in pixels of A."""
+
+    def to_frame(self, points: Points) -> Points:
+        return geometry.transfer(points, self.forward, self.size_a)
+
+    def to_reference(self, points: Points) -> Points:
+        return geometry.transfer(points, self.back, self.size_b)
+
+    def places(self) -> NDArray[np.float32]:
+        return geometry.resize(self.back, self.size_b)
+
+
+def maps_of(result: Correspondences, settings: Propagation) -> Maps:
+    """The maps of a pair that ``settings`` choose."""
+    return SmoothMaps(result) if settings.map == "smooth" else SingleMatches(result)
 
 
 def inside(points: Points, size: Size) -> NDArray[np.bool_]:
