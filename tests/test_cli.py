@@ -285,7 +285,7 @@ def _remove(path: Path) -> None:
     ("damage", "message"),
     [
         (_flip_a_byte, "encoder.onnx is not the file that was exported"),
-        (_newer_schema, "schema 7 and this dcc reads schema 3: upgrade dccnet"),
+        (_newer_schema, "schema 7 and this dcc reads schemas 3 to 4: upgrade dccnet"),
         (_no_manifest, "not a bundle"),
         (_not_json, "manifest.json is damaged"),
         (_remove, "does not exist"),
