@@ -34,6 +34,11 @@ COMMANDS = {
         "calibrate_command",
         "Make a bundle INT8, and say what it costs.",
     ),
+    "confidence": (
+        ".calibration.confidence.commands",
+        "confidence_command",
+        "Fit how much a bundle's matches can be trusted.",
+    ),
     "build": (".runtime.commands.build", "build", "Compile a bundle to TensorRT engines."),
     "bench": (
         ".calibration.bench.commands",

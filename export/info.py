@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.confidence import ConfidenceModel
 from dccnet.runtime.errors import DccError, EngineError
 from dccnet.runtime.extras import required
 from dccnet.runtime.files import sha256
@@ -129,8 +130,21 @@ def _bundle_facts(manifest: Manifest) -> Row:
         facts["float32 islands"] = ", ".join(islands.whole) or "none"
         facts["headroom there"] = f"{islands.ranges.headroom:.3g} times"
         facts["against float32"] = _agreement(islands.agreement)
+    facts["confidence"] = (
+        "no (dcc confidence)" if manifest.confidence is None else manifest.confidence.meaning
+    )
+    if manifest.confidence is not None:
+        facts["confidence from"] = _confidence(manifest.confidence)
     facts["made with"] = ", ".join(f"{name} {version}" for name, version in manifest.tools.items())
     return facts
+
+
+def _confidence(fitted: ConfidenceModel) -> str:
+    return (
+        f"{fitted.points} matches of {fitted.pairs} pairs of {', '.join(fitted.fitted_on)} (truth: "
+        f"{fitted.truth}), {fitted.right:.1%} of them right; by cross-validation AUROC "
+        f"{fitted.quality.auroc:.3f}, calibration error {fitted.quality.calibration_error:.3f}"
+    )
 
 
 def _agreement(common: Agreement) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from dccnet.runtime import geometry
 from dccnet.runtime.arrays import Floats, Image, Points
 from dccnet.runtime.checks import MARGIN, Rule, Side, as_points, as_rule, as_side, check_inside
+from dccnet.runtime.confidence import ConfidenceModel, probability
 from dccnet.runtime.drawing.matches import draw_matches
 from dccnet.runtime.drawing.styles import STYLES, Style, draw_grid, draw_truth, draw_warp
 from dccnet.runtime.errors import ArgumentError, UsageError
+from dccnet.runtime.evidence import Direction, match_evidence
 from dccnet.runtime.features import check_image
 from dccnet.runtime.geometry import Size
 from dccnet.runtime.point_matches import PointMatches
@@ -60,6 +63,12 @@ class Correspondences:
     fine_a: FineFeatures | None = None
     """Fine features of A. None without refinement, and from a bundle without them."""
     fine_b: FineFeatures | None = None
+    confidence_model: ConfidenceModel | None = None
+    """Turns what speaks for a match into its confidence. Only from a bundle with confidence."""
+    least_confidence: float | None = None
+    """Matches with less confidence are left out (:meth:`at_least`)."""
+    _log_odds: dict[Side, Floats] = field(default_factory=dict, init=False, repr=False)
+    """Kept from the first call, by direction."""
 
     @property
     def rule(self) -> Rule:
@@ -71,22 +80,25 @@ class Correspondences:
         return "subcell" if self.fine_a is None or self.fine_b is None else "refined"
 
     def matches(self, from_: Side = "a", rule: Rule | None = None) -> PointMatches:
-        """The match of each cell of the picture ``from_``, in row-major order.
+        """The match of each cell of the picture ``from_``, in row-major order; those with less than
+        :attr:`least_confidence` are left out.
 
         By the rule ``cells``, matches are centres of cells, too. ``rule`` is :attr:`rule` by default.
         Raises :class:`ArgumentError` for a picture other than ``a`` and ``b``.
         """
         from_ = as_side(from_)
         points, targets = self._cells(from_).reshape(-1, 2), self._targets(from_, rule).reshape(-1, 2)
-        scores = self._scores(from_).ravel()
-        if from_ == "a":
-            return PointMatches(points, targets, scores)
-        return PointMatches(targets, points, scores)
+        scores, confidence = self._scores(from_).ravel(), self._confidence(from_)
+        confidence = None if confidence is None else confidence.ravel()
+        points_a, points_b = (points, targets) if from_ == "a" else (targets, points)
+        matches = PointMatches(points_a, points_b, scores, confidence)
+        return matches.take(matches.confident(self.least_confidence))
 
     def mutual(self, rule: Rule | None = None) -> PointMatches:
         """The matches of cells of A on which both directions agree, with the lower of both scores.
 
-        Agreement is that of best cells; ``rule``, as for :meth:`matches`, places them in B.
+        Agreement is that of best cells; ``rule``, as for :meth:`matches`, places them in B. Confidence is
+        that in the direction from A to B.
         """
         forward, backward = self.index_a.ravel(), self.index_b.ravel()
         agree = backward[forward] == np.arange(forward.size)
@@ -97,7 +109,24 @@ class Correspondences:
         else:
             targets = self._between_cells(points, "a", rule)
         scores = np.minimum(self.score_a.ravel(), self.score_b.ravel()[forward])
-        return PointMatches(points, targets, scores[agree])
+        confidence = self._confidence("a")
+        confidence = None if confidence is None else confidence.ravel()[agree]
+        matches = PointMatches(points, targets, scores[agree], confidence)
+        return matches.take(matches.confident(self.least_confidence))
+
+    def at_least(self, confidence: float) -> Correspondences:
+        """The same without matches of less ``confidence``, from 0 to 1: :meth:`matches`, :meth:`mutual`,
+        and drawings and files of them leave these out. :meth:`transfer` and :meth:`carry` move every point.
+
+        Raises :class:`ArgumentError` for another number, and where there is no confidence.
+        """
+        if not 0 <= confidence <= 1:
+            raise ArgumentError(f"confidence is a number from 0 to 1, got {confidence!r}")
+        if self.confidence_a is None:
+            raise ArgumentError(
+                "these matches have no confidence: fit it to the bundle with dcc confidence"
+            )
+        return dataclasses.replace(self, least_confidence=float(confidence))
 
     def transfer(
         self, points: ArrayLike, from_: Side, rule: Rule | None = None, *, outside: bool = False
@@ -137,12 +166,59 @@ class Correspondences:
         return nearest
 
     def carry(self, points: ArrayLike, from_: Side) -> PointMatches:
-        """N points with their positions in the other picture (:meth:`transfer`) and their scores."""
+        """N points with their positions in the other picture (:meth:`transfer`), their scores and, from a
+        bundle with confidence, their confidence."""
         from_, points = self._given(points, from_)
         targets, scores = self.transfer(points, from_), self.transfer_scores(points, from_)
+        confidence = self.transfer_confidence(points, from_)
         if from_ == "a":
-            return PointMatches(points, targets, scores)
-        return PointMatches(targets, points, scores)
+            return PointMatches(points, targets, scores, confidence)
+        return PointMatches(targets, points, scores, confidence)
+
+    @property
+    def confidence_a(self) -> NDArray[np.float32] | None:
+        """``(hA, wA)`` float32 in [0, 1]: confidence in the match of each cell of A in B; None from a
+        bundle without confidence. :class:`ConfidenceModel` says what it means."""
+        return self._confidence("a")
+
+    @property
+    def confidence_b(self) -> NDArray[np.float32] | None:
+        """``(hB, wB)``: the same for each cell of B in A."""
+        return self._confidence("b")
+
+    def transfer_confidence(
+        self, points: ArrayLike, from_: Side, *, outside: bool = False
+    ) -> NDArray[np.float32] | None:
+        """Confidence in :meth:`transfer` of each point: ``(N, 2)`` pixels of ``from_`` -> ``(N,)`` float32
+        in [0, 1]; None from a bundle without confidence.
+
+        It lies between those of the four cells around the point. Arguments and errors are those of
+        :meth:`transfer`.
+        """
+        from_, points = self._given(points, from_, outside)
+        log_odds, size = self._odds(from_), self._size(from_)
+        if log_odds is None:
+            return None
+        clipped = np.clip(points, 0, [size[1] - 1, size[0] - 1])
+        return probability(geometry.transfer(clipped, log_odds[..., None], size)[:, 0])
+
+    def confidence_map(self, from_: Side = "a") -> NDArray[np.float32] | None:
+        """``(H, W)`` float32: :meth:`transfer_confidence` of every pixel of ``from_``, as :meth:`flow`."""
+        from_ = as_side(from_)
+        log_odds = self._odds(from_)
+        if log_odds is None:
+            return None
+        return probability(geometry.resize(log_odds[..., None], self._size(from_))[..., 0])
+
+    def evidence(self, from_: Side = "a") -> Floats | None:
+        """``(h, w, F)``: what speaks for the match of each cell of ``from_``, in the order of
+        :data:`dccnet.runtime.confidence.FEATURES`; None without scores around the best matches."""
+        windows = self._windows("a"), self._windows("b")
+        if windows[0] is None or windows[1] is None:
+            return None
+        a = Direction(self.index_a, self.score_a, windows[0])
+        b = Direction(self.index_b, self.score_b, windows[1])
+        return match_evidence(a, b) if as_side(from_) == "a" else match_evidence(b, a)
 
     def flow(self, from_: Side = "a", rule: Rule | None = None) -> NDArray[np.float32]:
         """Dense flow ``(H, W, 2)``: (u, v) in pixels from every pixel of ``from_`` to its match.
@@ -182,9 +258,10 @@ class Correspondences:
         if style == "lines":
             return draw_matches(image_a, image_b, self.mutual(), limit)
         if style == "grid":
-            return draw_grid(image_a, image_b, self._cells("a"), self._targets("b"), self.size_a)
+            cells, targets = self._cells("a"), self._targets("b")
+            return draw_grid(image_a, image_b, cells, targets, self.size_a, self._shown_confidence())
         if style == "warp":
-            return draw_warp(image_a, image_b, self.warp(image_a, onto="b"))
+            return draw_warp(image_a, image_b, self.warp(image_a, onto="b"), self._shown("b"))
         raise UsageError(f"there is no drawing style '{style}': choose from {', '.join(STYLES)}")
 
     def draw_truth(
@@ -246,6 +323,35 @@ class Correspondences:
     def _grid(self, side: Side) -> Size:
         height, width = self._scores(side).shape
         return height, width
+
+    def _shown(self, side: Side) -> NDArray[np.bool_] | None:
+        """``(H, W)``: pixels of ``side`` that are confident enough; None where all are."""
+        confidence = self.confidence_map(side)
+        if confidence is None or self.least_confidence is None:
+            return None
+        return np.asarray(confidence >= self.least_confidence, np.bool_)
+
+    def _shown_confidence(self) -> NDArray[np.float32] | None:
+        """``(hB, wB)``: confidence in the matches of B's cells, 0 where they are left out."""
+        confidence = self._confidence("b")
+        if confidence is not None and self.least_confidence is not None:
+            confidence[confidence < self.least_confidence] = 0
+        return confidence
+
+    def _confidence(self, side: Side) -> NDArray[np.float32] | None:
+        log_odds = self._odds(side)
+        return None if log_odds is None else probability(log_odds)
+
+    def _odds(self, side: Side) -> Floats | None:
+        """``(h, w)``: logarithm of the odds that the match of each cell of ``side`` is right."""
+        if self.confidence_model is None:
+            return None
+        if side not in self._log_odds:
+            found = self.evidence(side)
+            if found is None:
+                return None
+            self._log_odds[side] = self.confidence_model.log_odds(found)
+        return self._log_odds[side]
 
     def _windows(self, side: Side) -> NDArray[np.float32] | None:
         """``(h, w, 25)``: the windows of the cells of ``side``, from heat maps if there are no others."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dccnet.runtime.confidence import ConfidenceModel
 from dccnet.runtime.decoding import DecodingError, decode
 from dccnet.runtime.frames import UINT8, FrameFormat
 from dccnet.runtime.geometry import Size
@@ -298,6 +299,8 @@ class Manifest:
     """For a bundle with INT8 layers."""
     islands: Islands | None = None
     """For a bundle whose float32 islands were measured instead of taken from ``network/precision.py``."""
+    confidence: ConfidenceModel | None = None
+    """How much a match can be trusted; None if it was not fitted (``dcc confidence``)."""
     resize: str = "bilinear, corners aligned, aspect ratio not kept, no antialiasing"
     frame: str = "uint8, (batch, height, width, 3), BGR"
     """The encoder's input, for people to read (:attr:`frames`)."""

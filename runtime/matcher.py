@@ -14,6 +14,7 @@ from dccnet.runtime.arrays import Array, Image
 from dccnet.runtime.backend import Backend, Tensors
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.checks import as_boxes, as_labels, as_mask, as_points
+from dccnet.runtime.confidence import ConfidenceModel
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.device_arrays import is_on_gpu
 from dccnet.runtime.errors import EngineError, ImageError, UsageError
@@ -184,6 +185,7 @@ class Matcher:
         stall_s: float | None = None,
         reconnect: int = 0,
         propagation: Propagation | None = None,
+        min_confidence: float | None = None,
         on_note: Callable[[str], None] = lambda text: None,
     ) -> Stream:
         """Match every frame of ``source`` with ``reference``, in several threads at once.
@@ -199,6 +201,9 @@ class Matcher:
         before. ``points`` ``(N, 2)`` (with one label each in ``labels``, or none), ``mask`` ``(H, W)`` or
         ``(H, W, 3)`` uint8 and ``boxes`` ``(M, 4)`` (x, y, width, height), in pixels of the reference, are
         carried to every frame with the settings in ``propagation``.
+
+        ``min_confidence``, from 0 to 1, leaves out matches of less confidence, and decides which carried
+        points are visible; it needs a bundle with confidence.
 
         ``batch`` frames are matched in one run where the backend supports it. ``stall_s`` is the number of
         seconds without a frame after which :class:`VideoError` is raised; by default 10 for a live source,
@@ -228,6 +233,7 @@ class Matcher:
             stall_s,
             reconnect,
             propagation or Propagation(),
+            min_confidence,
             on_note,
         )
         return Stream(self, request)
@@ -249,6 +255,16 @@ class Matcher:
         )
         return dataclasses.replace(found, fine_a=next(fine), fine_b=next(fine))
 
+    def require_confidence(self) -> ConfidenceModel:
+        """The bundle's confidence. Raises :class:`UsageError` where it has none."""
+        confidence = self.manifest.confidence
+        if confidence is None:
+            raise UsageError(
+                "this bundle has no confidence: fit it with dcc confidence BUNDLE --pairs LIST -o BUNDLE, "
+                "or remove --min-confidence"
+            )
+        return confidence
+
     def correspondences(self, size_a: Size, size_b: Size, outputs: dict[str, Array]) -> Correspondences:
         """Correspondences from the ``outputs`` of the backend's ``match``; sizes are (height, width).
 
@@ -269,9 +285,9 @@ class Matcher:
         for name in ("window_a", "window_b"):
             if name in outputs:  # bundles of dccnet 0.1 have none
                 outputs[name] = outputs[name].reshape(*grid, -1)
-        maps = take_maps(outputs, grid)
+        maps, confidence = take_maps(outputs, grid), self.manifest.confidence
         arrays: dict[str, Any] = outputs
-        return Correspondences(size_a, size_b, maps=maps, **arrays)
+        return Correspondences(size_a, size_b, maps=maps, confidence_model=confidence, **arrays)
 
 
 class _ClosedBackend:

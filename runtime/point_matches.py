@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,25 @@ class PointMatches:
     points_a: Points  # (N, 2)
     points_b: Points  # (N, 2)
     scores: NDArray[np.float32]  # (N,)
+    confidence: NDArray[np.float32] | None = None
+    """``(N,)`` in [0, 1]: probability that each match is right (:mod:`dccnet.runtime.confidence`); None
+    from a bundle without confidence."""
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def take(self, chosen: NDArray[Any]) -> PointMatches:
+        """The matches of these numbers, in their order, or for which a mask ``(N,)`` is true."""
+        confidence = None if self.confidence is None else self.confidence[chosen]
+        return PointMatches(self.points_a[chosen], self.points_b[chosen], self.scores[chosen], confidence)
+
+    def confident(self, least: float | None) -> NDArray[np.bool_]:
+        """``(N,)``: which matches have at least this confidence; all of them if ``least`` is None.
+
+        Raises ``ValueError`` where there is no confidence.
+        """
+        if least is None:
+            return np.ones(len(self), bool)
+        if self.confidence is None:
+            raise ValueError("these matches have no confidence: the bundle has none (see dcc confidence)")
+        return np.asarray(self.confidence >= least, np.bool_)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 FLO_MAGIC = 202021.25  # Middlebury's flow format
+UNKNOWN_FLOW = 1e10
+"""Middlebury's flow of a pixel without a match."""
 
 
 def to_dict(result: Correspondences) -> dict[str, Any]:
@@ -39,12 +41,20 @@ def to_dict(result: Correspondences) -> dict[str, Any]:
 
 
 def match_lists(matches: PointMatches) -> dict[str, Any]:
-    """``points_a``, ``points_b`` and ``scores`` as lists."""
-    return {
+    """``points_a``, ``points_b``, ``scores`` and, if there is any, ``confidence`` as lists."""
+    lists = {
         "points_a": np.round(matches.points_a, 3).tolist(),
         "points_b": np.round(matches.points_b, 3).tolist(),
         "scores": [float(f"{score:.6g}") for score in matches.scores],
     }
+    if matches.confidence is not None:
+        lists["confidence"] = confidence_list(matches.confidence)
+    return lists
+
+
+def confidence_list(confidence: NDArray[np.float32]) -> list[float]:
+    """Confidence to 4 decimals."""
+    return [round(float(value), 4) for value in confidence]
 
 
 def _write_json(result: Correspondences, path: Path) -> None:
@@ -54,10 +64,14 @@ def _write_json(result: Correspondences, path: Path) -> None:
 def _write_csv(result: Correspondences, path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow(["direction", "x_a", "y_a", "x_b", "y_b", "score"])
+        table.writerow(["direction", "x_a", "y_a", "x_b", "y_b", "score", "confidence"])
         for direction, matches in (("a_to_b", result.matches("a")), ("b_to_a", result.matches("b"))):
-            for a, b, score in zip(matches.points_a, matches.points_b, matches.scores, strict=True):
-                table.writerow([direction, *(f"{v:.3f}" for v in (*a, *b)), f"{score:.6g}"])
+            confidence = [""] * len(matches)
+            if matches.confidence is not None:
+                confidence = [f"{value:.4f}" for value in matches.confidence]
+            columns = matches.points_a, matches.points_b, matches.scores, confidence
+            for a, b, score, sure in zip(*columns, strict=True):
+                table.writerow([direction, *(f"{v:.3f}" for v in (*a, *b)), f"{score:.6g}", sure])
 
 
 def _write_npz(result: Correspondences, path: Path) -> None:
@@ -70,7 +84,7 @@ def _write_npz(result: Correspondences, path: Path) -> None:
         "index_b": result.index_b,
         "score_b": result.score_b,
     }
-    names = ("window_a", "window_b", "heatmap_a", "heatmap_b")
+    names = ("window_a", "window_b", "heatmap_a", "heatmap_b", "confidence_a", "confidence_b")
     optional = {name: getattr(result, name) for name in names}
     if result.maps is not None:
         optional |= {field.name: getattr(result.maps, field.name) for field in fields(result.maps)}
@@ -84,7 +98,11 @@ def _write_npz(result: Correspondences, path: Path) -> None:
 
 
 def _write_flo(result: Correspondences, path: Path) -> None:
-    path.write_bytes(encode_flo(result.flow("a")))
+    flow = result.flow("a")
+    confidence = result.confidence_map("a")
+    if confidence is not None and result.least_confidence is not None:
+        flow[confidence < result.least_confidence] = UNKNOWN_FLOW
+    path.write_bytes(encode_flo(flow))
 
 
 def encode_flo(flow: NDArray[np.float32]) -> bytes:

@@ -76,6 +76,7 @@ def write_half_bundle(
             precision=HALF if HALF in precision else "float32",
             graphs=graphs,
             engines=(),
+            confidence=None,  # of other matches
             tools=manifest.tools | tool_versions(),
         )
         islands = Islands(

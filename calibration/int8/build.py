@@ -65,6 +65,7 @@ def write_int8_bundle(
             precision=f"{manifest.precision}+int8",
             graphs=graphs,
             engines=(),
+            confidence=None,  # of other matches
             tools=manifest.tools | tool_versions(),
             calibration=calibration,
         )

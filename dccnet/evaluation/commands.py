@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +107,12 @@ if TYPE_CHECKING:
     help="Frames per second, for --benchmark video.  [default: 24]",
 )
 @refine_option
+@click.option(
+    "--reliability",
+    metavar="PNG",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw how often matches of each confidence are right, for bundles with confidence.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def eval_command(
     models: tuple[Path, ...],
@@ -124,6 +131,7 @@ def eval_command(
     cache_gb: float,
     fps: float | None,
     refine: bool | None,
+    reliability: Path | None,
     as_json: bool,
     **choice: Any,
 ) -> None:
@@ -144,6 +152,7 @@ def eval_command(
     from dccnet.evaluation.intervals import Bootstrap
     from dccnet.evaluation.models import open_model
     from dccnet.evaluation.options import output_folders, parse_alphas
+    from dccnet.evaluation.reliability import check_diagram
     from dccnet.evaluation.results import to_dict
     from dccnet.evaluation.runner import EvaluationOptions
     from dccnet.runtime.console import note, print_wide
@@ -154,13 +163,19 @@ def eval_command(
         raise UsageError("--flow applies to --benchmark tss only")
     if flow is not None and len(models) > 1:
         raise UsageError("--flow takes one MODEL: its files would overwrite each other")
+    if reliability is not None:
+        if benchmark == "tss":
+            raise UsageError(
+                "--reliability takes a benchmark with keypoints: remove it for --benchmark tss"
+            )
+        check_diagram(reliability)
     alphas = None if alpha is None else parse_alphas(alpha)
     folders = output_folders(models, output)
     if benchmark == "video":
         from dccnet.evaluation.video.command import evaluate_video, refuse
 
         refuse(root=root, protocol=protocol, one_based=one_based, split=split, intervals=intervals)
-        refuse(restart=restart, keep_border=keep_border)
+        refuse(restart=restart, keep_border=keep_border, reliability=reliability is not None)
         evaluate_video(models, folders, data, alphas, fps, BackendChoice(**choice), refine, as_json)
         return
     if fps is not None:
@@ -173,11 +188,17 @@ def eval_command(
     summaries = []
     for path, folder in zip(models, folders, strict=True):
         model = open_model(path, BackendChoice(**choice), note, refine=refine)
+        if reliability is not None and model.confidence is None:
+            raise UsageError(
+                f"--reliability needs bundles with confidence, and {path} has none (dcc confidence)"
+            )
         note(f"{path}: running on {model.backend}")
         options = EvaluationOptions(
             folder, restart, flow_folder=flow, budget=int(cache_gb * 2**30), baselines=True
         )
         summaries.append(_evaluate(model, loaded, alphas or loaded.alphas, options, bootstrap))
+    if reliability is not None:
+        _draw_reliability(reliability, summaries)
     if as_json:
         results = [to_dict(summary) for summary in summaries]
         click.echo(json.dumps(results[0] if len(results) == 1 else results, indent=2, allow_nan=False))
@@ -185,6 +206,15 @@ def eval_command(
     from dccnet.evaluation.tables import WIDTH, tables
 
     print_wide(tables(summaries), WIDTH)
+
+
+def _draw_reliability(path: Path, summaries: Sequence[Summary]) -> None:
+    from dccnet.evaluation.reliability import draw_reliability
+    from dccnet.evaluation.tables import label
+    from dccnet.runtime.console import note
+
+    draw_reliability(path, {label(s): s.confidence for s in summaries if s.confidence is not None})
+    note(f"wrote {path}")
 
 
 def _evaluate(

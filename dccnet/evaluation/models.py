@@ -12,6 +12,7 @@ import numpy as np
 
 from dccnet.evaluation.baseline import nearest_neighbour
 from dccnet.runtime.arrays import Image
+from dccnet.runtime.confidence import ConfidenceModel
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DccError, EngineError, UsageError
 from dccnet.runtime.extras import required
@@ -40,6 +41,8 @@ class Model:
     match: Callable[[Any, Any], Correspondences]
     nbytes: Callable[[Any], int]
     """Size in bytes of the features of one picture."""
+    confidence: ConfidenceModel | None = None
+    """That of a bundle, if it has one."""
     nearest: Callable[[Any, Any], Correspondences | None] = lambda a, b: None
     """The baseline: nearest neighbours of the local features that ``match`` takes. None where there are no
     local features, or where they are in a GPU's memory."""
@@ -102,6 +105,7 @@ def _open_bundle(
         encode=matcher.encode,
         match=matcher.match,
         nbytes=lambda features: nbytes,
+        confidence=bundle.manifest.confidence,
         nearest=nearest_of_bundle,
         refines=matcher.refines,
     )

@@ -113,6 +113,8 @@ def identity(model: Model, benchmark: Benchmark, alphas: Sequence[float]) -> Ide
         "list_sha256": benchmark.digest,
         "pairs": len(benchmark.cases),
         "model_sha256": model.digest,
+        # Absent without confidence, as in journals of dccnet 0.1.
+        **({} if model.confidence is None else {"confidence": dataclasses.asdict(model.confidence)}),
         "backend": model.backend,
         **({"refined": True} if model.refines else {}),  # absent from journals of before
     }

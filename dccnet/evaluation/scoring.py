@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from dccnet.evaluation.pairs import Pair
 from dccnet.evaluation.pck import Protocol, carry_keypoints, keypoint_distances, threshold_length
 from dccnet.runtime.arrays import Floats, Points
-from dccnet.runtime.checks import Rule
+from dccnet.runtime.checks import Rule, Side
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.geometry import Size
@@ -46,6 +47,15 @@ class Outcome:
     """The same by the rule ``refined``. Empty where matches are not refined."""
     baseline_hits: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """``hits`` of each baseline, by the rule ``cells``; see :mod:`dccnet.evaluation.baseline`."""
+    confidence: tuple[float, ...] = ()
+    """The bundle's confidence in each keypoint, carried by the rule ``subcell``; empty for dense flow and
+    for models without confidence."""
+    confidence_within: float | None = None
+    """Confidence is the probability of an error up to this share of the picture's longer side."""
+    subcell_shares: tuple[float, ...] = ()
+    """With ``confidence``: error of each keypoint, as a share of the longer side of the picture."""
+    subcell_distances: tuple[float, ...] = ()
+    """With ``confidence``: the same in the protocol's pixels."""
     overlay: str = ""
     """Dense flow only: a base64 PNG with :data:`HIT` or :data:`MISS` at the smallest α for each pixel."""
 
@@ -92,7 +102,7 @@ def target_to_source(protocol: Protocol) -> Score:
             return carried, keypoint_distances(carried, source, result.size_a, protocol)
 
         length = threshold_length(source, result.size_a, protocol)
-        return _outcome(case, result, carry, length, alphas)
+        return _outcome(case, result, carry, length, alphas, "b")
 
     return score
 
@@ -106,7 +116,7 @@ def source_to_target(case: Case, result: Correspondences, alphas: Sequence[float
         return carried, np.linalg.norm(carried - target, axis=1)
 
     assert case.length is not None
-    return _outcome(case, result, carry, case.length, alphas)
+    return _outcome(case, result, carry, case.length, alphas, "a")
 
 
 def _outcome(
@@ -115,15 +125,16 @@ def _outcome(
     carry: Callable[[Rule], tuple[Points, Floats]],
     length: float,
     alphas: Sequence[float],
+    from_: Side,
 ) -> Outcome:
-    """``carry`` returns the carried points and their errors, in the protocol's pixels."""
+    """``carry`` returns the points of ``from_``, carried, and their errors, in the protocol's pixels."""
     source, target = _keypoints(case)
     carried, distances = carry("cells")
 
     def errors_by(rule: Rule) -> Floats:
         return carry(rule)[1]
 
-    return Outcome(
+    outcome = Outcome(
         case.name,
         case.pair.category,
         count=len(distances),
@@ -134,6 +145,20 @@ def _outcome(
         outside=outside(source, result.size_a) + outside(target, result.size_b),
         subcell_hits=count_hits_by("subcell", result, errors_by, length, alphas),
         refined_hits=count_hits_by("refined", result, errors_by, length, alphas),
+    )
+    points, truth, size = (
+        (source, target, result.size_b) if from_ == "a" else (target, source, result.size_a)
+    )
+    confidence = result.transfer_confidence(points, from_, outside=True)
+    if confidence is None or result.confidence_model is None:
+        return outcome
+    errors = np.linalg.norm(result.transfer(points, from_, "subcell", outside=True) - truth, axis=1)
+    return dataclasses.replace(
+        outcome,
+        confidence=tuple(map(float, confidence)),
+        confidence_within=result.confidence_model.within,
+        subcell_shares=tuple(map(float, errors / max(size))),
+        subcell_distances=tuple(map(float, carry("subcell")[1])),
     )
 
 

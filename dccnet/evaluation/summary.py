@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dccnet.evaluation.benchmark import Benchmark
+from dccnet.evaluation.confidence import ConfidenceScores, judge
 from dccnet.evaluation.intervals import Bootstrap, Interval
 from dccnet.evaluation.published import PUBLISHED, Row
 from dccnet.evaluation.scoring import Outcome
@@ -79,6 +80,8 @@ class Summary:
     """How confidence intervals were made; None without them."""
     baselines: dict[str, RowScores] = field(default_factory=dict)
     """The scores of each baseline on the same pairs, by the rule ``cells``."""
+    confidence: ConfidenceScores | None = None
+    """How good the bundle's confidence is; None for models without, and for dense flow."""
 
 
 SCHEMA = 1
@@ -140,7 +143,20 @@ def summarise(
         intervals=None if bootstrap is None else bootstrap.description,
         # A run that was begun by dccnet 0.1 has none for its first pairs.
         baselines={name: row(hits) for name, hits in by_baseline.items() if all(hits)},
+        confidence=_judge_confidence(outcomes, alphas),
     )
+
+
+def _judge_confidence(outcomes: Sequence[Outcome], alphas: Sequence[float]) -> ConfidenceScores | None:
+    within = outcomes[0].confidence_within if outcomes else None
+    if within is None or any(outcome.confidence_within != within for outcome in outcomes):
+        return None
+    confidence, shares, distances = (
+        np.concatenate([getattr(outcome, name) for outcome in outcomes])
+        for name in ("confidence", "subcell_shares", "subcell_distances")
+    )
+    lengths = np.repeat([outcome.length for outcome in outcomes], [len(o.confidence) for o in outcomes])
+    return judge(confidence, shares, within, [distances <= alpha * lengths for alpha in alphas])
 
 
 def published_by_class(summary: Summary) -> list[Row]:

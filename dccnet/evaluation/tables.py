@@ -33,6 +33,7 @@ def tables(summaries: Sequence[Summary]) -> Group:
         parts.append(_by_class(summaries))
     parts.append(Text(f"protocol: {first.protocol}", style="italic"))
     parts.append(Text(f"transfer: {TRANSFER}", style="italic"))
+    parts += [Text(line) for summary in summaries for line in _confidence(summary)]
     if first.intervals is not None:
         parts.append(Text(f"intervals: {first.intervals}", style="italic"))
     return Group(*parts)
@@ -97,6 +98,25 @@ def _by_class(summaries: Sequence[Summary]) -> Table:
         theirs = [percent(row.classes.get(name)) for row in published]
         table.add_row(name, str(scores.pairs), *ours, *theirs)
     return table
+
+
+def _confidence(summary: Summary) -> list[str]:
+    """A line about the model's confidence; none without confidence."""
+    found = summary.confidence
+    if found is None:
+        return []
+    areas = zip(summary.alphas, found.auroc_of_hits, strict=True)
+    hits = ", ".join(f"{_area(area)} @{alpha:g}" for alpha, area in areas)
+    return [
+        f"{label(summary)}: confidence tells right from wrong, within {100 * found.within:g} % of the "
+        f"picture's longer side, with AUROC {_area(found.auroc)} (hits of the protocol: {hits}), "
+        f"calibration error {found.calibration_error:.3f} in {len(found.bins)} bins of equally many "
+        f"matches; mean {found.confidence:.3f}, and {found.right:.3f} are right"
+    ]
+
+
+def _area(area: float | None) -> str:
+    return "undefined" if area is None else f"{area:.3f}"
 
 
 def label(summary: Summary) -> str:

@@ -15,6 +15,7 @@ from dccnet.runtime.arrays import Points
 from dccnet.runtime.commands import pictures
 from dccnet.runtime.commands import video as video_job
 from dccnet.runtime.commands.video_options import VideoOptions
+from dccnet.runtime.confidence import VISIBLE
 from dccnet.runtime.console import note, warn
 from dccnet.runtime.drawing.styles import STYLES
 from dccnet.runtime.errors import UsageError
@@ -82,6 +83,14 @@ DRAWING = "matches.jpg"
     help="How to carry: by the matches around each point, as for two pictures, or by a smooth map through "
     "all of them, which suits one rigid scene.  [default: matches]",
 )
+@click.option(
+    "--min-confidence",
+    type=click.FloatRange(0, 1),
+    metavar="P",
+    help="Leave out matches of less confidence, from 0 to 1, in drawings, files and lists. Points of "
+    "--points stay in lists, and are visible from P on.  [default: every match; points are visible from "
+    f"{VISIBLE:g} on]",
+)
 @click.option("--smooth", is_flag=True, help="Smooth carried points over time (One-Euro filter).")
 @click.option(
     "--save-masks",
@@ -138,6 +147,7 @@ def match(
     points: str | None,
     as_json: bool,
     draw: str | None,
+    min_confidence: float | None,
     backend: str,
     device: str,
     provider: str | None,
@@ -169,7 +179,7 @@ def match(
         job = video_job.read_job(video, references, points, outputs, video_options)
     else:
         points_a = None if points is None else _points(points, images[0])
-        report = pictures.Report(points_a, as_json, style)
+        report = pictures.Report(points_a, as_json, style, min_confidence)
         # Whatever number of files a glob matches; a pipe is no file, but one picture.
         pair = len(images) == 2 and Path(images[1]).exists() and not Path(images[1]).is_dir()
         if pair and not (outputs or chosen.as_argument or as_json or points is not None):
@@ -187,12 +197,14 @@ def match(
         refine=refine,
         on_note=note,
     )
+    if min_confidence is not None:
+        matcher.require_confidence()
     if backend == "auto":
         note(f"running on {matcher.backend.description}")
     if not matcher.manifest.verified:
         warn(f"{chosen.named} is marked as not verified: its matches may differ from the network's")
     if video is not None:
-        video_job.run_job(matcher, job, style, as_json)
+        video_job.run_job(matcher, job, style, as_json, min_confidence)
         return
     path_a = Path(images[0])
     others = [path for pattern in images[1:] for path in find_images(pattern)]

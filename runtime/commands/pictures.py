@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dccnet.runtime.arrays import Image, Points
 from dccnet.runtime.checks import check_inside
+from dccnet.runtime.confidence import VISIBLE
 from dccnet.runtime.console import note, progress_bar, warn
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.drawing.matches import draw_points
@@ -33,6 +35,8 @@ class Report:
     """Points of A to transfer; None: the mutual matches."""
     as_json: bool
     style: Style = "lines"
+    least: float | None = None
+    """The lowest confidence of a match; None: all are reported."""
 
     def check_points(self, image_a: Image, path_a: Path) -> None:
         """Raises :class:`UsageError` for a point outside A."""
@@ -40,16 +44,33 @@ class Report:
             check_inside(self.points, (image_a.shape[0], image_a.shape[1]), str(path_a))
 
     def matches(self, result: Correspondences) -> PointMatches:
+        """The requested points, or otherwise the mutual matches that are confident enough."""
         return result.mutual() if self.points is None else result.carry(self.points, from_="a")
+
+    def confident(self, result: Correspondences) -> Correspondences:
+        """``result`` without matches that are not confident enough."""
+        return result if self.least is None else result.at_least(self.least)
+
+    def visible(self, matches: PointMatches) -> NDArray[np.bool_]:
+        """``(N,)``: which requested points are confident enough; all, from a bundle without confidence."""
+        least = VISIBLE if self.least is None else self.least
+        return matches.confident(None if matches.confidence is None else least)
 
     def record(self, result: Correspondences) -> dict[str, Any]:
         """Plain values for ``--json``."""
-        return to_dict(result) | ({} if self.points is None else match_lists(self.matches(result)))
+        record = to_dict(result)
+        if self.points is not None:
+            matches = self.matches(result)
+            record |= match_lists(matches)
+            if matches.confidence is not None:
+                record["visible"] = self.visible(matches).tolist()
+        return record
 
     def draw(self, image_a: Image, image_b: Image, result: Correspondences) -> Image:
         if self.points is None:
             return result.draw(image_a, image_b, LINES, self.style)
-        return draw_points(image_a, image_b, self.matches(result))
+        matches = self.matches(result)
+        return draw_points(image_a, image_b, matches, self.visible(matches))
 
 
 def match_pair(
@@ -59,7 +80,7 @@ def match_pair(
     refuse_to_overwrite([path_a, path_b], outputs)
     image_a, image_b = read_image(path_a), read_image(path_b)
     report.check_points(image_a, path_a)
-    result = matcher.match(image_a, image_b)
+    result = report.confident(matcher.match(image_a, image_b))
     for path in outputs:
         if path.suffix.lower() in SUFFIXES:
             write_image(path, report.draw(image_a, image_b, result))
@@ -73,7 +94,10 @@ def match_pair(
         print(*_lines(matches), sep="\n")
     else:
         median = np.median(matches.scores) if len(matches) else 0
-        print(f"{len(matches)} of {result.index_a.size} cells match mutually, median score {median:.3g}")
+        print(
+            f"{len(matches)} of {result.index_a.size} cells match mutually, median score {median:.3g}"
+            + _confidence_text(matches, report)
+        )
 
 
 def match_many(
@@ -97,7 +121,7 @@ def match_many(
                 warn(f"{error}; skipped")
                 skipped += 1
                 continue
-            result = matcher.match(features, image_b)
+            result = report.confident(matcher.match(features, image_b))
             if folder is not None:
                 drawing, data = targets[number]
                 write_image(drawing, report.draw(image_a, image_b, result))
@@ -143,8 +167,18 @@ def print_json(record: dict[str, Any]) -> None:
 
 
 def _lines(matches: PointMatches) -> list[str]:
-    """A line of text for each match: (x, y) in A, (x, y) in B, score."""
-    return [
+    """A line of text for each match: (x, y) in A, (x, y) in B, score and, if there is any, confidence."""
+    lines = [
         f"{a[0]:g},{a[1]:g}\t{b[0]:.2f},{b[1]:.2f}\t{score:.4g}"
         for a, b, score in zip(matches.points_a, matches.points_b, matches.scores, strict=True)
     ]
+    if matches.confidence is None:
+        return lines
+    return [f"{line}\t{sure:.3f}" for line, sure in zip(lines, matches.confidence, strict=True)]
+
+
+def _confidence_text(matches: PointMatches, report: Report) -> str:
+    if matches.confidence is None or not len(matches):
+        return ""
+    least = "" if report.least is None else f", all at least {report.least:g}"
+    return f", median confidence {np.median(matches.confidence):.2f}{least}"

@@ -124,8 +124,12 @@ def _refuse_to_mix(source: str, folders: list[Path], masks: Path | None) -> None
             raise UsageError(f"{folder} contains the pictures of --video: write to another folder")
 
 
-def run_job(matcher: Matcher, job: VideoJob, style: str, as_json: bool) -> None:
+def run_job(
+    matcher: Matcher, job: VideoJob, style: str, as_json: bool, min_confidence: float | None = None
+) -> None:
     """Write every frame to the files; print a line of JSON for each with ``as_json`` or without files.
+
+    ``min_confidence`` is that of :meth:`Matcher.stream`.
 
     Raises :class:`ImageError` at the end where frames of a file could not be read.
     """
@@ -141,6 +145,7 @@ def run_job(matcher: Matcher, job: VideoJob, style: str, as_json: bool) -> None:
         live=options.live or None,
         reconnect=options.reconnect or 0,
         propagation=Propagation(smooth=options.smooth, map=options.map or "matches"),
+        min_confidence=min_confidence,
         on_note=warn,
     )
     rate, live = stream.source.rate, stream.source.live

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from dccnet.runtime.arrays import Image, Points
 
@@ -15,6 +17,7 @@ GAP = 8
 _MAX_HEIGHT, _MAX_WIDTH = 2160, 4096  # of each picture on the canvas, in pixels
 _BACKGROUND = (32, 32, 32)
 _PLATE = (24, 24, 24)
+_GREY = 128  # of a match without confidence
 _FRACTION_BITS = 4  # OpenCV draws at 1/16 pixel when it gets fixed-point coordinates
 
 
@@ -45,6 +48,23 @@ def _viridis(count: int) -> tuple[tuple[int, int, int], ...]:
     ramp = np.linspace(0, 255, max(count, 1)).astype(np.uint8)[:, None]
     table = cv2.applyColorMap(ramp, cv2.COLORMAP_VIRIDIS).reshape(-1, 3)
     return tuple((int(b), int(g), int(r)) for b, g, r in table[:count])
+
+
+def faded(
+    palette: Sequence[tuple[int, int, int]], confidence: NDArray[np.float32] | None
+) -> list[tuple[int, int, int]]:
+    """BGR colours, each as far from grey as its confidence ``(N,)`` says; None: as they are."""
+    if confidence is None:
+        return list(palette)
+    mixed = _GREY + confidence[:, None] * (np.array(palette).reshape(-1, 3) - _GREY)
+    return [(int(b), int(g), int(r)) for b, g, r in np.rint(mixed)]
+
+
+def draw_ring(picture: Image, point: Points, radius: int) -> None:
+    """A circle that is visible on any background: a point that is not visible in the other picture."""
+    centre = (round(float(point[0])), round(float(point[1])))
+    for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.circle(picture, centre, radius, colour, width, cv2.LINE_AA)
 
 
 def draw_line(canvas: Image, a: Points, b: Points, colour: tuple[int, ...], width: int) -> None:

@@ -28,22 +28,32 @@ def draw_grid(
     cells_a: Floats,
     matches_b: Floats,
     size_a: Size,
+    confidence_b: NDArray[np.float32] | None = None,
 ) -> Image:
     """A left, every cell in the colour of its position; B right, every cell in the colour of its match.
 
     ``cells_a`` ``(hA, wA, 2)`` and ``matches_b`` ``(hB, wB, 2)`` are pixels (x, y) of A: the positions of
-    A's cells, and those that the cells of B match.
+    A's cells, and those that the cells of B match. The less ``confidence_b`` ``(hB, wB)``, the greyer.
     """
-    tinted = (
-        _tinted(image, place_colours(positions, size_a))
-        for image, positions in ((image_a, cells_a), (image_b, matches_b))
-    )
-    return side_by_side(*tinted)[0]
+    colours_a, colours_b = (place_colours(positions, size_a) for positions in (cells_a, matches_b))
+    if confidence_b is not None:
+        grey = colours_b.mean(axis=-1, keepdims=True)
+        colours_b = _image(np.rint(grey + confidence_b[..., None] * (colours_b - grey)))
+    return side_by_side(_tinted(image_a, colours_a), _tinted(image_b, colours_b))[0]
 
 
-def draw_warp(image_a: Image, image_b: Image, warped: Image) -> Image:
-    """A left; right ``warped``, which is A in the geometry of B, blended with B in grey."""
-    return side_by_side(image_a, _image(cv2.addWeighted(warped, 0.65, _grey(image_b), 0.35, 0)))[0]
+def draw_warp(
+    image_a: Image, image_b: Image, warped: Image, shown: NDArray[np.bool_] | None = None
+) -> Image:
+    """A left; right ``warped``, which is A in the geometry of B, blended with B in grey.
+
+    Where ``shown`` ``(H, W)`` is false, there is only B.
+    """
+    grey = _grey(image_b)
+    blended = _image(cv2.addWeighted(warped, 0.65, grey, 0.35, 0))
+    if shown is not None:
+        blended[~shown] = grey[~shown]
+    return side_by_side(image_a, blended)[0]
 
 
 def draw_truth(

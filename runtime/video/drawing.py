@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dccnet.runtime.arrays import Boxes, Image, Mask, Points
-from dccnet.runtime.drawing.canvas import colours, draw_dot, draw_label, side_by_side
+from dccnet.runtime.drawing.canvas import colours, draw_dot, draw_label, draw_ring, side_by_side
 from dccnet.runtime.drawing.matches import best_matches, draw_matches
 from dccnet.runtime.video.propagation.maps import inside
 
@@ -110,9 +110,7 @@ def _draw_points(
             draw_dot(picture, point, palette[number], radius)
             draw_label(picture, point, points.labels[number] if points.labels else str(number + 1), radius)
         elif rings:
-            centre = (round(float(point[0])), round(float(point[1])))
-            for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-                cv2.circle(picture, centre, radius, colour, width, cv2.LINE_AA)
+            draw_ring(picture, point, radius)
 
 
 def _draw_boxes(picture: Image, boxes: Boxes, visible: NDArray[np.bool_]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -69,6 +70,7 @@ class StreamRequest:
     stall_s: float | None
     reconnect: int
     propagation: Propagation
+    min_confidence: float | None
     on_note: Callable[[str], None]
 
 
@@ -83,6 +85,8 @@ class Stream(Iterator[FrameResult]):
         """Open the source and encode the references. Raises :class:`DccError`."""
         if request.batch < 1:
             raise UsageError(f"a batch contains at least one frame, not {request.batch}")
+        if request.min_confidence is not None:
+            matcher.require_confidence()
         self.source: FrameSource = open_source(
             request.source, live=request.live, reconnect=request.reconnect
         )
@@ -93,7 +97,11 @@ class Stream(Iterator[FrameResult]):
         self._frames = self.source.frames
         chained = isinstance(request.reference, str) and request.reference == PREVIOUS
         references = self._resolve(request, "frame:0" if chained else request.reference)
-        self._carrier = Carrier(request.propagation, references[0] if chained else None)
+        self._least_confidence = request.min_confidence
+        propagation = request.propagation
+        if request.min_confidence is not None:
+            propagation = dataclasses.replace(propagation, min_confidence=request.min_confidence)
+        self._carrier = Carrier(propagation, references[0] if chained else None)
         if not chained:
             self._state.references = self._encode(references)
         self._threads: list[Background[FrameTask]] = []
@@ -121,12 +129,15 @@ class Stream(Iterator[FrameResult]):
         self._count += 1
         self._last = time.perf_counter()
         assert task.correspondences is not None and task.reference is not None
+        correspondences = task.correspondences
+        if self._least_confidence is not None:
+            correspondences = correspondences.at_least(self._least_confidence)
         return FrameResult(
             task.index,
             task.time_s,
             task.image,
             task.reference,
-            task.correspondences,
+            correspondences,
             task.carried,
             task.timings,
             time.monotonic() - task.arrived_s,

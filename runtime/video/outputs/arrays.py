@@ -53,6 +53,12 @@ class ArrayFile:
             "points_b": matches.points_b,
             "scores": matches.scores,
         }
+        if matches.confidence is not None:
+            rows_per_match["confidence"] = matches.confidence
+            row["confidence_a"], row["confidence_b"] = (
+                correspondences.confidence_a,
+                correspondences.confidence_b,
+            )
         if result.carried is not None and result.carried.points is not None:
             rows_per_match["distances"] = result.carried.points.distances
             rows_per_match["visible"] = result.carried.points.visible

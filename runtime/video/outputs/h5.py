@@ -68,10 +68,12 @@ def _frame_name(number: int) -> str:
 def mutual_indices(result: Correspondences) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Mutual matches as hloc stores them: for each cell of A, row-major, the cell of B and the score.
 
-    Both are ``(n,)``. Where the other direction disagrees, the cell is -1 and the score 0; elsewhere the
-    score is the lower of both directions.
+    Both are ``(n,)``. Where the other direction disagrees, or confidence is too low, the cell is -1 and the
+    score 0; elsewhere the score is the lower of both directions.
     """
     forward, back = result.index_a.ravel(), result.index_b.ravel()
     mutual = back[forward] == np.arange(forward.size)
+    if result.least_confidence is not None and result.confidence_a is not None:
+        mutual &= result.confidence_a.ravel() >= result.least_confidence
     scores = np.minimum(result.score_a.ravel(), result.score_b.ravel()[forward])
     return np.where(mutual, forward, -1).astype(np.int32), np.where(mutual, scores, 0).astype(np.float32)

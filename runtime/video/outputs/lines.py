@@ -12,6 +12,7 @@ from dccnet.runtime.video.outputs.sink import OutputFrame
 
 CSV_COLUMNS = (
     "frame", "time_s", "reference", "label", "x_a", "y_a", "x_b", "y_b", "score", "distance", "visible",
+    "confidence",
 )  # fmt: skip
 
 
@@ -70,6 +71,7 @@ class CsvLines(LineFile):
                     f"{matches.scores[i]:.6g}",
                     "" if points is None else f"{points.distances[i]:.3f}",
                     "" if points is None else int(points.visible[i]),
+                    "" if matches.confidence is None else f"{matches.confidence[i]:.4f}",
                 ]
             )
         self.append(text.getvalue())

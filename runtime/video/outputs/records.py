@@ -17,7 +17,7 @@ def reported_matches(result: FrameResult) -> PointMatches:
     points = None if result.carried is None else result.carried.points
     if points is None:
         return result.correspondences.mutual()
-    return PointMatches(points.points_a, points.points_b, points.scores)
+    return PointMatches(points.points_a, points.points_b, points.scores, points.confidence)
 
 
 def frame_record(result: FrameResult) -> dict[str, Any]:

@@ -30,8 +30,11 @@ class CarriedPoints:
     """``(N,)``: forward-backward error, the distance in pixels of A between each point and itself carried
     to B and back (Kalal, Mikolajczyk, Matas, "Forward-Backward Error", ICPR 2010)."""
     visible: NDArray[np.bool_]
-    """``(N,)``: inside the frame, with the score and the consistency that :class:`Propagation` requires."""
+    """``(N,)``: inside the frame, with the consistency and the confidence (or, without confidence, the score)
+    that :class:`Propagation` requires."""
     labels: tuple[str, ...] = ()
+    confidence: NDArray[np.float32] | None = None
+    """``(N,)`` in [0, 1]; None from a bundle without confidence."""
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -62,23 +65,26 @@ class Maps(ABC):
         returned = self.to_reference(clipped(points_b, self.size_b))
         cell = geometry.pixels_per_cell(self.size_a, self.result.score_a.shape[:2])
         scores = self.result.transfer_scores(points, "a", outside=True)
-        visible = np.asarray(
-            inside(points_b, self.size_b)
-            & (
-                np.linalg.norm((returned - points) / np.maximum(cell, 1e-9), axis=1)
-                <= settings.max_distance
-            )
-            & (scores >= settings.min_score * np.median(self.result.score_a))
-        )
+        confidence = self.result.transfer_confidence(points, "a", outside=True)
+        if confidence is None:
+            trusted = scores >= settings.min_score * np.median(self.result.score_a)
+        else:
+            trusted = confidence >= settings.min_confidence
+        apart = np.linalg.norm((returned - points) / np.maximum(cell, 1e-9), axis=1)
+        visible = np.asarray(inside(points_b, self.size_b) & (apart <= settings.max_distance) & trusted)
         distances = np.linalg.norm(returned - points, axis=1)
-        return CarriedPoints(points, points_b, scores, distances, visible)
+        return CarriedPoints(points, points_b, scores, distances, visible, confidence=confidence)
 
     def confidence(self, settings: Propagation) -> NDArray[np.float32]:
-        """``(H, W)`` of B in [0, 1]: how consistent each pixel of B is, carried to A and back.
+        """``(H, W)`` of B in [0, 1]: the bundle's confidence in the place of each pixel of B in A.
 
-        1 for a pixel that returns to itself, 1/2 at the largest distance of a visible point, 0 where the
-        position in A lies outside A.
+        From a bundle without, how consistent each pixel of B is, carried to A and back: 1 for a pixel that
+        returns to itself, 1/2 at the largest distance of a visible point, 0 where the position in A lies
+        outside A.
         """
+        confident = self.result.confidence_map("b")
+        if confident is not None:
+            return confident
         grid = self.result.score_b.shape[:2]
         points_b = geometry.cell_pixels((grid[0], grid[1]), self.size_b).reshape(-1, 2)
         points_a = self.to_reference(points_b)

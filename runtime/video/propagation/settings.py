@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dccnet.runtime.confidence import VISIBLE
 from dccnet.runtime.errors import UsageError
 
 MAPS = ("matches", "smooth")
@@ -11,7 +12,14 @@ MAPS = ("matches", "smooth")
 
 @dataclass(frozen=True, slots=True)
 class Propagation:
-    """Settings of propagation. Raises :class:`UsageError` for values out of range."""
+    """Settings of propagation. Raises :class:`UsageError` for values out of range.
+
+    A point is visible by ``max_distance``, and by ``min_confidence`` with a bundle that has confidence or
+    else by ``min_score``.
+    """
+
+    min_confidence: float = VISIBLE
+    """The lowest confidence of a visible point, from 0 to 1."""
 
     max_distance: float = 1.0
     """A visible point, carried to the frame and back, is at most so far from itself, in cells of the
@@ -32,6 +40,8 @@ class Propagation:
     def __post_init__(self) -> None:
         if self.map not in MAPS:
             raise UsageError(f"there is no map '{self.map}': choose from {', '.join(MAPS)}")
+        if not 0 <= self.min_confidence <= 1:
+            raise UsageError(f"the lowest confidence is from 0 to 1, not {self.min_confidence:g}")
         if not (self.max_distance > 0 and self.min_score >= 0):
             raise UsageError("the largest distance must be above 0 and the smallest score not below 0")
         if not (self.min_cutoff_hz > 0 and self.beta >= 0):
