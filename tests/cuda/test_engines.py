@@ -31,7 +31,7 @@ def open_matcher(model: DCCNet, gpu: Device) -> Matcher:
         backend = TensorRTBackend(library, gpu, *load_engines(library, plans)[1:])
     frames = frame_format(model.config)
     manifest: Any = SimpleNamespace(
-        image_size=frames.size, frames=frames, grid=model.grid, heatmaps=False, fine=None
+        confidence=None, image_size=frames.size, frames=frames, grid=model.grid, heatmaps=False, fine=None
     )
     return Matcher(manifest, backend)
 

@@ -60,7 +60,12 @@ class BatchingIdentityBackend(IdentityBackend):
 
 def matcher_of(backend: Any) -> Matcher:
     manifest = SimpleNamespace(
-        image_size=(32, 40), grid=GRID, heatmaps=False, fine=None, frames=FrameFormat((32, 40), "uint8")
+        confidence=None,
+        image_size=(32, 40),
+        grid=GRID,
+        heatmaps=False,
+        fine=None,
+        frames=FrameFormat((32, 40), "uint8"),
     )
     return Matcher(cast(Any, manifest), backend)
 
