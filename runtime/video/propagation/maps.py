@@ -30,7 +30,7 @@ class CarriedPoints:
     """``(N,)``: forward-backward error, the distance in pixels of A between each point and itself carried
     to B and back (Kalal, Mikolajczyk, Matas, "Forward-Backward Error", ICPR 2010)."""
     visible: NDArray[np.bool_]
-    """``(N,)``: inside the frame, with the consistency and the confidence (or, without confidence, the score)
+    """``(N,)``: inside the frame, with the consistency and the confidence (or, without it, the score)
     that :class:`Propagation` requires."""
     labels: tuple[str, ...] = ()
     confidence: NDArray[np.float32] | None = None
