@@ -94,7 +94,8 @@ BACKBONES: dict[str, BackboneSpec] = {
     "efficientnet-lite0": _lite("lite0", 112),
     "efficientnet-lite1": _lite("lite1", 112),
     "efficientnet-lite2": _lite("lite2", 120),
-    # Features at stride 32 recognise kinds of things, whichever way they face.
+    # Features at stride 32 recognise kinds of things, whichever way they face. Levels were chosen by
+    # measuring, see docs/tiny.md.
     "efficientnet-lite0-hypercolumn": _lite("lite0", 112 + 192 + 320, "block10", "block14", "block15"),
     "efficientnet-lite1-hypercolumn": _lite(
         "lite1", 2 * 112 + 192 + 320, "block13", "block14", "block19", "block20"

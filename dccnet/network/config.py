@@ -176,16 +176,17 @@ PRESETS: dict[str, ModelConfig] = {
     "baseline-saa": ModelConfig(fusion="average"),
     "baseline-sd": ModelConfig(auxiliary_loss=False),
     "tiny": _TINY,
-    # Features of several levels, a finer grid, and enough context channels for a plain start
-    # (training/starts.py): better matches, more slowly.
+    # Built by hand, not trained: weights of a plain start (training/starts.py) on features of several
+    # levels. Better matches, more slowly.
     "small": _TINY.replace(
-        backbone="efficientnet-lite0-hypercolumn",
-        image_size=(320, 320),
-        context_channels=1376,
-        consensus_kernels=(5, 3),
-        consensus_channels=(4, 1),
-        fusion="dynamic",
-        embedding=True,
+        backbone="efficientnet-lite1-hypercolumn",
+        image_size=(352, 352),
+        context_kernel=15,
+        context_channels=120,
+        consensus_kernels=(7, 1),
+        consensus_channels=(2, 1),
+        fusion="average",
+        embedding=False,
         blend="maps",
     ),
 }

@@ -18,18 +18,16 @@ from dccnet.network.conv4d import Conv4d
 from dccnet.network.fusion import DynamicFusion
 from dccnet.network.model import DCCNet
 
-Z_SHARE = 0.449
-"""Weight of the correlation of Z in the correlation of G after a plain start."""
-SIMILARITY_SHARE = 0.898
-"""Weight of the correlation of the part of S above 1/kernel. With larger shares the context map outweighs
-the local one where maps are blended: better for things that face opposite ways, worse for others."""
+SIMILARITY_SHARE = 0.43
+"""Weight of the correlation of context features after a plain start; where maps are blended, that of the
+context map beside the local one."""
 
-VOTE_WIDTHS = (0.4, 0.8)
-"""Smallest and largest standard deviation, in cells, of the difference between the offsets of neighbours
-that count as lying on the same side."""
-VOTE_REACH = 0.4
-"""Standard deviation of a neighbour's distance, as a share of the kernel."""
-VOTE_GAIN = 20.0
+NEAR_WIDTH, NEAR_DISTANCE = 0.5, 1.0
+"""Of the narrow one of the two bells that votes are counted with, in cells: standard deviations of the
+difference between the offsets of neighbours that count as lying on the same side, and of their distance."""
+FAR_WIDTH, FAR_REACH = 0.9, 0.4
+"""The same of the wide bell; the latter as a share of the kernel."""
+VOTE_GAIN = 30.0
 """Scale of the votes. The softmax has no temperature, so scores must be large to tell matches apart."""
 
 
@@ -37,12 +35,12 @@ VOTE_GAIN = 20.0
 def start_plain(model: DCCNet, both_ways: bool) -> None:
     """Initialise with weights that already match without training.
 
-    Context features are Z and S side by side (:func:`pass_features_through`), consensus counts votes
+    Context features are the self-similarity S (:func:`pass_similarity_through`), consensus counts votes
     (:func:`count_votes`), with ``both_ways`` also for things that face opposite ways, and the fusion
     weights both maps alike. Raises ``ValueError`` for too few context channels.
     """
     if model.context_encoder is not None:
-        pass_features_through(model.context_encoder, both_ways)
+        pass_similarity_through(model.context_encoder, both_ways)
     count_votes(model.consensus, both_ways)
     if isinstance(model.fusion, DynamicFusion):
         weight_alike(model.fusion)
@@ -57,49 +55,47 @@ def start_both_ways(model: DCCNet) -> None:
 
 
 @torch.no_grad()
-def pass_features_through(encoder: SpatialContextEncoder, both_ways: bool) -> None:
-    """Let context features be Z and S side by side instead of a random mixture of both.
+def pass_similarity_through(encoder: SpatialContextEncoder, both_ways: bool) -> None:
+    """Let context features be S instead of a random mixture of Z and S.
 
-    A random mixture in few channels, cut at zero, loses much of what Z distinguishes. Z passes once
-    unchanged and once negated, so that the ReLU loses nothing. S passes unchanged or, because it has a left
-    and a right, with ``both_ways`` as sums of its two sides. The value that S would have if all neighbours
-    were alike, 1/kernel, is subtracted, and the ReLU drops what is smaller. Channels that remain keep their
-    weights. Raises ``ValueError`` where the encoder has fewer channels than this takes.
+    A random mixture in few channels, cut at zero, loses much of what Z and S distinguish. S passes
+    unchanged or, because it has a left and a right, with ``both_ways`` as sums of its two sides. The value
+    that S would have if all neighbours were alike, 1/kernel, is subtracted, and the ReLU drops what is
+    smaller. Channels that remain keep their weights. Raises ``ValueError`` where the encoder has fewer
+    channels than this takes.
     """
     k, (channels, width) = encoder.kernel, encoder.embed.weight.shape[:2]
-    z, s = torch.eye(width).split([width - k * k, k * k])
+    s = torch.eye(width)[width - k * k :]
     if both_ways:
         columns = s.view(k, k, -1)  # (dy, dx, ·)
         left, middle, right = columns[:, : k // 2], columns[:, k // 2], columns.flip(1)[:, : k // 2]
         s = torch.cat([(left + right).flatten(0, 1) / math.sqrt(2), middle])
-    shares = torch.tensor([Z_SHARE, Z_SHARE, SIMILARITY_SHARE]).sqrt()
-    shares = shares.repeat_interleave(torch.tensor([len(z), len(z), len(s)]))
-    used = len(shares)
-    if channels < used:
-        raise ValueError(f"a plain start takes context_channels of at least {used}, not {channels}")
+    if channels < len(s):
+        raise ValueError(f"a plain start takes context_channels of at least {len(s)}, not {channels}")
+    share = math.sqrt(SIMILARITY_SHARE)
     weight, bias = encoder.embed.parameters()
-    weight[:used, :, 0, 0] = shares[:, None] * torch.cat([z, -z, s])
-    bias[:used] = 0
-    bias[used - len(s) : used] = -shares[-1] / k
+    weight[: len(s), :, 0, 0] = share * s
+    bias[: len(s)] = -share / k
 
 
 @torch.no_grad()
 def count_votes(consensus: NeighbourhoodConsensus, both_ways: bool) -> None:
-    """Initialise the first layer with kernels of several widths that count votes; the others pass them on.
+    """Initialise the first layer with kernels that count votes; the others pass them on.
 
     Neighbours of A vote for a match if they match neighbours of B on the same side. With ``both_ways``,
-    votes of the opposite side, left and right, count instead where they are more: one channel has the
-    votes a of the same side, the next one has ``relu(b - a)`` for the votes b of the opposite side, and
-    the sum of the two is ``max(a, b)``. The plain sum a + b would favour the middle of things with an axis
-    of symmetry.
+    votes of the opposite side, left and right, count instead where they are more: of two channels, the
+    first has the votes a of the same side, the second ``relu(b - a)`` for the votes b of the opposite side,
+    and the sum of the two is ``max(a, b)``. The plain sum a + b would favour the middle of things with an
+    axis of symmetry. Counts of several channels, or pairs of channels, differ in the width of their bells,
+    by up to a fifth.
     """
     first, *others = cast("Sequence[Conv4d]", consensus.layers)
     channels, kernel = len(first.weight), first.weight.shape[-1]
-    kinds = -(-channels // 4) if both_ways else channels
-    widths = VOTE_WIDTHS[0] + (torch.arange(kinds) + 0.5) / kinds * (VOTE_WIDTHS[1] - VOTE_WIDTHS[0])
+    kinds = -(-channels // 2) if both_ways else channels
+    widths = 0.8 + 0.4 * (torch.arange(kinds) + 0.5) / kinds
     votes = torch.stack([vote_kernel(kernel, float(width)) for width in widths])
-    if both_ways:  # repeated for the second half, which mirror_channels turns round
-        votes = torch.stack([votes, votes.flip(4) - votes], dim=1).flatten(0, 1).repeat(2, 1, 1, 1, 1)
+    if both_ways:
+        votes = torch.stack([votes, votes.flip(4) - votes], dim=1).flatten(0, 1)
     first.weight.copy_(VOTE_GAIN * votes[:channels, None])
     for layer in others:
         layer.weight.zero_()
@@ -110,8 +106,6 @@ def count_votes(consensus: NeighbourhoodConsensus, both_ways: bool) -> None:
             layer.weight[place] = out_channels / most
     for layer in (first, *others):
         layer.bias.zero_()
-    if both_ways:
-        mirror_channels(consensus)
 
 
 @torch.no_grad()
@@ -142,15 +136,19 @@ def weight_alike(fusion: DynamicFusion) -> None:
         parameter.zero_()
 
 
-def vote_kernel(kernel: int, width: float) -> Tensor:
+def vote_kernel(kernel: int, width: float = 1.0) -> Tensor:
     """``(kernel, kernel, kernel, kernel)`` weights with sum 1, larger for nearer neighbours.
 
-    A pair of neighbours counts by how equal their offsets in A and in B are; ``width``, in cells, is the
-    standard deviation of the difference.
+    A pair of neighbours counts by how equal their offsets in A and in B are, and by how near they are. Half
+    of the weight is that of a narrow bell, which tells neighbouring matches apart, half that of a wide one.
+    ``width`` scales the differences that both allow.
     """
     offset = torch.arange(kernel) - kernel // 2
     ya, xa, yb, xb = torch.meshgrid(offset, offset, offset, offset, indexing="ij")
-    difference = ((ya - yb) ** 2 + (xa - xb) ** 2) / (2 * width**2)
-    distance = (ya**2 + xa**2 + yb**2 + xb**2) / (4 * (VOTE_REACH * kernel) ** 2)
-    weights = torch.exp(-difference - distance)
-    return weights / weights.sum()
+    difference = (ya - yb) ** 2 + (xa - xb) ** 2
+    distance = (ya**2 + xa**2 + yb**2 + xb**2) / 2
+    weights = torch.zeros(kernel, kernel, kernel, kernel)
+    for bell, reach in ((NEAR_WIDTH, NEAR_DISTANCE), (FAR_WIDTH, FAR_REACH * kernel)):
+        near = torch.exp(-difference / (2 * (width * bell) ** 2) - distance / (2 * reach**2))
+        weights += near / near.sum() / 2
+    return weights

@@ -10,8 +10,9 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from dccnet.calibration.models.small_1 import CARD, small_1_config
+from dccnet.calibration.models.small_1 import CARD
 from dccnet.calibration.models.views import write_views
+from dccnet.network.config import PRESETS
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.images import read_image
@@ -59,7 +60,7 @@ def test_the_card_that_is_written_is_the_one_that_comes_with_dcc() -> None:
 
 def test_nothing_in_it_is_random() -> None:
     one, two = (
-        initial_network(small_1_config(), IMAGENET, "plain", True, seed).state_dict() for seed in (1, 2)
+        initial_network(PRESETS["small"], IMAGENET, "plain", True, seed).state_dict() for seed in (1, 2)
     )
     assert all(torch.equal(one[name], two[name]) for name in one)
 

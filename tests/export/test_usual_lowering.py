@@ -17,7 +17,7 @@ from dccnet.runtime.manifest import Conv4dChoice
     ("preset", "grid", "lowering"),
     [
         ("dccnet", (25, 25), "spectral"),
-        ("small", (20, 20), "spectral"),
+        ("small", (22, 22), "spectral"),
         ("tiny", (16, 16), "spectral"),
         ("tiny", (25, 50), "stack"),
     ],

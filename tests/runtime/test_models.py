@@ -43,7 +43,7 @@ def test_the_built_in_model_is_whole_verified_and_small() -> None:
     assert bundle.path == BUILT_IN / "small-1"
     assert manifest.verified and manifest.precision == "float32+int8"
     assert manifest.calibration is not None and manifest.calibration.target == "cpu"
-    assert (manifest.image_size, manifest.grid) == ((320, 320), (20, 20))
+    assert (manifest.image_size, manifest.grid) == ((352, 352), (22, 22))
     files = {file.name for file in bundle.path.iterdir()}
     assert files == {"manifest.json", "encoder.onnx", "matcher.onnx", "calibration.json", CARD}
     packed = io.BytesIO()
@@ -108,7 +108,7 @@ def test_models_are_listed(dcc: Cli, named: str, tmp_path: Path) -> None:
     result = dcc("models")
     assert result.returncode == 0, result.stderr
     (first,) = (line.split() for line in result.stdout.splitlines() if line.split()[0] == DEFAULT)
-    assert first[2:] == ["float32+int8", "320x320", "20x20", "Apache-2.0", "dcc"]
+    assert first[2:] == ["float32+int8", "352x352", "22x22", "Apache-2.0", "dcc"]
     assert named in result.stdout and "damaged/manifest.json is damaged" in result.stderr
     rows = json.loads(dcc("models", "--json").stdout)
     assert [row["name"] for row in rows] == [DEFAULT, named]
@@ -159,7 +159,7 @@ def test_model_names_a_bundle(
         result = dcc("match", "--model", model, *pictures[:2], "--json", cwd=tmp_path)
         assert result.returncode == 0 and NOTE not in result.stderr, result.stderr
         assert result.stdout == as_argument.stdout
-    assert json.loads(dcc("match", DEFAULT, *pictures[:2], "--json").stdout)["grid_a"] == [20, 20]
+    assert json.loads(dcc("match", DEFAULT, *pictures[:2], "--json").stdout)["grid_a"] == [22, 22]
     drawn = dcc("match", "--model", named, *pictures[:2], cwd=tmp_path)
     assert "wrote matches.jpg" in drawn.stderr
 
@@ -212,7 +212,7 @@ def test_view_needs_no_bundle(
     page = tmp_path / "page.html"
     result = dcc("view", *pictures[:2], "-o", page)
     assert result.returncode == 0, result.stderr
-    assert NOTE in result.stderr and "20\\u00d720 cells" in page.read_text(encoding="utf-8")
+    assert NOTE in result.stderr and "22\\u00d722 cells" in page.read_text(encoding="utf-8")
     pages = []
     for choice in ((bundle.path,), ("--model", bundle.path), ("--model", named)):
         assert dcc("view", *choice, *pictures[:2], "-o", page).returncode == 0

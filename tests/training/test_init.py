@@ -59,12 +59,9 @@ def test_a_random_start_on_request_and_by_default_for_others(dcc: Cli, tmp_path:
 
 def test_a_plain_start_needs_context_channels(dcc: Cli, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
-    few = ("--set", "context_channels=128")
-    refused = dcc("init", "--preset", "tiny", "--start", "plain", *few, "-o", path)
+    arguments = ("init", "--preset", "tiny", "--start", "plain", "--weights", "random", "-o", path)
+    refused = dcc(*arguments, "--set", "context_channels=224")
     one_sentence(refused, 2, "--set context_channels=NUMBER")
     assert not path.exists()
-    made = dcc(
-        "init", "--preset", "tiny", "--start", "plain", "--weights", "random",
-        "--set", "context_channels=800", "-o", path,
-    )  # fmt: skip
+    made = dcc(*arguments, "--set", "context_channels=225")
     assert made.returncode == 0 and "plain start, random backbone" in made.stderr, made.stderr

@@ -18,17 +18,17 @@ from dccnet.network.model import DCCNet
 from dccnet.training.recipes import recipe
 from dccnet.training.starts import (
     SIMILARITY_SHARE,
-    Z_SHARE,
     count_votes,
-    pass_features_through,
+    pass_similarity_through,
     start_plain,
+    vote_kernel,
     weight_alike,
 )
 from tests.helpers.commands import Cli
 
 
 def voted(c: Tensor, kernel: int, both_ways: bool) -> Tensor:
-    network = NeighbourhoodConsensus((kernel, 3), (4, 1)).double()
+    network = NeighbourhoodConsensus((kernel, 3), (2, 1)).double()
     count_votes(network, both_ways)
     (result,) = network([c])
     return result
@@ -75,31 +75,30 @@ def test_any_number_of_channels_votes(channels: tuple[int, ...], both_ways: bool
     assert float(result.amin()) >= 0
 
 
-def product(*features: Tensor) -> Tensor:
-    """Of ``(2, ·, h, w)``, cut at zero: all cells of the first picture with all of the second, added up."""
-    products = [a.T @ b for a, b in (f.clamp(min=0).flatten(2) for f in features)]
-    return torch.stack(products).sum(dim=0)
-
-
 @pytest.mark.parametrize("both_ways", [False, True])
-def test_plain_context_is_the_features_and_their_similarity(both_ways: bool) -> None:
+def test_plain_context_is_similarity_alone(both_ways: bool) -> None:
     torch.manual_seed(0)
     z = l2_normalise(torch.randn(2, 6, 5, 7))
-    encoder = SpatialContextEncoder(6, 3, 2 * 6 + 9 + 4)
-    pass_features_through(encoder, both_ways)
-    g = encoder(z)
-    torch.testing.assert_close(g[:, :6] - g[:, 6:12], math.sqrt(Z_SHARE) * z)
     s = l2_normalise(self_similarity(z, 3))
+    taken = 6 if both_ways else 9
+    encoder = SpatialContextEncoder(6, 3, taken)
+    pass_similarity_through(encoder, both_ways)
+    g = encoder(z)
     if both_ways:  # a picture's mirror image has the same features, mirrored
-        taken = 2 * 6 + 6
-        torch.testing.assert_close(encoder(z.flip(3))[:, :taken], g[:, :taken].flip(3))
+        torch.testing.assert_close(encoder(z.flip(3)), g.flip(3))
         left, middle, right = s.view(2, 3, 3, 5, 7).unbind(2)
         s = torch.cat([(left + right) / math.sqrt(2), middle], dim=1)
-    else:
-        taken = 2 * 6 + 9
     assert float(s.amin()) < 1 / 3 < float(s.amax())
-    expected = Z_SHARE * product(z, -z) + SIMILARITY_SHARE * product(s - 1 / 3)
-    torch.testing.assert_close(product(g[:, :taken]), expected)
+    torch.testing.assert_close(g, math.sqrt(SIMILARITY_SHARE) * (s - 1 / 3).clamp(min=0))
+
+
+def test_votes_tell_neighbouring_matches_apart_and_reach_far() -> None:
+    weights = vote_kernel(7)
+    torch.testing.assert_close(weights.sum(), torch.tensor(1.0))
+    torch.testing.assert_close(weights, weights.permute(2, 3, 0, 1))  # either picture may be A
+    centre = weights[3, 3, 3, 3]
+    assert centre > 2 * weights[3, 3, 3, 4] and centre > 1.5 * weights[3, 4, 3, 4]
+    assert weights[0, 0, 0, 0] > 0.01 * centre
 
 
 def test_both_maps_begin_with_the_same_trust() -> None:

@@ -36,7 +36,7 @@ class Lowering(Protocol):
 
 
 class LayoutLowering(ABC):
-    """A lowering that has its own layout of volumes.
+    """A lowering that has its own layout of volumes, with channels and two axes of cells last.
 
     A ReLU between two layers commutes with every layout, so a chain stays in it from the first layer to the
     last: ``leave(relu(conv(relu(conv(enter(c))))))``.
@@ -73,13 +73,25 @@ class LayoutLowering(ABC):
         return [apply(volume) for volume in volumes]
 
     def _convolutions(self, layers: Layers, grid: Sequence[int]) -> list[Convolution]:
-        return [self.convolution(weight, bias, grid) for weight, bias in layers]
+        return [
+            partial(pointwise, weight=weight, bias=bias)
+            if max(weight.shape[2:]) == 1
+            else self.convolution(weight, bias, grid)
+            for weight, bias in layers
+        ]
 
     def _run(self, convolutions: Sequence[Convolution], c: Tensor) -> Tensor:
         x = self.enter(c)
         for convolution in convolutions:
             x = F.relu(convolution(x))
         return self.leave(x)
+
+
+def pointwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A layer whose kernel is a single cell: ``(..., Cin, H, W)`` -> ``(..., Cout, H, W)``."""
+    y = F.conv2d(x.flatten(0, -4), weight.flatten(3), bias)
+    result: Tensor = torch.unflatten(y, 0, x.shape[:-3])
+    return result
 
 
 def recomputes(layers: Layers, grid: Sequence[int], recompute: bool | None = None) -> bool:
