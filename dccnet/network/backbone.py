@@ -82,7 +82,7 @@ def _lite(size: str, channels: int, *levels: str) -> BackboneSpec:
         frame_dtype="uint8",
         levels=levels,
         fine="block2",
-        refines=size == "lite0",  # the others have not been measured
+        refines=size != "lite2",  # which has not been measured
     )
 
 
