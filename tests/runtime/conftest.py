@@ -5,12 +5,14 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 NEED_TORCH = [
+    "test_bombs.py",
     "test_diagnostics.py",
     "test_engines.py",
     "test_frames.py",
     "test_geometry.py",
     "test_gpu.py",
     "test_gpu_backend.py",
+    "test_onnx_weights.py",
     "test_score_windows.py",
     "test_view.py",
     "test_view_browser.py",
