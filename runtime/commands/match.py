@@ -246,8 +246,7 @@ def _quiet_opencv(video: str | None) -> None:
     """
     if video is not None and (is_camera(video) or is_address(video)):
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
-    module: Any = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2  # its place up to 4.12
-    module.setLogLevel(2)  # LOG_LEVEL_ERROR
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 
 
 def _points(text: str, picture: str) -> Points:

@@ -110,8 +110,8 @@ def test_the_oldest_version_is_the_one_of_pyproject() -> None:
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        ({"grid": (16, 25)}, r"says \(16, 25\) for 'local', its graph \(20, 20\)"),
-        ({"image_size": (320, 300)}, r"says \(320, 300\) for 'frame', its graph \(320, 320\)"),
+        ({"grid": (11, 44)}, r"says \(11, 44\) for 'local', its graph \(22, 22\)"),
+        ({"image_size": (352, 300)}, r"says \(352, 300\) for 'frame', its graph \(352, 352\)"),
     ],
 )
 def test_sizes_in_the_manifest_are_those_of_the_graphs(
