@@ -346,7 +346,7 @@ def test_bad_training_input(dcc: Cli, tmp_path: Path, pictures: list[Path]) -> N
         (["--synthetic", pictures[0].parent, "--weights", "absent.pth"], 1, "do not exist"),
         (["--synthetic", pictures[0].parent, "--set", "embedding=no"], 2, "true or false"),
         (["--synthetic", pictures[0].parent, "--learning-rate", "-1"], 2, "--learning-rate"),
-        (["--synthetic", pictures[0].parent, "--learning-rate", "nan"], 2, "finite"),
+        (["--synthetic", pictures[0].parent, "--learning-rate", "nan"], 2, "nan is not a number"),
         (["--synthetic", pictures[0].parent, "--validate", keypointless], 1, "no keypoints"),
         (["--synthetic", lonely], 1, "one photograph"),
     ):
