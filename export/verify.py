@@ -15,7 +15,7 @@ from dccnet.export.bundles.rounding import open_with_rounding
 from dccnet.export.bundles.samples import neighbours
 from dccnet.inference import TorchMatcher
 from dccnet.network.model import DCCNet
-from dccnet.runtime.agreement import CRITERIA
+from dccnet.runtime.agreement import criterion_for
 from dccnet.runtime.arrays import Array
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.correspondences import Correspondences
@@ -40,7 +40,7 @@ def verify(
     Raises :class:`ImageError` for a picture that cannot be read.
     """
     pairs = neighbours(pictures)[:MAX_PAIRS]
-    criterion = CRITERIA[bundle.manifest.precision]
+    criterion = criterion_for(bundle.manifest.precision, bundle.manifest.model.get("fusion"))
     ranges = None if bundle.manifest.precision == "float32" else _measure_ranges(bundle, pairs)
     agreement = _AgreementCounter(criterion.margin)
     if ranges is None or ranges.headroom > 1:  # after an overflow there are no matches to compare

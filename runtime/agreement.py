@@ -21,3 +21,15 @@ CRITERIA = {
     # Eleven bits of mantissa cannot decide near ties; a score is a softmax of values of up to about 50.
     "float16": Criterion(margin=0.01, identical_cells=0.99, score_difference=0.05, fine_difference=0.05),
 }
+
+
+def criterion_for(precision: str, fusion: object) -> Criterion:
+    """The criterion for a network of this precision and fusion (``ModelConfig.fusion``).
+
+    With the fusion ``product``, a score in half precision is a product of two maps, which are at most 1: if
+    each may differ by ``score_difference``, their product may differ by twice as much.
+    """
+    found = CRITERIA[precision]
+    if precision == "float16" and fusion == "product":
+        return found._replace(score_difference=2 * found.score_difference)
+    return found

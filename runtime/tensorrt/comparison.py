@@ -14,7 +14,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from dccnet.runtime.agreement import CRITERIA
+from dccnet.runtime.agreement import criterion_for
 from dccnet.runtime.arrays import Array, Image
 from dccnet.runtime.backend import matcher_inputs
 from dccnet.runtime.bundle import Bundle
@@ -77,7 +77,8 @@ def compare_engines(
     # INT8 layers and TF32 are judged as half precision: they have as few bits, or fewer.
     exact = bundle.manifest.precision == "float32" and not tf32
     precision = "float32" if exact else "float16"
-    criterion, reference = CRITERIA[precision], _run_graphs(bundle, NOISE[precision])
+    criterion = criterion_for(precision, bundle.manifest.model.get("fusion"))
+    reference = _run_graphs(bundle, NOISE[precision])
     features = _run_engine(encoder, device, {"frame": reference.frame[None]})
     results = _run_engine(matcher, device, matcher_inputs(*reference.features))
     differences = {

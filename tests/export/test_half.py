@@ -27,7 +27,7 @@ from dccnet.network.conv4d import LOWERINGS, conv4d
 from dccnet.network.correlation import correlate, l2_normalise, mutual_matching
 from dccnet.network.fusion import softmax_scores
 from dccnet.network.model import DCCNet
-from dccnet.runtime.agreement import CRITERIA
+from dccnet.runtime.agreement import CRITERIA, criterion_for
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.matcher import Matcher
@@ -288,6 +288,8 @@ def test_agreement_counts_only_decided_cells() -> None:
     heatmap[0, 0, 0] = [0.5, 0.4, 0.1]
     np.testing.assert_allclose(lead(heatmap), [[0.2, 0.0]], atol=1e-6)
     assert CRITERIA["float32"].margin == 0.0
+    assert criterion_for("float16", "product").score_difference == 0.1
+    assert criterion_for("float32", "product") == CRITERIA["float32"]
 
 
 def test_fp16_from_the_command_line(checkpoint: Path, tmp_path: Path, dcc: Cli) -> None:
