@@ -34,7 +34,7 @@ from dccnet.runtime.video.outputs.sink import OutputFrame
 from dccnet.runtime.video.pipeline import Background
 from dccnet.runtime.video.points_files import is_points_file, read_points
 from dccnet.runtime.video.propagation.settings import Propagation
-from dccnet.runtime.video.references import PREVIOUS, Reference, frame_number
+from dccnet.runtime.video.references import Reference, is_own_frame
 from dccnet.runtime.video.sources import is_address, is_camera
 from dccnet.runtime.video.stream import Stream
 from dccnet.runtime.video.timing import StreamStats
@@ -69,7 +69,7 @@ def read_job(
 
     Raises :class:`DccError` for what is wrong with them, before the network is loaded.
     """
-    own_frames = [name for name in references if name == PREVIOUS or frame_number(name) is not None]
+    own_frames = [name for name in references if is_own_frame(name)]
     if own_frames and len(references) > 1:
         raise UsageError(f"--reference {own_frames[0]} goes with no other --reference")
     if options.save_masks is not None and options.mask is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from dccnet.runtime.checks import as_points
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.file_names import names_of
 from dccnet.runtime.reading import parse_json, read_text
+from dccnet.runtime.video.references import is_own_frame
 
 LabelledPoints = tuple[Points, tuple[str, ...]]
 """Points, and one label each or none at all."""
@@ -166,7 +166,7 @@ def _objects(content: dict[str, Any], name: str, fields: Sequence[str]) -> list[
 def _wanted(names: Iterable[str], picture: str) -> set[str]:
     """Which of a file's pictures is ``picture``. A frame of a video is the only one."""
     every = set(names)
-    if re.fullmatch(r"frame:\d+|previous", picture):
+    if is_own_frame(picture):
         return every if len(every) == 1 else set()
     return names_of(picture, every)
 

@@ -55,8 +55,8 @@ class Reference:
         size = height, width = self.image.shape[:2]
         if self.points is not None:
             check_inside(self.points, size, self.name)
-        if self.labels and len(self.labels) != (0 if self.points is None else len(self.points)):
-            number = 0 if self.points is None else len(self.points)
+        number = 0 if self.points is None else len(self.points)
+        if self.labels and len(self.labels) != number:
             raise UsageError(f"{len(self.labels)} labels for {number} points: give one each")
         if self.mask is not None and self.mask.shape[:2] != size:
             drawn = f"{self.mask.shape[1]}x{self.mask.shape[0]}"
@@ -101,6 +101,11 @@ def frame_number(name: object) -> int | None:
     """``"frame:12"`` -> 12; None for anything else."""
     match = re.fullmatch(r"frame:(\d+)", name) if isinstance(name, str) else None
     return None if match is None else int(match[1])
+
+
+def is_own_frame(name: str) -> bool:
+    """Whether a reference's name stands for a frame of the source itself, or for the frame before."""
+    return name == PREVIOUS or frame_number(name) is not None
 
 
 def _as_reference(picture: ReferenceLike, number: int) -> Reference:
