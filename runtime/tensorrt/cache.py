@@ -29,14 +29,25 @@ def cache_folder() -> Path:
         raise EngineError(f"engines cannot be kept: {error}") from error
 
 
-def comparison_file(plans: Sequence[bytes], gpu: GpuRecord) -> Path:
+def _usable_folder() -> Path | None:
+    """:func:`cache_folder`, or None where there is no such folder."""
+    try:
+        return cache_folder()
+    except EngineError:
+        return None
+
+
+def comparison_file(plans: Sequence[bytes], gpu: GpuRecord) -> Path | None:
     """File with the comparison of these plans on this GPU, where their records contain none.
 
-    Raises :class:`EngineError` for a user without a cache.
+    None for a user without a cache.
     """
+    folder = _usable_folder()
+    if folder is None:
+        return None
     key = [[sha256_of(plan) for plan in plans], dataclasses.asdict(gpu)]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
-    return cache_folder() / "comparisons" / f"{digest[:20]}.json"
+    return folder / "comparisons" / f"{digest[:20]}.json"
 
 
 def usual_timing_cache(library: Library, device: Device | None) -> Path | None:
@@ -46,9 +57,8 @@ def usual_timing_cache(library: Library, device: Device | None) -> Path | None:
     """
     if library.is_rtx or device is None:
         return None
-    try:
-        folder = cache_folder()
-    except EngineError:
+    folder = _usable_folder()
+    if folder is None:
         return None
     key = [library.version, dataclasses.asdict(gpu_record(device))]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()

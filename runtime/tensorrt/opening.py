@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from dccnet.runtime.decoding import decode
 from dccnet.runtime.errors import DccError, EngineError, NotVerifiedError
 from dccnet.runtime.extras import install
 from dccnet.runtime.files import write_text
-from dccnet.runtime.manifest import EngineComparison, GpuRecord
+from dccnet.runtime.manifest import EngineComparison
 from dccnet.runtime.reading import read_json
 from dccnet.runtime.tensorrt.builder import BuildSettings, BuiltEngine
 from dccnet.runtime.tensorrt.bundled import build_graph
@@ -65,37 +66,44 @@ def _open_with(
 ) -> OpenedEngines:
     """The bundle's own engines or those in the cache, where they load here; else new ones."""
     check_target(library, device)
-    in_bundle = [bundle.path / library.engine_file(name) for name in GRAPHS]
-    in_cache = [cached_plan(bundle, name, library, device) for name in GRAPHS]
-    if all(path.exists() for path in in_bundle) and not trust:
-        require_names(bundle, library)
-    readers: list[tuple[Sequence[Path], Callable[[], list[Plan]]]] = [
-        (in_bundle, lambda: bundled_plans(in_bundle, bundle, library, device)),
-        (in_cache, lambda: cached_plans(in_cache, bundle, library, device)),
-    ]
-    problems = []
-    for paths, read in readers:
-        if not all(path.exists() for path in paths):
-            continue
-        try:
-            plans = read()
-            opened = load_engines(library, plans)
-            _check_frames(bundle, opened.encoder)
-        except EngineError as error:
-            on_note(f"passed over: {error}")
-            problems.append(str(error))
-        else:
-            _require_agreement(bundle, opened, plans, device, on_note)
-            return opened
-    on_note(f"building engines with {library.title} for {device.name}; this is done once")
+    problems: list[str] = []
     try:
-        in_cache = [build_into_cache(bundle, name, library, device, on_note) for name in GRAPHS]
-        plans = cached_plans(in_cache, bundle, library, device)
-        opened = load_engines(library, plans)
+        for read in _readers(library, bundle, device, trust):
+            try:
+                plans = read()
+                opened = load_engines(library, plans)
+                _check_frames(bundle, opened.encoder)
+                break
+            except EngineError as error:
+                on_note(f"passed over: {error}")
+                problems.append(str(error))
+        else:
+            on_note(f"building engines with {library.title} for {device.name}; this is done once")
+            built = [build_into_cache(bundle, name, library, device, on_note) for name in GRAPHS]
+            plans = cached_plans(built, bundle, library, device)
+            opened = load_engines(library, plans)
     except EngineError as error:
         raise EngineError("; ".join([*problems, str(error)])) from error
     _require_agreement(bundle, opened, plans, device, on_note)
     return opened
+
+
+def _readers(
+    library: Library, bundle: Bundle, device: Device, trust: bool
+) -> Iterator[Callable[[], list[Plan]]]:
+    """Readers of the plans in the bundle and of those in the cache, where both plans are there.
+
+    The cache is not touched before its reader is asked for: engines in a bundle need none. Raises
+    :class:`EngineError` for engines in the bundle that must not be loaded, and for a user without a cache.
+    """
+    in_bundle = [bundle.path / library.engine_file(name) for name in GRAPHS]
+    if all(path.exists() for path in in_bundle):
+        if not trust:
+            require_names(bundle, library)
+        yield partial(bundled_plans, in_bundle, bundle, library, device)
+    in_cache = [cached_plan(bundle, name, library, device) for name in GRAPHS]
+    if all(path.exists() for path in in_cache):
+        yield partial(cached_plans, in_cache, bundle, library, device)
 
 
 def _check_frames(bundle: Bundle, encoder: Engine) -> None:
@@ -151,7 +159,7 @@ def _require_agreement(
     if recorded[0] is not None and recorded[0].gpu == gpu and recorded[0] == recorded[1]:
         comparison = recorded[0]
     else:
-        file = _comparison_file(plans, gpu)
+        file = comparison_file([plan.content for plan in plans], gpu)
         found = None if file is None else _read_comparison(file)
         if found is None:
             tf32 = any(plan.record is not None and plan.record.tf32 for plan in plans)
@@ -212,11 +220,3 @@ def cached_plan(bundle: Bundle, name: str, library: Library, device: Device) -> 
     graph, settings = bundle.manifest.graphs[name], default_settings(library, device)
     gpu = f"{device.name} {sm_name(device.capability)}"
     return engine_folder(graph, library, settings, gpu) / library.engine_file(name)
-
-
-def _comparison_file(plans: Sequence[Plan], gpu: GpuRecord) -> Path | None:
-    """File in the cache for the comparison of these plans; None for a user without a cache."""
-    try:
-        return comparison_file([plan.content for plan in plans], gpu)
-    except EngineError:
-        return None

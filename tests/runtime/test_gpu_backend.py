@@ -588,6 +588,33 @@ def test_without_a_home_engines_say_what_to_set(
         Matcher.open(bundle, backend="tensorrt")
 
 
+@pytest.fixture
+def unusable_cache(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """``XDG_CACHE_HOME`` where no folder can be created: its parent is a file."""
+    cache = Path(os.environ["XDG_CACHE_HOME"]) / "file" / "cache"
+    cache.parent.parent.mkdir(parents=True, exist_ok=True)
+    cache.parent.touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    return cache
+
+
+def test_engines_in_the_bundle_need_no_cache(
+    with_engines: Bundle, unusable_cache: Path, photos: list[Image], expected: list[Correspondences]
+) -> None:
+    notes: list[str] = []
+    matcher = Matcher.open(with_engines, backend="tensorrt", on_note=notes.append)
+    assert not notes
+    assert_same(matcher.match(photos[0], photos[1]), expected[1])
+
+
+def test_without_a_cache_it_is_said_why_the_engines_in_the_bundle_did_not_do(
+    with_engines: Bundle, classic: Machine, unusable_cache: Path
+) -> None:
+    classic.tensorrt.module.__version__ = "11.5.0.1"
+    with pytest.raises(EngineError, match=r"11\.5\.0\.1 is installed.*; engines cannot be kept"):
+        Matcher.open(with_engines, backend="tensorrt")
+
+
 def test_engine_without_a_batch_of_one(classic: Machine, bundle: Bundle, tmp_path: Path) -> None:
     shutil.copytree(bundle.path, tmp_path / "b")
     copied = Bundle.open(tmp_path / "b")
