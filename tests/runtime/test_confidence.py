@@ -7,7 +7,8 @@ import dataclasses
 import json
 import pickle
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from dccnet.runtime.errors import ArgumentError, UsageError
 from dccnet.runtime.evidence import Direction, match_evidence
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.models.names import open_bundle
-from dccnet.runtime.video.outputs.h5 import mutual_indices
+from dccnet.runtime.video.outputs.h5 import H5Matches, mutual_indices
 from dccnet.runtime.video.propagation.maps import SmoothMaps
 from dccnet.runtime.video.propagation.settings import Propagation
 from dccnet.runtime.writers import UNKNOWN_FLOW
@@ -177,6 +178,26 @@ def test_at_least_leaves_out_matches_everywhere(tmp_path: Path) -> None:
     np.testing.assert_array_equal(flow[..., 0] == np.float32(UNKNOWN_FLOW), shown < least)
     points = np.array([[3.0, 4.0], [50.0, 40.0]])
     np.testing.assert_array_equal(chosen.transfer(points, "a"), result.transfer(points, "a"))
+
+
+def test_numbers_of_keypoints_in_h5_count_cells_of_little_confidence_too(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    every = random_result(4)
+    assert every.confidence_a is not None
+    chosen = every.at_least(float(np.median(every.confidence_a)))
+    wanted = chosen.mutual("cells")
+    assert len(wanted) == 1 and len(every.mutual()) == 2
+    result = SimpleNamespace(reference=SimpleNamespace(name="a.png"), index=0, correspondences=chosen)
+    sink = H5Matches(tmp_path / "a.h5", tmp_path / "features.h5")
+    sink.write(cast(Any, SimpleNamespace(result=result)))
+    sink.close()
+    with h5py.File(tmp_path / "a.h5") as matches, h5py.File(tmp_path / "features.h5") as features:
+        matched = matches["a.png/frame-000000/matches0"][:]
+        keypoints_a = features["a.png/keypoints"][:]
+        keypoints_b = features["frame-000000/keypoints"][:]
+    cells = matched >= 0
+    np.testing.assert_allclose(keypoints_a[cells], wanted.points_a, rtol=1e-6)
+    np.testing.assert_allclose(keypoints_b[matched[cells]], wanted.points_b, rtol=1e-6)
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])

@@ -1,6 +1,6 @@
 """``.h5`` in the format of hloc (github.com/cvg/Hierarchical-Localization), for use with COLMAP.
 
-Keypoints are the network's cells in pixels, 0-based as in hloc; hloc adds COLMAP's half pixel.
+Keypoints are all of the network's cells in pixels, 0-based as in hloc; hloc adds COLMAP's half pixel.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.extras import required
 from dccnet.runtime.file_names import as_parts
+from dccnet.runtime.geometry import cell_pixels
 from dccnet.runtime.video.outputs.sink import OutputFrame
 from dccnet.runtime.video.references import frame_number
 
@@ -41,12 +42,13 @@ class H5Matches:
         matches, scores = mutual_indices(correspondences)
         pair = self._matches.create_group(f"{name_a}/{name_b}")
         pair["matches0"], pair["matching_scores0"] = matches, scores
-        keypoints_a, keypoints_b = (
-            correspondences.matches("a").points_a,
-            correspondences.matches("b").points_b,
+        cells = (
+            (name_a, correspondences.index_a, correspondences.size_a),
+            (name_b, correspondences.index_b, correspondences.size_b),
         )
-        for name, points in ((name_a, keypoints_a), (name_b, keypoints_b)):
+        for name, index, size in cells:
             if name not in self._features:
+                points = cell_pixels((index.shape[0], index.shape[1]), size).reshape(-1, 2)
                 self._features.create_group(name)["keypoints"] = points.astype(np.float32)
 
     def _picture_name(self, path: str) -> str:
