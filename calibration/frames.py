@@ -18,7 +18,7 @@ from dccnet.runtime.errors import DataError, DccError, VideoError
 from dccnet.runtime.files import sha256_of
 from dccnet.runtime.geometry import Size, resize_uint8
 from dccnet.runtime.images import find_images, is_picture, read_image
-from dccnet.runtime.video.captures import DamagedError
+from dccnet.runtime.video.captures import BetweenFramesError
 from dccnet.runtime.video.sources import FrameSource, open_source
 
 CANDIDATES = 4
@@ -141,7 +141,7 @@ def _numbered(source: FrameSource) -> Iterator[tuple[str, _Load]]:
     try:
         for frame in source.frames:
             yield f"{source.name}:{number}", _decoded(frame)
-            number += not isinstance(frame, DamagedError)
+            number += not isinstance(frame, BetweenFramesError)
     except VideoError as error:  # of a truncated file, after its frames
         if not number:
             raise

@@ -25,12 +25,16 @@ _HARMLESS = ("mmco: unref short failure", "co located POCs unavailable")
 _CODECS = {"AV01": "AV1", "av01": "AV1", "hev1": "HEVC", "hvc1": "HEVC", "VP90": "VP9", "vvc1": "VVC"}
 
 
-class DamagedError(VideoError):
-    """Comes before a frame near which FFmpeg reports damaged data; it is no frame itself."""
+class BetweenFramesError(VideoError):
+    """A note that comes between two frames; it is no frame, and stands for none."""
 
 
-class ReconnectedError(VideoError):
-    """Comes where a live source broke off and was opened again; it is no frame."""
+class DamagedError(BetweenFramesError):
+    """Comes before a frame near which FFmpeg reports damaged data."""
+
+
+class ReconnectedError(BetweenFramesError):
+    """Comes where a live source broke off and was opened again."""
 
 
 class FileFrames(Iterator["Image | DccError"]):

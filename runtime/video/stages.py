@@ -14,7 +14,7 @@ from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DccError
 from dccnet.runtime.features import Features, check_image
 from dccnet.runtime.geometry import Size
-from dccnet.runtime.video.captures import DamagedError, ReconnectedError
+from dccnet.runtime.video.captures import BetweenFramesError, DamagedError
 from dccnet.runtime.video.pipeline import close_iterator
 from dccnet.runtime.video.propagation.carrier import Carried, Carrier
 from dccnet.runtime.video.references import Reference
@@ -60,6 +60,16 @@ class StreamState:
     """Replaced as a whole, so that a frame meets either the old or the new ones. Empty: each frame is
     matched with the frame before it."""
 
+    def hear(self, note: BetweenFramesError) -> None:
+        """Count it, and report it unless it is mostly a consequence of an earlier one."""
+        if isinstance(note, DamagedError):
+            self.damaged += 1
+            if self.damaged > 1:
+                return
+        else:
+            self.reconnected += 1
+        self.on_note(str(note))
+
 
 def decode(state: StreamState, frames: Iterator[Any], source: FrameSource) -> Iterator[FrameTask]:
     """Number and time the frames; skip, count and report those that cannot be read.
@@ -78,14 +88,8 @@ def decode(state: StreamState, frames: Iterator[Any], source: FrameSource) -> It
                 return
             now = time.monotonic()
             started = now if started is None else started
-            if isinstance(image, DamagedError):
-                state.damaged += 1
-                if state.damaged == 1:  # the next ones are mostly consequences of the first
-                    state.on_note(str(image))
-                continue
-            if isinstance(image, ReconnectedError):
-                state.reconnected += 1
-                state.on_note(str(image))
+            if isinstance(image, BetweenFramesError):
+                state.hear(image)
                 continue
             if isinstance(image, DccError):
                 state.unreadable += 1

@@ -15,7 +15,7 @@ from dccnet.runtime.errors import DccError, UsageError, VideoError
 from dccnet.runtime.features import Features, check_image
 from dccnet.runtime.video import stages
 from dccnet.runtime.video.annotations import Annotations
-from dccnet.runtime.video.captures import DamagedError
+from dccnet.runtime.video.captures import BetweenFramesError
 from dccnet.runtime.video.pipeline import Background, StalledError, close_all, close_iterator
 from dccnet.runtime.video.propagation.carrier import Carried, Carrier
 from dccnet.runtime.video.propagation.settings import Propagation
@@ -44,7 +44,8 @@ class FrameResult:
     index: int
     """0-based; frames that were dropped or could not be read are counted, too."""
     time_s: float
-    """Seconds from the first frame: by the frame rate for a file, by the clock for a live source."""
+    """Seconds from the first frame: by the time stamps of a video file, by the rate of pictures, by the
+    clock for a live source."""
     image: Any
     """The frame as the source yielded it: ``(H, W, 3)`` uint8 BGR."""
     reference: Reference
@@ -220,14 +221,17 @@ class Stream(Iterator[FrameResult]):
         return [one.annotated(request.annotations) for one in references]
 
     def _take_frame(self, source: Source, number: int) -> Reference:
-        """A frame of the source as a reference; the first frame is put back."""
+        """A frame of the source as a reference; the first frame is put back, with the notes before it."""
         name = f"frame:{number}"
         if number == 0:
-            try:
-                frame = next(self._frames)
-            except StopIteration:
-                raise VideoError(f"{self.source.name} has no frames") from None
-            self._frames = _put_back(frame, self._frames)
+            taken = []
+            for frame in self._frames:
+                taken.append(frame)
+                if not isinstance(frame, BetweenFramesError):
+                    break
+            else:
+                raise VideoError(f"{self.source.name} has no frames")
+            self._frames = _put_back(taken, self._frames)
         elif self.source.live or not self.source.count:
             raise UsageError(f"{name} needs a file: {self.source.name} has only frame:0 as a reference")
         else:
@@ -250,9 +254,10 @@ class Stream(Iterator[FrameResult]):
         )
 
 
-def _put_back(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+def _put_back(taken: list[Any], rest: Iterator[Any]) -> Iterator[Any]:
     try:
-        yield first
+        while taken:  # none is kept alive here
+            yield taken.pop(0)
         yield from rest
     finally:
         close_iterator(rest)
@@ -261,7 +266,7 @@ def _put_back(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
 def _nth_frame(frames: Iterator[Any], number: int) -> Any:
     """The frame ``number``, 0-based; None where there are fewer frames."""
     try:
-        real = (frame for frame in frames if not isinstance(frame, DamagedError))
+        real = (frame for frame in frames if not isinstance(frame, BetweenFramesError))
         return next((frame for index, frame in enumerate(real) if index == number), None)
     finally:
         close_iterator(frames)

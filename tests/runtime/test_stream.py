@@ -20,6 +20,7 @@ from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.errors import ImageError, UsageError, VideoError
 from dccnet.runtime.images import write_image
 from dccnet.runtime.match_many import match_many
+from dccnet.runtime.video.captures import DamagedError, ReconnectedError
 from dccnet.runtime.video.sources import open_source
 from tests.helpers.streams import (
     BatchingIdentityBackend,
@@ -167,6 +168,21 @@ def test_a_reference_can_be_the_frame_before_or_a_frame_of_the_source(video: Pat
             matcher.stream(source, f"frame:{number}")
     with pytest.raises(VideoError, match="no frames"):
         matcher.stream([], "frame:0")
+
+
+@pytest.mark.parametrize("reference", ["frame:0", "previous"])
+def test_notes_before_the_first_frame_are_no_reference(reference: str) -> None:
+    """A damaged beginning, and a camera that breaks off at once."""
+    notes = [DamagedError("damaged"), ReconnectedError("opened again"), DamagedError("damaged again")]
+    heard: list[str] = []
+    stream = matcher_of(IdentityBackend()).stream([*notes, *greys(3)], reference, on_note=heard.append)
+    results = list(stream)
+    assert [(result.index, level(result.image)) for result in results] == [(0, 0), (1, 1), (2, 2)]
+    assert results[0].reference.name == "frame:0" and level(results[0].reference.image) == 0
+    assert heard == ["damaged", "opened again"]
+    assert (stream.stats.damaged, stream.stats.reconnected, stream.stats.unreadable) == (2, 1, 0)
+    with pytest.raises(VideoError, match="the frames has no frames"):
+        matcher_of(IdentityBackend()).stream(notes, reference)
 
 
 def test_a_reference_can_be_replaced_while_streaming() -> None:
