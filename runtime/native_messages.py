@@ -55,14 +55,19 @@ class _Capture:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._users = self._entries = 0
+        self._users = self._entries = self._waiting = 0
         self._exclusive = False
         self._file = self._saved = -1
 
     def enter(self, exclusive: bool, heard: Heard) -> tuple[int, int]:
         """Returns the number of this entry, and the size of the file."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._exclusive and not (exclusive and self._users))
+            # One that waits to be alone goes before those that come after it: it would wait for ever.
+            self._waiting += exclusive
+            self._changed.wait_for(
+                lambda: not (self._exclusive or (self._users if exclusive else self._waiting))
+            )
+            self._waiting -= exclusive
             self._exclusive = exclusive
             if not self._users:
                 self._redirect()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.errors import DccError, VideoError
 from dccnet.runtime.native_messages import Heard, listening, readable
-from dccnet.runtime.video.display_matrix import Turn, display_turn, turned
+from dccnet.runtime.video.display_matrix import display_turn, turned
 
 _RETRIES = 50  # failed reads in a row after which a file has ended, whatever its frame count
 _NEAR = 16  # frames: decoders that use several threads report damage so much earlier or later
@@ -44,15 +45,30 @@ class FileFrames(Iterator["Image | DccError"]):
     that is truncated.
     """
 
-    def __init__(self, capture: cv2.VideoCapture, path: Path, count: int, rate: float) -> None:
-        self._capture, self._path, self._count, self._rate = capture, path, count, rate
+    def __init__(
+        self,
+        open_capture: Callable[[], cv2.VideoCapture],
+        capture: cv2.VideoCapture,
+        path: Path,
+        count: int,
+        rate: float,
+    ) -> None:
+        """``open_capture`` opens the file again, as ``capture`` was opened."""
+        self._open_capture, self._capture = open_capture, capture
+        self._path, self._count, self._rate = path, count, rate
         self.time_s = 0.0
         """The time stamp of the last frame, in seconds from the first one."""
+        self._reads = 0
+        self._alone = False  # whether no other thread may decode during a read
         self._constant = True  # whether all frames so far lasted 1 / rate
         self._said, self._said_at = "", -_NEAR  # what FFmpeg said last, and at which frame
         code = int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF
         self._fourcc = code.to_bytes(4, "little").decode("ascii", "replace").strip("\0 ")
-        self._turn = _own_turn(capture, path)
+        self._is_mp4 = _is_mp4(path)
+        turn = display_turn(path) if self._is_mp4 else None
+        self._turn = turn if turn is not None and turn.mirrored else None
+        """How frames are turned here because OpenCV, which knows rotations only, would do it wrongly."""
+        self._set_turn()
         self._frames: Generator[Image | DccError] = self._decode()
 
     def __next__(self) -> Image | DccError:
@@ -67,8 +83,7 @@ class FileFrames(Iterator["Image | DccError"]):
         first_s: float | None = None
         try:
             while failed <= _RETRIES:
-                with listening() as heard:
-                    done, frame = self._capture.read()
+                done, frame, heard = self._read()
                 damaged = self._hear(heard, number)
                 if not done:
                     failed += 1
@@ -92,6 +107,36 @@ class FileFrames(Iterator["Image | DccError"]):
         finally:
             self._capture.release()
         self._end(number)
+
+    def _read(self) -> tuple[bool, Any, Heard]:
+        """The next frame, if it can be read, and what was said about it alone.
+
+        Where another thread decoded at the same time, its file may be meant: then this file is opened and
+        read again up to here, while no other thread decodes. So is the rest of it, so that this happens
+        once.
+        """
+        self._reads += 1
+        with listening(exclusive=self._alone) as heard:
+            done, frame = self._capture.read()
+        if heard.alone or not heard.lines:
+            return done, frame, heard
+        with listening(exclusive=True):
+            again = self._open_capture()
+        if not again.isOpened():  # the file is gone
+            return done, frame, heard
+        self._capture.release()
+        self._capture, self._alone = again, True
+        self._set_turn()
+        for _ in range(self._reads - 1):
+            with listening(exclusive=True):
+                again.grab()
+        with listening(exclusive=True) as heard:
+            done, frame = again.read()
+        return done, frame, heard
+
+    def _set_turn(self) -> None:
+        if self._turn is not None:
+            self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
 
     def _hear(self, heard: Heard, number: int) -> bool:
         """Whether FFmpeg reported damage. Raises :class:`VideoError` for frames of undefined content."""
@@ -144,7 +189,7 @@ class FileFrames(Iterator["Image | DccError"]):
         short = self._count - number > max(2, 0.02 * self._count)
         # An MP4 file has an index of all its frames, of which an edit list may show a part. If one of them
         # were not there, FFmpeg would say so.
-        trimmed = not self._said and _is_mp4(self._path)
+        trimmed = not self._said and self._is_mp4
         if (short and not trimmed) or any(text in self._said for text in ("partial file", "prematurely")):
             raise VideoError(
                 f"{self._path} is truncated: it says that it has {self._count} frames, and ended after "
@@ -190,15 +235,6 @@ def live_frames(
         capture.release()
     if not number:
         raise VideoError(f"{name} contains no frame that can be decoded")
-
-
-def _own_turn(capture: cv2.VideoCapture, path: Path) -> Turn | None:
-    """How frames are turned here because OpenCV, which knows rotations only, would do it wrongly."""
-    turn = display_turn(path) if _is_mp4(path) else None
-    if turn is None or not turn.mirrored:
-        return None
-    capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
-    return turn
 
 
 def _is_mp4(path: Path) -> bool:

@@ -103,10 +103,13 @@ def open_source(source: Source, *, live: bool | None = None, reconnect: int = 0)
 
 
 def _from_file(path: Path, live: bool) -> FrameSource:
-    with listening() as heard:
+    def open_capture() -> cv2.VideoCapture:
         capture = cv2.VideoCapture(native_path(path), cv2.CAP_FFMPEG, _ONE_THREAD)
-        if not capture.isOpened():
-            capture = cv2.VideoCapture(native_path(path))  # by another library than FFmpeg
+        # If it cannot, by another library than FFmpeg.
+        return capture if capture.isOpened() else cv2.VideoCapture(native_path(path))
+
+    with listening() as heard:
+        capture = open_capture()
     if not capture.isOpened():
         said = f" (FFmpeg: {heard.last})" if heard.last else ""
         raise VideoError(
@@ -114,7 +117,7 @@ def _from_file(path: Path, live: bool) -> FrameSource:
             f"cannot decode{said}"
         )
     count, rate = _count(capture), _rate(capture)
-    frames = FileFrames(capture, path, count, rate)
+    frames = FileFrames(open_capture, capture, path, count, rate)
     return FrameSource(frames, str(path), 0 if live else count, rate, live, frames)
 
 

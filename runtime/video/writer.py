@@ -35,7 +35,7 @@ class VideoWriter:
         if self._writer is None:
             self._size = (frame.shape[1], frame.shape[0])
             fourcc = cv2.VideoWriter.fourcc(*self._codec)
-            with listening():  # FFmpeg's own words would come on top
+            with listening(exclusive=True):  # FFmpeg's own words are not about a file that is read
                 self._writer = cv2.VideoWriter(self._name, fourcc, self._rate, self._size)
             if not self._writer.isOpened():
                 raise VideoError(

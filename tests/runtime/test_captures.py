@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 import struct
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +19,10 @@ import pytest
 from dccnet.calibration.frames import sample_frames
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.errors import DccError, VideoError
+from dccnet.runtime.native_messages import listening
 from dccnet.runtime.video.captures import DamagedError, live_frames
 from dccnet.runtime.video.sources import open_source
+from dccnet.runtime.video.writer import VideoWriter
 from tests.helpers.commands import Cli
 from tests.helpers.paths import DATA
 from tests.helpers.streams import IdentityBackend, NetworkCamera, grey, matcher_of
@@ -181,11 +187,15 @@ def test_a_hole_in_a_file_shifts_no_frame_behind_it(tmp_path: Path) -> None:
     assert found
 
 
-def test_damaged_data_end_a_run_with_an_error(dcc: Cli, tmp_path: Path, pictures: list[Path]) -> None:
+def _write_damaged(path: Path) -> None:
     data = bytearray((VIDEOS / "progressive.mkv").read_bytes())
     place = data.index(b"\x00\x00", len(data) // 2)
     data[place + 40 : place + 60] = bytes(range(200, 220))
-    (tmp_path / "damaged.mkv").write_bytes(data)
+    path.write_bytes(data)
+
+
+def test_damaged_data_end_a_run_with_an_error(dcc: Cli, tmp_path: Path, pictures: list[Path]) -> None:
+    _write_damaged(tmp_path / "damaged.mkv")
     images, _, _, said = read(tmp_path / "damaged.mkv")
     assert images and any("is damaged near frame" in text for text in said), said
     stream = matcher_of(IdentityBackend()).stream(tmp_path / "damaged.mkv", grey(0), on_note=said.append)
@@ -196,6 +206,62 @@ def test_damaged_data_end_a_run_with_an_error(dcc: Cli, tmp_path: Path, pictures
     run = dcc("match", "--reference", pictures[0], "--video", tmp_path / "damaged.mkv", "--points", "9,9")
     assert run.returncode == 1 and len(run.stdout.splitlines()) == len(images)
     assert "warning: " in run.stderr and "is damaged near" in run.stderr
+
+
+@contextlib.contextmanager
+def _another_thread_decodes() -> Iterator[None]:
+    """A thread that reads a file of which FFmpeg says at every frame that it is damaged or interlaced."""
+    ended = threading.Event()
+
+    def decode() -> None:
+        while not ended.wait(0.0005):
+            with listening():
+                os.write(2, b"[h264 @ 0x55d0] error while decoding MB 1 2\n")
+                os.write(2, b"[swscaler @ 0x55d1] interlaced frames are not supported\n")
+                time.sleep(0.0005)
+
+    thread = threading.Thread(target=decode)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_messages_about_a_file_of_another_thread_are_not_believed(tmp_path: Path) -> None:
+    healthy, damaged = VIDEOS / "progressive.mkv", tmp_path / "damaged.mkv"
+    _write_damaged(damaged)
+    alone = [read(path) for path in (healthy, damaged)]
+    with _another_thread_decodes():
+        beside = [read(path) for path in (healthy, damaged)]
+    assert not alone[0][3] and alone[1][3]
+    for one, other in zip(alone, beside, strict=True):
+        assert one[1:3] == other[1:3]
+        np.testing.assert_array_equal(one[0], other[0])
+        assert [re.sub("0x[0-9a-f]+", "", text) for text in one[3]] == [
+            re.sub("0x[0-9a-f]+", "", text) for text in other[3]
+        ]
+
+
+def test_what_is_said_about_a_file_that_is_written_ends_no_video(tmp_path: Path) -> None:
+    """FFmpeg complains about MJPG in .mp4; the decoding thread reads meanwhile."""
+    ended = threading.Event()
+
+    def write() -> None:
+        while not ended.is_set():
+            writer = VideoWriter(tmp_path / "a.mp4", 25, "MJPG")
+            with contextlib.suppress(VideoError):
+                writer.write(grey(1))
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        said = [read(VIDEOS / "progressive.mkv")[3] for _ in range(3)]
+    finally:
+        ended.set()
+        thread.join()
+    assert said == [[], [], []]
 
 
 def test_a_folder_called_00_is_no_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
