@@ -20,7 +20,7 @@ from dccnet.runtime.errors import ArgumentError, UsageError
 from dccnet.runtime.evidence import Direction, match_evidence
 from dccnet.runtime.features import check_image
 from dccnet.runtime.geometry import Size
-from dccnet.runtime.point_matches import PointMatches
+from dccnet.runtime.point_matches import PointMatches, mutual_cells
 from dccnet.runtime.refinement import FineFeatures, refine
 from dccnet.runtime.remap import check_remap, remap
 from dccnet.runtime.score_maps import ScoreMaps
@@ -69,6 +69,8 @@ class Correspondences:
     """Matches with less confidence are left out (:meth:`at_least`)."""
     _log_odds: dict[Side, Floats] = field(default_factory=dict, init=False, repr=False)
     """Kept from the first call, by direction."""
+    _mutual: dict[Rule, PointMatches] = field(default_factory=dict, init=False, repr=False)
+    """Kept from the first call, by rule: a video's frame is drawn and written to several files."""
 
     @property
     def rule(self) -> Rule:
@@ -100,19 +102,16 @@ class Correspondences:
         Agreement is that of best cells; ``rule``, as for :meth:`matches`, places them in B. Confidence is
         that in the direction from A to B.
         """
-        forward, backward = self.index_a.ravel(), self.index_b.ravel()
-        agree = backward[forward] == np.arange(forward.size)
         rule = self._rule(rule)
-        points = self._cells("a").reshape(-1, 2)[agree]
-        if rule == "cells":
-            targets = self._best_cells("a").reshape(-1, 2)[agree]
-        else:
-            targets = self._between_cells(points, "a", rule)
-        scores = np.minimum(self.score_a.ravel(), self.score_b.ravel()[forward])
-        confidence = self._confidence("a")
-        confidence = None if confidence is None else confidence.ravel()[agree]
-        matches = PointMatches(points, targets, scores[agree], confidence)
-        return matches.take(matches.confident(self.least_confidence))
+        if rule not in self._mutual:
+            self._mutual[rule] = self._mutual_by(rule)
+        return self._mutual[rule]
+
+    def mutual_scores(self) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """``(n,)`` each, for the n cells of A, row-major: whether both directions agree, and the lower of
+        both scores, which has no meaning where they do not."""
+        agree = mutual_cells(self.index_a, self.index_b)
+        return agree, np.minimum(self.score_a.ravel(), self.score_b.ravel()[self.index_a.ravel()])
 
     def at_least(self, confidence: float) -> Correspondences:
         """The same without matches of less ``confidence``, from 0 to 1: :meth:`matches`, :meth:`mutual`,
@@ -122,11 +121,13 @@ class Correspondences:
         """
         if not 0 <= confidence <= 1:
             raise ArgumentError(f"confidence is a number from 0 to 1, got {confidence!r}")
-        if self.confidence_a is None:
+        if self._odds("a") is None:
             raise ArgumentError(
                 "these matches have no confidence: fit it to the bundle with dcc confidence"
             )
-        return dataclasses.replace(self, least_confidence=float(confidence))
+        found = dataclasses.replace(self, least_confidence=float(confidence))
+        found._log_odds.update(self._log_odds)  # of the same matches
+        return found
 
     def transfer(
         self, points: ArrayLike, from_: Side, rule: Rule | None = None, *, outside: bool = False
@@ -365,6 +366,18 @@ class Correspondences:
     def _cells(self, side: Side) -> Floats:
         """``(h, w, 2)``: pixel position (x, y) of each cell of ``side``."""
         return geometry.cell_pixels(self._grid(side), self._size(side))
+
+    def _mutual_by(self, rule: Rule) -> PointMatches:
+        agree, scores = self.mutual_scores()
+        points = self._cells("a").reshape(-1, 2)[agree]
+        if rule == "cells":
+            targets = self._best_cells("a").reshape(-1, 2)[agree]
+        else:
+            targets = self._between_cells(points, "a", rule)
+        confidence = self._confidence("a")
+        confidence = None if confidence is None else confidence.ravel()[agree]
+        matches = PointMatches(points, targets, scores[agree], confidence)
+        return matches.take(matches.confident(self.least_confidence))
 
     def _targets(self, from_: Side, rule: Rule | None = None) -> Floats:
         """``(h, w, 2)``: the match of each cell of ``from_``, in pixels (x, y) of the other picture."""

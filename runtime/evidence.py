@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dccnet.runtime.arrays import Floats
 from dccnet.runtime.geometry import cell_pixels
+from dccnet.runtime.point_matches import mutual_cells
 from dccnet.runtime.score_windows import transfer_by_windows
 
 TINY = 1e-12
@@ -45,7 +46,7 @@ def match_evidence(own: Direction, other: Direction) -> Floats:
     targets = transfer_by_windows(cells, own.index, own.window, other_grid)
     returned = transfer_by_windows(targets, other.index, other.window, grid)
     distance = np.log1p(np.linalg.norm(returned - cells, axis=1)).reshape(grid)
-    mutual = other.index.ravel()[own.index.ravel()] == np.arange(own.index.size)
+    mutual = mutual_cells(own.index, other.index)
     return np.stack(
         [
             np.log(own.score.astype(np.float64) + TINY),

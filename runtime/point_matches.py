@@ -40,3 +40,12 @@ class PointMatches:
         if self.confidence is None:
             raise ValueError("these matches have no confidence: the bundle has none (see dcc confidence)")
         return np.asarray(self.confidence >= least, np.bool_)
+
+
+def mutual_cells(index: NDArray[np.int64], back: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """``(n,)``: which of n cells, row-major, are the best match of their own best match.
+
+    ``index`` has the best match of each of the n cells in the other picture, ``back`` that of each cell of
+    the other picture; both are row-major cells, in any shape.
+    """
+    return np.asarray(back.ravel()[index.ravel()] == np.arange(index.size), np.bool_)

@@ -157,7 +157,8 @@ def carry(state: StreamState, tasks: Iterable[FrameTask], carrier: Carrier) -> I
 def agreement(result: Correspondences) -> float:
     """How well two pictures match: the mean score over the cells of A, with 0 for cells without a mutual
     match."""
-    return float(result.mutual("cells").scores.sum() / result.index_a.size)
+    agree, scores = result.mutual_scores()
+    return float(scores[agree].sum() / result.index_a.size)
 
 
 def _match_all(

@@ -26,6 +26,7 @@ from dccnet.runtime.models.names import open_bundle
 from dccnet.runtime.video.outputs.h5 import H5Matches, mutual_indices
 from dccnet.runtime.video.propagation.maps import SmoothMaps
 from dccnet.runtime.video.propagation.settings import Propagation
+from dccnet.runtime.video.stages import agreement
 from dccnet.runtime.writers import UNKNOWN_FLOW
 
 MODEL = ConfidenceModel(
@@ -260,3 +261,26 @@ def test_the_built_in_model_is_confident_in_a_picture_and_itself(photos: list[Im
     assert open_bundle().manifest.confidence is not None
     assert same.confidence_a is not None and other.confidence_a is not None
     assert same.confidence_a.mean() > 0.9 > other.confidence_a.mean()
+
+
+def test_evidence_and_mutual_matches_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frame of a video is filtered, drawn and written to several files."""
+    calls: list[object] = []
+
+    def counted(own: Direction, other: Direction) -> Any:
+        calls.append(own)
+        return match_evidence(own, other)
+
+    monkeypatch.setattr("dccnet.runtime.correspondences.match_evidence", counted)
+    result = random_result(1).at_least(0.5)
+    assert result.mutual() is result.mutual() and result.confidence_a is not None
+    assert len(calls) == 1
+    monkeypatch.undo()
+    assert len(random_result(1).mutual()) >= len(result.mutual())
+
+
+def test_how_well_pictures_agree_needs_no_confidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dccnet.runtime.correspondences.match_evidence", None)
+    result = random_result(2)
+    expected = dataclasses.replace(result, confidence_model=None).mutual("cells").scores.sum() / 30
+    assert agreement(result) == pytest.approx(float(expected), rel=1e-6)

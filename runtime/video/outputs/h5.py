@@ -73,9 +73,9 @@ def mutual_indices(result: Correspondences) -> tuple[NDArray[np.int32], NDArray[
     Both are ``(n,)``. Where the other direction disagrees, or confidence is too low, the cell is -1 and the
     score 0; elsewhere the score is the lower of both directions.
     """
-    forward, back = result.index_a.ravel(), result.index_b.ravel()
-    mutual = back[forward] == np.arange(forward.size)
+    mutual, scores = result.mutual_scores()
     if result.least_confidence is not None and result.confidence_a is not None:
         mutual &= result.confidence_a.ravel() >= result.least_confidence
-    scores = np.minimum(result.score_a.ravel(), result.score_b.ravel()[forward])
-    return np.where(mutual, forward, -1).astype(np.int32), np.where(mutual, scores, 0).astype(np.float32)
+    return np.where(mutual, result.index_a.ravel(), -1).astype(np.int32), np.where(
+        mutual, scores, 0
+    ).astype(np.float32)

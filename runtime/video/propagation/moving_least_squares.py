@@ -18,6 +18,7 @@ from dccnet.runtime.arrays import Floats
 from dccnet.runtime.checks import Side
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.geometry import Size
+from dccnet.runtime.point_matches import mutual_cells
 
 RADIUS = 2.0
 """Standard deviation of the neighbourhood's Gaussian, in cells."""
@@ -36,7 +37,7 @@ def smooth_targets(result: Correspondences, from_: Side) -> Floats:
     forward, back = (result.index_a, result.index_b) if from_ == "a" else (result.index_b, result.index_a)
     scores = result.score_a if from_ == "a" else result.score_b
     here, there = forward.shape, back.shape
-    mutual = back.ravel()[forward.ravel()] == np.arange(forward.size)
+    mutual = mutual_cells(forward, back)
     weights = np.where(mutual, scores.ravel(), 0.0).astype(np.float64)
     if not mutual.any():
         weights[:] = scores.ravel()
