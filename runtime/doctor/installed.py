@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -21,19 +21,15 @@ def check_extra(extra: str, name: str) -> CheckResult:
     wanted = oldest_versions(extra)
     if not wanted:
         return CheckResult(name, "absent", "unknown, since dcc is not installed")
-    found, missing = [], []
-    for package, oldest in wanted.items():
-        try:
-            version = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            missing.append(package)
-            continue
-        found.append(f"{package} {version}")
-        if version_numbers(version) < oldest:
-            missing.append(f"{package} {version_text(oldest)} in place of {version}")
+    found = {package: _installed(package) for package in wanted}
+    missing = [
+        package if version is None else f"{package} {version_text(wanted[package])} in place of {version}"
+        for package, version in found.items()
+        if version is None or version_numbers(version) < wanted[package]
+    ]
     if missing:
         return CheckResult(name, "absent", f"needs {', '.join(missing)}", install(extra))
-    return CheckResult(name, "ok", ", ".join(found))
+    return CheckResult(name, "ok", _listed(found))
 
 
 def check_required(name: str) -> CheckResult:
@@ -41,19 +37,25 @@ def check_required(name: str) -> CheckResult:
     wanted = oldest_versions(None)
     if not wanted:
         return CheckResult(name, "absent", "unknown, since dcc is not installed")
-    found, wrong = [], []
-    for package, oldest in wanted.items():
-        try:
-            version = metadata.version(package)
-        except metadata.PackageNotFoundError:  # other wheels bring the same module: opencv-python
-            continue
-        found.append(f"{package} {version}")
-        if version_numbers(version) < oldest:
-            wrong.append(f"'{package}>={version_text(oldest)}'")
-    if wrong:
-        value = f"{', '.join(found)}: older than dcc allows"
-        return CheckResult(name, "problem", value, f"pip install {' '.join(wrong)}")
-    return CheckResult(name, "ok", ", ".join(found))
+    # One that is missing may come with another wheel: cv2 with opencv-python.
+    found = {package: version for package in wanted if (version := _installed(package)) is not None}
+    old = [f"'{p}>={version_text(wanted[p])}'" for p, v in found.items() if version_numbers(v) < wanted[p]]
+    if old:
+        value = f"{_listed(found)}: older than dcc allows"
+        return CheckResult(name, "problem", value, f"pip install {' '.join(old)}")
+    return CheckResult(name, "ok", _listed(found))
+
+
+def _installed(package: str) -> str | None:
+    """The version of an installed package."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _listed(versions: Mapping[str, str | None]) -> str:
+    return ", ".join(f"{package} {version}" for package, version in versions.items())
 
 
 def oldest_versions(extra: str | None) -> dict[str, tuple[int, ...]]:
