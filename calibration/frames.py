@@ -34,7 +34,8 @@ class Frame:
     """A picture in the network's size. An encoder that takes float32 gets its whole grey levels, too."""
 
     name: str
-    """Name of its file, or ``video.mp4:120`` for frame 120 of a video."""
+    """Its file: the path in the folder of pictures, the path of a single file, or ``video.mp4:120`` for
+    frame 120 of a video."""
     sha256: str
     """SHA-256 of ``pixels``."""
     pixels: NDArray[np.uint8]
@@ -130,9 +131,14 @@ def _source(data: str | os.PathLike[str]) -> tuple[Iterator[tuple[str, _Load]], 
         return iter(pictures), len(pictures)
     if not path.is_file() or is_picture(path):
         found = find_images(data)
-        return ((str(picture), _reader(picture)) for picture in found), len(found)
+        return ((_name(picture, path), _reader(picture)) for picture in found), len(found)
     source = open_source(str(data), live=False)
     return _numbered(source), source.count
+
+
+def _name(picture: Path, folder: Path) -> str:
+    """A picture's path in its folder: a bundle names it without saying where the folder was."""
+    return str(picture.relative_to(folder) if folder.is_dir() else picture)
 
 
 def _numbered(source: FrameSource) -> Iterator[tuple[str, _Load]]:

@@ -57,6 +57,7 @@ def test_duplicates_are_replaced_and_what_cannot_be_read_is_reported(
     write_image(tmp_path / "b.png", photos[1])
     (tmp_path / "c.png").write_bytes(b"\x89PNG no more")
     sample = sample_frames(tmp_path, 4, (96, 80))
+    assert all((tmp_path / f.name).is_file() and Path(f.name).name == f.name for f in sample.chosen)
     assert [Path(frame.name).name for frame in sample.chosen] == ["a0.png", "b.png"]
     assert sample.duplicates == 3
     (problem,) = sample.unreadable

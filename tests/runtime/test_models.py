@@ -53,6 +53,11 @@ def test_the_built_in_model_is_whole_verified_and_small() -> None:
     assert len(packed.getvalue()) < 4e6
 
 
+def test_it_does_not_tell_where_it_was_made() -> None:
+    for file in BUILT_IN.glob("*/*.json"):
+        assert "/tmp" not in file.read_text() and str(Path.home()) not in file.read_text()
+
+
 def test_its_card_says_what_it_is() -> None:
     card = read_card(BUILT_IN / DEFAULT)
     assert card is not None and card.name == DEFAULT and card.licence == "Apache-2.0"
