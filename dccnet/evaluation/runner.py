@@ -131,6 +131,8 @@ def _baseline_hits(
     result: Correspondences,
     nearest: Correspondences | None,
 ) -> dict[str, tuple[int, ...]]:
+    if nearest is not None:  # only its hits by cells are kept: the others, by heat maps, take time
+        nearest = dataclasses.replace(nearest, heatmap_a=None, heatmap_b=None)
     found = {SAME_PLACE: same_place(result.size_a, result.size_b), NEAREST_NEIGHBOUR: nearest}
     return {
         name: benchmark.score(case, baseline, alphas).hits

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -102,7 +103,7 @@ def target_to_source(protocol: Protocol) -> Score:
             return carried, keypoint_distances(carried, source, result.size_a, protocol)
 
         length = threshold_length(source, result.size_a, protocol)
-        return _outcome(case, result, carry, length, alphas, "b")
+        return _outcome(case, result, carry, length, alphas, "b", in_pixels=protocol != "scnet")
 
     return score
 
@@ -126,9 +127,15 @@ def _outcome(
     length: float,
     alphas: Sequence[float],
     from_: Side,
+    *,
+    in_pixels: bool = True,
 ) -> Outcome:
-    """``carry`` returns the points of ``from_``, carried, and their errors, in the protocol's pixels."""
+    """``carry`` returns the points of ``from_``, carried, and their errors, in the protocol's pixels.
+
+    ``in_pixels``: whether these are the pictures' pixels.
+    """
     source, target = _keypoints(case)
+    carry = cache(carry)
     carried, distances = carry("cells")
 
     def errors_by(rule: Rule) -> Floats:
@@ -152,13 +159,15 @@ def _outcome(
     confidence = result.transfer_confidence(points, from_, outside=True)
     if confidence is None or result.confidence_model is None:
         return outcome
-    errors = np.linalg.norm(result.transfer(points, from_, "subcell", outside=True) - truth, axis=1)
+    errors = subcell_distances = errors_by("subcell")
+    if not in_pixels:
+        errors = np.linalg.norm(result.transfer(points, from_, "subcell", outside=True) - truth, axis=1)
     return dataclasses.replace(
         outcome,
         confidence=tuple(map(float, confidence)),
         confidence_within=result.confidence_model.within,
         subcell_shares=tuple(map(float, errors / max(size))),
-        subcell_distances=tuple(map(float, carry("subcell")[1])),
+        subcell_distances=tuple(map(float, subcell_distances)),
     )
 
 
