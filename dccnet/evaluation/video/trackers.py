@@ -13,10 +13,10 @@ from dccnet.evaluation.models import nearest_of_bundle
 from dccnet.evaluation.video.clips import Clip
 from dccnet.runtime.arrays import Mask, Points
 from dccnet.runtime.correspondences import Correspondences
-from dccnet.runtime.geometry import cell_pixels
 from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.remap import remap
 from dccnet.runtime.video.propagation.carrier import Carrier
-from dccnet.runtime.video.propagation.maps import CarriedPoints
+from dccnet.runtime.video.propagation.maps import CarriedPoints, SingleMatches
 from dccnet.runtime.video.propagation.masks import CarriedMask
 from dccnet.runtime.video.propagation.settings import Propagation
 
@@ -123,12 +123,11 @@ def _carried(points: CarriedPoints | None, mask: CarriedMask | None) -> Predicti
 
 def _by_matches(result: Correspondences, points: Points | None, mask: Mask | None) -> Prediction:
     """A is the reference, B the frame."""
-    carried = None if points is None else result.transfer(points, from_="a")
-    if mask is None:
-        return Prediction(carried, None)
-    places = result.flow(from_="b") + cell_pixels(result.size_b, result.size_b).astype(np.float32)
-    warped = cv2.remap(mask, places[..., 0], places[..., 1], cv2.INTER_NEAREST, borderValue=0)
-    return Prediction(carried, np.asarray(warped, np.uint8))
+    maps = SingleMatches(result)
+    return Prediction(
+        None if points is None else maps.to_frame(points),
+        None if mask is None else remap(mask, maps.places(), nearest=True),
+    )
 
 
 def _track(
