@@ -18,10 +18,10 @@ from dccnet.runtime.errors import DccError, EngineError, UsageError
 from dccnet.runtime.extras import required
 from dccnet.runtime.features import Features
 from dccnet.runtime.files import sha256
-from dccnet.runtime.manifest import ENCODER, manifest_digest
-from dccnet.runtime.matcher import Matcher, check_refinement
-from dccnet.runtime.models.names import find_model, open_bundle
-from dccnet.runtime.selection import BackendChoice, gpu_index, open_backend
+from dccnet.runtime.manifest import ENCODER, Manifest, manifest_digest
+from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.models.names import find_model
+from dccnet.runtime.selection import BackendChoice, gpu_index
 
 LOCAL = "local"
 """The branch whose features are the backbone's."""
@@ -90,25 +90,33 @@ def open_model(
 def _open_bundle(
     path: Path, choice: BackendChoice, on_note: Callable[[str], None], refine: bool | None
 ) -> Model:
-    bundle = open_bundle(path)
-    check_refinement(bundle.manifest, refine)
-    matcher = Matcher(bundle.manifest, open_backend(bundle, choice, on_note), refine)
+    matcher = Matcher.open(path, **choice._asdict(), refine=refine, on_note=on_note)
     # The features may be on a GPU; their size follows from the graph's outputs.
     nbytes = sum(
         np.dtype(spec.dtype).itemsize * math.prod(d for d in spec.shape if isinstance(d, int))
-        for spec in bundle.manifest.graphs[ENCODER].outputs
+        for spec in matcher.manifest.graphs[ENCODER].outputs
     )
     return Model(
         path,
-        digest=manifest_digest({name: graph.sha256 for name, graph in bundle.manifest.graphs.items()}),
-        backend=f"{matcher.backend.description}, {bundle.manifest.precision}",
+        digest=graphs_digest(matcher.manifest),
+        backend=backend_of_bundle(matcher),
         encode=matcher.encode,
         match=matcher.match,
         nbytes=lambda features: nbytes,
-        confidence=bundle.manifest.confidence,
+        confidence=matcher.manifest.confidence,
         nearest=nearest_of_bundle,
         refines=matcher.refines,
     )
+
+
+def graphs_digest(manifest: Manifest) -> str:
+    """One SHA-256 for all graphs of a bundle, which contain its weights."""
+    return manifest_digest({name: graph.sha256 for name, graph in manifest.graphs.items()})
+
+
+def backend_of_bundle(matcher: Matcher) -> str:
+    """What runs a bundle's network, and its precision, for people."""
+    return f"{matcher.backend.description}, {matcher.manifest.precision}"
 
 
 def nearest_of_bundle(a: Features, b: Features) -> Correspondences | None:

@@ -15,6 +15,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from dccnet.evaluation.models import backend_of_bundle, graphs_digest
 from dccnet.evaluation.video.clips import Clip
 from dccnet.evaluation.video.curves import curves
 from dccnet.evaluation.video.scores import (
@@ -35,9 +36,8 @@ from dccnet.evaluation.video.trackers import (
 )
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.files import write_text
-from dccnet.runtime.manifest import manifest_digest
 from dccnet.runtime.matcher import Matcher
-from dccnet.runtime.models.names import find_model, open_bundle
+from dccnet.runtime.models.names import find_model
 from dccnet.runtime.selection import BackendChoice
 
 SCHEMA = 1
@@ -84,13 +84,13 @@ def open_matcher(
 
     Raises :class:`UsageError` for a checkpoint, which cannot be run on a video.
     """
-    if find_model(model).is_file():
+    if find_model(model, on_note).is_file():
         raise UsageError(
             f"{model} is no bundle, and only bundles run on video: dcc export {model} -o BUNDLE"
         )
     if choice.backend == "pytorch":
         raise UsageError("videos are matched with bundles: remove --backend pytorch")
-    return Matcher.open(open_bundle(model), **choice._asdict(), refine=refine, on_note=on_note)
+    return Matcher.open(model, **choice._asdict(), refine=refine, on_note=on_note)
 
 
 def run_without_network(
@@ -125,11 +125,10 @@ def results(
     model: Path, matcher: Matcher, settings: VideoSettings, data_sha256: str, scores: Sequence[FrameScore]
 ) -> VideoResults:
     """``scores`` are those of the model and of the baselines."""
-    graphs = {name: graph.sha256 for name, graph in matcher.manifest.graphs.items()}
     return VideoResults(
         str(model),
-        manifest_digest(graphs),
-        f"{matcher.backend.description}, {matcher.manifest.precision}",
+        graphs_digest(matcher.manifest),
+        backend_of_bundle(matcher),
         protocol(settings),
         settings,
         data_sha256,
