@@ -15,9 +15,7 @@ from dccnet.runtime.arrays import Floats
 from dccnet.runtime.checks import Rule
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DataError
-
-KIT_NO_FLOW = 1e10
-"""What the kit's files contain where there is no flow."""
+from dccnet.runtime.writers import UNKNOWN_FLOW
 
 
 def kit_flow(
@@ -27,7 +25,7 @@ def kit_flow(
 
     Where ``case`` matches the mirror image of the source, the matches are mirrored back, because the true
     flows of the kit point into the picture as it is. Where a match lies on the border of the source or
-    outside, both values are :data:`KIT_NO_FLOW`, as in the released evaluation code of NC-Net and DCCNet
+    outside, both values are :data:`UNKNOWN_FLOW`, as in the released evaluation code of NC-Net and DCCNet
     (spec §4), unless ``keep_border``.
     """
     flow = result.flow(from_="b", rule=rule)
@@ -40,7 +38,7 @@ def kit_flow(
         # Adding and subtracting the pixel's own place may have moved a match by a rounding error.
         rounding = 1e-3
         within = (x > rounding) & (x < last_x - rounding) & (y > rounding) & (y < last_y - rounding)
-        flow[~within] = KIT_NO_FLOW
+        flow[~within] = UNKNOWN_FLOW
     return flow
 
 

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from dccnet.evaluation.benchmark import Benchmark
 from dccnet.evaluation.benchmarks import load_benchmark
-from dccnet.evaluation.dense_flow import KIT_NO_FLOW
 from dccnet.evaluation.scoring import Outcome
 from dccnet.runtime.arrays import Points
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.geometry import Size
+from dccnet.runtime.writers import UNKNOWN_FLOW
 from tests.helpers import tiny_benchmarks as tiny
 from tests.helpers.paths import ROOT
 from tests.helpers.results import identity, with_windows
@@ -132,7 +132,7 @@ def test_matches_on_the_sources_border_are_misses_unless_they_are_kept(tmp_path:
     assert scored(kept, result).hits == (30 * 40,)
     assert released.flow is not None and kept.flow is not None
     flow = released.flow(released.cases[0], result, "cells")
-    assert (flow == KIT_NO_FLOW).all(axis=2).sum() == border
+    assert (flow == UNKNOWN_FLOW).all(axis=2).sum() == border
     np.testing.assert_allclose(flow[inner(SIZE) > 0], 0, atol=1e-4)
     np.testing.assert_allclose(kept.flow(kept.cases[0], result, "cells"), 0, atol=1e-4)
     assert "border are misses" in released.protocol and "border are scored as they are" in kept.protocol
