@@ -7,7 +7,7 @@ import dataclasses
 import io
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -91,14 +91,27 @@ def numbered_rows(path: Path) -> list[tuple[int, list[str]]]:
     return found
 
 
-def named_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+def named_rows(path: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
     """The columns of a list, and its rows by column with the numbers of their lines.
 
-    Raises :class:`DataError` if the list cannot be read.
+    Raises :class:`DataError` if the list cannot be read; the iterator does for a row with more or fewer
+    columns.
     """
     rows = csv.DictReader(io.StringIO(read_list(path), newline=""))
     try:
-        return list(rows.fieldnames or []), [(rows.line_num, row) for row in rows]
+        return list(rows.fieldnames or []), _whole_rows(path, rows)
+    except csv.Error as error:
+        raise _damaged(path, error) from error
+
+
+def _whole_rows(path: Path, rows: csv.DictReader[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    try:
+        for row in rows:
+            if None in row.values() or None in row:
+                raise DataError(
+                    f"{path}, line {rows.line_num}: the number of columns differs from the header's"
+                )
+            yield rows.line_num, row
     except csv.Error as error:
         raise _damaged(path, error) from error
 
@@ -118,8 +131,6 @@ def read_list(path: Path) -> str:
 
 
 def _pair(row: dict[str, str], root: Path, origin: float, where: str) -> Pair:
-    if None in row.values() or None in row:
-        raise DataError(f"{where}: the number of columns differs from the header's")
     source, target = (find_picture(root, row[name], where) for name in ("source_image", "target_image"))
     if "XA" not in row:
         if row["flip"].strip() not in ("0", "1"):

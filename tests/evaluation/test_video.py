@@ -170,6 +170,7 @@ def test_curves_are_interrupted_where_nothing_is_annotated() -> None:
         ([HEADER, "square,00009.png,0,nose,1,2"], "there is no frame"),
         ([HEADER, "square,00001.png,0,nose,1,x"], "line 2: x,y contains values that are not numbers"),
         ([HEADER, "square,00001.png,0,nose"], "line 2: the number of columns"),
+        ([HEADER, "square,00001.png,0,nose,1,5,2,5"], "line 2: the number of columns"),
         ([HEADER, *["square,00001.png,0,nose,1,2"] * 2], "line 3: nose is annotated twice"),
     ],
 )

@@ -12,6 +12,7 @@ import numpy as np
 from dccnet.evaluation.pairs import coordinates, named_rows
 from dccnet.runtime.arrays import Image, Mask, Points
 from dccnet.runtime.errors import DataError
+from dccnet.runtime.geometry import Size
 from dccnet.runtime.images import find_images, read_image
 from dccnet.runtime.video.mask_files import read_mask
 
@@ -29,6 +30,8 @@ class Clip:
     """By the number of the frame, from 0."""
     joints: Mapping[int, Mapping[str, Points]] = field(default_factory=dict)
     """By the number of the frame: (x, y) of each joint that can be seen there, by its name."""
+    _sizes: dict[int, Size] = field(default_factory=dict, init=False, repr=False)
+    """Of the frames with masks, kept from the first call."""
 
     @property
     def first(self) -> int:
@@ -56,9 +59,13 @@ class Clip:
             return None
         mask = read_mask(self.masks[number])
         mask = mask.max(axis=2) if mask.ndim == 3 else mask
-        size = read_image(self.frames[number]).shape[:2]
-        if mask.shape != size:
-            raise DataError(f"{self.masks[number]} is {mask.shape} (height, width), its frame {size}")
+        if number not in self._sizes:
+            height, width = read_image(self.frames[number]).shape[:2]
+            self._sizes[number] = height, width
+        if mask.shape != self._sizes[number]:
+            raise DataError(
+                f"{self.masks[number]} is {mask.shape} (height, width), its frame {self._sizes[number]}"
+            )
         return mask
 
     def images(self) -> Iterator[Image]:
@@ -88,9 +95,8 @@ def digest(folder: Path, clips: tuple[Clip, ...]) -> str:
     """SHA-256 of the keypoints, of the masks, and of the frames' names."""
     found = hashlib.sha256()
     for clip in clips:
-        files = [*clip.masks.values()]
         found.update("\n".join(path.relative_to(folder).as_posix() for path in clip.frames).encode())
-        for path in files:
+        for path in clip.masks.values():
             found.update(path.read_bytes())
     if (folder / KEYPOINTS).is_file():
         found.update((folder / KEYPOINTS).read_bytes())
@@ -98,7 +104,7 @@ def digest(folder: Path, clips: tuple[Clip, ...]) -> str:
 
 
 def _clip(folder: Path, frames: Path, joints: Mapping[str, Mapping[str, Points]]) -> Clip:
-    pictures = tuple(Path(path) for path in find_images(frames))
+    pictures = tuple(find_images(frames))
     numbers = {path.stem: number for number, path in enumerate(pictures)}
     masks = {
         numbers[path.stem]: path
@@ -130,8 +136,6 @@ def _read_joints(path: Path) -> dict[str, dict[str, dict[str, Points]]]:
     found: dict[str, dict[str, dict[str, Points]]] = {}
     for number, row in rows:
         where = f"{path}, line {number}"
-        if None in row.values():
-            raise DataError(f"{where}: the number of columns differs from the header's")
         point = coordinates([row["x"], row["y"]], "x,y", where)
         frame = found.setdefault(row["sequence"], {}).setdefault(row["frame"], {})
         if row["name"] in frame:
