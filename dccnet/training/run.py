@@ -43,6 +43,7 @@ def start_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> tup
     """
     settings = TrainSettings(**options)
     with processes(settings.device) as group:
+        _prepare(settings, group)
         training, validation = datasets(config, settings)
         with _locked(path, group):
             folder = new_run_folder(path)
@@ -83,6 +84,7 @@ def resume_run(
                 "that list, or start a new run"
             )
     with processes(settings.device) as group:
+        _prepare(settings, group)
         training, validation = datasets(config, settings)
         with _locked(path, group):
             model = load_checkpoint(folder.start)  # for the backbone; the state has the trained weights
@@ -161,6 +163,14 @@ def _precision(settings: TrainSettings) -> str:
     return wide if settings.precision == "fp32" else f"bfloat16, and {wide} in sensitive steps"
 
 
+def _prepare(settings: TrainSettings, group: Processes) -> None:
+    """Choose what holds for the whole process, before anything is compiled, computed or timed."""
+    keep_loops_private()
+    set_tf32(settings.tf32)
+    if group.device.type == "cuda":
+        torch.backends.cudnn.deterministic = True
+
+
 def _train(
     model: DCCNet,
     training: list[Pair],
@@ -170,16 +180,12 @@ def _train(
     group: Processes,
     resume: bool,
 ) -> Progress:
-    keep_loops_private()
     if group.first:
         note(
             f"{len(training)} training pairs, {len(validation)} validation pairs; "
             f"PCK@{settings.alpha:g} {settings.protocol}: {DESCRIPTIONS[settings.protocol]}"
         )
-    set_tf32(settings.tf32)
-    if group.device.type == "cuda":
-        torch.backends.cudnn.deterministic = True
-        if group.first:
+        if group.device.type == "cuda":
             note(f"{torch.cuda.get_device_name(group.device)}, {_precision(settings)}")
     model.lower(TRAINING_LOWERINGS[lowering_here(settings.conv4d, model, group.device)])
     trainer = Trainer(model, training, validation, settings, folder, group)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -402,6 +403,23 @@ def test_the_lowering_is_chosen_when_a_run_starts(
     folder, _ = start_run(str(tmp_path / "run"), CONFIG, options)
     assert folder.read_config().training.conv4d in possible
     resume_run(str(folder.path), 2)
+
+
+def test_timing_has_the_settings_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "")  # so that the variable is restored
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    seen = []
+
+    def timed(*_: object) -> str:
+        seen.append((os.environ.get("NUMBA_CACHE_DIR"), torch.backends.cudnn.allow_tf32))
+        return "stack"
+
+    monkeypatch.setattr("dccnet.training.autotune.fastest_lowering", timed)
+    options = {"synthetic": str(PICTURES), "weights": "random", "pairs": 4, "batch_size": 2, "epochs": 1}
+    start_run(str(tmp_path / "run"), CONFIG, {**options, "conv4d": "auto", "tf32": False})
+    assert seen == [(str(tmp_path / "dcc" / "numba"), False)]
 
 
 def test_lowerings_train_the_same_network(pairs: list[Pair], tmp_path: Path) -> None:
