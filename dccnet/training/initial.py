@@ -24,6 +24,7 @@ def initial_network(config: ModelConfig, weights: str, start: str, both_ways: bo
     model = DCCNet(config)
     load_backbone_weights(model.backbone, config.backbone, weights)
     apply_start(model, start, both_ways)
+    revive_embedding(model, both_ways)
     return model
 
 
@@ -31,8 +32,7 @@ def apply_start(model: DCCNet, start: str, both_ways: bool) -> None:
     """Set the initial weights after the backbone (``starts.py``).
 
     ``start``: ``random`` keeps those of the constructor, ``plain`` already matches without training.
-    ``both_ways`` prepares the 4D kernels for things that face opposite ways. A correlation embedding that
-    could not learn is drawn again (``dead_embedding.py``). Raises :class:`UsageError` for
+    ``both_ways`` prepares the 4D kernels for things that face opposite ways. Raises :class:`UsageError` for
     a plain start of a network with too few context channels.
     """
     if both_ways:
@@ -42,5 +42,13 @@ def apply_start(model: DCCNet, start: str, both_ways: bool) -> None:
             start_plain(model, both_ways)
         except ValueError as error:
             raise UsageError(f"--start plain: {error}: give --set context_channels=NUMBER") from error
-    if draws := draw_living_embedding(model, both_ways):
+
+
+def revive_embedding(model: DCCNet, both_ways: bool, tell: bool = True) -> None:
+    """Draw a correlation embedding again that could not learn (``dead_embedding.py``).
+
+    ``both_ways`` is that of :func:`apply_start`, which comes before. A note says so if ``tell``.
+    """
+    draws = draw_living_embedding(model, both_ways)
+    if draws and tell:
         note(f"the correlation embedding could not learn at its initial weights: drawn again, {draws} x")

@@ -21,7 +21,7 @@ from dccnet.runtime.errors import DataError, UsageError
 from dccnet.runtime.locks import folder_lock
 from dccnet.training.autotune import lowering_here, lowering_of_run, refuse_missing
 from dccnet.training.cpu import keep_loops_private
-from dccnet.training.initial import apply_start
+from dccnet.training.initial import apply_start, revive_embedding
 from dccnet.training.processes import Processes, processes
 from dccnet.training.reporting import NullReport, RunReport
 from dccnet.training.settings import RunFolder, TrainSettings, digests, new_run_folder, with_absolute_paths
@@ -54,7 +54,9 @@ def start_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> tup
             settings = with_absolute_paths(dataclasses.replace(settings, conv4d=lowering))
             load_backbone_weights(model.backbone, config.backbone, settings.weights)
             _unfreeze(model, settings.finetune_blocks)
-            apply_start(model, settings.start, both_ways=settings.opposite > 0)
+            both_ways = settings.opposite > 0
+            apply_start(model, settings.start, both_ways)
+            revive_embedding(model, both_ways, tell=group.first)
             if group.first:
                 save_checkpoint(model, folder.start)
                 folder.write_config(config, settings)  # from now on, the run can be resumed

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from dccnet.export.bundles.samples import PICTURES
 from dccnet.network.config import PRESETS, ModelConfig
 from dccnet.network.consensus import NeighbourhoodConsensus
 from dccnet.training.dead_embedding import draw_living_embedding, is_dead
-from dccnet.training.initial import apply_start
+from dccnet.training.initial import initial_network, revive_embedding
+from dccnet.training.run import check_run
 from tests.helpers.networks import SMALL, build
 
 TINY = SMALL.replace(consensus_channels=(8, 1))
@@ -45,11 +49,26 @@ def test_a_dead_embedding_is_drawn_again_as_the_seed_says(both_ways: bool) -> No
 
 
 def test_a_start_of_a_run_does_so(capfd: pytest.CaptureFixture[str]) -> None:
-    model = build(TINY, DEAD)
-    apply_start(model, "random", both_ways=False)
+    model = initial_network(TINY, "random", "random", both_ways=False, seed=DEAD)
     assert model.fusion is not None and model.fusion.embedding is not None
     assert not is_dead(model.consensus, model.fusion.embedding)
     assert "correlation embedding could not learn" in capfd.readouterr().err
+
+
+def test_the_first_process_alone_says_so(capfd: pytest.CaptureFixture[str]) -> None:
+    model = build(TINY, DEAD)
+    revive_embedding(model, both_ways=False, tell=False)
+    assert model.fusion is not None and model.fusion.embedding is not None
+    assert not is_dead(model.consensus, model.fusion.embedding)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_network_that_is_only_checked_is_not_reported(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(DEAD)
+    check_run(str(tmp_path / "run"), TINY, {"synthetic": str(PICTURES)})
+    assert capfd.readouterr().err == ""
 
 
 def test_networks_without_an_embedding_are_left_alone() -> None:
