@@ -70,7 +70,8 @@ class Trainer:
     ) -> None:
         self.model = model.to(processes.device)
         self.model.recompute_activations({"auto": None, "on": True, "off": False}[settings.checkpointing])
-        some = training[:WITHOUT_LIST] if model.fusion is not None else []
+        fuses = model.config.fusion == "dynamic" or model.config.embedding
+        some = training[:WITHOUT_LIST] if fuses else []
         self._without_list = [replace(pair, source_points=None, target_points=None) for pair in some]
         self.validation = validation
         self.settings = settings
@@ -113,7 +114,8 @@ class Trainer:
     def validate(self) -> Validation:
         """Measure the validation pairs, by the settings' protocol; each process measures a share of them.
 
-        Without any, the branches of a network with two are compared on some training pairs.
+        Without any, the attention and the embedding are measured on some training pairs, where the network
+        has them.
         """
         self.model.eval()
         pairs = self.validation or self._without_list
@@ -203,7 +205,7 @@ class Trainer:
     def _validate(self, listener: Listener) -> None:
         with self.mean.in_place():
             validation = self.validate()
-            pck = validation.pck if self.validation else None
+            pck = validation.pck
             if pck is None:
                 self._save_best()
             elif pck > self.progress.best_pck:

@@ -100,9 +100,10 @@ def measure(
         attention = float(all_cells.mean()), float(all_cells.square().mean())
 
     def pck(scores: Scores) -> float:
+        assert pair.source_points is not None and pair.target_points is not None
         found = to_correspondences(scores, model.grid, model.grid, size_a, size_b)
-        (share,) = pair_scores([pair], lambda _: found, alpha, protocol)
-        return share
+        carried = carry_keypoints(found, pair.target_points, protocol)
+        return pair_pck(carried, pair.source_points, size_a, alpha, protocol)
 
     with_points = pair.source_points is not None
     branches = matching.maps if with_points and len(matching.maps) > 1 else {}

@@ -15,7 +15,9 @@ from dccnet.network.fusion import DynamicFusion
 from dccnet.network.model import DCCNet
 from dccnet.training.features import FeatureCache
 from dccnet.training.run import start_run
+from dccnet.training.settings import RunFolder, TrainSettings
 from dccnet.training.synthetic import synthetic_pairs
+from dccnet.training.trainer import Trainer
 from dccnet.training.validation import Validation, measure, summarise
 from tests.helpers.networks import SMALL, build, decisive
 
@@ -111,3 +113,16 @@ def test_a_run_logs_what_it_validated(
     assert (
         "epoch 1: " in said and "attention for local 0." in said and ("PCK@0.1 (bbox)" in said) == with_list
     )
+
+
+@pytest.mark.parametrize("fusion", ["average", "product"])
+def test_without_list_attention_and_embedding_no_pair_is_matched(
+    fusion: str, tmp_path: Path, pairs: list[Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a pair was matched")
+
+    monkeypatch.setattr("dccnet.training.trainer.measure", refuse)
+    model = build(SMALL.replace(fusion=fusion, embedding=False))
+    options = TrainSettings(synthetic=str(PICTURES), batch_size=2)
+    assert Trainer(model, pairs, [], options, RunFolder(tmp_path)).validate() == Validation()
