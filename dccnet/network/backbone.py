@@ -158,7 +158,7 @@ class Backbone(nn.Module):
         """
         before, blocks = self._split()
         x, levels = self._run(image, [*before, *blocks[: len(blocks) - self._trained]], self._levels)
-        return as_weights_of(self.trunk, self.hypercolumn(*levels)) if levels else x
+        return self._features(x, levels)
 
     def with_fine_features(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """``(B, 3, H, W)``, RGB in [0, 1] -> features as from :meth:`forward`, and fine features.
@@ -170,8 +170,11 @@ class Backbone(nn.Module):
             raise ValueError("this backbone has no fine features")
         before, blocks = self._split()
         x, (fine, *levels) = self._run(image, [*before, *blocks], (self._fine, *self._levels))
-        features = as_weights_of(self.trunk, self.hypercolumn(*levels)) if levels else x
-        return features, self.fine_features(fine)
+        return self._features(x, levels), self.fine_features(fine)
+
+    def _features(self, x: Tensor, levels: Sequence[Tensor]) -> Tensor:
+        """A hypercolumn of ``levels``; without any, ``x``."""
+        return as_weights_of(self.trunk, self.hypercolumn(*levels)) if levels else x
 
     @property
     def has_fine_features(self) -> bool:

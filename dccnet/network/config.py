@@ -181,12 +181,10 @@ PRESETS: dict[str, ModelConfig] = {
     "small": _TINY.replace(
         backbone="efficientnet-lite1-hypercolumn",
         image_size=(352, 352),
-        context_kernel=15,
         context_channels=120,
         consensus_kernels=(7, 1),
         consensus_channels=(2, 1),
         fusion="average",
-        embedding=False,
         blend="maps",
     ),
 }

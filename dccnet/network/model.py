@@ -67,6 +67,11 @@ class DCCNet(Computation):
         elif config.fusion == "product":
             self.fusion = ProductFusion()
 
+    @property
+    def embedding(self) -> NeighbourhoodConsensus | None:
+        """The correlation embedding network (Eq. 12), which belongs to the fusion."""
+        return None if self.fusion is None else self.fusion.embedding
+
     def _consensus(self) -> NeighbourhoodConsensus:
         return NeighbourhoodConsensus(self.config.consensus_kernels, self.config.consensus_channels)
 

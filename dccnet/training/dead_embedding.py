@@ -30,7 +30,7 @@ def draw_living_embedding(model: DCCNet, both_ways: bool) -> int:
     ``both_ways`` mirrors half of the new kernels, too (``starts.py``). Returns the number of new draws: 0
     where the weights stay as they are.
     """
-    embedding = None if model.fusion is None else model.fusion.embedding
+    embedding = model.embedding
     if embedding is None:
         return 0
     for draws in range(DRAWS):

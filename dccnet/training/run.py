@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +96,9 @@ def resume_run(
             return folder, _train(model, training, validation, settings, folder, group, resume=True)
 
 
-@contextlib.contextmanager
-def _locked(path: str, group: Processes) -> Iterator[None]:
+def _locked(path: str, group: Processes) -> contextlib.AbstractContextManager[None]:
     """Lock the run's folder in the first process, which writes the files."""
-    with _run_lock(path) if group.first else contextlib.nullcontext():
-        yield
+    return _run_lock(path) if group.first else contextlib.nullcontext()
 
 
 def _run_lock(path: str) -> contextlib.AbstractContextManager[None]:

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from dccnet.evaluation.pairs import Pair
-from dccnet.evaluation.pck import Protocol, pair_scores
+from dccnet.evaluation.pck import Protocol, carry_keypoints, pair_pck
 from dccnet.inference import to_correspondences
 from dccnet.network.fusion import Scores, softmax_scores
 from dccnet.network.model import DCCNet
 from dccnet.training.features import FeatureCache
 
 WITHOUT_LIST = 8
-"""Pairs of the training list on which branches are compared if there is no validation list."""
+"""Pairs of the training list on which attention and embedding are measured without a validation list."""
 NEGLIGIBLE = 0.02
 """A branch whose mean weight is smaller has no effect on the matches."""
 
@@ -136,7 +136,7 @@ def summarise(measured: Sequence[Measured]) -> Validation:
 def _embedded_shares(model: DCCNet) -> Iterator[list[float]]:
     """Collects, in this block, the share of positive scores of every map that the network embeds."""
     shares: list[float] = []
-    embedding = None if model.fusion is None else model.fusion.embedding
+    embedding = model.embedding
     if embedding is None:
         yield shares
         return
