@@ -38,6 +38,16 @@ def to_tensor(frame: Array) -> Tensor:
     return torch.from_numpy(rgb)[None].float() / 255
 
 
+def with_refinement(model: DCCNet, asked: bool | None) -> bool:
+    """Whether matches are refined: as ``asked``; for None, where fine features were measured.
+
+    Raises ``ValueError`` where it is asked for and the backbone has no fine features.
+    """
+    if asked and not model.backbone.has_fine_features:
+        raise ValueError(f"the backbone {model.config.backbone} has no fine features")
+    return BACKBONES[model.config.backbone].refines if asked is None else asked
+
+
 class TorchMatcher:
     """Matches pictures with a network in PyTorch, as ``Matcher`` does with a bundle.
 
@@ -52,9 +62,7 @@ class TorchMatcher:
         """
         self.model = model.eval().to(device)
         self.device = device
-        self.refines = BACKBONES[model.config.backbone].refines if refine is None else refine
-        if self.refines and not model.backbone.has_fine_features:
-            raise ValueError(f"the backbone {model.config.backbone} has no fine features")
+        self.refines = with_refinement(model, refine)
         if is_available(torch.device(device)):
             self.model.lower(TRAINING_LOWERINGS["direct"])
 
@@ -121,7 +129,7 @@ def to_correspondences(
 
 def fine_grid(model: DCCNet) -> FineGrid:
     """Where the network's fine features lie in a frame."""
-    return FineGrid(FINE_STRIDE, model.backbone.first_fine_centre(model.config.image_size))
+    return FineGrid(FINE_STRIDE, model.first_fine_centre)
 
 
 def _fine(model: DCCNet, values: Tensor) -> FineFeatures:

@@ -14,7 +14,7 @@ from dccnet.export.bundles.folder import check_replaceable, tool_versions
 from dccnet.export.graphs import EncoderGraph, MatcherGraph
 from dccnet.export.onnx_file import write_onnx
 from dccnet.export.verify import MAX_PAIRS, verify
-from dccnet.inference import fine_grid, frame_format
+from dccnet.inference import fine_grid, frame_format, with_refinement
 from dccnet.network.backbone import BACKBONES
 from dccnet.network.config import ModelConfig
 from dccnet.network.conv4d import LOWERINGS, STACK
@@ -69,11 +69,10 @@ def export_bundle(
         raise UsageError(
             "this network has one branch, whose scores --heatmaps returns: --maps needs a network with two"
         )
-    if fine and not model.backbone.has_fine_features:
-        raise UsageError(
-            f"the backbone {model.config.backbone} has no fine features to refine matches by: remove --fine"
-        )
-    fine = BACKBONES[model.config.backbone].refines if fine is None else fine
+    try:
+        fine = with_refinement(model, fine)
+    except ValueError as error:
+        raise UsageError(f"{error} to refine matches by: remove --fine") from error
     for picture in pictures[: MAX_PAIRS + 1]:  # raises before the slow part
         read_image(picture)
     model.eval()

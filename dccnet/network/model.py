@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import NamedTuple
 
 from torch import Tensor
@@ -66,6 +67,11 @@ class DCCNet(Computation):
             self.fusion = AverageFusion(embedding, config.blend)
         elif config.fusion == "product":
             self.fusion = ProductFusion()
+
+    @cached_property
+    def first_fine_centre(self) -> tuple[float, float]:
+        """(y, x) of the first fine feature in a frame, in pixels; for a backbone that has them."""
+        return self.backbone.first_fine_centre(self.config.image_size)
 
     @property
     def embedding(self) -> NeighbourhoodConsensus | None:
