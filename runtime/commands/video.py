@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from dccnet.runtime.arrays import Mask
 from dccnet.runtime.commands.held_signals import HeldSignals
 from dccnet.runtime.commands.pictures import print_json, refuse_to_overwrite
 from dccnet.runtime.commands.video_options import VideoOptions
@@ -26,7 +27,7 @@ from dccnet.runtime.video.annotations import (
     parse_points,
 )
 from dccnet.runtime.video.drawing import draw_frame
-from dccnet.runtime.video.mask_files import read_mask, read_palette
+from dccnet.runtime.video.mask_files import read_mask
 from dccnet.runtime.video.outputs.files import Outputs
 from dccnet.runtime.video.outputs.records import frame_record
 from dccnet.runtime.video.outputs.sequences import is_sequence
@@ -49,13 +50,10 @@ class VideoJob:
     reference: str | list[Reference]
     annotations: Annotations
     """Annotations of the only reference; empty where there are several."""
+    palette: Palette | None
+    """Of the mask."""
     outputs: list[Path]
     options: VideoOptions
-
-    @property
-    def palette(self) -> Palette | None:
-        """Of the mask."""
-        return None if self.options.mask is None else read_palette(self.options.mask)
 
 
 def read_job(
@@ -83,23 +81,23 @@ def read_job(
     inputs = [Path(name) for name in (source, *references, points or "", options.mask or "") if name]
     refuse_to_overwrite(inputs, paths)
     _refuse_to_mix(source, [path.parent for path in paths if is_sequence(path)], options.save_masks)
-    annotations = _read_annotations(references, points, options)
+    mask, palette = (None, None) if options.mask is None else read_mask(options.mask)
+    annotations = _read_annotations(references, points, mask, options)
     if own_frames:
-        return VideoJob(source, references[0], annotations, paths, options)
+        return VideoJob(source, references[0], annotations, palette, paths, options)
     pictures = [Reference(read_image(name), name) for name in references]
     if points is not None and len(pictures) > 1:
         pictures = [
             picture.annotated(Annotations(*read_points(Path(points), picture.name))) for picture in pictures
         ]
-    return VideoJob(source, pictures, annotations, paths, options)
+    return VideoJob(source, pictures, annotations, palette, paths, options)
 
 
-def _read_annotations(references: Sequence[str], points: str | None, options: VideoOptions) -> Annotations:
+def _read_annotations(
+    references: Sequence[str], points: str | None, mask: Mask | None, options: VideoOptions
+) -> Annotations:
     """Annotations of the only reference. Points of several references come from one file, read later."""
-    annotations = Annotations(
-        mask=None if options.mask is None else read_mask(options.mask),
-        boxes=parse_boxes(options.box) if options.box else None,
-    )
+    annotations = Annotations(mask=mask, boxes=parse_boxes(options.box) if options.box else None)
     several = len(references) > 1
     if points is not None and not is_points_file(points):
         annotations = dataclasses.replace(annotations, points=parse_points(points))

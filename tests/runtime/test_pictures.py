@@ -17,7 +17,7 @@ from dccnet.runtime.arrays import Image
 from dccnet.runtime.errors import DccWarning, ImageError
 from dccnet.runtime.images import find_images, read_image, write_image
 from dccnet.runtime.native_messages import listening
-from dccnet.runtime.video.mask_files import encode_mask, read_mask, read_palette
+from dccnet.runtime.video.mask_files import encode_mask, read_mask
 from tests.helpers.commands import Cli
 
 KINDS = {
@@ -144,10 +144,9 @@ def test_a_mask_with_a_palette_keeps_its_labels_and_its_palette(
     mask = picture.fromarray(values, "P")
     mask.putpalette(palette)
     mask.save(tmp_path / "mask.png", bits=bits, transparency=0)
-    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), values)
-    (tmp_path / "out.png").write_bytes(
-        encode_mask(values[::-1].copy(), read_palette(tmp_path / "mask.png"))
-    )
+    read, kept = read_mask(tmp_path / "mask.png")
+    np.testing.assert_array_equal(read, values)
+    (tmp_path / "out.png").write_bytes(encode_mask(values[::-1].copy(), kept))
     opened = picture.open(tmp_path / "out.png")
     assert opened.mode == "P" and opened.getpalette()[: 3 * labels] == palette
     np.testing.assert_array_equal(np.asarray(opened), values[::-1])
@@ -158,10 +157,10 @@ def test_a_cut_out_is_a_mask_by_its_transparency(tmp_path: Path) -> None:
     cut[..., 3] = 0
     cut[3:6, 4:9, 3] = 255
     cv2.imwrite(str(tmp_path / "cut.png"), cut)
-    np.testing.assert_array_equal(read_mask(tmp_path / "cut.png"), cut[..., 3])
+    np.testing.assert_array_equal(read_mask(tmp_path / "cut.png")[0], cut[..., 3])
     cut[..., 3] = 255
     cv2.imwrite(str(tmp_path / "opaque.png"), cut)
-    np.testing.assert_array_equal(read_mask(tmp_path / "opaque.png"), cut[..., :3])
+    np.testing.assert_array_equal(read_mask(tmp_path / "opaque.png")[0], cut[..., :3])
 
 
 def test_a_mask_in_a_jpeg_gives_a_warning(tmp_path: Path) -> None:

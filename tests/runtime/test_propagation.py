@@ -211,7 +211,7 @@ def test_points_and_boxes_are_read_from_text() -> None:
 def test_masks_are_read_without_conversion(tmp_path: Path) -> None:
     labels = np.arange(48, dtype=np.uint8).reshape(6, 8)
     write_image(tmp_path / "m.png", labels)
-    assert np.array_equal(read_mask(tmp_path / "m.png"), labels)
+    assert np.array_equal(read_mask(tmp_path / "m.png")[0], labels)
     (tmp_path / "n.png").write_text("no")
     for name in ("n.png", "absent.png"):
         with pytest.raises(ImageError, match=name):

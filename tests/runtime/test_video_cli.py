@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.images import read_image, write_image
+from dccnet.runtime.video.mask_files import encode_mask, read_mask
 from tests.helpers.commands import Cli, one_sentence
 from tests.helpers.streams import frames_in
 
@@ -110,6 +112,22 @@ def test_all_options_together_and_the_table_of_stages(
         "match", bundle.path, "--reference", pictures[1], "--video", video, "--mask", tmp_path / "mask.png"
     )
     one_sentence(refused, 2, "draw it on that picture")
+
+
+def test_a_mask_comes_through_a_pipe_with_its_palette(
+    dcc: Cli, bundle: Bundle, pictures: list[Path], video: Path, tmp_path: Path
+) -> None:
+    """A pipe can be read once only."""
+    labels = np.ones(read_image(pictures[0]).shape[:2], np.uint8)
+    palette = ((b"PLTE", bytes(range(6))),)
+    end, start = os.pipe()
+    os.write(start, encode_mask(labels, palette))
+    os.close(start)
+    masks = ["--mask", "/dev/stdin", "--save-masks", tmp_path / "masks", "--frames", "1"]
+    run = dcc("match", bundle.path, "--reference", pictures[0], "--video", video, *masks, stdin=end)
+    os.close(end)
+    assert run.returncode == 0, run.stderr
+    assert palette in [read_mask(path)[1] for path in (tmp_path / "masks").iterdir()]
 
 
 def test_a_picture_that_cannot_be_read_is_reported_at_the_end(

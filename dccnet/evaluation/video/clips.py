@@ -57,7 +57,7 @@ class Clip:
         """
         if number not in self.masks:
             return None
-        mask = read_mask(self.masks[number])
+        mask, _ = read_mask(self.masks[number])
         mask = mask.max(axis=2) if mask.ndim == 3 else mask
         if number not in self._sizes:
             height, width = read_image(self.frames[number]).shape[:2]
