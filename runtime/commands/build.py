@@ -9,10 +9,12 @@ from typing import Any
 
 import click
 
+from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.console import note, steps
 from dccnet.runtime.cuda import Device, cuda_problem, open_device
 from dccnet.runtime.errors import UsageError
-from dccnet.runtime.models.names import find_model, open_bundle
+from dccnet.runtime.models.addresses import parse_address
+from dccnet.runtime.models.names import find_model
 from dccnet.runtime.selection import gpu_index
 from dccnet.runtime.tensorrt.bundled import add_engines, build_engines, summary, write_engines
 from dccnet.runtime.tensorrt.opening import compare_built
@@ -46,9 +48,13 @@ def build(bundle: Path, output: Path | None, device: str, as_json: bool, **optio
     """
     library, settings = library_and_settings(**options)
     gpu = _open_gpu(device)
-    if output is None and find_model(bundle, note) != bundle:
-        raise UsageError(f"{bundle} is kept by dcc and is not changed: name a folder with --output")
-    opened = open_bundle(bundle)
+    kept = f"{bundle} is kept by dcc and is not changed: name a folder with --output"
+    if output is None and parse_address(bundle) is not None:
+        raise UsageError(kept)
+    path = find_model(bundle, note)
+    if output is None and path != bundle:
+        raise UsageError(kept)
+    opened = Bundle.open(path)
     with steps("building", len(opened.manifest.graphs)) as step:
         engines = build_engines(opened, library, settings, step, step.detail, gpu)
         problems = [warning for engine in engines for warning in engine.warnings]

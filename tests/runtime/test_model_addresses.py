@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.commands.build import build
 from dccnet.runtime.errors import BundleError, DccError, UsageError
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.models import fetching, hub
@@ -347,6 +349,23 @@ def test_a_model_of_the_hub_is_fetched_anew_and_listed(
     server.commits["main"] = server.commits["e" * 40] = "e" * 40
     assert dcc("models", "fetch", "hf:someone/small").returncode == 0
     assert ("e" * 12) in dcc("models").stdout
+
+
+def test_build_leaves_kept_models_alone_and_says_what_it_fetches(
+    server: ModelServer, bundle: Bundle, tmp_path: Path
+) -> None:
+    from tests.helpers.emulation import emulated  # which needs onnx
+
+    server.repositories["someone/plain"] = {file.name: file.read_bytes() for file in bundle.path.iterdir()}
+    with emulated(tmp_path / "cache"):
+        refused = CliRunner().invoke(build, ["hf:someone/plain"])
+        assert isinstance(refused.exception, UsageError) and "name a folder" in str(refused.exception)
+        assert not server.requests
+        done = CliRunner().invoke(build, ["hf:someone/plain", "-o", str(tmp_path / "plans")])
+        assert done.exit_code == 0 and "fetching hf:someone/plain" in done.output
+        assert len(list((tmp_path / "plans").glob("*.engine"))) == 2
+        refused = CliRunner().invoke(build, [DEFAULT])
+        assert isinstance(refused.exception, UsageError) and "name a folder" in str(refused.exception)
 
 
 @pytest.mark.parametrize(
