@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from dccnet.runtime.checks import check_inside
 from dccnet.runtime.confidence import VISIBLE
 from dccnet.runtime.console import note, progress_bar, warn
 from dccnet.runtime.correspondences import Correspondences
-from dccnet.runtime.drawing.matches import draw_points
+from dccnet.runtime.drawing.matches import draw_matches, draw_points
 from dccnet.runtime.drawing.styles import Style
 from dccnet.runtime.errors import ImageError, UsageError
 from dccnet.runtime.images import SUFFIXES, read_image, write_image
@@ -25,6 +26,19 @@ from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.point_matches import PointMatches
 from dccnet.runtime.video.drawing import LINES
 from dccnet.runtime.writers import match_lists, save_correspondences, to_dict
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What was found in a pair."""
+
+    result: Correspondences
+    points: Points | None
+
+    @cached_property
+    def matches(self) -> PointMatches:
+        """Those of the requested points, or otherwise the mutual ones; computed when first asked for."""
+        return self.result.mutual() if self.points is None else self.result.carry(self.points, from_="a")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,34 +57,31 @@ class Report:
         if self.points is not None:
             check_inside(self.points, (image_a.shape[0], image_a.shape[1]), str(path_a))
 
-    def matches(self, result: Correspondences) -> PointMatches:
-        """The requested points, or otherwise the mutual matches that are confident enough."""
-        return result.mutual() if self.points is None else result.carry(self.points, from_="a")
-
-    def confident(self, result: Correspondences) -> Correspondences:
+    def found(self, result: Correspondences) -> Found:
         """``result`` without matches that are not confident enough."""
-        return result if self.least is None else result.at_least(self.least)
+        return Found(result if self.least is None else result.at_least(self.least), self.points)
 
     def visible(self, matches: PointMatches) -> NDArray[np.bool_]:
         """``(N,)``: which requested points are confident enough; all, from a bundle without confidence."""
         least = VISIBLE if self.least is None else self.least
         return matches.confident(None if matches.confidence is None else least)
 
-    def record(self, result: Correspondences) -> dict[str, Any]:
+    def record(self, found: Found) -> dict[str, Any]:
         """Plain values for ``--json``."""
-        record = to_dict(result)
+        record = to_dict(found.result)
         if self.points is not None:
-            matches = self.matches(result)
-            record |= match_lists(matches)
-            if matches.confidence is not None:
-                record["visible"] = self.visible(matches).tolist()
+            record |= match_lists(found.matches)
+            if found.matches.confidence is not None:
+                record["visible"] = self.visible(found.matches).tolist()
         return record
 
-    def draw(self, image_a: Image, image_b: Image, result: Correspondences) -> Image:
-        if self.points is None:
-            return result.draw(image_a, image_b, LINES, self.style)
-        matches = self.matches(result)
-        return draw_points(image_a, image_b, matches, self.visible(matches))
+    def draw(self, image_a: Image, image_b: Image, found: Found) -> Image:
+        """The pair with its matches; both pictures are those that were matched."""
+        if self.points is not None:
+            return draw_points(image_a, image_b, found.matches, self.visible(found.matches))
+        if self.style == "lines":
+            return draw_matches(image_a, image_b, found.matches, LINES)
+        return found.result.draw(image_a, image_b, style=self.style)
 
 
 def match_pair(
@@ -80,22 +91,22 @@ def match_pair(
     refuse_to_overwrite([path_a, path_b], outputs)
     image_a, image_b = read_image(path_a), read_image(path_b)
     report.check_points(image_a, path_a)
-    result = report.confident(matcher.match(image_a, image_b))
+    found = report.found(matcher.match(image_a, image_b))
     for path in outputs:
         if path.suffix.lower() in SUFFIXES:
-            write_image(path, report.draw(image_a, image_b, result))
+            write_image(path, report.draw(image_a, image_b, found))
         else:
-            save_correspondences(result, path)
+            save_correspondences(found.result, path)
         note(f"wrote {path}")
-    matches = report.matches(result)
     if report.as_json:
-        print_json(report.record(result))
+        print_json(report.record(found))
     elif report.points is not None:
-        print(*_lines(matches), sep="\n")
+        print(*_lines(found.matches), sep="\n")
     else:
+        matches, cells = found.matches, found.result.index_a.size
         median = np.median(matches.scores) if len(matches) else 0
         print(
-            f"{len(matches)} of {result.index_a.size} cells match mutually, median score {median:.3g}"
+            f"{len(matches)} of {cells} cells match mutually, median score {median:.3g}"
             + _confidence_text(matches, report)
         )
 
@@ -121,19 +132,18 @@ def match_many(
                 warn(f"{error}; skipped")
                 skipped += 1
                 continue
-            result = report.confident(matcher.match(features, image_b))
+            found = report.found(matcher.match(features, image_b))
             if folder is not None:
                 drawing, data = targets[number]
-                write_image(drawing, report.draw(image_a, image_b, result))
-                save_correspondences(result, data)
-            matches = report.matches(result)
+                write_image(drawing, report.draw(image_a, image_b, found))
+                save_correspondences(found.result, data)
             if report.as_json:
-                print_json({"image": str(path)} | report.record(result))
+                print_json({"image": str(path)} | report.record(found))
             elif report.points is not None:
-                for line in _lines(matches):
+                for line in _lines(found.matches):
                     print(f"{path}\t{line}")
             else:
-                print(f"{path}\t{len(matches)} mutual matches")
+                print(f"{path}\t{len(found.matches)} mutual matches")
     if folder is not None:
         note(f"wrote {2 * (len(targets) - skipped)} files to {folder}")
     if skipped:
