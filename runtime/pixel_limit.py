@@ -19,6 +19,11 @@ def set_max_pixels(pixels: int) -> None:
     _limit[0] = pixels
 
 
+def max_pixels() -> int:
+    """The limit of this process, for the processes that it starts."""
+    return _limit[0]
+
+
 def check_pixels(name: object, data: bytes) -> None:
     """Raise :class:`ImageError` for a picture whose header declares more pixels than the limit.
 

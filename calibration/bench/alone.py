@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dccnet.runtime.child import child_command
 from dccnet.runtime.errors import DccError
+from dccnet.runtime.pixel_limit import max_pixels, set_max_pixels
 from dccnet.runtime.selection import BackendChoice
 
 
@@ -19,7 +20,8 @@ def load_alone(bundle: str, choice: BackendChoice, pictures: tuple[str, str]) ->
     ``pictures`` are the files that the process matches. Raises :class:`DccError`, with the message of the
     process, where it fails.
     """
-    command = child_command("dccnet.calibration.bench.alone", bundle, json.dumps(choice), *pictures)
+    arguments = (bundle, json.dumps(choice), str(max_pixels()), *pictures)
+    command = child_command("dccnet.calibration.bench.alone", *arguments)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
@@ -28,7 +30,7 @@ def load_alone(bundle: str, choice: BackendChoice, pictures: tuple[str, str]) ->
     return values["load_s"], values["peak_mb"]
 
 
-def _main(bundle: str, choice: str, *pictures: str) -> None:
+def _main(bundle: str, choice: str, limit: str, *pictures: str) -> None:
     from dccnet.runtime.images import read_image
     from dccnet.runtime.matcher import Matcher
 
@@ -39,6 +41,7 @@ def _main(bundle: str, choice: str, *pictures: str) -> None:
     except ImportError:
         pass
     values = BackendChoice(*json.loads(choice))
+    set_max_pixels(int(limit))
     images = [read_image(path) for path in pictures]
     before = peak_mb()
     started = time.perf_counter()

@@ -16,6 +16,7 @@ from dccnet.calibration.bench.measure import _agreement
 from dccnet.calibration.bench.rows import Latency
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.errors import DccError
+from dccnet.runtime.pixel_limit import MAX_PIXELS, set_max_pixels
 from dccnet.runtime.selection import BackendChoice
 from tests.helpers.bundles import Bundles
 from tests.helpers.commands import Cli
@@ -79,6 +80,21 @@ def test_memory_is_measured_whatever_the_current_folder_contains(
     choice = BackendChoice("onnxruntime", "cpu")
     seconds, megabytes = load_alone(str(bundle.path), choice, (str(pictures[0]), str(pictures[1])))
     assert seconds > 0 and megabytes > 0
+
+
+def test_the_limit_for_pictures_also_holds_where_memory_is_measured(
+    bundle: Bundle, pictures: list[Path]
+) -> None:
+    set_max_pixels(1000)
+    try:
+        with pytest.raises(DccError, match="more than 1000"):
+            load_alone(
+                str(bundle.path),
+                BackendChoice("onnxruntime", "cpu"),
+                (str(pictures[0]), str(pictures[1])),
+            )
+    finally:
+        set_max_pixels(MAX_PIXELS)
 
 
 def test_latencies_are_milliseconds() -> None:
