@@ -137,6 +137,13 @@ def test_matching_needs_no_torch_in_the_process(statement: str) -> None:
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+@pytest.mark.parametrize("module", ["matcher", "commands.match"])
+def test_matching_loads_no_code_for_transfers(module: str) -> None:
+    transfers = "{'tarfile', 'dccnet.runtime.models.fetching'}"
+    code = f"import sys, dccnet.runtime.{module}; assert not {transfers} & set(sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 def test_every_public_name_is_there_and_no_other() -> None:
     import dccnet
 

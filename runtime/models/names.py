@@ -8,7 +8,6 @@ from pathlib import Path
 
 from dccnet.runtime.bundle import MANIFEST, Bundle
 from dccnet.runtime.models.addresses import parse_address
-from dccnet.runtime.models.fetching import fetch_model
 from dccnet.runtime.models.kept import find_kept, kept_models
 
 DEFAULT = "small-1"
@@ -35,6 +34,8 @@ def find_model(model: str | os.PathLike[str], on_note: Callable[[str], None] = l
     """
     address = parse_address(model)
     if address is not None:
+        from dccnet.runtime.models.fetching import fetch_model  # what only a transfer needs takes long
+
         return find_kept(address) or fetch_model(address, on_note)
     path = Path(model)
     return path if path.exists() else named_models().get(str(model), path)
