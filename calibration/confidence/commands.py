@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dccnet.runtime.option_types import Number, Whole
+
 if TYPE_CHECKING:
     from dccnet.evaluation.pairs import Pair
     from dccnet.runtime.geometry import Size
@@ -49,7 +51,7 @@ SEED = 1
 )
 @click.option(
     "--within",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Number(0, 1, min_open=True),
     default=0.1,
     show_default=True,
     help="A match is right if it lies so close to its true place, as a share of the longer side of the "
@@ -62,9 +64,7 @@ SEED = 1
     type=click.Path(path_type=Path),
     help="Bundle to write (a folder); BUNDLE itself is replaced.",
 )
-@click.option(
-    "--threads", type=click.IntRange(0, 256), default=0, help="CPU threads.  [default: all cores]"
-)
+@click.option("--threads", type=Whole(0, 256), default=0, help="CPU threads.  [default: all cores]")
 @click.option("--json", "as_json", is_flag=True, help="Print what was fitted as JSON.")
 def confidence_command(
     bundle: Path,
@@ -105,7 +105,7 @@ def confidence_command(
         import scipy
 
         del scipy
-    opened = open_bundle(bundle)
+    opened = open_bundle(bundle, note)
     check_replaceable(output)
     pairs = _pairs(lists, warps, mirrored, one_based, root, opened.manifest.image_size)
     with Matcher.open(opened, threads=threads, on_note=note) as matcher, progress_bar() as progress:

@@ -23,7 +23,7 @@ from dccnet.runtime.images import SUFFIXES, find_images
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.models.option import choose_model, model_option, refine_option
 from dccnet.runtime.onnx_runtime import PROVIDERS
-from dccnet.runtime.option_types import Whole
+from dccnet.runtime.option_types import Number, Whole
 from dccnet.runtime.selection import BACKENDS
 from dccnet.runtime.video.annotations import parse_points
 from dccnet.runtime.video.drawing import STYLES as FRAME_STYLES
@@ -85,7 +85,7 @@ DRAWING = "matches.jpg"
 )
 @click.option(
     "--min-confidence",
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     metavar="P",
     help="Leave out matches of less confidence, from 0 to 1, in drawings, files and lists. Points of "
     "--points stay in lists, and are visible from P on.  [default: every match; points are visible from "
