@@ -64,7 +64,7 @@ def read_manifest(path: Path) -> Manifest:
         values = read_json(file)
         _check_schema(path, values)
         return decode_manifest(values)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise BundleError(
             f"{file} is damaged or was edited ({error}): copy or export the bundle again"
         ) from error

@@ -58,7 +58,7 @@ def read_card(folder: Path) -> ModelCard | None:
         return None
     try:
         return decode(ModelCard, read_json(path))
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise BundleError(f"{path} is damaged or was edited ({error}): copy the model again") from error
 
 

@@ -67,7 +67,7 @@ def read_sidecar(plan: Path) -> Sidecar | None:
         if isinstance(values, dict) and values.get("schema", SCHEMA) != SCHEMA:
             raise DecodingError(f"its schema is {values['schema']}, and this dcc reads {SCHEMA}")
         return decode(Sidecar, values)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise EngineError(f"{path} is damaged ({error}): build the engine again") from error
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from dccnet.runtime.bundle import MANIFEST, Bundle, read_manifest, write_manifest
 from dccnet.runtime.decoding import decode
-from dccnet.runtime.errors import BundleError
+from dccnet.runtime.errors import BundleError, EngineError
 from dccnet.runtime.manifest import (
     Agreement,
     Calibration,
@@ -27,6 +27,8 @@ from dccnet.runtime.manifest import (
     Verification,
     manifest_digest,
 )
+from dccnet.runtime.models.card import CARD, read_card
+from dccnet.runtime.tensorrt.plan import read_sidecar
 
 FRAMES = TensorSpec("frame", "uint8", ("batch", 32, 32, 3))
 LOCAL = TensorSpec("local", "float32", ("batch", 8, 2, 2))
@@ -107,6 +109,19 @@ def test_a_wrong_field_is_named_by_its_path(
 ) -> None:
     with pytest.raises(BundleError, match=rf"manifest.json is damaged or was edited \({message}"):
         Bundle.open(written(tmp_path, change))
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").is_file(), reason="a file that cannot be read is needed")
+def test_a_file_that_cannot_be_read_is_said_to_be_damaged(tmp_path: Path) -> None:
+    """The memory at address 0 is read as from a defective disk: also where the user may read everything."""
+    for name in (MANIFEST, CARD, "a.engine.json"):
+        (tmp_path / name).symlink_to("/proc/self/mem")
+    with pytest.raises(BundleError, match=r"manifest.json is damaged.*Input/output error"):
+        read_manifest(tmp_path)
+    with pytest.raises(BundleError, match=r"card.json is damaged.*Input/output error"):
+        read_card(tmp_path)
+    with pytest.raises(EngineError, match=r"a.engine.json is damaged.*Input/output error"):
+        read_sidecar(tmp_path / "a.engine")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", '{"schema": 3}'])
