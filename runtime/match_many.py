@@ -39,12 +39,13 @@ def match_many(
     cache = _Cache(matcher, batch, cache_bytes)
     numbered = enumerate(pairs)
     while group := list(islice(numbered, batch)):
-        failed = cache.encode([picture for _, pair in group for picture in pair])
+        keyed = [(number, (_Keyed(a), _Keyed(b))) for number, (a, b) in group]
+        failed = cache.encode([picture for _, pair in keyed for picture in pair])
         whole = []
-        for number, pair in group:
-            error = next((failed[_key(picture)] for picture in pair if _key(picture) in failed), None)
+        for number, (first, second) in keyed:
+            error = failed.get(first.key) or failed.get(second.key)
             if error is None:
-                whole.append((cache.features(pair[0]), cache.features(pair[1])))
+                whole.append((cache.features(first), cache.features(second)))
             elif on_error is None:
                 raise error
             else:
@@ -53,6 +54,16 @@ def match_many(
         outputs = match_all(matcher.backend, [(a.tensors, b.tensors) for a, b in whole], batch)
         for (a, b), output in zip(whole, outputs, strict=True):
             yield matcher.result(a, b, output)
+
+
+class _Keyed:
+    """A picture and its key in the cache, which for a path takes a look at the disk."""
+
+    def __init__(self, picture: Picture) -> None:
+        self.picture = picture
+        self.key: Hashable = (
+            Path(picture).resolve() if isinstance(picture, (str, os.PathLike)) else id(picture)
+        )
 
 
 class _Entry(NamedTuple):
@@ -70,15 +81,16 @@ class _Cache:
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
         self._bytes = 0
 
-    def features(self, picture: Picture) -> Features:
-        return picture if isinstance(picture, Features) else self._entries[_key(picture)].features
+    def features(self, keyed: _Keyed) -> Features:
+        picture = keyed.picture
+        return picture if isinstance(picture, Features) else self._entries[keyed.key].features
 
-    def encode(self, pictures: Sequence[Picture]) -> dict[Hashable, ImageError]:
+    def encode(self, pictures: Sequence[_Keyed]) -> dict[Hashable, ImageError]:
         """Encode the pictures whose features are not there; returns the errors of those that cannot be."""
         failed: dict[Hashable, ImageError] = {}
         new: dict[Hashable, tuple[Picture, Image]] = {}
-        for picture in pictures:
-            key = _key(picture)
+        for keyed in pictures:
+            picture, key = keyed.picture, keyed.key
             if key in self._entries:
                 self._entries.move_to_end(key)
             elif not isinstance(picture, Features) and key not in new and key not in failed:
@@ -102,7 +114,3 @@ class _Cache:
         """Release the features that were used longest ago, until the others are within the limit."""
         while self._bytes > self._limit:
             self._bytes -= self._entries.popitem(last=False)[1].nbytes
-
-
-def _key(picture: Picture) -> Hashable:
-    return Path(picture).resolve() if isinstance(picture, (str, os.PathLike)) else id(picture)
