@@ -12,7 +12,6 @@ import click
 
 from dccnet.runtime.errors import DccError, DccWarning
 from dccnet.runtime.option_types import Whole
-from dccnet.runtime.pixel_limit import set_max_pixels
 from dccnet.runtime.standard_streams import make_streams_safe
 
 _USUAL_WARNING = warnings.showwarning
@@ -106,6 +105,8 @@ def dcc(ctx: click.Context, max_pixels: int | None) -> None:
     engine that failed its verification, 130 interrupted.
     """
     if max_pixels is not None:
+        from dccnet.runtime.pixel_limit import set_max_pixels
+
         set_max_pixels(max_pixels)
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)

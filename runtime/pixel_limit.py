@@ -6,6 +6,7 @@ import re
 import struct
 
 from dccnet.runtime.errors import ImageError
+from dccnet.runtime.picture_formats import JPEG, PNG, is_webp
 
 MAX_PIXELS = 178_956_970
 """Pillow's limit: 512 MB of 8-bit colours."""
@@ -48,16 +49,16 @@ def declared_size(data: bytes) -> tuple[int, int] | None:
 
     Raises ``struct.error``, ``ValueError`` or ``IndexError`` for a header that is cut off.
     """
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+    if data.startswith(PNG):
         width, height = struct.unpack_from(">II", data, 16)
-    elif data.startswith(b"\xff\xd8"):
+    elif data.startswith(JPEG):
         return _jpeg_size(data)
     elif data.startswith((b"GIF87a", b"GIF89a")):
         width, height = struct.unpack_from("<HH", data, 6)
     elif data.startswith(b"BM"):
         core = struct.unpack_from("<I", data, 14)[0] == 12
         width, height = struct.unpack_from("<HH" if core else "<ii", data, 18)
-    elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+    elif is_webp(data):
         return _webp_size(data)
     elif data.startswith((b"II*\0", b"MM\0*")):
         return _tiff_size(data)

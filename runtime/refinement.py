@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dccnet.runtime.arrays import Array, Floats, Points
-from dccnet.runtime.geometry import Size
+from dccnet.runtime.geometry import Size, extent
 from dccnet.runtime.manifest import FineGrid
 
 PATCH = 5
@@ -42,8 +42,8 @@ class FineFeatures:
     @classmethod
     def in_frame(cls, values: Array, grid: FineGrid, frame: Size) -> FineFeatures:
         """Those of a frame of (height, width) pixels, which shows the whole picture."""
-        extent = np.array(frame[::-1], np.float64) - 1
-        return cls(values, np.array(grid.first[::-1]) / extent, grid.stride / extent)
+        distance = extent(frame)
+        return cls(values, np.array(grid.first[::-1]) / distance, grid.stride / distance)
 
     def cells_last(self) -> NDArray[np.float32]:
         """``(h, w, C)``."""

@@ -60,10 +60,10 @@ def faded(
     return [(int(b), int(g), int(r)) for b, g, r in np.rint(mixed)]
 
 
-def draw_ring(picture: Image, point: Points, radius: int) -> None:
-    """A circle that is visible on any background: a point that is not visible in the other picture."""
+def draw_ring(picture: Image, point: Points, radius: int, widths: tuple[int, int] = (3, 1)) -> None:
+    """A circle that is visible on any background: a dark and, on it, a light line of these ``widths``."""
     centre = (round(float(point[0])), round(float(point[1])))
-    for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+    for colour, width in zip(((0, 0, 0), (255, 255, 255)), widths, strict=True):
         cv2.circle(picture, centre, radius, colour, width, cv2.LINE_AA)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dccnet.runtime.arrays import Floats, Image, Points
-from dccnet.runtime.drawing.canvas import GAP, draw_dot, draw_label, draw_line, side_by_side
+from dccnet.runtime.drawing.canvas import GAP, draw_dot, draw_label, draw_line, draw_ring, side_by_side
 from dccnet.runtime.drawing.place_colours import place_colours
 from dccnet.runtime.geometry import Size, pixels_per_cell
 
@@ -18,7 +18,7 @@ STYLES: tuple[Style, ...] = get_args(Style)
 
 # Blue and orange of Okabe and Ito's palette, BGR; hits and misses also differ in shape.
 _HIT, _MISS = (178, 114, 0), (0, 159, 230)
-_WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
+_BLACK = (0, 0, 0)
 _DIMMEST = 0.4  # brightness of a colour over black pixels, relative to white ones
 
 
@@ -76,8 +76,7 @@ def draw_truth(
     colours = [_HIT if hit else _MISS for hit in hits]
     points, predicted, truth = points * scale_left, predicted * scale_right, truth * scale_right
     for position, true, colour in zip(predicted, truth, colours, strict=True):
-        for paint, thickness in ((_BLACK, unit // 3 + 3), (_WHITE, unit // 3 + 1)):
-            _draw_ring(right, true, paint, 2 * unit, thickness)
+        draw_ring(right, true, 2 * unit, (unit // 3 + 3, unit // 3 + 1))
         draw_line(right, position, true, _BLACK, unit // 2 + 2)
         draw_line(right, position, true, colour, max(unit // 2, 1))
     for point, position, colour in zip(points, predicted, colours, strict=True):
@@ -98,11 +97,6 @@ def _emptiest_corner(picture: Image, marks: Points) -> Points:
     distances = np.linalg.norm(corners[:, None] - marks, axis=-1)
     emptiest: Points = corners[distances.min(axis=1, initial=np.inf).argmax()]
     return emptiest
-
-
-def _draw_ring(canvas: Image, centre: Points, colour: tuple[int, ...], radius: int, width: int) -> None:
-    x, y = (int(v) for v in np.rint(centre))
-    cv2.circle(canvas, (x, y), radius, colour, width, cv2.LINE_AA)
 
 
 def _draw_cross(canvas: Image, centre: Points, colour: tuple[int, ...], size: int) -> None:
