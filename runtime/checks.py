@@ -77,7 +77,7 @@ def as_mask(values: ArrayLike) -> Mask:
         return mask
     if mask.dtype.kind not in "biuf":
         raise ArgumentError(f"a mask must contain numbers, got {mask.dtype}")
-    whole = mask.astype(np.uint8) if mask.dtype == bool else _whole(mask)
+    whole = _whole(mask)
     if whole is None:
         raise ArgumentError(
             "a mask contains labels from 0 to 255, or True and False; this one has other values "

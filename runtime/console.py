@@ -30,7 +30,7 @@ def print_wide(content: RenderableType, width: int) -> None:
 
 
 def progress_bar(*columns: str) -> Progress:
-    """A bar with count and time left; ``columns`` are further rich texts such as ``{task.fields[x]}``."""
+    """A bar with count and time left; ``columns`` are further texts such as ``{task.fields[x]}``."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),

@@ -18,7 +18,7 @@ class Features:
 
     tensors: Tensors
     """``(1, C, h, w)`` for each branch of the network, ``local`` and ``context``: NumPy arrays, or GPU
-    memory where the backend runs on a GPU."""
+    memory where the backend runs on a GPU. Fine features, ``fine``, are always a NumPy array."""
     size: Size
     """(height, width) of the original picture in pixels."""
 
