@@ -1,12 +1,15 @@
-"""Types of options that several commands have."""
+"""Options that several commands have, and their types."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+"""A command's function, to which an option is added."""
 LARGEST_WHOLE = 10**9
 """Of whole numbers in options: larger ones are mistakes, and libraries overflow at them."""
 LARGEST_NUMBER = 1e9
@@ -30,3 +33,14 @@ class Whole(click.IntRange):
         if self.max is None and number > LARGEST_WHOLE:
             self.fail(f"{value} is larger than {LARGEST_WHOLE}.", param, ctx)
         return number
+
+
+def refine_option(function: Function) -> Function:
+    """Add ``--refine/--no-refine`` to a command."""
+    decorate = click.option(
+        "--refine/--no-refine",
+        default=None,
+        help="Place matches below the cells of the grid, by fine features of both pictures.  "
+        "[default: where the bundle returns these]",
+    )
+    return decorate(function)

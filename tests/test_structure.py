@@ -144,6 +144,11 @@ def test_matching_loads_no_code_for_transfers(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+def test_the_options_of_eval_need_only_click() -> None:
+    code = "import sys, dccnet.evaluation.commands; assert not {'numpy', 'rich', 'cv2'} & set(sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 def test_every_public_name_is_there_and_no_other() -> None:
     import dccnet
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dccnet.runtime.models.option import refine_option
-from dccnet.runtime.option_types import Number, Whole
+from dccnet.runtime.option_types import Number, Whole, refine_option
 
 if TYPE_CHECKING:
     from dccnet.evaluation.benchmark import Benchmark

@@ -6,16 +6,15 @@ A preset with its own recipe (``recipes.py``) replaces the defaults of options t
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from dccnet.runtime.option_types import Number, Whole
+from dccnet.runtime.option_types import Function, Number, Whole
 from dccnet.training.recipes import RECIPES
 
 PATHS = ("data", "synthetic", "root", "validate", "feature_cache")
 """Options that are paths. ``--resume`` takes them again, for what has moved."""
-Function = TypeVar("Function", bound=Callable[..., Any])
 POSITIVE = Number(0, min_open=True)
 
 

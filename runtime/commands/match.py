@@ -21,9 +21,9 @@ from dccnet.runtime.drawing.styles import STYLES
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.images import SUFFIXES, find_images
 from dccnet.runtime.matcher import Matcher
-from dccnet.runtime.models.option import choose_model, model_option, refine_option
+from dccnet.runtime.models.option import choose_model, model_option
 from dccnet.runtime.onnx_runtime import PROVIDERS
-from dccnet.runtime.option_types import Number, Whole
+from dccnet.runtime.option_types import Number, Whole, refine_option
 from dccnet.runtime.selection import BACKENDS
 from dccnet.runtime.video.annotations import parse_points
 from dccnet.runtime.video.drawing import STYLES as FRAME_STYLES

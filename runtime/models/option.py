@@ -1,11 +1,10 @@
-"""Options of commands that match pictures: ``--model NAME|BUNDLE``, or a bundle as the first argument, and
-``--refine``."""
+"""The bundle of commands that match pictures: ``--model NAME|BUNDLE``, or the first argument."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import click
 
@@ -14,8 +13,8 @@ from dccnet.runtime.console import note
 from dccnet.runtime.errors import BundleError, UsageError
 from dccnet.runtime.models.addresses import parse_address
 from dccnet.runtime.models.names import BUILT_IN, DEFAULT, find_model, named_models
+from dccnet.runtime.option_types import Function
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 _NOT_PICTURES = (".safetensors", ".onnx", ".engine", ".plan")
 
 
@@ -55,17 +54,6 @@ def model_option(function: Function) -> Function:
         help="Bundle to match with: a folder, a name that dcc models lists, hf:OWNER/NAME[@REVISION], or "
         "the https address of an archive with #sha256=…, which are fetched once.  "
         f"[default: {DEFAULT}, which comes with dcc]",
-    )
-    return decorate(function)
-
-
-def refine_option(function: Function) -> Function:
-    """Add ``--refine/--no-refine`` to a command."""
-    decorate = click.option(
-        "--refine/--no-refine",
-        default=None,
-        help="Place matches below the cells of the grid, by fine features of both pictures.  "
-        "[default: where the bundle returns these]",
     )
     return decorate(function)
 
