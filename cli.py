@@ -55,7 +55,7 @@ COMMANDS = {
         "eval_command",
         "Score a network on a benchmark, with any backend.",
     ),
-    "data": (".evaluation.data_commands", "data", "Check or fetch a benchmark's files."),
+    "data": (".evaluation.data_commands", "data", "Check or fetch a benchmark's files, or make pairs."),
     "match": (".runtime.commands.match", "match", "Find correspondences in pictures or a video."),
     "view": (".runtime.viewer.commands", "view", "Explore how two pictures match, on a web page."),
     "models": (

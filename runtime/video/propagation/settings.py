@@ -1,4 +1,4 @@
-"""When a carried point counts as visible, and how points are smoothed over time."""
+"""By which map annotations are carried, when a point counts as visible, and how points are smoothed."""
 
 from __future__ import annotations
 
