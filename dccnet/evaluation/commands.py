@@ -65,7 +65,8 @@ if TYPE_CHECKING:
     "--output",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="Folder for results.json, pairs.csv, report.html and the progress, to resume from.",
+    help="Folder for results.json, pairs.csv, report.html and the progress, to resume from; for "
+    "--benchmark video: results.json, frames.csv and curves.svg.",
 )
 @click.option("--restart", is_flag=True, help="Discard the progress of an earlier run in -o.")
 @click.option(
@@ -96,9 +97,7 @@ if TYPE_CHECKING:
 @click.option(
     "--cache-gb",
     type=Number(0),
-    default=4.0,
-    show_default=True,
-    help="Memory for features of pictures, in GiB.",
+    help="Memory for features of pictures, in GiB; not for --benchmark video.  [default: 4]",
 )
 @click.option(
     "--fps",
@@ -127,7 +126,7 @@ def eval_command(
     restart: bool,
     flow: Path | None,
     keep_border: bool,
-    cache_gb: float,
+    cache_gb: float | None,
     fps: float | None,
     refine: bool | None,
     reliability: Path | None,
@@ -146,14 +145,17 @@ def eval_command(
     model's own features. Every score is printed and stored with its protocol (docs/evaluation.md). With -o,
     the same command resumes after any interruption. A bundle runs in the --backend, a checkpoint in
     PyTorch.
+
+    On video, the baselines are points at rest, Lucas-Kanade, and the same nearest neighbour; only bundles
+    run, and nothing resumes.
     """
     from dccnet.evaluation.benchmarks import load_benchmark
     from dccnet.evaluation.intervals import Bootstrap
-    from dccnet.evaluation.models import open_model
+    from dccnet.evaluation.models import open_model, require_confidence
     from dccnet.evaluation.options import output_folders, parse_alphas
     from dccnet.evaluation.reliability import check_diagram
     from dccnet.evaluation.results import to_dict
-    from dccnet.evaluation.runner import EvaluationOptions
+    from dccnet.evaluation.runner import DEFAULTS, EvaluationOptions
     from dccnet.runtime.console import note, print_wide
     from dccnet.runtime.errors import UsageError
     from dccnet.runtime.selection import BackendChoice
@@ -162,39 +164,37 @@ def eval_command(
         raise UsageError("--flow applies to --benchmark tss only")
     if flow is not None and len(models) > 1:
         raise UsageError("--flow takes one MODEL: its files would overwrite each other")
+    alphas = None if alpha is None else parse_alphas(alpha)
+    folders = output_folders(models, output)
+    if benchmark == "video":
+        from dccnet.evaluation.video.command import evaluate_video, refuse
+
+        refuse(root=root, protocol=protocol, split=split, intervals=intervals, restart=restart)
+        refuse(keep_border=keep_border, reliability=reliability, cache_gb=cache_gb is not None)
+        refuse(**{"one-based/--zero-based": one_based is not None})
+        evaluate_video(models, folders, data, alphas, fps, BackendChoice(**choice), refine, as_json)
+        return
+    if fps is not None:
+        raise UsageError("--fps applies to --benchmark video only")
     if reliability is not None:
         if benchmark == "tss":
             raise UsageError(
                 "--reliability takes a benchmark with keypoints: remove it for --benchmark tss"
             )
         check_diagram(reliability)
-    alphas = None if alpha is None else parse_alphas(alpha)
-    folders = output_folders(models, output)
-    if benchmark == "video":
-        from dccnet.evaluation.video.command import evaluate_video, refuse
-
-        refuse(root=root, protocol=protocol, one_based=one_based, split=split, intervals=intervals)
-        refuse(restart=restart, keep_border=keep_border, reliability=reliability is not None)
-        evaluate_video(models, folders, data, alphas, fps, BackendChoice(**choice), refine, as_json)
-        return
-    if fps is not None:
-        raise UsageError("--fps applies to --benchmark video only")
+        for path in models:
+            require_confidence(path, note)
     loaded = load_benchmark(
         benchmark, data, root, protocol=protocol, one_based=one_based, split=split, keep_border=keep_border
     )
     note(f"protocol: {loaded.protocol}")
     bootstrap = Bootstrap([case.pair for case in loaded.cases]) if intervals else None
+    budget = DEFAULTS.budget if cache_gb is None else int(cache_gb * 2**30)
     summaries = []
     for path, folder in zip(models, folders, strict=True):
         model = open_model(path, BackendChoice(**choice), note, refine=refine)
-        if reliability is not None and model.confidence is None:
-            raise UsageError(
-                f"--reliability needs bundles with confidence, and {path} has none (dcc confidence)"
-            )
         note(f"{path}: running on {model.backend}")
-        options = EvaluationOptions(
-            folder, restart, flow_folder=flow, budget=int(cache_gb * 2**30), baselines=True
-        )
+        options = EvaluationOptions(folder, restart, flow_folder=flow, budget=budget, baselines=True)
         summaries.append(_evaluate(model, loaded, alphas or loaded.alphas, options, bootstrap))
     if reliability is not None:
         _draw_reliability(reliability, summaries)

@@ -20,7 +20,7 @@ from dccnet.runtime.features import Features
 from dccnet.runtime.files import sha256
 from dccnet.runtime.manifest import ENCODER, Manifest, manifest_digest
 from dccnet.runtime.matcher import Matcher
-from dccnet.runtime.models.names import find_model
+from dccnet.runtime.models.names import find_model, open_bundle
 from dccnet.runtime.selection import BackendChoice, gpu_index
 
 LOCAL = "local"
@@ -85,6 +85,19 @@ def open_model(
     if choice.backend not in ("auto", "pytorch"):
         raise UsageError(f"{path} is a checkpoint, which runs in PyTorch: export it for {choice.backend}")
     return _open_checkpoint(path, choice, refine)
+
+
+def require_confidence(path: Path, on_note: Callable[[str], None]) -> None:
+    """Raises :class:`UsageError` for a model without confidence; it is not loaded for that.
+
+    What does not exist is left to :func:`open_model`.
+    """
+    found = path.parent if path.suffix in ENGINE_SUFFIXES else find_model(path, on_note)
+    confidence = open_bundle(found).manifest.confidence if found.is_dir() else None
+    if confidence is None and found.exists():
+        raise UsageError(
+            f"--reliability needs bundles with confidence, and {path} has none (dcc confidence)"
+        )
 
 
 def _open_bundle(

@@ -121,6 +121,13 @@ def test_from_pairs_to_matches_that_say_how_sure_they_are(
     assert 0 <= found["calibration_error"] <= 1 and len(found["auroc_of_hits"]) == 1
     assert cv2.imread(str(diagram)) is not None
 
+    both = dcc(
+        "eval", sure, bundle.path, "--benchmark", "pairs", "--data", pairs, "--reliability", diagram,
+        "-o", tmp_path / "both",
+    )  # fmt: skip
+    assert both.returncode == 2 and f"{bundle.path} has none" in both.stderr
+    assert not (tmp_path / "both").exists()  # nothing was scored
+
     described = dcc("info", sure)
     assert "within 10 % of the longer side" in " ".join(described.stdout.split())
 

@@ -229,7 +229,14 @@ def test_the_command_writes_scores_frames_and_curves(bundle: Bundle, dcc: Cli, t
     ET.fromstring((tmp_path / "out" / "curves.svg").read_text())
     as_json = dcc(*command, "--json")
     assert json.loads(as_json.stdout) == result
-    for wrong in (["--intervals"], ["--alpha", "0.1,0.2"], ["--split", "val"]):
+    for wrong in (
+        ["--intervals"],
+        ["--alpha", "0.1,0.2"],
+        ["--split", "val"],
+        ["--zero-based"],
+        ["--cache-gb", "4"],
+        ["--reliability", tmp_path / "diagram.png"],
+    ):
         refused = dcc(*command, *wrong)
         assert refused.returncode == 2 and "--benchmark video" in refused.stderr
         assert "Traceback" not in refused.stderr
