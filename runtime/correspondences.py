@@ -14,21 +14,17 @@ from dccnet.runtime import geometry
 from dccnet.runtime.arrays import Floats, Image, Points
 from dccnet.runtime.checks import MARGIN, Rule, Side, as_points, as_rule, as_side, check_inside
 from dccnet.runtime.confidence import ConfidenceModel, probability
-from dccnet.runtime.drawing.matches import draw_matches
-from dccnet.runtime.drawing.styles import STYLES, Style, draw_grid, draw_truth, draw_warp
-from dccnet.runtime.errors import ArgumentError, UsageError
+from dccnet.runtime.drawing.correspondences import draw_result, draw_result_and_truth
+from dccnet.runtime.drawing.styles import Style
+from dccnet.runtime.errors import ArgumentError
 from dccnet.runtime.evidence import Direction, match_evidence
-from dccnet.runtime.features import check_image
 from dccnet.runtime.geometry import Size
+from dccnet.runtime.one_way import OneWay
 from dccnet.runtime.point_matches import PointMatches, mutual_cells
-from dccnet.runtime.refinement import FineFeatures, refine
+from dccnet.runtime.refinement import FineFeatures
 from dccnet.runtime.remap import check_remap, remap
 from dccnet.runtime.score_maps import ScoreMaps
-from dccnet.runtime.score_windows import cut_windows, transfer_by_windows
 from dccnet.runtime.writers import save_correspondences, to_dict
-
-LATTICE = 4
-"""Places per cell, along each axis, where dense results between cells are computed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,9 +85,9 @@ class Correspondences:
         Raises :class:`ArgumentError` for a picture other than ``a`` and ``b``.
         """
         from_ = as_side(from_)
-        points, targets = self._cells(from_).reshape(-1, 2), self._targets(from_, rule).reshape(-1, 2)
-        scores, confidence = self._scores(from_).ravel(), self._confidence(from_)
-        confidence = None if confidence is None else confidence.ravel()
+        way, confidence = self.one_way(from_), self._confidence(from_)
+        points, targets = way.cells().reshape(-1, 2), way.targets(self._rule(rule)).reshape(-1, 2)
+        scores, confidence = way.score.ravel(), None if confidence is None else confidence.ravel()
         points_a, points_b = (points, targets) if from_ == "a" else (targets, points)
         matches = PointMatches(points_a, points_b, scores, confidence)
         return matches.take(matches.confident(self.least_confidence))
@@ -146,10 +142,7 @@ class Correspondences:
         from_, points = self._given(points, from_, outside)
         if not len(points):
             return points
-        rule = self._rule(rule)
-        if rule == "cells":
-            return geometry.transfer(points, self._best_cells(from_), self._size(from_))
-        return self._between_cells(points, from_, rule)
+        return self.one_way(from_).move(points, self._rule(rule))
 
     def transfer_scores(
         self, points: ArrayLike, from_: Side, *, outside: bool = False
@@ -159,12 +152,7 @@ class Correspondences:
         Arguments and errors are those of :meth:`transfer`.
         """
         from_, points = self._given(points, from_, outside)
-        scores = self._scores(from_)
-        height, width = self._grid(from_)
-        cells = np.rint(geometry.pixels_to_cells(points, self._size(from_), (height, width)))
-        x, y = np.clip(cells, 0, [width - 1, height - 1]).astype(np.intp).T
-        nearest: NDArray[np.float32] = scores[y, x]
-        return nearest
+        return self.one_way(from_).nearest_scores(points)
 
     def carry(self, points: ArrayLike, from_: Side) -> PointMatches:
         """N points with their positions in the other picture (:meth:`transfer`), their scores and, from a
@@ -214,7 +202,7 @@ class Correspondences:
     def evidence(self, from_: Side = "a") -> Floats | None:
         """``(h, w, F)``: what speaks for the match of each cell of ``from_``, in the order of
         :data:`dccnet.runtime.confidence.FEATURES`; None without scores around the best matches."""
-        windows = self._windows("a"), self._windows("b")
+        windows = self.one_way("a").windows, self.one_way("b").windows
         if windows[0] is None or windows[1] is None:
             return None
         a = Direction(self.index_a, self.score_a, windows[0])
@@ -230,7 +218,7 @@ class Correspondences:
         """
         from_ = as_side(from_)
         size = self._size(from_)
-        dense = self._dense_targets(from_, rule)
+        dense = self.one_way(from_).dense_targets(self._rule(rule))
         dense -= geometry.cell_pixels(size, size).astype(np.float32)
         return dense
 
@@ -243,10 +231,9 @@ class Correspondences:
         """
         onto = as_side(onto, "onto")
         other: Side = "a" if onto == "b" else "b"
-        if image.shape[:2] != self._size(other):
-            raise _other_size(other, self._size(other), image)
+        self.check_size(other, image)
         check_remap(image.shape[:2], self._size(onto))
-        return remap(image, self._dense_targets(onto, rule))
+        return remap(image, self.one_way(onto).dense_targets(self._rule(rule)))
 
     def draw(self, image_a: Image, image_b: Image, limit: int = 60, style: Style = "lines") -> Image:
         """Both pictures side by side, A left and B right. uint8 BGR in and out.
@@ -255,15 +242,7 @@ class Correspondences:
         in the colour of its position, and every cell of B in the colour of the cell that it matches;
         ``warp``: A warped onto B. Raises :class:`UsageError` for another style or pictures of other sizes.
         """
-        self._check_pictures(image_a, image_b)
-        if style == "lines":
-            return draw_matches(image_a, image_b, self.mutual(), limit)
-        if style == "grid":
-            cells, targets = self._cells("a"), self._targets("b")
-            return draw_grid(image_a, image_b, cells, targets, self.size_a, self._shown_confidence())
-        if style == "warp":
-            return draw_warp(image_a, image_b, self.warp(image_a, onto="b"), self._shown("b"))
-        raise UsageError(f"there is no drawing style '{style}': choose from {', '.join(STYLES)}")
+        return draw_result(self, image_a, image_b, limit, style)
 
     def draw_truth(
         self,
@@ -280,13 +259,11 @@ class Correspondences:
         ``(N, 2)`` pixels of the other picture. A hit lies at most ``within`` pixels from the truth. uint8
         BGR in and out. Raises :class:`ArgumentError` where ``points`` and ``truth`` differ in length.
         """
-        self._check_pictures(image_a, image_b)
         from_, points = self._given(points, from_)
         truth = as_points(truth, "truth")
         if points.shape != truth.shape:
             raise ArgumentError(f"every point needs one truth, got {len(points)} and {len(truth)}")
-        images = (image_a, image_b) if from_ == "a" else (image_b, image_a)
-        return draw_truth(*images, points, self.transfer(points, from_), truth, within)
+        return draw_result_and_truth(self, image_a, image_b, points, truth, within, from_)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write ``.json``, ``.csv``, ``.npz`` or ``.flo`` (the flow from A), by suffix, atomically.
@@ -299,11 +276,22 @@ class Correspondences:
         """Plain values for JSON; docs/formats.md describes the layout."""
         return to_dict(self)
 
-    def _check_pictures(self, image_a: Image, image_b: Image) -> None:
-        for name, image, size in (("a", image_a, self.size_a), ("b", image_b, self.size_b)):
-            check_image(image)
-            if image.shape[:2] != size:
-                raise _other_size(name, size, image)
+    def one_way(self, from_: Side) -> OneWay:
+        """The direction from the picture ``from_`` to the other alone. Raises :class:`ArgumentError` for a
+        picture other than ``a`` and ``b``."""
+        a = self.size_a, self.index_a, self.score_a, self.window_a, self.heatmap_a, self.fine_a
+        b = self.size_b, self.index_b, self.score_b, self.window_b, self.heatmap_b, self.fine_b
+        own, other = (a, b) if as_side(from_) == "a" else (b, a)
+        size, index, score, window, heatmap, fine = own
+        grid = other[1].shape[0], other[1].shape[1]
+        return OneWay(size, other[0], grid, index, score, window, heatmap, fine, other[5])
+
+    def check_size(self, side: Side, image: Image) -> None:
+        """Raises :class:`ArgumentError` for an image of another size than the picture ``side``."""
+        if image.shape[:2] != self._size(side):
+            raise ArgumentError(
+                f"picture {side} is {self._size(side)} (height, width), got {image.shape[:2]}"
+            )
 
     def _given(self, points: ArrayLike, from_: Side, outside: bool = False) -> tuple[Side, Points]:
         """The arguments of a transfer, checked."""
@@ -317,27 +305,6 @@ class Correspondences:
 
     def _size(self, side: Side) -> Size:
         return self.size_a if side == "a" else self.size_b
-
-    def _scores(self, side: Side) -> NDArray[np.float32]:
-        return self.score_a if side == "a" else self.score_b
-
-    def _grid(self, side: Side) -> Size:
-        height, width = self._scores(side).shape
-        return height, width
-
-    def _shown(self, side: Side) -> NDArray[np.bool_] | None:
-        """``(H, W)``: pixels of ``side`` that are confident enough; None where all are."""
-        confidence = self.confidence_map(side)
-        if confidence is None or self.least_confidence is None:
-            return None
-        return np.asarray(confidence >= self.least_confidence, np.bool_)
-
-    def _shown_confidence(self) -> NDArray[np.float32] | None:
-        """``(hB, wB)``: confidence in the matches of B's cells, 0 where they are left out."""
-        confidence = self._confidence("b")
-        if confidence is not None and self.least_confidence is not None:
-            confidence[confidence < self.least_confidence] = 0
-        return confidence
 
     def _confidence(self, side: Side) -> NDArray[np.float32] | None:
         log_odds = self._odds(side)
@@ -354,81 +321,13 @@ class Correspondences:
             self._log_odds[side] = self.confidence_model.log_odds(found)
         return self._log_odds[side]
 
-    def _windows(self, side: Side) -> NDArray[np.float32] | None:
-        """``(h, w, 25)``: the windows of the cells of ``side``, from heat maps if there are no others."""
-        window, heatmap, index = (
-            (self.window_a, self.heatmap_a, self.index_a)
-            if side == "a"
-            else (self.window_b, self.heatmap_b, self.index_b)
-        )
-        return cut_windows(heatmap, index) if window is None and heatmap is not None else window
-
-    def _cells(self, side: Side) -> Floats:
-        """``(h, w, 2)``: pixel position (x, y) of each cell of ``side``."""
-        return geometry.cell_pixels(self._grid(side), self._size(side))
-
     def _mutual_by(self, rule: Rule) -> PointMatches:
         agree, scores = self.mutual_scores()
-        points = self._cells("a").reshape(-1, 2)[agree]
-        if rule == "cells":
-            targets = self._best_cells("a").reshape(-1, 2)[agree]
-        else:
-            targets = self._between_cells(points, "a", rule)
+        way = self.one_way("a")
+        points = way.cells().reshape(-1, 2)[agree]
+        # By the rule cells, that of a cell itself: blending would round.
+        targets = way.best_cells().reshape(-1, 2)[agree] if rule == "cells" else way.move(points, rule)
         confidence = self._confidence("a")
         confidence = None if confidence is None else confidence.ravel()[agree]
         matches = PointMatches(points, targets, scores[agree], confidence)
         return matches.take(matches.confident(self.least_confidence))
-
-    def _targets(self, from_: Side, rule: Rule | None = None) -> Floats:
-        """``(h, w, 2)``: the match of each cell of ``from_``, in pixels (x, y) of the other picture."""
-        rule = self._rule(rule)
-        return self._best_cells(from_) if rule == "cells" else self._sampled(from_, self._grid(from_), rule)
-
-    def _dense_targets(self, from_: Side, rule: Rule | None) -> NDArray[np.float32]:
-        """``(H, W, 2)``: the match of each pixel of ``from_``, in pixels (x, y) of the other picture."""
-        rule = self._rule(rule)
-        if rule == "cells":
-            return geometry.resize(self._best_cells(from_), self._size(from_))
-        height, width = self._grid(from_)
-        lattice = ((height - 1) * LATTICE + 1, (width - 1) * LATTICE + 1)
-        return geometry.resize(self._sampled(from_, lattice, rule), self._size(from_))
-
-    def _best_cells(self, from_: Side) -> Floats:
-        """``(h, w, 2)``: the best cell of each cell of ``from_``, in pixels (x, y) of the other picture."""
-        index = self.index_a if from_ == "a" else self.index_b
-        other: Side = "b" if from_ == "a" else "a"
-        return geometry.index_pixels(index, self._grid(other), self._size(other))
-
-    def _sampled(self, from_: Side, lattice: Size, rule: Rule) -> Floats:
-        """``(*lattice, 2)``: matches between cells of a lattice that covers the picture ``from_``."""
-        points = geometry.cell_pixels(lattice, self._size(from_)).reshape(-1, 2)
-        return self._between_cells(points, from_, rule).reshape(*lattice, 2)
-
-    def _between_cells(self, points: Points, from_: Side, rule: Rule) -> Points:
-        """Matches of ``points``, both ``(N, 2)`` in pixels, by a rule that is not ``cells``."""
-        index = self.index_a if from_ == "a" else self.index_b
-        other: Side = "b" if from_ == "a" else "a"
-        windows = self._windows(from_)
-        if windows is None:
-            raise ArgumentError(
-                "there are no scores around the best matches to place points by: export the bundle again, "
-                "or use the rule 'cells'"
-            )
-        size, grid = self._size(other), self._grid(other)
-        positions = geometry.pixels_to_cells(points, self._size(from_), self._grid(from_))
-        places = transfer_by_windows(positions, index, windows, grid) * geometry.pixels_per_cell(size, grid)
-        if rule == "subcell":
-            return places
-        if self.fine_a is None or self.fine_b is None:
-            raise ArgumentError(
-                "there are no fine features to refine matches by: match with refine=True, or use the rule "
-                "'subcell'"
-            )
-        fine = (self.fine_a, self.fine_b) if from_ == "a" else (self.fine_b, self.fine_a)
-        here, there = geometry.extent(self._size(from_)), geometry.extent(size)
-        refined: Points = np.clip(refine(points / here, places / there, *fine), 0, 1) * there
-        return refined
-
-
-def _other_size(side: str, size: Size, image: Image) -> ArgumentError:
-    return ArgumentError(f"picture {side} is {size} (height, width), got {image.shape[:2]}")

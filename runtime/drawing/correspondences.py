@@ -1,0 +1,69 @@
+"""Drawings of everything that was found in a pair."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dccnet.runtime.arrays import Image, Points
+from dccnet.runtime.checks import Side
+from dccnet.runtime.drawing.matches import draw_matches
+from dccnet.runtime.drawing.styles import STYLES, Style, draw_grid, draw_truth, draw_warp
+from dccnet.runtime.errors import UsageError
+from dccnet.runtime.features import check_image
+
+if TYPE_CHECKING:
+    from dccnet.runtime.correspondences import Correspondences
+
+
+def draw_result(result: Correspondences, image_a: Image, image_b: Image, limit: int, style: Style) -> Image:
+    """:meth:`Correspondences.draw`."""
+    _check_pictures(result, image_a, image_b)
+    if style == "lines":
+        return draw_matches(image_a, image_b, result.mutual(), limit)
+    if style == "grid":
+        cells, targets = result.one_way("a").cells(), result.one_way("b").targets(result.rule)
+        return draw_grid(image_a, image_b, cells, targets, result.size_a, _shown_confidence(result))
+    if style == "warp":
+        return draw_warp(image_a, image_b, result.warp(image_a, onto="b"), _shown(result))
+    raise UsageError(f"there is no drawing style '{style}': choose from {', '.join(STYLES)}")
+
+
+def draw_result_and_truth(
+    result: Correspondences,
+    image_a: Image,
+    image_b: Image,
+    points: Points,
+    truth: Points,
+    within: float,
+    from_: Side,
+) -> Image:
+    """:meth:`Correspondences.draw_truth`, of checked points."""
+    _check_pictures(result, image_a, image_b)
+    images = (image_a, image_b) if from_ == "a" else (image_b, image_a)
+    return draw_truth(*images, points, result.transfer(points, from_), truth, within)
+
+
+def _check_pictures(result: Correspondences, image_a: Image, image_b: Image) -> None:
+    check_image(image_a)
+    result.check_size("a", image_a)
+    check_image(image_b)
+    result.check_size("b", image_b)
+
+
+def _shown(result: Correspondences) -> NDArray[np.bool_] | None:
+    """``(H, W)``: pixels of B that are confident enough; None where all are."""
+    confidence = result.confidence_map("b")
+    if confidence is None or result.least_confidence is None:
+        return None
+    return np.asarray(confidence >= result.least_confidence, np.bool_)
+
+
+def _shown_confidence(result: Correspondences) -> NDArray[np.float32] | None:
+    """``(hB, wB)``: confidence in the matches of B's cells, 0 where they are left out."""
+    confidence = result.confidence_b
+    if confidence is not None and result.least_confidence is not None:
+        confidence[confidence < result.least_confidence] = 0
+    return confidence

@@ -1,0 +1,109 @@
+"""One direction of a pair: where the points of one picture lie in the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dccnet.runtime import geometry
+from dccnet.runtime.arrays import Floats, Points
+from dccnet.runtime.checks import Rule
+from dccnet.runtime.errors import ArgumentError
+from dccnet.runtime.geometry import Size
+from dccnet.runtime.refinement import FineFeatures, refine
+from dccnet.runtime.score_windows import cut_windows, transfer_by_windows
+
+LATTICE = 4
+"""Places per cell, along each axis, where dense results between cells are computed."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OneWay:
+    """The best matches of one picture's cells in the other picture. Pixels are (x, y), 0-based."""
+
+    size: Size
+    """(height, width) in pixels of the picture that points come from."""
+    other_size: Size
+    other_grid: Size
+    index: NDArray[np.int64]
+    """``(h, w)``: row-major cells of the other picture."""
+    score: NDArray[np.float32]  # (h, w)
+    window: NDArray[np.float32] | None
+    """``(h, w, 25)``: scores around each best match."""
+    heatmap: NDArray[np.float32] | None
+    """``(h, w, h', w')``: scores over the other picture."""
+    fine: FineFeatures | None
+    other_fine: FineFeatures | None
+
+    @property
+    def grid(self) -> Size:
+        """(height, width) in cells of the picture that points come from."""
+        return self.index.shape[0], self.index.shape[1]
+
+    @property
+    def windows(self) -> NDArray[np.float32] | None:
+        """``(h, w, 25)``, from heat maps if there are no others."""
+        if self.window is None and self.heatmap is not None:
+            return cut_windows(self.heatmap, self.index)
+        return self.window
+
+    def cells(self) -> Floats:
+        """``(h, w, 2)``: position of each cell."""
+        return geometry.cell_pixels(self.grid, self.size)
+
+    def best_cells(self) -> Floats:
+        """``(h, w, 2)``: the best cell of each cell, in pixels of the other picture."""
+        return geometry.index_pixels(self.index, self.other_grid, self.other_size)
+
+    def nearest_scores(self, points: Points) -> NDArray[np.float32]:
+        """``(N,)``: score of the cell nearest to each of ``points`` ``(N, 2)``."""
+        height, width = self.grid
+        cells = np.rint(geometry.pixels_to_cells(points, self.size, self.grid))
+        x, y = np.clip(cells, 0, [width - 1, height - 1]).astype(np.intp).T
+        nearest: NDArray[np.float32] = self.score[y, x]
+        return nearest
+
+    def move(self, points: Points, rule: Rule) -> Points:
+        """Where ``points`` ``(N, 2)`` lie in the other picture. Raises :class:`ArgumentError` for a rule
+        for which windows (or heat maps) or fine features are missing."""
+        if rule == "cells":
+            return geometry.transfer(points, self.best_cells(), self.size)
+        windows = self.windows
+        if windows is None:
+            raise ArgumentError(
+                "there are no scores around the best matches to place points by: export the bundle again, "
+                "or use the rule 'cells'"
+            )
+        size, grid = self.other_size, self.other_grid
+        positions = geometry.pixels_to_cells(points, self.size, self.grid)
+        places = transfer_by_windows(positions, self.index, windows, grid)
+        places *= geometry.pixels_per_cell(size, grid)
+        if rule == "subcell":
+            return places
+        if self.fine is None or self.other_fine is None:
+            raise ArgumentError(
+                "there are no fine features to refine matches by: match with refine=True, or use the rule "
+                "'subcell'"
+            )
+        here, there = geometry.extent(self.size), geometry.extent(size)
+        refined: Points = refine(points / here, places / there, self.fine, self.other_fine)
+        return np.clip(refined, 0, 1) * there
+
+    def targets(self, rule: Rule) -> Floats:
+        """``(h, w, 2)``: the match of each cell, in pixels of the other picture."""
+        return self.best_cells() if rule == "cells" else self._sampled(self.grid, rule)
+
+    def dense_targets(self, rule: Rule) -> NDArray[np.float32]:
+        """``(H, W, 2)``: the match of each pixel, in pixels of the other picture."""
+        if rule == "cells":
+            return geometry.resize(self.best_cells(), self.size)
+        height, width = self.grid
+        lattice = ((height - 1) * LATTICE + 1, (width - 1) * LATTICE + 1)
+        return geometry.resize(self._sampled(lattice, rule), self.size)
+
+    def _sampled(self, lattice: Size, rule: Rule) -> Floats:
+        """``(*lattice, 2)``: matches of the places of a lattice that covers the picture."""
+        points = geometry.cell_pixels(lattice, self.size).reshape(-1, 2)
+        return self.move(points, rule).reshape(*lattice, 2)
