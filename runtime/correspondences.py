@@ -199,6 +199,11 @@ class Correspondences:
             return None
         return probability(geometry.resize(log_odds[..., None], self._size(from_))[..., 0])
 
+    def log_odds(self, from_: Side = "a") -> Floats | None:
+        """``(h, w)``: logarithm of the odds that the match of each cell of ``from_`` is right, which
+        confidence between cells is interpolated from; None from a bundle without confidence."""
+        return self._odds(as_side(from_))
+
     def evidence(self, from_: Side = "a") -> Floats | None:
         """``(h, w, F)``: what speaks for the match of each cell of ``from_``, in the order of
         :data:`dccnet.runtime.confidence.FEATURES`; None without scores around the best matches."""

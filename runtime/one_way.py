@@ -95,13 +95,19 @@ class OneWay:
         """``(h, w, 2)``: the match of each cell, in pixels of the other picture."""
         return self.best_cells() if rule == "cells" else self._sampled(self.grid, rule)
 
-    def dense_targets(self, rule: Rule) -> NDArray[np.float32]:
-        """``(H, W, 2)``: the match of each pixel, in pixels of the other picture."""
+    def lattice(self, rule: Rule) -> Floats:
+        """``(h, w, 2)``: matches of a corner-aligned lattice, in pixels of the other picture.
+
+        It has :data:`LATTICE` places per cell along each axis or, by the rule ``cells``, the cells alone.
+        """
         if rule == "cells":
-            return geometry.resize(self.best_cells(), self.size)
+            return self.best_cells()
         height, width = self.grid
-        lattice = ((height - 1) * LATTICE + 1, (width - 1) * LATTICE + 1)
-        return geometry.resize(self._sampled(lattice, rule), self.size)
+        return self._sampled(((height - 1) * LATTICE + 1, (width - 1) * LATTICE + 1), rule)
+
+    def dense_targets(self, rule: Rule) -> NDArray[np.float32]:
+        """``(H, W, 2)``: the match of each pixel, in pixels of the other picture: linear in the lattice."""
+        return geometry.resize(self.lattice(rule), self.size)
 
     def _sampled(self, lattice: Size, rule: Rule) -> Floats:
         """``(*lattice, 2)``: matches of the places of a lattice that covers the picture."""

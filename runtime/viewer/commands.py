@@ -36,8 +36,9 @@ def view(
 ) -> None:
     """Write a web page to explore how the pictures A and B match.
 
-    Point at a place in one picture: its match appears in the other, with a heat map of all scores. The page
-    is one file that needs no server and makes no requests. With a bundle exported with --maps, it shows the
+    Point at a place in one picture: its match appears in the other where dcc match places it, with a heat
+    map of all scores, and its confidence if the bundle has one. The page is one file that needs no server
+    and makes no requests. With a bundle exported with --maps, it shows the
     fused scores, those of the local and the context branch, and the attention; with --heatmaps, the fused
     scores; with any other bundle, best matches only. So does the model that comes with dcc, which is used
     unless --model or, as the first argument, BUNDLE names another one.
@@ -86,5 +87,7 @@ def view(
         "attention": page.attention,
         "levels": page.levels,
         "largest_error": page.largest_error,
+        "rule": page.rule,
+        "confidence": page.confidence,
     }
     click.echo(json.dumps(facts))

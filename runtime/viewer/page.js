@@ -54,7 +54,8 @@ function paint() {
   const match = transfer(pair, map, side, point);
   const percent = Number(controls.confidence.value);
   const least = threshold(pair, side, percent);
-  const weak = pair.maps.fused[side].score[cell] < least;
+  const trusted = trust(pair, side);
+  const weak = trusted[cell] < least;
   const ratio = window.devicePixelRatio || 1;
   const veil = getComputedStyle(document.documentElement).getPropertyValue("--veil");
   const heat = checked("heat") && pair.maps[map][side].steps !== null;
@@ -68,7 +69,7 @@ function paint() {
   if (checked("attention") && pair.attention) paintAttention(from.context, pair, side);
   if (heat) paintHeat(to.context, pair, map, side, cell);
   if (checked("matches")) {
-    const strong = matches.filter((m) => pair.maps.fused[side].score[m[side]] >= least);
+    const strong = matches.filter((match) => trust(pair, "a")[match.cell] >= threshold(pair, "a", percent));
     for (const name of ["a", "b"]) paintMatches(stages[name].context, pair, name, strong, ratio);
   }
   paintVeil(from.context, pair, side, least, veil);
@@ -107,14 +108,20 @@ function updateReadout(side, point, match, map, cell, percent, least, weak) {
     state.pinned ? "Pinned." : "",
     weak ? "Below the selected confidence." : "",
   ].join(" ");
-  byId("least").textContent =
-    percent === 0 ? "all cells shown" : `weakest ${percent} % hidden: below ${formatScore(least)}`;
+  if (pair.confidence) byId("probability").textContent = confidenceAt(pair, side, point).toFixed(2);
+  byId("least").textContent = hiddenCells(percent, least);
   if (entry.steps) {
     byId("lowest").textContent = formatScore(entry.lowest[cell]);
     byId("highest").textContent = formatScore(score);
   }
   byId("heat-legend").hidden = !entry.steps || !checked("heat");
   byId("attention-legend").hidden = !(pair.attention && checked("attention"));
+}
+
+function hiddenCells(percent, least) {
+  if (percent === 0) return "all cells shown";
+  if (pair.confidence) return `below ${least.toFixed(2)} hidden`;
+  return `weakest ${percent} % hidden: below ${formatScore(least)}`;
 }
 
 let announcementTimer = 0;
@@ -125,7 +132,7 @@ function announce() {
     const text = (id) => byId(id).textContent;
     byId("announcement").textContent =
       `${text("from-label")} ${text("from")} matches ${text("to-label")} ${text("to")}, ` +
-      `score ${text("score")}. ${text("state")}`;
+      `score ${text("score")}${pair.confidence ? `, confidence ${text("probability")}` : ""}. ${text("state")}`;
   }, 300);
 }
 
@@ -229,11 +236,13 @@ function fillPage() {
   byId("heat-choice").hidden = plain;
   byId("maps").hidden = Object.keys(pair.maps).length === 1;
   byId("attention-choice").hidden = pair.attention === null;
+  byId("confidence-entry").hidden = pair.confidence === null;
   byId("heat-legend").querySelector("i").style.background = gradient(HEAT);
   byId("attention-legend").querySelector("i").style.background = gradient(ATTENTION);
   byId("accuracy").textContent =
     "Coordinates are pixels of the original pictures: 0-based, x right, y down. " +
     "Scores are probabilities; compare them with each other, not with 1." +
+    (pair.confidence ? ` Confidence is the ${pair.confidence_meaning}.` : "") +
     (plain
       ? ""
       : ` Heat maps show the scores of the outlined cell in ${pair.levels + 1} steps, uniform in the square root: ` +
@@ -244,12 +253,9 @@ function start() {
   fillPage();
   matches = mutualMatches(pair);
   const { width, height } = pair.pictures.a;
-  const distanceToCentre = (match) => {
-    const point = cellPixel(pair, "a", match.a);
-    return Math.hypot(point.x / width - 0.5, point.y / height - 0.5);
-  };
+  const distanceToCentre = (match) => Math.hypot(match.a.x / width - 0.5, match.a.y / height - 0.5);
   const central = [...matches].sort((one, other) => distanceToCentre(one) - distanceToCentre(other))[0];
-  selectPoint("a", central ? cellPixel(pair, "a", central.a) : { x: width / 2, y: height / 2 });
+  selectPoint("a", central ? central.a : { x: width / 2, y: height / 2 });
   for (const side of ["a", "b"]) {
     listenToPointer(side);
     listenToKeys(side);

@@ -1,8 +1,9 @@
-"""Building the page from its markup, style, scripts, pictures and scores."""
+"""Building the page from its markup, style, scripts, pictures, matches and scores."""
 
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import html
 import json
@@ -13,9 +14,12 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from dccnet.runtime.arrays import Array, Image
+from dccnet.runtime.arrays import Array, Floats, Image
+from dccnet.runtime.checks import Side
 from dccnet.runtime.correspondences import Correspondences
+from dccnet.runtime.geometry import extent
 from dccnet.runtime.viewer.quantise import quantise
 
 LIMIT_BYTES = 3_000_000
@@ -26,7 +30,9 @@ PICTURE_SIDE = 1024
 """Longest side of the pictures in a page, in pixels; coordinates refer to the originals."""
 JPEG_QUALITY = 82
 SCRIPTS = ("scores.js", "colours.js", "paint.js", "page.js")
-SIDES = ("a", "b")
+SIDES: tuple[Side, Side] = ("a", "b")
+PLACES = 65535
+"""Steps that places in a picture are rounded to, along each axis: far below a pixel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,10 @@ class Page:
     """Highest step of each cell's quantised scores."""
     largest_error: float
     """Largest quantisation error of all scores, as a probability; scores of best matches are exact."""
+    rule: str
+    """How points are placed: ``cells``, ``subcell`` or ``refined``, as by ``Correspondences.transfer``."""
+    confidence: bool
+    """Whether it shows the confidence of matches."""
 
 
 def build_page(
@@ -61,9 +71,9 @@ def build_page(
 def _render(
     result: Correspondences, images: tuple[Image, Image], names: tuple[str, str], network: str, levels: int
 ) -> Page:
-    maps, largest_error = _score_maps(result, levels)
+    maps, largest_error = _score_maps(_by_map(result), levels)
     shown = tuple(name for name, sides in maps.items() if "steps" in sides["a"])
-    attention = _attention(result)
+    attention, confidence = _attention(result), _confidence(result)
     data = {
         "pictures": {
             side: _encode_picture(image, name)
@@ -72,37 +82,84 @@ def _render(
         "grid": {"a": result.index_a.shape, "b": result.index_b.shape},
         "maps": maps,
         "attention": attention,
+        "confidence": confidence,
+        "confidence_meaning": None if result.confidence_model is None else result.confidence_model.meaning,
         "levels": levels,
         "largest_error": largest_error,
         "network": network,
     }
     text = _assemble(data, f"{names[0]} and {names[1]}")
-    return Page(text, shown, attention is not None, levels, largest_error)
+    return Page(
+        text, shown, attention is not None, levels, largest_error, result.rule, confidence is not None
+    )
 
 
-def _score_maps(result: Correspondences, levels: int) -> tuple[dict[str, Any], float]:
-    """Best match of every cell and, if known, all scores, for each map and side; and the largest error."""
-    heatmaps = {("fused", side): getattr(result, f"heatmap_{side}") for side in SIDES}
+def _by_map(result: Correspondences) -> dict[str, Correspondences]:
+    """The matches, and those of each branch if its scores were all that there is."""
+    found = {"fused": result}
     if result.maps is not None:
         for branch in ("local", "context"):
-            for side in SIDES:
-                heatmaps[branch, side] = getattr(result.maps, f"heatmap_{branch}_{side}")
-    best = {"a": (result.index_a, result.score_a), "b": (result.index_b, result.score_b)}
-    maps: dict[str, dict[str, dict[str, str]]] = {}
+            a, b = (getattr(result.maps, f"heatmap_{branch}_{side}") for side in SIDES)
+            (index_a, score_a), (index_b, score_b) = _best(a), _best(b)
+            found[branch] = dataclasses.replace(
+                result,
+                index_a=index_a,
+                score_a=score_a,
+                index_b=index_b,
+                score_b=score_b,
+                heatmap_a=a,
+                heatmap_b=b,
+                window_a=None,
+                window_b=None,
+            )
+    return found
+
+
+def _best(heatmap: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """``(h, w, h', w')`` -> ``(h, w)`` each: the best match of each cell, and its score."""
+    scores = heatmap.reshape(*heatmap.shape[:2], -1)
+    return scores.argmax(axis=2), scores.max(axis=2)
+
+
+def _score_maps(by_map: dict[str, Correspondences], levels: int) -> tuple[dict[str, Any], float]:
+    """Best match of every cell, places of matches and, if known, all scores, for each map and side; and the
+    largest error of scores."""
+    maps: dict[str, dict[str, dict[str, Any]]] = {}
     largest_error = 0.0
-    for (name, side), heatmap in heatmaps.items():
-        entry = maps.setdefault(name, {}).setdefault(side, {})
-        index, score = best[side]
-        if heatmap is not None:
-            scores = heatmap.reshape(index.size, -1)
-            quantised = quantise(scores, levels)
-            largest_error = max(largest_error, quantised.largest_error)
-            entry["steps"] = _encode_array(quantised.steps, "u1")
-            entry["lowest"] = _encode_array(quantised.lowest, "<f4")
-            if name != "fused":
-                index, score = scores.argmax(axis=1), quantised.highest
-        entry["index"], entry["score"] = _encode_array(index, "<u4"), _encode_array(score, "<f4")
+    for name, result in by_map.items():
+        maps[name] = {}
+        for side in SIDES:
+            index, score, heatmap = (
+                getattr(result, f"{kind}_{side}") for kind in ("index", "score", "heatmap")
+            )
+            places = _places(result, side)
+            entry = maps[name][side] = {
+                "index": _encode_array(index, "<u4"),
+                "score": _encode_array(score, "<f4"),
+                "lattice": places.shape[:2],
+                "places": _encode_array(places, "<u2"),
+            }
+            if heatmap is not None:
+                quantised = quantise(heatmap.reshape(index.size, -1), levels)
+                largest_error = max(largest_error, quantised.largest_error)
+                entry["steps"] = _encode_array(quantised.steps, "u1")
+                entry["lowest"] = _encode_array(quantised.lowest, "<f4")
     return maps, largest_error
+
+
+def _places(result: Correspondences, side: Side) -> Floats:
+    """``(h, w, 2)``: the lattice of matches of ``side``, as steps (x, y) along the other picture."""
+    way = result.one_way(side)
+    shares = np.clip(way.lattice(result.rule) / extent(way.other_size), 0, 1)
+    return np.rint(shares * PLACES)
+
+
+def _confidence(result: Correspondences) -> dict[str, str] | None:
+    """Log-odds of each cell's match, for each side."""
+    odds = {side: result.log_odds(side) for side in SIDES}
+    if odds["a"] is None or odds["b"] is None:
+        return None
+    return {side: _encode_array(array, "<f4") for side, array in odds.items() if array is not None}
 
 
 def _attention(result: Correspondences) -> dict[str, str] | None:

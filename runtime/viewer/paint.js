@@ -61,11 +61,11 @@ function cellRectangle(canvas, pair, side, cell) {
   return [left, top, right, bottom];
 }
 
-// Fades cells whose score is below `least`.
+// Fades cells that are trusted less than `least`.
 function paintVeil(context, pair, side, least, colour) {
   context.fillStyle = colour;
-  pair.maps.fused[side].score.forEach((score, cell) => {
-    if (score < least) {
+  trust(pair, side).forEach((value, cell) => {
+    if (value < least) {
       const [left, top, right, bottom] = cellRectangle(context.canvas, pair, side, cell).map(Math.round);
       context.fillRect(left, top, right - left, bottom - top); // whole pixels: no seams
     }
@@ -86,10 +86,10 @@ function paintCell(context, pair, side, cell, ratio) {
 function paintMatches(context, pair, side, matches, ratio) {
   const { width, height } = pair.pictures[side];
   for (const match of matches) {
-    const point = cellPixel(pair, side, match[side]);
+    const point = match[side];
     const x = ((point.x + 0.5) / width) * context.canvas.width;
     const y = ((point.y + 0.5) / height) * context.canvas.height;
-    for (const [radius, colour] of [[4.5, "rgb(0 0 0 / .6)"], [3.5, placeColour(pair, match.a)]]) {
+    for (const [radius, colour] of [[4.5, "rgb(0 0 0 / .6)"], [3.5, placeColour(pair, match.cell)]]) {
       context.beginPath();
       context.arc(x, y, radius * ratio, 0, 2 * Math.PI);
       context.fillStyle = colour;

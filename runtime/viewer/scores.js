@@ -10,7 +10,8 @@ async function unpack(text, Type) {
   return new Type(await new Response(stream).arrayBuffer());
 }
 
-// -> {pictures, grid, maps: {name: {side: {index, score, steps?, lowest?}}}, attention: {side: bytes} or null, ...}
+// -> {pictures, grid, maps: {name: {side: {index, score, lattice, places, steps?, lowest?}}},
+//     attention: {side: bytes} or null, confidence: {side: log-odds} or null, ...}
 async function readPair(data) {
   const maps = {};
   for (const [name, sides] of Object.entries(data.maps)) {
@@ -19,6 +20,8 @@ async function readPair(data) {
       maps[name][side] = {
         index: await unpack(entry.index, Uint32Array),
         score: await unpack(entry.score, Float32Array),
+        lattice: entry.lattice,
+        places: await unpack(entry.places, Uint16Array),
         steps: entry.steps ? await unpack(entry.steps, Uint8Array) : null,
         lowest: entry.lowest ? await unpack(entry.lowest, Float32Array) : null,
       };
@@ -28,7 +31,11 @@ async function readPair(data) {
     a: await unpack(data.attention.a, Uint8Array),
     b: await unpack(data.attention.b, Uint8Array),
   };
-  return { ...data, maps, attention };
+  const confidence = data.confidence && {
+    a: await unpack(data.confidence.a, Float32Array),
+    b: await unpack(data.confidence.b, Float32Array),
+  };
+  return { ...data, maps, attention, confidence };
 }
 
 // Distance between neighbouring cells in pixels; the first cell lies on pixel 0, the last on the last pixel.
@@ -61,47 +68,71 @@ function nearestCell(pair, side, point) {
   return row * columns + column;
 }
 
-// The position of a point of `side` in the other picture, by the benchmarks' rule (runtime/geometry.py).
-function transfer(pair, map, side, point) {
-  const [rows, columns] = pair.grid[side];
-  const step = spacing(pair, side);
-  const position = { x: point.x / (step.x || 1), y: point.y / (step.y || 1) };
-  const lower = {
-    x: clamp(Math.ceil(position.x) - 1, 0, Math.max(columns - 2, 0)),
-    y: clamp(Math.ceil(position.y) - 1, 0, Math.max(rows - 2, 0)),
-  };
-  const found = { x: 0, y: 0 };
-  let total = 0;
-  for (const dy of [0, 1]) {
-    for (const dx of [0, 1]) {
-      const x = Math.min(lower.x + dx, columns - 1);
-      const y = Math.min(lower.y + dy, rows - 1);
-      // The distance to one corner is the weight of the opposite one.
-      const weight =
-        Math.abs(position.x - lower.x - (1 - dx)) * Math.abs(position.y - lower.y - (1 - dy));
-      const target = cellPixel(pair, OTHER[side], pair.maps[map][side].index[y * columns + x]);
-      found.x += weight * target.x;
-      found.y += weight * target.y;
-      total += weight;
-    }
-  }
-  return { x: found.x / total, y: found.y / total };
+// The four places around a point of a lattice over the picture whose first and last places lie on its first and
+// last pixels, with their bilinear weights.
+function around(pair, side, [rows, columns], point) {
+  const { width, height } = pair.pictures[side];
+  const x = (clamp(point.x, 0, width - 1) / Math.max(width - 1, 1)) * (columns - 1);
+  const y = (clamp(point.y, 0, height - 1) / Math.max(height - 1, 1)) * (rows - 1);
+  const left = Math.min(Math.floor(x), Math.max(columns - 2, 0));
+  const top = Math.min(Math.floor(y), Math.max(rows - 2, 0));
+  const right = Math.min(left + 1, columns - 1);
+  const bottom = Math.min(top + 1, rows - 1);
+  const [u, v] = [x - left, y - top];
+  return [
+    { place: top * columns + left, weight: (1 - u) * (1 - v) },
+    { place: top * columns + right, weight: u * (1 - v) },
+    { place: bottom * columns + left, weight: (1 - u) * v },
+    { place: bottom * columns + right, weight: u * v },
+  ];
 }
 
-// Pairs of cells that are each other's best match, with the lower of their two scores.
+const PLACES = 65535; // as in page.py
+
+// The match of a point of `side` in the other picture, as Correspondences.flow places it.
+function transfer(pair, map, side, point) {
+  const { lattice, places } = pair.maps[map][side];
+  const { width, height } = pair.pictures[OTHER[side]];
+  const found = { x: 0, y: 0 };
+  for (const { place, weight } of around(pair, side, lattice, point)) {
+    found.x += (weight * places[2 * place] * (width - 1)) / PLACES;
+    found.y += (weight * places[2 * place + 1] * (height - 1)) / PLACES;
+  }
+  return found;
+}
+
+const probability = (logOdds) => 1 / (1 + Math.exp(-logOdds));
+
+// The confidence in the match of a point, as Correspondences.transfer_confidence.
+function confidenceAt(pair, side, point) {
+  let logOdds = 0;
+  for (const { place, weight } of around(pair, side, pair.grid[side], point)) {
+    logOdds += weight * pair.confidence[side][place];
+  }
+  return probability(logOdds);
+}
+
+// The cells of A on which both directions agree, with the places of the match in both pictures.
 function mutualMatches(pair) {
   const { a, b } = pair.maps.fused;
   const matches = [];
   a.index.forEach((cellB, cellA) => {
     if (b.index[cellB] === cellA) {
-      matches.push({ a: cellA, b: cellB, score: Math.min(a.score[cellA], b.score[cellB]) });
+      const point = cellPixel(pair, "a", cellA);
+      matches.push({ cell: cellA, a: point, b: transfer(pair, "fused", "a", point) });
     }
   });
   return matches;
 }
 
-// The score below which the weakest `percent` of the cells of `side` are.
+// What cells are ranked and hidden by: confidence where the bundle has it, else the score.
+function trust(pair, side) {
+  return pair.confidence ? pair.confidence[side].map(probability) : pair.maps.fused[side].score;
+}
+
+// The trust below which a cell of `side` is hidden: a confidence in percent, or the weakest `percent` of scores.
 function threshold(pair, side, percent) {
+  if (pair.confidence) return percent / 100;
   const sorted = Float32Array.from(pair.maps.fused[side].score).sort();
   return sorted[Math.min(Math.floor((sorted.length * percent) / 100), sorted.length - 1)];
 }

@@ -13,13 +13,17 @@ import numpy as np
 import pytest
 
 from dccnet.demo.browser import chromium
-from dccnet.runtime.arrays import Image
+from dccnet.runtime import geometry
+from dccnet.runtime.arrays import Floats, Image, Points
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DccError
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.viewer.page import build_page
 from tests.helpers.opened_page import OpenedPage
+
+STEP = 1 / 65535
+"""Places in a page are rounded to this share of the picture."""
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +64,12 @@ def opened(browser: Any, page_file: Path) -> Iterator[OpenedPage]:
     opened.context.close()
 
 
+def by_flow(result: Correspondences, points: Points, side: str) -> Points:
+    """Matches of ``points`` ``(N, 2)`` of the picture ``side``, from Python's lattice, in pixels (x, y)."""
+    way = result.one_way(side)  # type: ignore[arg-type]
+    return geometry.transfer(points, way.lattice(result.rule), way.size)
+
+
 @pytest.mark.parametrize(("side", "there"), [("a", "b"), ("b", "a")])
 def test_a_hover_shows_the_match_that_python_computes(
     opened: OpenedPage, result: Correspondences, side: str, there: str
@@ -71,7 +81,7 @@ def test_a_hover_shows_the_match_that_python_computes(
             [x, y], abs=0.5
         )  # a pixel of the screen is smaller than one of the picture
         expected = opened.page.evaluate("() => [state.point.x, state.point.y]")
-        (match,) = result.transfer([expected], from_=side, rule="cells")  # type: ignore[arg-type]
+        (match,) = by_flow(result, np.array([expected]), side)
         assert opened.point("to") == pytest.approx(list(match), abs=0.051)
         score = result.transfer_scores([expected], from_=side)[0]  # type: ignore[arg-type]
         assert float(opened.text("score")) == pytest.approx(score, rel=0.01)
@@ -93,15 +103,58 @@ def test_transfer_and_nearest_cells_are_pythons_everywhere(
     points = random.uniform(0, [width - 1, height - 1], (200, 2))
     cells = result.matches("a").points_a  # exactly on cells, where ties occur
     points = np.concatenate([points, cells, (cells[:-1] + cells[1:]) / 2])
-    found = opened.page.evaluate(
-        """(points) => points.map(([x, y]) => { const p = {x, y};
-        const m = transfer(pair, "fused", "a", p);
-        return [m.x, m.y, pair.maps.fused.a.score[nearestCell(pair, "a", p)]] })""",
-        points.tolist(),
+    found = transferred(opened, points)
+    np.testing.assert_allclose(found[:, :2], by_flow(result, points, "a"), atol=STEP * max(result.size_b))
+    np.testing.assert_allclose(found[:, 2], result.transfer_scores(points, from_="a"))
+    on_cells = result.matches("a")
+    np.testing.assert_allclose(
+        transferred(opened, on_cells.points_a)[:, :2], on_cells.points_b, atol=STEP * max(result.size_b)
     )
-    expected = result.transfer(points, from_="a", rule="cells")
-    np.testing.assert_allclose(np.array(found)[:, :2], expected, atol=1e-6)
-    np.testing.assert_allclose(np.array(found)[:, 2], result.transfer_scores(points, from_="a"))
+
+
+def transferred(opened: OpenedPage, points: Points) -> Floats:
+    """``(N, 3)``: the page's match (x, y) of points of A, and the score."""
+    return np.array(
+        opened.page.evaluate(
+            """(points) => points.map(([x, y]) => { const p = {x, y};
+            const m = transfer(pair, "fused", "a", p);
+            return [m.x, m.y, pair.maps.fused.a.score[nearestCell(pair, "a", p)]] })""",
+            points.tolist(),
+        )
+    )
+
+
+def test_the_built_in_models_page_is_refined_and_has_confidence(
+    browser: Any, photos: list[Image], tmp_path: Path
+) -> None:
+    with Matcher.open() as matcher:
+        result = matcher.match(photos[0], photos[1])
+    page = build_page(result, photos[0], photos[1], ("1", "2"), "n")
+    assert page.rule == "refined" and page.confidence
+    path = tmp_path / "refined.html"
+    path.write_text(page.html, encoding="utf-8")
+    opened = OpenedPage(browser, path)
+    matches = result.matches("a")  # those of dcc match
+    found = transferred(opened, matches.points_a)
+    np.testing.assert_allclose(found[:, :2], matches.points_b, atol=STEP * max(result.size_b))
+    assert np.abs(matches.points_b - result.matches("a", "subcell").points_b).max() > 1
+
+    opened.hover("a", 60, 40)
+    point = opened.page.evaluate("() => [state.point.x, state.point.y]")
+    (confidence,) = result.transfer_confidence([point], "a")
+    assert opened.page.is_visible("#confidence-entry")
+    assert float(opened.text("probability")) == pytest.approx(confidence, abs=0.0051)
+    assert result.confidence_model is not None and result.confidence_model.meaning in opened.text(
+        "accuracy"
+    )
+
+    opened.page.locator("#confidence").fill("70")
+    opened.settle()
+    assert opened.text("least") == "below 0.70 hidden"
+    shown = opened.page.evaluate("() => trust(pair, 'a').filter((value) => value >= 0.7).length")
+    assert shown == len(result.at_least(0.7).matches("a").points_a)
+    assert opened.problems == []
+    opened.context.close()
 
 
 def test_the_heat_map_is_bright_where_the_scores_are_high(
@@ -305,7 +358,7 @@ def test_a_tap_on_a_phone_shows_the_match(browser: Any, page_file: Path, result:
     page.wait_for_function("() => Math.abs(state.point.x / pair.pictures.a.width - 1 / 3) < 0.02")
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     x, y = page.evaluate("() => [state.point.x, state.point.y]")
-    (match,) = result.transfer([[x, y]], from_="a", rule="cells")
+    (match,) = by_flow(result, np.array([[x, y]]), "a")
     shown = [float(v) for v in str(page.text_content("#to")).split(",")]
     assert shown == pytest.approx(list(match), abs=0.051)
     assert page.evaluate(
@@ -317,7 +370,9 @@ def test_a_tap_on_a_phone_shows_the_match(browser: Any, page_file: Path, result:
 def test_a_plain_bundles_page_shows_best_matches_and_how_to_get_more(
     browser: Any, result: Correspondences, photos: list[Image], tmp_path: Path
 ) -> None:
-    result = dataclasses.replace(result, heatmap_a=None, heatmap_b=None, maps=None)
+    result = dataclasses.replace(
+        result, heatmap_a=None, heatmap_b=None, maps=None, window_a=None, window_b=None
+    )
     path = tmp_path / "plain.html"
     path.write_text(build_page(result, photos[0], photos[1], ("1", "2"), "n").html, encoding="utf-8")
     opened = OpenedPage(browser, path)
