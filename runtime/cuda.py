@@ -4,8 +4,8 @@ It is called through cuda-python or, where only PyCUDA is installed, through PyC
 primary context, which PyTorch, CuPy and ONNX Runtime also use; neither creates a second one. Addresses and
 stream handles are plain integers here, as in the interfaces of these libraries.
 
-Written against cuda-python 13 and PyCUDA 2026.1, and tested with an emulation that has cuda-python's
-functions and no others. docs/gpu.md says what has run on a GPU.
+Written against cuda-python 12.8 and 13 and PyCUDA 2026.1, and tested with an emulation that has the
+functions of cuda-python and no others. docs/gpu.md says what has run on a GPU.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ def _cuda_python_gpus(runtime: Any) -> list[Gpu]:
     if error == codes.cudaErrorInsufficientDriver:
         raise EngineError(
             "CUDA finds no NVIDIA driver, or one older than this cuda-python: install or update the driver "
-            "(CUDA 13 needs 580 or later)"
+            "(CUDA 13 needs 580 or later; for older ones, pip install 'cuda-python<13')"
         )
     if error != codes.cudaSuccess:
         raise EngineError(f"CUDA does not start ({error.name})")

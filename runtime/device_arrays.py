@@ -3,18 +3,16 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 from dataclasses import dataclass
 from typing import Any
 
+from dccnet.runtime.dlpack import CUDA, CUDA_MANAGED, KINDS, tensor_in
 from dccnet.runtime.errors import ImageError
 from dccnet.runtime.geometry import Size
 
 LEGACY_STREAM = 1
 """CUDA's default stream, by its number in both protocols."""
-_DLPACK_CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged
-_DLPACK_KINDS = {0: "int", 1: "uint", 2: "float", 4: "bfloat", 5: "complex", 6: "bool"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ def _dlpack_index(array: Any) -> int | None:
     if not hasattr(array, "__dlpack_device__"):
         return None
     kind, index = array.__dlpack_device__()
-    return int(index) if kind in _DLPACK_CUDA else None
+    return int(index) if kind in (CUDA, CUDA_MANAGED) else None
 
 
 def check_frame(view: DeviceView, size: Size, dtype: str) -> None:
@@ -87,35 +85,15 @@ def _from_interface(interface: dict[str, Any], owner: Any) -> DeviceView:
     return DeviceView(int(interface["data"][0]), shape, dtype, stream, owner)
 
 
-class _DLTensor(ctypes.Structure):
-    """``DLTensor`` of dlpack.h, the same in all its versions."""
-
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("device_type", ctypes.c_int32),
-        ("device_id", ctypes.c_int32),
-        ("ndim", ctypes.c_int32),
-        ("code", ctypes.c_uint8),
-        ("bits", ctypes.c_uint8),
-        ("lanes", ctypes.c_uint16),
-        ("shape", ctypes.POINTER(ctypes.c_int64)),
-        ("strides", ctypes.POINTER(ctypes.c_int64)),
-        ("byte_offset", ctypes.c_uint64),
-    )
-
-
 def _from_dlpack(array: Any) -> DeviceView:
     # The producer makes the default stream wait for its own stream: waiting for the default one suffices.
     capsule = array.__dlpack__(stream=LEGACY_STREAM)
-    address = ctypes.pythonapi.PyCapsule_GetPointer
-    address.restype, address.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
-    # The capsule keeps its name and thus still frees the memory; DLManagedTensor begins with the tensor.
-    tensor = _DLTensor.from_address(address(capsule, b"dltensor"))
+    tensor = tensor_in(capsule)
     shape = tuple(tensor.shape[i] for i in range(tensor.ndim))
     itemsize = tensor.bits * tensor.lanes // 8
     strides = tuple(itemsize * tensor.strides[i] for i in range(tensor.ndim)) if tensor.strides else None
     _check_contiguous(shape, strides, itemsize)
-    dtype = f"{_DLPACK_KINDS.get(tensor.code, 'unknown')}{tensor.bits}"
+    dtype = f"{KINDS.get(tensor.code, 'unknown')}{tensor.bits}"
     pointer = int(tensor.data or 0) + int(tensor.byte_offset)
     return DeviceView(pointer, shape, dtype, LEGACY_STREAM, (capsule, array))
 

@@ -79,7 +79,7 @@ class Matcher:
 
         ``backend`` is ``onnxruntime``, ``tensorrt``, or ``auto`` for the fastest one that works on this
         machine; ``device`` is ``cpu``, ``cuda``, ``cuda:1`` or ``auto``. ``provider`` is ONNX Runtime's
-        (``cpu``, ``cuda``, ``tensorrt``) and depends on the device by default; ``threads`` are CPU threads,
+        (``cpu``, ``cuda``) and depends on the device by default; ``threads`` are CPU threads,
         0 for one per core. ``trust_engine`` loads engines that the manifest does not name. ``tf32`` allows
         ONNX Runtime's CUDA provider float32 products with ten bits of mantissa. ``refine`` places matches
         below the cells of the grid by the fine features of both pictures

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from dccnet.runtime.arrays import Array
 from dccnet.runtime.backend import Tensors, matcher_inputs
 from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.device_tensor import DeviceTensor
 from dccnet.runtime.errors import BundleError, DccError, EngineError, ImageError
 from dccnet.runtime.extras import install
 from dccnet.runtime.files import native_path
@@ -23,12 +24,11 @@ from dccnet.runtime.manifest import ENCODER, MATCHER
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
 }
-_NEEDS_TENSORRT_10 = (
-    "ONNX Runtime's TensorrtExecutionProvider cannot be loaded: it needs TensorRT 10 (libnvinfer.so.10), "
-    "and does not work beside the tensorrt>=11 of dccnet[gpu]; use --backend tensorrt or --provider cuda"
-)
+Place = tuple[str, int]
+"""ONNX Runtime's name of a kind of device, and the number of the device."""
+HOST: Place = ("cpu", 0)
+_DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 _LOADING = threading.Lock()
 OLDEST = (1, 20)
 """Version of ONNX Runtime as ``pyproject.toml`` says; earlier ones corrupt memory in half precision."""
@@ -53,10 +53,8 @@ class OnnxRuntimeGraph:
         wanted = PROVIDERS[provider]
         if wanted not in ort.get_available_providers():
             raise EngineError(
-                _NEEDS_TENSORRT_10
-                if provider == "tensorrt"
-                else f"this onnxruntime has no {wanted}: install dccnet[gpu] in place of dccnet[cpu], or "
-                "use --device cpu"
+                f"this onnxruntime has no {wanted}: install dccnet[gpu] in place of dccnet[cpu], or use "
+                "--device cpu"
             )
         if provider != "cpu":
             _load_cuda_libraries(ort)
@@ -77,12 +75,10 @@ class OnnxRuntimeGraph:
         used = self._session.get_providers()[0]
         if used != wanted:  # ONNX Runtime falls back without an error
             raise EngineError(
-                _NEEDS_TENSORRT_10
-                if provider == "tensorrt"
-                else f"{wanted} was requested and ONNX Runtime fell back to {used}: a driver or library is "
+                f"{wanted} was requested and ONNX Runtime fell back to {used}: a driver or library is "
                 "missing; see dcc doctor, pip install 'onnxruntime-gpu[cuda,cudnn]', or use --device cpu"
             )
-        self._outputs: Sequence[str] = [output.name for output in self._session.get_outputs()]
+        self.output_names: Sequence[str] = [output.name for output in self._session.get_outputs()]
         tensors = (*self._session.get_inputs(), *self._session.get_outputs())
         self.shapes: dict[str, list[Any]] = {tensor.name: tensor.shape for tensor in tensors}
         """Of inputs and outputs, by name; a text is a dynamic dimension."""
@@ -93,15 +89,49 @@ class OnnxRuntimeGraph:
             values = self._session.run(None, dict(inputs))
         except Exception as error:
             raise EngineError(f"ONNX Runtime failed: {_first_line(error)}") from error
-        return {name: np.asarray(value) for name, value in zip(self._outputs, values, strict=True)}
+        return {name: np.asarray(value) for name, value in zip(self.output_names, values, strict=True)}
+
+    def run_on_device(
+        self, inputs: Mapping[str, Array | DeviceTensor], place: Place, kept: Container[str]
+    ) -> dict[str, Array | DeviceTensor]:
+        """Outputs by name; those whose name is in ``kept`` stay in the memory of the device ``place``.
+
+        Raises :class:`EngineError` where ONNX Runtime fails.
+        """
+        kind, index = place
+        try:
+            binding = self._session.io_binding()
+            for name, value in inputs.items():
+                if isinstance(value, DeviceTensor):
+                    binding.bind_input(name, kind, index, value.dtype.type, value.shape, value.pointer)
+                else:
+                    binding.bind_cpu_input(name, value)
+            for name in self.output_names:
+                binding.bind_output(name, *(place if name in kept else HOST))
+            self._session.run_with_iobinding(binding)  # returns when the device is done
+            values = dict(zip(self.output_names, binding.get_outputs(), strict=True))
+        except Exception as error:
+            raise EngineError(f"ONNX Runtime failed: {_first_line(error)}") from error
+        return {
+            name: _on_device(value, index, binding) if name in kept else value.numpy()
+            for name, value in values.items()
+        }
+
+
+def _on_device(value: Any, index: int, binding: Any) -> DeviceTensor:
+    """``binding`` keeps the session alive, whose memory the value is in."""
+    dtype = np.dtype(_DTYPES[value.data_type()])
+    return DeviceTensor(value.data_ptr(), tuple(value.shape()), dtype, index, (value, binding))
 
 
 class OnnxRuntimeBackend:
     """Both graphs in ONNX Runtime; features are NumPy arrays ``(1, C, h, w)``."""
 
-    def __init__(self, encoder: OnnxRuntimeGraph, matcher: OnnxRuntimeGraph, description: str) -> None:
+    def __init__(
+        self, encoder: OnnxRuntimeGraph, matcher: OnnxRuntimeGraph, description: str, place: Place = HOST
+    ) -> None:
         self.description = description
-        self._encoder, self._matcher = encoder, matcher
+        self._encoder, self._matcher, self._place = encoder, matcher, place
 
     @classmethod
     def open(
@@ -115,14 +145,11 @@ class OnnxRuntimeBackend:
             )
         _check_grid(bundle, encoder.shapes, matcher.shapes)
         place = "CPU" if provider == "cpu" else f"{PROVIDERS[provider]}, cuda:{device}"
-        return cls(encoder, matcher, f"ONNX Runtime {_onnxruntime().__version__} ({place})")
+        title = f"ONNX Runtime {_onnxruntime().__version__} ({place})"
+        return cls(encoder, matcher, title, (provider, device))
 
     def encode(self, frame: Any, stream: int | None = None) -> Tensors:
-        if not isinstance(frame, np.ndarray):
-            raise ImageError(
-                "this backend takes frames in host memory: copy the frame, or use --backend tensorrt"
-            )
-        return self._encoder.run({"frame": frame[None]})
+        return self._encoder.run({"frame": frame_on_host(frame)[None]})
 
     def match(self, a: Tensors, b: Tensors, stream: int | None = None) -> dict[str, Array]:
         outputs = self._matcher.run(matcher_inputs(a, b))
@@ -139,6 +166,15 @@ class OnnxRuntimeBackend:
 
     def close(self) -> None:
         """Nothing to do: a session frees its memory when it is collected."""
+
+
+def frame_on_host(frame: Any) -> Array:
+    """The frame. Raises :class:`ImageError` for one that is not in host memory."""
+    if not isinstance(frame, np.ndarray):
+        raise ImageError(
+            "this backend takes frames in host memory: copy the frame, or use --backend tensorrt"
+        )
+    return frame
 
 
 def _check_grid(bundle: Bundle, encoder: Mapping[str, list[Any]], matcher: Mapping[str, list[Any]]) -> None:

@@ -10,7 +10,8 @@ from dccnet.runtime.backend import Backend
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.cuda import cuda_problem
 from dccnet.runtime.errors import DccError, EngineError, UsageError
-from dccnet.runtime.onnx_runtime import OnnxRuntimeBackend
+from dccnet.runtime.onnx_gpu import OnnxRuntimeGpuBackend
+from dccnet.runtime.onnx_runtime import PROVIDERS, OnnxRuntimeBackend
 from dccnet.runtime.tensorrt.backend import TensorRTBackend
 
 BACKENDS = ("auto", "onnxruntime", "tensorrt")
@@ -23,7 +24,7 @@ class BackendChoice(NamedTuple):
     backend: str = "auto"
     device: str = "auto"
     provider: str | None = None
-    """Provider of ONNX Runtime: ``cpu``, ``cuda`` or ``tensorrt``; None: the one for the device."""
+    """Provider of ONNX Runtime: ``cpu`` or ``cuda``; None: the one for the device."""
     threads: int = 0
     """Threads of ONNX Runtime on the CPU; 0: one for each core."""
     trust_engine: bool = False
@@ -52,19 +53,17 @@ def open_backend(
             raise UsageError("--backend tensorrt runs engines on a GPU: remove --device cpu and --provider")
         return TensorRTBackend.open(bundle, gpu or 0, trust=choice.trust_engine, on_note=on_note)
     if choice.backend == "onnxruntime" or choice.provider is not None or choice.device == "cpu":
-        return OnnxRuntimeBackend.open(
-            bundle, _provider(choice), gpu or 0, choice.threads, tf32=choice.tf32
-        )
+        return _open_onnx_runtime(bundle, _provider(choice), gpu or 0, choice)
     if choice.device == "auto" and _is_for_cpus(bundle):
-        return OnnxRuntimeBackend.open(bundle, "cpu", 0, choice.threads)
+        return _open_onnx_runtime(bundle, "cpu", 0, choice)
     problem = cuda_problem()
     if problem is not None:
         if choice.device != "auto":
             raise EngineError(f"--device {choice.device} cannot be used: {problem}; dcc doctor says more")
-        return OnnxRuntimeBackend.open(bundle, "cpu", 0, choice.threads)
+        return _open_onnx_runtime(bundle, "cpu", 0, choice)
     attempts: list[Callable[[], Backend]] = [
         lambda: TensorRTBackend.open(bundle, gpu or 0, trust=choice.trust_engine, on_note=on_note),
-        lambda: OnnxRuntimeBackend.open(bundle, "cuda", gpu or 0, choice.threads, tf32=choice.tf32),
+        lambda: _open_onnx_runtime(bundle, "cuda", gpu or 0, choice),
     ]
     reasons = []
     for attempt in attempts:
@@ -75,7 +74,12 @@ def open_backend(
             reasons.append(str(error))
     if choice.device != "auto":
         raise EngineError(f"nothing runs on {choice.device}: {'; '.join(reasons)}")
-    return OnnxRuntimeBackend.open(bundle, "cpu", 0, choice.threads)
+    return _open_onnx_runtime(bundle, "cpu", 0, choice)
+
+
+def _open_onnx_runtime(bundle: Bundle, provider: str, gpu: int, choice: BackendChoice) -> Backend:
+    kind = OnnxRuntimeBackend if provider == "cpu" else OnnxRuntimeGpuBackend
+    return kind.open(bundle, provider, gpu, choice.threads, tf32=choice.tf32)
 
 
 def _is_for_cpus(bundle: Bundle) -> bool:
@@ -99,6 +103,12 @@ def gpu_index(device: str) -> int | None:
 def _provider(choice: BackendChoice) -> str:
     if choice.provider is None:
         return "cpu" if gpu_index(choice.device) is None else "cuda"
+    if choice.provider == "tensorrt":
+        raise UsageError(
+            "ONNX Runtime's TensorRT provider is not used any more: --backend tensorrt runs engines"
+        )
+    if choice.provider not in PROVIDERS:
+        raise UsageError(f"there is no provider '{choice.provider}': choose from {', '.join(PROVIDERS)}")
     if choice.provider == "cpu" and gpu_index(choice.device) is not None:
         raise UsageError(f"--provider cpu does not run on {choice.device}: remove one of the two")
     if choice.provider != "cpu" and choice.device == "cpu":

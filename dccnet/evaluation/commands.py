@@ -88,9 +88,7 @@ if TYPE_CHECKING:
     help="What runs the network.",
 )
 @click.option("--device", default="auto", show_default=True, help="Where to run it: cpu, cuda or cuda:N.")
-@click.option(
-    "--provider", type=click.Choice(["cpu", "cuda", "tensorrt"]), help="Execution provider of ONNX Runtime."
-)
+@click.option("--provider", type=click.Choice(["cpu", "cuda"]), help="Execution provider of ONNX Runtime.")
 @click.option("--tf32", is_flag=True, help="Let a GPU multiply float32 with ten bits of mantissa.")
 @click.option("--trust-engine", is_flag=True, help="Load engines that the bundle's manifest does not name.")
 @click.option("--threads", type=Whole(0, 256), default=0, help="CPU threads.  [default: all cores]")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import re
+from collections.abc import Collection
 from typing import Any
 
 from dccnet.runtime.doctor.check import CheckResult, captured_stderr, first_line
@@ -23,9 +25,8 @@ from dccnet.runtime.extras import install
 PROVIDERS = {
     "CPU provider": "CPUExecutionProvider",
     "CUDA provider": "CUDAExecutionProvider",
-    "TensorRT provider": "TensorrtExecutionProvider",
 }
-CPU, CUDA, TENSORRT_PROVIDER = PROVIDERS
+CPU, CUDA = PROVIDERS
 
 # y = x + x on float32[1], IR version 7, opset 13. Made with onnx.helper, which is not installed everywhere;
 # a test makes it again.
@@ -65,9 +66,9 @@ def check_provider(gpu: bool, name: str) -> CheckResult:
     if name == CPU:
         return CheckResult(name, "problem", reason, reinstall_command(owners("onnxruntime"), "onnxruntime"))
     value = f"listed, but does not run: {reason}"
-    if gpu and name == CUDA:
+    if gpu:
         return CheckResult(name, "problem", value, "pip install 'onnxruntime-gpu[cuda,cudnn]'")
-    return CheckResult(name, "absent", value)  # ONNX Runtime needs an older TensorRT than dcc
+    return CheckResult(name, "absent", value)
 
 
 def provider_problem(ort: Any, wanted: str) -> str | None:
@@ -110,6 +111,24 @@ def check_engine_library(module: str, extra: str, gpu: bool, name: str) -> Check
         cure = f"pip install --force-reinstall {quoted_extra(extra)}"
         return CheckResult(name, "problem", f"{version} cannot build: {reason}", cure)
     return CheckResult(name, "ok", version)
+
+
+def check_rtx(gpus: Collection[Any], name: str) -> CheckResult:
+    """Check TensorRT-RTX, and say which GPUs of this machine do not run its engines."""
+    result = check_engine_library("tensorrt_rtx", "rtx", bool(gpus), name)
+    without = ["{} (sm{}{})".format(gpu.name, *gpu.capability) for gpu in gpus if not runs_rtx(gpu)]
+    if result.status != "ok" or not without:
+        return result
+    value = f"{result.value}, builds for other GPUs; not run by {', '.join(without)}: use TensorRT there"
+    return dataclasses.replace(result, value=value)
+
+
+def runs_rtx(gpu: Any) -> bool:
+    """Whether a GPU runs engines of TensorRT-RTX: data-centre GPUs since Hopper do not, nor does Orin."""
+    from dccnet.runtime.tensorrt.gpu_record import sm_name
+    from dccnet.runtime.tensorrt.library import RTX_TARGETS
+
+    return sm_name(gpu.capability) in RTX_TARGETS
 
 
 def _logger(trt: Any, errors: list[str]) -> Any:

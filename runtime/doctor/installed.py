@@ -13,7 +13,7 @@ from dccnet.runtime.extras import install
 
 SHARED = {"onnxruntime": "onnxruntime", "cv2": "opencv"}
 """Modules that several distributions install, and how the names of these distributions begin."""
-_REQUIREMENT = re.compile(r"([\w.-]+)(?:[=>]=([\d.]+))?(?:.*extra == ['\"](\w+)['\"])?")
+_REQUIREMENT = re.compile(r"([\w.-]+)(?:\[[\w,-]+\])?(?:[=>]=([\d.]+))?(?:.*extra == ['\"](\w+)['\"])?")
 
 
 def check_extra(extra: str, name: str) -> CheckResult:

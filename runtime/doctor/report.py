@@ -12,10 +12,11 @@ from dccnet.runtime.doctor.inference import (
     CPU,
     CUDA,
     PROVIDERS,
-    TENSORRT_PROVIDER,
     check_engine_library,
     check_onnx_runtime,
     check_provider,
+    check_rtx,
+    runs_rtx,
 )
 from dccnet.runtime.doctor.installed import check_extra, check_required
 from dccnet.runtime.doctor.machine import (
@@ -35,8 +36,6 @@ from dccnet.runtime.extras import install
 
 TENSORRT, RTX = "TensorRT", "TensorRT-RTX"
 TRAIN, EXPORT = "dcc train", "dcc export"
-NO_RTX = (9, 10, 11)
-"""Major compute capabilities of the GPUs that only TensorRT supports, not TensorRT-RTX."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ def examine() -> Report:
             "ONNX Runtime": partial(check_onnx_runtime, gpu),
             **dict.fromkeys(PROVIDERS, partial(check_provider, gpu)),
             TENSORRT: partial(check_engine_library, "tensorrt", "gpu", gpu),
-            RTX: partial(check_engine_library, "tensorrt_rtx", "rtx", gpu),
+            RTX: partial(check_rtx, gpus),
         },
         "Training and export": {
             TRAIN: partial(check_extra, "train"),
@@ -98,8 +97,8 @@ def examine() -> Report:
 
 def abilities(working: Set[str], gpus: Collection[Any]) -> dict[str, bool]:
     """What the machine can do. ``working``: names of successful checks; empty if dcc cannot be loaded."""
-    engines = {CUDA, TENSORRT_PROVIDER, TENSORRT}
-    if any(gpu.capability[0] not in NO_RTX for gpu in gpus):
+    engines = {CUDA, TENSORRT}
+    if any(runs_rtx(gpu) for gpu in gpus):
         engines.add(RTX)
     return {
         "match on the CPU": CPU in working,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,11 +14,16 @@ from dccnet.runtime.backend import Tensors, matcher_inputs
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.cuda import Device, open_device
 from dccnet.runtime.device_arrays import check_frame, device_view
+from dccnet.runtime.device_tensor import DeviceTensor
 from dccnet.runtime.errors import EngineError
 from dccnet.runtime.manifest import FINE
 from dccnet.runtime.tensorrt.library import Library
+from dccnet.runtime.tensorrt.memory import BufferPool
 from dccnet.runtime.tensorrt.opening import open_engines
-from dccnet.runtime.tensorrt.runner import BufferPool, DeviceTensor, Engine, WorkerPool
+from dccnet.runtime.tensorrt.runner import Engine
+from dccnet.runtime.tensorrt.workers import Worker, WorkerPool
+
+_Item = TypeVar("_Item")
 
 
 class TensorRTBackend:
@@ -37,10 +42,10 @@ class TensorRTBackend:
         self._on_note = on_note
         self._failed_captures: list[str] = []
         self._device = device
+        self._encoder, self._matcher = encoder, matcher
         self._workers = WorkerPool(encoder, matcher, device)
         self._pool = BufferPool(device)
         (self._frame,) = encoder.inputs
-        self._features, self._results = encoder.outputs, matcher.outputs
         self._release = weakref.finalize(
             self, _release, device, self._workers, self._pool, encoder, matcher
         )
@@ -78,51 +83,90 @@ class TensorRTBackend:
 
         Raises :class:`EngineError`, and :class:`ImageError` for an array on the GPU that is no such frame.
         """
-        device = self._device
-        with device.activate(), self._workers.borrow() as worker:
-            view = device_view(frame, device.index)
-            used = worker.stream
-            _make_wait(device, used, stream)
-            target = worker.encoder.pointers[self._frame.name]
-            if view is not None:
-                _, height, width, _ = self._frame.shape
-                check_frame(view, (height, width), self._frame.dtype.name)
-                _make_wait(device, used, view.stream)
-                device.copy_on_device(target, view.pointer, self._frame.nbytes, used)
-            else:
-                np.copyto(worker.host[self._frame.name][0], frame)
-                device.copy_to_device(target, worker.host[self._frame.name], used)
-            worker.encoder.run(self._note_failed_capture)
-            features: dict[str, Any] = {}
-            for info in self._features:
-                source = worker.encoder.pointers[info.name]
-                if info.name == FINE:  # only the host needs them
-                    features[FINE] = np.empty(info.shape, info.dtype)
-                    device.copy_to_host(features[FINE], source, used)
-                    continue
-                features[info.name] = self._pool.allocate(info)
-                device.copy_on_device(features[info.name].pointer, source, info.nbytes, used)
-            _make_wait(device, stream, used)
-            device.synchronize(used)
-        return features
+        return self._encode([frame], stream)[0]
+
+    def encode_many(self, frames: Sequence[Any]) -> list[Tensors]:
+        """Features of each frame, in runs of as many as the engine takes at once."""
+        groups = _groups(frames, self._encoder.largest_batch)
+        return [features for group in groups for features in self._encode(group, None)]
 
     def match(self, a: Tensors, b: Tensors, stream: int | None = None) -> dict[str, Array]:
         """Outputs of the matcher, on the host. Raises :class:`EngineError`."""
-        device, inputs = self._device, matcher_inputs(a, b)
+        return self._match([(a, b)], stream)[0]
+
+    def match_many(self, pairs: Sequence[tuple[Tensors, Tensors]]) -> list[dict[str, Array]]:
+        """Outputs for each pair, in runs of as many as the engine takes at once."""
+        groups = _groups(pairs, self._matcher.largest_batch)
+        return [outputs for group in groups for outputs in self._match(group, None)]
+
+    def _encode(self, frames: Sequence[Any], stream: int | None) -> list[Tensors]:
+        device = self._device
         with device.activate(), self._workers.borrow() as worker:
-            used = worker.stream
+            bound, used = worker.encoder, worker.stream
+            bound.prepare(len(frames))
             _make_wait(device, used, stream)
-            for name, tensor in inputs.items():
-                if not isinstance(tensor, DeviceTensor):
-                    raise EngineError("these features were encoded by another backend: encode them again")
-                nbytes = tensor.dtype.itemsize * int(np.prod(tensor.shape))
-                device.copy_on_device(worker.matcher.pointers[name], tensor.pointer, nbytes, used)
-            worker.matcher.run(self._note_failed_capture)
-            for info in self._results:
-                device.copy_to_host(worker.host[info.name], worker.matcher.pointers[info.name], used)
+            for i, frame in enumerate(frames):
+                self._send(frame, i, worker)
+            bound.run(self._note_failed_capture)
+            found: list[Tensors] = []
+            for i in range(len(frames)):
+                features: dict[str, Any] = {}
+                for info in self._encoder.outputs:
+                    source = bound.pointers[info.name] + i * info.nbytes
+                    if info.name == FINE:  # only the host needs them
+                        features[FINE] = np.empty(info.shape, info.dtype)
+                        device.copy_to_host(features[FINE], source, used)
+                        continue
+                    features[info.name] = self._pool.allocate(info)
+                    device.copy_on_device(features[info.name].pointer, source, info.nbytes, used)
+                found.append(features)
             _make_wait(device, stream, used)
             device.synchronize(used)
-            return {info.name: worker.host[info.name][0].copy() for info in self._results}
+            self._encoder.keep_kernels()
+        return found
+
+    def _send(self, frame: Any, number: int, worker: Worker) -> None:
+        """Copy a frame to its place in the encoder's batch."""
+        device, info, used = self._device, self._frame, worker.stream
+        target = worker.encoder.pointers[info.name] + number * info.nbytes
+        view = device_view(frame, device.index)
+        if view is None:
+            pinned = worker.encoder.host[info.name][number]
+            np.copyto(pinned, frame)
+            device.copy_to_device(target, pinned, used)
+            return
+        _, height, width, _ = info.shape
+        check_frame(view, (height, width), info.dtype.name)
+        _make_wait(device, used, view.stream)
+        device.copy_on_device(target, view.pointer, info.nbytes, used)
+
+    def _match(
+        self, pairs: Sequence[tuple[Tensors, Tensors]], stream: int | None
+    ) -> list[dict[str, Array]]:
+        device = self._device
+        with device.activate(), self._workers.borrow() as worker:
+            bound, used = worker.matcher, worker.stream
+            bound.prepare(len(pairs))
+            _make_wait(device, used, stream)
+            for i, (a, b) in enumerate(pairs):
+                for name, tensor in matcher_inputs(a, b).items():
+                    if not isinstance(tensor, DeviceTensor):
+                        raise EngineError(
+                            "these features were encoded by another backend: encode them again"
+                        )
+                    target = bound.pointers[name] + i * tensor.nbytes
+                    device.copy_on_device(target, tensor.pointer, tensor.nbytes, used)
+            bound.run(self._note_failed_capture)
+            for info in self._matcher.outputs:
+                results = bound.host[info.name][: len(pairs)]
+                device.copy_to_host(results, bound.pointers[info.name], used)
+            _make_wait(device, stream, used)
+            device.synchronize(used)
+            self._matcher.keep_kernels()
+            return [
+                {info.name: bound.host[info.name][i].copy() for info in self._matcher.outputs}
+                for i in range(len(pairs))
+            ]
 
     def close(self) -> None:
         """Free the GPU's memory, the engines' weights included; not while another thread uses the backend.
@@ -138,6 +182,10 @@ def _release(device: Device, workers: WorkerPool, pool: BufferPool, *engines: En
             each.callback(engine.close)
         each.callback(pool.close)
         each.callback(workers.close)  # the last in is the first out
+
+
+def _groups(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
+    return (items[i : i + size] for i in range(0, len(items), size))
 
 
 def _make_wait(device: Device, stream: int | None, other: int | None) -> None:

@@ -1,6 +1,6 @@
-"""Compiling an ONNX file to an engine, with TensorRT 11 or TensorRT-RTX.
+"""Compiling an ONNX file to an engine, with TensorRT 10 or 11 or TensorRT-RTX.
 
-Since TensorRT 11, an engine computes in the types of its graph: half precision must be in the ONNX file.
+An engine computes in the types of its graph: half precision must be in the ONNX file.
 """
 
 from __future__ import annotations
@@ -84,6 +84,12 @@ class BuildSettings:
         if library.is_rtx and self.hardware_compatibility != "none":
             raise UsageError(
                 "--hardware-compatibility is an option of TensorRT: use --target with TensorRT-RTX"
+            )
+        levels = () if library.is_rtx else library.module.HardwareCompatibilityLevel.__members__
+        if self.hardware_compatibility == "same-capability" and "SAME_COMPUTE_CAPABILITY" not in levels:
+            raise UsageError(
+                f"{library.title} does not build for other GPUs of the same capability: use "
+                "--hardware-compatibility ampere+, or a later TensorRT"
             )
         if library.is_rtx and self.timing_cache is not None:
             raise UsageError("TensorRT-RTX times no kernels when it builds: remove --timing-cache")
@@ -204,7 +210,7 @@ def _build(
 ) -> tuple[bytes, tuple[EngineLayer, ...]]:
     trt = library.module
     builder = _create_builder(library, messages)
-    network = builder.create_network(0)
+    network = builder.create_network(library.network_flags)
     parser = trt.OnnxParser(network, messages.logger)
     if not parser.parse_from_file(native_path(onnx_file)):
         reason = parser.get_error(0).desc() if parser.num_errors else messages.reason

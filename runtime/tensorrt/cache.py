@@ -50,6 +50,19 @@ def comparison_file(plans: Sequence[bytes], gpu: GpuRecord) -> Path | None:
     return folder / "comparisons" / f"{digest[:20]}.json"
 
 
+def kernel_file(plans: Sequence[bytes], library: Library, gpu: GpuRecord) -> Path | None:
+    """File with the kernels that TensorRT-RTX compiled for these plans on this GPU.
+
+    None for TensorRT, which compiles when it builds, and for a user without a cache.
+    """
+    folder = _usable_folder() if library.is_rtx else None
+    if folder is None:
+        return None
+    key = [[sha256_of(plan) for plan in plans], library.version, dataclasses.asdict(gpu)]
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
+    return folder / "kernels" / f"{digest[:20]}.cache"
+
+
 def usual_timing_cache(library: Library, device: Device | None) -> Path | None:
     """The file with kernel timings of builds on this GPU.
 

@@ -22,6 +22,10 @@ RTX_TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
 data-centre generations (Hopper and data-centre Blackwell)."""
 
 
+OLDEST = (10, 3)
+"""Version of TensorRT as ``pyproject.toml`` says; that of JetPack 6.1."""
+
+
 @dataclass(frozen=True, slots=True)
 class Library:
     """An imported library."""
@@ -39,6 +43,16 @@ class Library:
     def is_rtx(self) -> bool:
         return self.name == RTX
 
+    @property
+    def network_flags(self) -> int:
+        """Flags of ``create_network`` with which an engine computes in the types of its graph.
+
+        TensorRT 10 chooses types itself unless it is told; later versions and TensorRT-RTX never do.
+        """
+        if self.is_rtx or _numbers(self.version) >= (11,):
+            return 0
+        return 1 << int(self.module.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+
     def engine_file(self, graph: str) -> str:
         """File name of a graph's engine: ``encoder.tensorrt_rtx.engine``."""
         return f"{graph}.{self.name}.engine"
@@ -52,7 +66,16 @@ def load_library(name: str) -> Library:
         found = importlib.util.find_spec(name) is not None
         reason = f"cannot be loaded ({error})" if found else "is not installed"
         raise EngineError(f"{TITLES[name]} {reason}: {install(EXTRAS[name])}") from error
-    return Library(name, str(module.__version__), module)
+    version = str(module.__version__)
+    if name == TENSORRT and _numbers(version) < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        raise EngineError(f"TensorRT {version} is too old: dcc needs {oldest} or later ({install('gpu')})")
+    return Library(name, version, module)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """``10.16.1.11`` -> ``(10, 16, 1, 11)``."""
+    return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
 def installed_libraries() -> list[Library]:

@@ -20,12 +20,13 @@ from dccnet.runtime.manifest import EngineComparison
 from dccnet.runtime.reading import read_json
 from dccnet.runtime.tensorrt.builder import BuildSettings, BuiltEngine
 from dccnet.runtime.tensorrt.bundled import build_graph
-from dccnet.runtime.tensorrt.cache import comparison_file, engine_folder
+from dccnet.runtime.tensorrt.cache import comparison_file, engine_folder, kernel_file
 from dccnet.runtime.tensorrt.comparison import compare_engines, disagreement
 from dccnet.runtime.tensorrt.gpu_record import gpu_record, sm_name
 from dccnet.runtime.tensorrt.library import RTX_TARGETS, Library, installed_libraries
 from dccnet.runtime.tensorrt.plan import check_loadable, write_engine
 from dccnet.runtime.tensorrt.runner import Engine
+from dccnet.runtime.tensorrt.runtime_cache import RuntimeCache
 from dccnet.runtime.tensorrt.trusted import GRAPHS, Plan, bundled_plans, cached_plans, require_names
 
 Note = Callable[[str], None]
@@ -71,7 +72,7 @@ def _open_with(
         for read in _readers(library, bundle, device, trust):
             try:
                 plans = read()
-                opened = load_engines(library, plans)
+                opened = load_engines(library, plans, device, on_note)
                 _check_frames(bundle, opened.encoder)
                 break
             except EngineError as error:
@@ -81,7 +82,7 @@ def _open_with(
             on_note(f"building engines with {library.title} for {device.name}; this is done once")
             built = [build_into_cache(bundle, name, library, device, on_note) for name in GRAPHS]
             plans = cached_plans(built, bundle, library, device)
-            opened = load_engines(library, plans)
+            opened = load_engines(library, plans, device, on_note)
     except EngineError as error:
         raise EngineError("; ".join([*problems, str(error)])) from error
     _require_agreement(bundle, opened, plans, device, on_note)
@@ -194,9 +195,18 @@ def check_target(library: Library, device: Device) -> None:
         )
 
 
-def load_engines(library: Library, plans: Sequence[Plan]) -> OpenedEngines:
-    """Load the encoder's and the matcher's plan. Raises :class:`EngineError`."""
+def load_engines(
+    library: Library, plans: Sequence[Plan], device: Device | None = None, on_note: Note = lambda text: None
+) -> OpenedEngines:
+    """Load the encoder's and the matcher's plan. Raises :class:`EngineError`.
+
+    With a ``device``, kernels that TensorRT-RTX compiles there are kept for other processes.
+    """
+    contents = [plan.content for plan in plans]
+    file = None if device is None else kernel_file(contents, library, gpu_record(device))
     encoder, matcher = (Engine(library, plan.content, str(plan.path)) for plan in plans)
+    if file is not None:
+        encoder.cache = matcher.cache = RuntimeCache.open(encoder.create_runtime_config(), file, on_note)
     return OpenedEngines(library, encoder, matcher)
 
 

@@ -31,11 +31,10 @@ class Machine:
 
 
 @contextmanager
-def emulated(cache: Path, library: str = "tensorrt") -> Iterator[Machine]:
+def emulated(cache: Path, library: str = "tensorrt", version: str | None = None) -> Iterator[Machine]:
     """A machine with one GPU of capability 8.6 and one library, for imports within the block."""
-    machine = Machine(
-        tensorrt=FakeTensorRT(library, "11.4.0.106" if library == "tensorrt" else "1.7.1.116")
-    )
+    usual = "11.4.0.106" if library == "tensorrt" else "1.7.1.116"
+    machine = Machine(tensorrt=FakeTensorRT(library, version or usual))
     machine.tensorrt.enqueue = machine.cuda.enqueue
     machine.tensorrt.gpu_name = lambda index: machine.cuda.gpus[index].name.decode()
     machine.tensorrt.current_gpu = lambda: int(machine.cuda.cudaGetDevice())

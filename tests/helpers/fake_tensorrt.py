@@ -22,9 +22,9 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from tests.helpers.tensorrt_api import Member, read_api
+from tests.helpers.tensorrt_api import LISTINGS, Member, read_api
 
-API = read_api()
+APIS = {version: read_api(path) for version, path in LISTINGS.items()}
 MAGIC = b"fake plan "
 DTYPES = {"float32": "FLOAT", "float16": "HALF", "uint8": "UINT8", "int64": "INT64"}
 RTX_ONLY: dict[str, dict[str, Member]] = {
@@ -32,7 +32,12 @@ RTX_ONLY: dict[str, dict[str, Member]] = {
         "num_compute_capabilities": Member("property"),
         "set_compute_capability": Member("callable"),
     },
-    "IRuntimeConfig": {"cuda_graph_strategy": Member("property")},
+    "IRuntimeConfig": {
+        "cuda_graph_strategy": Member("property"),
+        "create_runtime_cache": Member("callable"),
+        "set_runtime_cache": Member("callable"),
+    },
+    "IRuntimeCache": {"serialize": Member("callable"), "deserialize": Member("callable")},
 }
 """Members that only TensorRT-RTX has; a test checks them with the library itself."""
 
@@ -60,6 +65,8 @@ class FakeTensorRT:
         self.distort: Callable[[str, Any], Any] = lambda name, value: value
         """Changes an output of every engine, by its name."""
         self.contexts = 0
+        self.compiled = 0
+        """Kernels that contexts of TensorRT-RTX compiled because their cache did not have them."""
         self.engines: weakref.WeakSet[Any] = weakref.WeakSet()
         """Engines that are loaded, which keep their weights on the GPU."""
         self.module = _module(self, name, version)
@@ -72,16 +79,17 @@ def _module(fake: FakeTensorRT, name: str, version: str) -> ModuleType:
     module = ModuleType(name)
     module.__spec__ = ModuleSpec(name, None)  # PyTorch reads it
     module.__version__ = version  # type: ignore[attr-defined]
-    for title, members in API.enums.items():
-        setattr(module, title, enum.Enum(title, members))
     rtx = name == "tensorrt_rtx"
+    api = APIS["11.4" if rtx else ".".join(version.split(".")[:2])]
+    for title, members in api.enums.items():
+        setattr(module, title, enum.IntEnum(title, members))
     if rtx:
         capabilities = ["NONE", "SM75", "SM80", "SM86", "SM89", "SM120", "SM121", "CURRENT"]
         module.ComputeCapability = enum.Enum("ComputeCapability", capabilities)  # type: ignore[attr-defined]
         module.CudaGraphStrategy = enum.Enum("CudaGraphStrategy", ["DISABLED", "WHOLE_GRAPH_CAPTURE"])  # type: ignore[attr-defined]
     classes = {}
-    for title, members in API.classes.items():
-        known = members | (RTX_ONLY.get(title, {}) if rtx else {})
+    for title in (*api.classes, *(set(RTX_ONLY) - set(api.classes) if rtx else ())):
+        known = api.classes.get(title, {}) | (RTX_ONLY.get(title, {}) if rtx else {})
         behaviour = BEHAVIOURS.get(title, object)
         classes[title] = _listed(title, known, behaviour, fake, module)
         setattr(module, title, classes[title])
@@ -158,7 +166,9 @@ class _Builder:
         self._logger = logger
 
     def create_network(self, flags: int = 0) -> Any:
-        return type("Network", (), {})()
+        always = int(self.trt.__version__.split(".")[0]) != 10
+        strongly = always or flags == 1 << self.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED
+        return type("Network", (), {"_is_strongly_typed": strongly})()
 
     def create_builder_config(self) -> Any:
         return self.trt.IBuilderConfig()
@@ -185,6 +195,7 @@ class _Builder:
             config._cache._entries.add(Path(network._onnx).name)
         profile = {name: [list(shape) for shape in shapes] for name, shapes in config._profile.items()}
         content = {"onnx": network._onnx, "profile": profile, "config": config._summary()}
+        content |= {"version": self.trt.__version__, "strongly_typed": network._is_strongly_typed}
         if not config._targets:  # which make an engine of TensorRT-RTX portable
             content["gpu"] = self.fake.gpu_name(self.fake.current_gpu())
         return MAGIC + json.dumps(content).encode()
@@ -311,6 +322,9 @@ class _Runtime:
             self._logger.log(Severity.ERROR, "IRuntime::deserializeCudaEngine: Error Code 1: Serialization")
             return None
         content = json.loads(bytes(serialized_engine)[len(MAGIC) :])
+        if content["version"] != self.trt.__version__:
+            self._logger.log(Severity.ERROR, f"The engine plan file is of version {content['version']}")
+            return None
         here = self.fake.gpu_name(self.fake.current_gpu())
         if content.get("gpu", here) != here and content["config"]["compatibility"] is None:
             self._logger.log(Severity.ERROR, "The engine plan file is generated on an incompatible device")
@@ -339,7 +353,8 @@ class _Engine:
                 -1 if side.dim_param else side.dim_value for side in tensor.shape.dim
             )
             self._types[value.name] = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
-        self._half = any(i.data_type == onnx.TensorProto.FLOAT16 for i in graph.initializer)
+        half = any(i.data_type == onnx.TensorProto.FLOAT16 for i in graph.initializer)
+        self._half = half and content["strongly_typed"]
 
     @property
     def num_io_tensors(self) -> int:
@@ -357,6 +372,10 @@ class _Engine:
     def get_tensor_mode(self, name: str) -> Any:
         return self.trt.TensorIOMode.INPUT if name in self._inputs else self.trt.TensorIOMode.OUTPUT
 
+    def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[tuple[int, ...]]:
+        assert name in self._inputs and profile_index == 0
+        return [tuple(shape) for shape in self._content["profile"][name]]
+
     def create_runtime_config(self) -> Any:
         return self.trt.IRuntimeConfig()
 
@@ -366,6 +385,7 @@ class _Engine:
         self.fake.contexts += 1
         context = self.trt.IExecutionContext()
         context._engine = self
+        context._cache = getattr(runtime_config, "_cache", None)
         return context
 
     def create_engine_inspector(self) -> Any:
@@ -375,7 +395,37 @@ class _Engine:
 
 
 class _RuntimeConfig:
+    fake: FakeTensorRT
+    trt: Any
     cuda_graph_strategy = None
+    _cache: Any = None
+
+    def create_runtime_cache(self) -> Any:
+        return self.trt.IRuntimeCache()
+
+    def set_runtime_cache(self, cache: Any = None) -> bool:
+        self._cache = cache
+        return "set_runtime_cache" not in self.fake.fail
+
+
+class _RuntimeCache:
+    fake: FakeTensorRT
+
+    def __init__(self) -> None:
+        self._kernels: set[str] = set()
+
+    def _gpu(self) -> str:
+        return self.fake.gpu_name(self.fake.current_gpu())
+
+    def deserialize(self, blob: bytes) -> bool:
+        gpu, *kernels = blob.decode().split("\n")
+        if gpu != self._gpu():
+            return False
+        self._kernels = set(kernels)
+        return True
+
+    def serialize(self) -> Any:
+        return "\n".join([self._gpu(), *sorted(self._kernels)]).encode()
 
 
 class _Inspector:
@@ -425,6 +475,10 @@ class _Context:
 
     def _execute(self) -> None:
         engine: Any = self._engine  # type: ignore[attr-defined]
+        if self._cache is not None:  # type: ignore[attr-defined]
+            kernel = f"{Path(engine._content['onnx']).name} {sorted(self._shapes.items())}"
+            self.fake.compiled += kernel not in self._cache._kernels  # type: ignore[attr-defined]
+            self._cache._kernels.add(kernel)  # type: ignore[attr-defined]
         feed = {name: self._array(name, self._shapes[name]) for name in engine._inputs}
         outputs = engine._session.run(None, feed)
         for name, value in zip(engine._outputs, outputs, strict=True):
@@ -449,6 +503,7 @@ BEHAVIOURS: dict[str, type] = {
     "Runtime": _Runtime,
     "ICudaEngine": _Engine,
     "IRuntimeConfig": _RuntimeConfig,
+    "IRuntimeCache": _RuntimeCache,
     "IExecutionContext": _Context,
     "EngineInspector": _Inspector,
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.helpers.paths import DATA
 
-LISTING = DATA / "tensorrt-11.4-api.txt"
+LISTINGS = {version: DATA / f"tensorrt-{version}-api.txt" for version in ("10.3", "10.16", "11.4")}
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Api:
     functions: frozenset[str]
 
 
-def read_api(path: Path = LISTING) -> Api:
+def read_api(path: Path) -> Api:
     """Parse the listing."""
     enums: dict[str, dict[str, int]] = {}
     classes: dict[str, dict[str, Member]] = {}

@@ -94,6 +94,9 @@ class TorchEngine:
     def get_tensor_mode(self, name: str) -> TensorIOMode:
         return TensorIOMode.INPUT if name in self.inputs else TensorIOMode.OUTPUT
 
+    def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[tuple[int, ...]]:
+        return [tuple(self.tensor(name).shape)] * 3
+
     def create_execution_context(self) -> TorchContext:
         return TorchContext(self)
 

@@ -25,7 +25,7 @@ from dccnet.runtime.doctor.report import CPU, CUDA, EXPORT, RTX, TENSORRT, abili
 from dccnet.runtime.errors import DccError
 from tests.helpers.commands import Cli
 from tests.helpers.emulation import emulated
-from tests.helpers.fake_cuda import CODES
+from tests.helpers.fake_cuda import CODES, Properties
 
 # dcc info ---------------------------------------------------------------------------------------
 
@@ -251,6 +251,18 @@ def test_abilities_follow_from_successful_checks() -> None:
 
     assert not abilities({RTX}, [Gpu()])["match on a GPU"]
     assert abilities({CUDA}, [Gpu()])["match on a GPU"] and abilities({TENSORRT}, [Gpu()])["match on a GPU"]
+
+
+@pytest.mark.parametrize(("major", "minor"), [(8, 7), (9, 0), (10, 0), (10, 3)])
+def test_a_gpu_without_a_target_of_tensorrt_rtx_is_named(major: int, minor: int, tmp_path: Path) -> None:
+    with emulated(tmp_path, "tensorrt_rtx") as emulation:
+        emulation.cuda.gpus = (Properties(name=b"Without", major=major, minor=minor),)
+        report = examine()
+        check = by_name(report.sections["Inference"])["TensorRT-RTX"]
+        assert check.value.endswith(f"not run by Without (sm{major}{minor}): use TensorRT there")
+        assert report.abilities["build TensorRT-RTX engines"] and not report.abilities["match on a GPU"]
+        emulation.cuda.gpus = (Properties(),)
+        assert "not run by" not in by_name(examine().sections["Inference"])["TensorRT-RTX"].value
 
 
 def test_versions_are_compared_as_numbers() -> None:

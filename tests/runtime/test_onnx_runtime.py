@@ -2,42 +2,45 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
+import gc
 import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import onnxruntime
 import pytest
 
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle, read_manifest, write_manifest
-from dccnet.runtime.errors import BundleError, EngineError
+from dccnet.runtime.errors import BundleError, EngineError, UsageError
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.models.names import BUILT_IN, DEFAULT
 from dccnet.runtime.onnx_runtime import OLDEST, OnnxRuntimeGraph
 from dccnet.runtime.selection import BackendChoice, open_backend
 from tests.helpers.paths import ROOT
 
-CUDA, TENSORRT, CPU = (f"{name}ExecutionProvider" for name in ("CUDA", "Tensorrt", "CPU"))
+CUDA, CPU = (f"{name}ExecutionProvider" for name in ("CUDA", "CPU"))
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Calls of an onnxruntime-gpu whose CUDA provider works and whose TensorRT provider does not."""
+    """Calls of an onnxruntime-gpu whose CUDA provider works."""
     made: list[Any] = []
 
     def session(path: str, options: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:
         made.append(providers[0])
-        used = CPU if providers[0][0] == TENSORRT else providers[0][0]
-        return SimpleNamespace(get_providers=lambda: [used], get_inputs=list, get_outputs=list)
+        return SimpleNamespace(get_providers=lambda: [providers[0][0]], get_inputs=list, get_outputs=list)
 
     def preload() -> None:
         made.append("preload_dlls")
         print("Failed to load libcublas")  # as ONNX Runtime does
 
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
     monkeypatch.setattr(onnxruntime, "preload_dlls", preload, raising=False)
     return made
@@ -69,16 +72,120 @@ def test_tf32_is_used_only_if_asked_for(tf32: bool, calls: list[Any], bundle: Bu
     assert [call[1]["use_tf32"] for call in calls if call[0] == CUDA] == [str(int(tf32))] * 2
 
 
-def test_tensorrt_provider_says_that_it_needs_tensorrt_10(
-    calls: list[Any], bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+def test_tensorrt_provider_is_replaced_by_engines(bundle: Bundle) -> None:
+    with pytest.raises(UsageError, match="--backend tensorrt runs engines"):
+        open_backend(bundle, BackendChoice(provider="tensorrt"))
+    with pytest.raises(UsageError, match="no provider 'rocm': choose from cpu, cuda"):
+        open_backend(bundle, BackendChoice(provider="rocm"))
+
+
+# Features on the GPU --------------------------------------------------------------------------------
+
+
+class _CpuSession:
+    """A session on the CPU that says that it runs on CUDA, and notes where its tensors are bound."""
+
+    def __init__(self, session: Any, bound: list[tuple[str, str]]) -> None:
+        self._session, self._bound = session, bound
+        self.get_inputs, self.get_outputs = session.get_inputs, session.get_outputs
+
+    def get_providers(self) -> list[str]:
+        return [CUDA]
+
+    def io_binding(self) -> Any:
+        binding, bound = self._session.io_binding(), self._bound
+
+        def bind_input(name: str, kind: str, index: int, *rest: Any) -> None:
+            bound.append((name, f"{kind}:{index}"))
+            binding.bind_input(name, "cpu", 0, *rest)
+
+        def bind_cpu_input(name: str, value: Any) -> None:
+            bound.append((name, "host"))
+            binding.bind_cpu_input(name, value)
+
+        def bind_output(name: str, kind: str, index: int) -> None:
+            bound.append((name, f"{kind}:{index}"))
+            binding.bind_output(name, "cpu", 0)
+
+        return SimpleNamespace(
+            bind_input=bind_input,
+            bind_cpu_input=bind_cpu_input,
+            bind_output=bind_output,
+            get_outputs=binding.get_outputs,
+            real=binding,
+        )
+
+    def run_with_iobinding(self, binding: Any) -> None:
+        self._session.run_with_iobinding(binding.real)
+
+
+@pytest.fixture
+def bound(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Names and places that are bound, with a CUDA provider that computes on the CPU."""
+    places: list[tuple[str, str]] = []
+    real = onnxruntime.InferenceSession
+
+    def session(path: str, options: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:
+        opened = real(path, options, providers=[CPU])
+        return opened if providers[0][0] == CPU else _CpuSession(opened, places)
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
+    return places
+
+
+def test_features_stay_on_the_gpu(
+    bound: list[tuple[str, str]], bundle: Bundle, photos: list[Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sentence = r"TensorrtExecutionProvider .*needs TensorRT 10 .*--backend tensorrt"
-    with pytest.raises(EngineError, match=sentence) as error:
-        OnnxRuntimeGraph(bundle.graph_path("encoder"), "tensorrt")
-    assert "\n" not in str(error.value)
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU])
-    with pytest.raises(EngineError, match=sentence):
-        OnnxRuntimeGraph(bundle.graph_path("encoder"), "tensorrt")
+    matcher = Matcher.open(bundle, backend="onnxruntime", device="cuda:1")
+    reference = matcher.encode(photos[0])
+    assert bound == [("frame", "host"), ("local", "cuda:1"), ("context", "cuda:1")]
+    assert reference.tensors["local"].__dlpack_device__() == (2, 1)
+    truth = Matcher.open(bundle, device="cpu")
+    for photo in photos:
+        bound.clear()
+        found, true = matcher.match(reference, photo), truth.match(photos[0], photo)
+        np.testing.assert_array_equal(found.index_a, true.index_a)
+        np.testing.assert_array_equal(found.score_b, true.score_b)
+    inputs = [(f"{branch}_{side}", "cuda:1") for side in "ab" for branch in ("local", "context")]
+    assert bound[3:7] == inputs and {place for _, place in bound[7:]} == {"cpu:0"}
+    with pytest.raises(EngineError, match="encode them again"):
+        matcher.match(truth.encode(photos[0]), truth.encode(photos[0]))
+
+
+def test_features_of_a_batch_are_parts_of_one_array(
+    bound: list[tuple[str, str]], bundle: Bundle, photos: list[Image]
+) -> None:
+    matcher, truth = Matcher.open(bundle, provider="cuda"), Matcher.open(bundle, device="cpu")
+    pairs = [(photos[0], photo) for photo in photos]
+    found = list(matcher.match_many(pairs, batch=3, cache_gb=0))
+    assert [name for name, _ in bound].count("frame") == 1
+    for one, true in zip(found, truth.match_many(pairs, batch=3), strict=True):
+        np.testing.assert_array_equal(one.index_a, true.index_a)
+        np.testing.assert_allclose(one.score_a, true.score_a, rtol=1e-5)
+
+
+def test_features_outlive_their_matcher(
+    bound: list[tuple[str, str]], bundle: Bundle, photos: list[Image]
+) -> None:
+    true = Matcher.open(bundle, device="cpu").encode(photos[0]).tensors["local"]
+    matcher = Matcher.open(bundle, provider="cuda")
+    features = matcher.encode(photos[0]).tensors["local"]
+    matcher.close()
+    del matcher
+    gc.collect()
+    memory = (ctypes.c_uint8 * features.nbytes).from_address(features.pointer)
+    np.testing.assert_array_equal(np.frombuffer(memory, np.float32).reshape(features.shape), true)
+
+
+def test_fine_features_are_copied_to_the_host(bound: list[tuple[str, str]], photos: list[Image]) -> None:
+    matcher, truth = (Matcher.open(**choice) for choice in ({"provider": "cuda"}, {"device": "cpu"}))  # type: ignore[arg-type]
+    found, true = (each.match(photos[0], photos[1]) for each in (matcher, truth))
+    assert ("fine", "cpu:0") in bound and ("local", "cuda:0") in bound
+    np.testing.assert_allclose(
+        found.transfer([[50.0, 60.0]], from_="a"), true.transfer([[50.0, 60.0]], from_="a"), atol=1e-3
+    )
 
 
 def test_tf32_reaches_the_provider_that_auto_falls_back_to(

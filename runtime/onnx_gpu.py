@@ -1,0 +1,49 @@
+"""The backend that runs a bundle's graphs in ONNX Runtime on a GPU, where features stay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dccnet.runtime.arrays import Array
+from dccnet.runtime.backend import Tensors, matcher_inputs
+from dccnet.runtime.device_tensor import DeviceTensor
+from dccnet.runtime.errors import EngineError
+from dccnet.runtime.manifest import FINE
+from dccnet.runtime.onnx_runtime import OnnxRuntimeBackend, frame_on_host
+
+
+class OnnxRuntimeGpuBackend(OnnxRuntimeBackend):
+    """Both graphs in ONNX Runtime on a GPU; features stay there, a :class:`DeviceTensor` for each branch.
+
+    Pictures are encoded in batches, and pairs matched one after the other.
+    """
+
+    def encode(self, frame: Any, stream: int | None = None) -> Tensors:
+        return self.encode_many([frame_on_host(frame)])[0]
+
+    def match(self, a: Tensors, b: Tensors, stream: int | None = None) -> dict[str, Array]:
+        inputs = matcher_inputs(a, b)
+        if not all(isinstance(tensor, DeviceTensor) for tensor in inputs.values()):
+            raise EngineError("these features were encoded by another backend: encode them again")
+        outputs: dict[str, Any] = self._matcher.run_on_device(inputs, self._place, ())
+        return {name: value[0] for name, value in outputs.items()}
+
+    def encode_many(self, frames: Sequence[Array]) -> list[Tensors]:
+        branches = [name for name in self._encoder.output_names if name != FINE]  # fine: for the host only
+        features = self._encoder.run_on_device({"frame": np.stack(frames)}, self._place, branches)
+        return [{name: _item(tensor, i) for name, tensor in features.items()} for i in range(len(frames))]
+
+    def match_many(self, pairs: Sequence[tuple[Tensors, Tensors]]) -> list[dict[str, Array]]:
+        return [self.match(a, b) for a, b in pairs]
+
+
+def _item(tensor: Array | DeviceTensor, i: int) -> Array | DeviceTensor:
+    """One picture of a batch, ``(1, …)``."""
+    if not isinstance(tensor, DeviceTensor):
+        return tensor[i : i + 1]
+    nbytes = tensor.nbytes // tensor.shape[0]
+    shape = (1, *tensor.shape[1:])
+    return DeviceTensor(tensor.pointer + i * nbytes, shape, tensor.dtype, tensor.device, tensor.owner)
