@@ -51,14 +51,18 @@ class Pair:
 
 
 def read_pairs(
-    path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None, *, one_based: bool = False
+    path: str | os.PathLike[str],
+    root: str | os.PathLike[str] | None = None,
+    *,
+    one_based: bool = False,
+    must_exist: bool = True,
 ) -> list[Pair]:
     """Read a list with the columns ``source_image,target_image,class`` and either ``flip`` or
     ``XA,YA,XB,YB`` (coordinates ``;``-separated, −1 is padding).
 
     Paths are relative to ``root``, by default the list's folder. With ``one_based``, coordinates in the
-    list start at 1, as in the published benchmarks. Raises :class:`DataError`, which names the line, if
-    something is missing or malformed.
+    list start at 1, as in the published benchmarks. Without ``must_exist``, pictures are not looked for.
+    Raises :class:`DataError`, which names the line, if something is missing or malformed.
     """
     path = Path(path)
     root = path.parent if root is None else Path(root)
@@ -69,7 +73,7 @@ def read_pairs(
             f"{','.join(TRAINING_COLUMNS)} or {','.join(KEYPOINT_COLUMNS)}"
         )
     origin = 1.0 if one_based else 0.0
-    pairs = [_pair(row, root, origin, f"{path}, line {number}") for number, row in rows]
+    pairs = [_pair(row, root, origin, f"{path}, line {number}", must_exist) for number, row in rows]
     if not pairs:
         raise DataError(f"the pair list {path} is empty")
     return pairs
@@ -130,8 +134,9 @@ def read_list(path: Path) -> str:
         raise DataError(f"the pair list {path} cannot be read as text: {error}") from error
 
 
-def _pair(row: dict[str, str], root: Path, origin: float, where: str) -> Pair:
-    source, target = (find_picture(root, row[name], where) for name in ("source_image", "target_image"))
+def _pair(row: dict[str, str], root: Path, origin: float, where: str, must_exist: bool) -> Pair:
+    find = find_picture if must_exist else _picture_path
+    source, target = (find(root, row[name], where) for name in ("source_image", "target_image"))
     if "XA" not in row:
         if row["flip"].strip() not in ("0", "1"):
             raise DataError(f"{where}: flip must be 0 or 1, not '{row['flip']}'")
@@ -159,11 +164,19 @@ def keypoints(columns: list[Floats], origin: float, where: str) -> tuple[Points,
 
 def find_picture(root: Path, name: str, where: str) -> Path:
     """The file ``name``, with its suffix in any case. Raises :class:`DataError` if it does not exist."""
+    path = _picture_path(root, name, where)
+    if not path.is_file():
+        raise DataError(f"{where}: {path} does not exist; give the pictures' folder with --root")
+    return path
+
+
+def _picture_path(root: Path, name: str, where: str) -> Path:
+    """The path that ``name`` means, with its suffix in the case of the file, if there is one."""
     path = root / name.strip().replace("\\", "/")
-    for candidate in (path, path.with_suffix(path.suffix.lower()), path.with_suffix(path.suffix.upper())):
-        if candidate.is_file():
-            return candidate
-    raise DataError(f"{where}: {path} does not exist; give the pictures' folder with --root")
+    if not path.name:
+        raise DataError(f"{where}: a picture has no name")
+    candidates = (path, path.with_suffix(path.suffix.lower()), path.with_suffix(path.suffix.upper()))
+    return next((candidate for candidate in candidates if candidate.is_file()), path)
 
 
 def file_picture(path: Path, flip: bool = False) -> Picture:

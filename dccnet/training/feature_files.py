@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dccnet.evaluation.pairs import Picture
 from dccnet.runtime.console import warn
-from dccnet.runtime.errors import DccError
+from dccnet.runtime.errors import DccError, ImageError
 from dccnet.runtime.files import atomic_path, sha256
 from dccnet.runtime.frames import UINT8, FrameFormat
 from dccnet.runtime.geometry import Size
@@ -73,5 +73,8 @@ class FeatureFiles:
         if picture.file is None:
             return picture.key
         if picture.file not in self._contents:
-            self._contents[picture.file] = sha256(picture.file)
+            try:
+                self._contents[picture.file] = sha256(picture.file)
+            except OSError as error:
+                raise ImageError(f"cannot read {picture.file}: {error.strerror or error}") from error
         return picture.key.replace(str(picture.file), self._contents[picture.file])

@@ -36,6 +36,11 @@ _DATA = [
         help="Folder that paths in the lists start from.  [default: the list's own]",
     ),
     click.option(
+        "--skip-unreadable",
+        is_flag=True,
+        help="Leave out pairs and photographs with pictures that cannot be read, and say how many.",
+    ),
+    click.option(
         "--one-based", is_flag=True, help="Keypoint coordinates start at 1, as in PF-PASCAL's lists."
     ),
     click.option(

@@ -10,29 +10,25 @@ from typing import Any
 
 import torch
 
-from dccnet.evaluation.pairs import Pair, read_pairs
 from dccnet.evaluation.pck import DESCRIPTIONS
 from dccnet.network.config import ModelConfig
 from dccnet.network.conv4d import TRAINING_LOWERINGS
 from dccnet.network.model import DCCNet
 from dccnet.network.precision import set_tf32
 from dccnet.runtime.console import note, warn
-from dccnet.runtime.errors import DataError, UsageError
+from dccnet.runtime.errors import UsageError
 from dccnet.runtime.locks import folder_lock
 from dccnet.training.autotune import lowering_here, lowering_of_run, refuse_missing
 from dccnet.training.cpu import keep_loops_private
+from dccnet.training.datasets import Datasets, datasets
 from dccnet.training.initial import apply_start, revive_embedding
 from dccnet.training.processes import Processes, processes
 from dccnet.training.reporting import NullReport, RunReport
 from dccnet.training.settings import RunFolder, TrainSettings, digests, new_run_folder, with_absolute_paths
 from dccnet.training.state import Progress
-from dccnet.training.synthetic import split_photographs, synthetic_pairs
 from dccnet.training.trainer import Trainer
 from dccnet.weights.checkpoint import load_checkpoint, save_checkpoint
 from dccnet.weights.pretrained import load_backbone_weights
-
-VALIDATION_PAIRS = 100
-"""Number of synthetic pairs for validation."""
 
 
 def start_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> tuple[RunFolder, Progress]:
@@ -44,7 +40,7 @@ def start_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> tup
     settings = TrainSettings(**options)
     with processes(settings.device) as group:
         _prepare(settings, group)
-        training, validation = datasets(config, settings)
+        data = datasets(config, settings, group)
         with _locked(path, group):
             folder = new_run_folder(path)
             group.wait()  # until all processes have checked that the folder is free
@@ -59,8 +55,9 @@ def start_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> tup
             revive_embedding(model, both_ways, tell=group.first)
             if group.first:
                 save_checkpoint(model, folder.start)
-                folder.write_config(config, settings)  # from now on, the run can be resumed
-            return folder, _train(model, training, validation, settings, folder, group, resume=False)
+                # From now on, the run can be resumed.
+                folder.write_config(config, settings, data.left_out)
+            return folder, _train(model, data, settings, folder, group, resume=False)
 
 
 def resume_run(
@@ -87,13 +84,13 @@ def resume_run(
             )
     with processes(settings.device) as group:
         _prepare(settings, group)
-        training, validation = datasets(config, settings)
+        data = datasets(config, settings, group, stored.left_out)
         with _locked(path, group):
             model = load_checkpoint(folder.start)  # for the backbone; the state has the trained weights
             _unfreeze(model, settings.finetune_blocks)
             if group.first:
-                folder.write_config(config, settings)
-            return folder, _train(model, training, validation, settings, folder, group, resume=True)
+                folder.write_config(config, settings, data.left_out)
+            return folder, _train(model, data, settings, folder, group, resume=True)
 
 
 def _locked(path: str, group: Processes) -> contextlib.AbstractContextManager[None]:
@@ -131,33 +128,6 @@ def _unfreeze(model: DCCNet, blocks: int) -> None:
         raise UsageError(f"--finetune-blocks: {error}") from error
 
 
-def datasets(config: ModelConfig, settings: TrainSettings) -> tuple[list[Pair], list[Pair]]:
-    """Training and validation pairs. Raises :class:`DataError` for lists or folders that cannot be used."""
-
-    def read(path: str) -> list[Pair]:
-        return read_pairs(path, settings.root, one_based=settings.one_based)
-
-    validation = read(settings.validate) if settings.validate else []
-    if settings.data is not None:
-        training = read(settings.data)
-    else:
-        assert settings.synthetic is not None
-        seen, held_out = split_photographs(settings.synthetic, settings.seed)
-        if len(seen) < 2:
-            raise DataError(f"{settings.synthetic} contains one photograph: negatives need at least two")
-        training = synthetic_pairs(seen, settings.pairs, settings.seed, config.image_size)
-        validation = validation or synthetic_pairs(
-            held_out, VALIDATION_PAIRS, settings.seed + 1, config.image_size
-        )
-    if len(training) < 2:
-        raise DataError("training needs at least two pairs: negatives are other pairs of the batch")
-    if any(pair.source_points is None for pair in validation):
-        raise DataError(
-            f"{settings.validate} has no keypoints to validate on: its columns must include XA,YA,XB,YB"
-        )
-    return training, validation
-
-
 def _precision(settings: TrainSettings) -> str:
     wide = "TF32" if settings.tf32 else "float32"
     return wide if settings.precision == "fp32" else f"bfloat16, and {wide} in sensitive steps"
@@ -173,8 +143,7 @@ def _prepare(settings: TrainSettings, group: Processes) -> None:
 
 def _train(
     model: DCCNet,
-    training: list[Pair],
-    validation: list[Pair],
+    data: Datasets,
     settings: TrainSettings,
     folder: RunFolder,
     group: Processes,
@@ -182,13 +151,13 @@ def _train(
 ) -> Progress:
     if group.first:
         note(
-            f"{len(training)} training pairs, {len(validation)} validation pairs; "
+            f"{len(data.training)} training pairs, {len(data.validation)} validation pairs; "
             f"PCK@{settings.alpha:g} {settings.protocol}: {DESCRIPTIONS[settings.protocol]}"
         )
         if group.device.type == "cuda":
             note(f"{torch.cuda.get_device_name(group.device)}, {_precision(settings)}")
     model.lower(TRAINING_LOWERINGS[lowering_here(settings.conv4d, model, group.device)])
-    trainer = Trainer(model, training, validation, settings, folder, group)
+    trainer = Trainer(model, data.training, data.validation, settings, folder, group)
     if resume and not folder.state.exists():
         if group.first:
             note("the run was stopped before its first save: it begins again")

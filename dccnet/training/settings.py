@@ -29,6 +29,8 @@ class TrainSettings:
     """Folder of photographs whose warped views are trained on; None if ``data`` is given."""
     root: str | None = None
     """Folder that the paths in the lists are relative to; None for each list's own folder."""
+    skip_unreadable: bool = False
+    """Leave out pairs and photographs that cannot be read when the run starts."""
     validate: str | None = None
     """CSV list of pairs with keypoints; None validates synthetic training on held-out photographs."""
     one_based: bool = False
@@ -133,6 +135,8 @@ class RunConfig:
     training: TrainSettings
     lists: dict[str, str] = field(default_factory=dict)
     """SHA-256 of the lists ``data`` and ``validate``, where there are any; empty in runs of 0.1."""
+    left_out: tuple[str, ...] = ()
+    """Pictures that could not be read when the run started, relative to the folder of the pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +186,10 @@ class RunFolder:
         """
         return self.config.exists() and (self.state.exists() or self.start.exists())
 
-    def write_config(self, model: ModelConfig, settings: TrainSettings) -> None:
-        content = dataclasses.asdict(RunConfig(model, settings, digests(settings)))
+    def write_config(
+        self, model: ModelConfig, settings: TrainSettings, left_out: tuple[str, ...] = ()
+    ) -> None:
+        content = dataclasses.asdict(RunConfig(model, settings, digests(settings), left_out))
         write_text(self.config, json.dumps(content, indent=2) + "\n")
 
     def read_config(self) -> RunConfig:

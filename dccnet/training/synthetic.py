@@ -20,7 +20,7 @@ from dccnet.runtime.arrays import Floats, Image
 from dccnet.runtime.arrays import Points as PixelPoints
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.geometry import Size, cell_pixels
-from dccnet.runtime.images import find_images, read_image
+from dccnet.runtime.images import read_image
 from dccnet.runtime.remap import check_remap
 
 Points = Floats
@@ -55,12 +55,12 @@ def synthetic_pairs(
     return [_pair(Path(photographs[i % len(photographs)]), i, seed, size) for i in range(count)]
 
 
-def split_photographs(folder: str | os.PathLike[str], seed: int) -> tuple[list[Path], list[Path]]:
-    """Photographs of a folder for training, and a random fifth of them, chosen by ``seed``, for validation.
+def split_photographs(paths: Sequence[Path], seed: int) -> tuple[list[Path], list[Path]]:
+    """Photographs for training, and a random fifth of them, chosen by ``seed``, for validation.
 
     With fewer than five, both sets are all the photographs; the warps still differ.
     """
-    paths = sorted(find_images(folder))  # the order in which earlier runs shuffled them
+    paths = sorted(paths)  # the order in which earlier runs shuffled them
     shuffled = [paths[i] for i in np.random.default_rng(seed).permutation(len(paths))]
     held_out = shuffled[: len(paths) // 5]
     return (shuffled[len(held_out) :], held_out) if held_out else (paths, paths)

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from dccnet.evaluation.pairs import Pair
 from dccnet.inference import frame_format
 from dccnet.network.model import DCCNet
-from dccnet.runtime.errors import DccError
+from dccnet.runtime.errors import DccError, ImageError
 from dccnet.training.averaging import RunningMean
 from dccnet.training.batches import Batches, Sample
 from dccnet.training.feature_files import FeatureFiles
@@ -93,8 +93,9 @@ class Trainer:
     def run(self, listener: Listener) -> Progress:
         """Train to the last epoch or until the validation PCK stops rising.
 
-        The state is saved before the first step, every ``save_every`` steps, after every epoch and on
-        Ctrl-C. Ctrl-C takes effect between two steps, so that a resumed run continues exactly.
+        The state is saved before the first step, every ``save_every`` steps, after every epoch, on Ctrl-C
+        and where a picture cannot be read, which raises :class:`ImageError`. Ctrl-C takes effect between
+        two steps, so that a resumed run continues exactly.
         """
         with self.interrupt:
             if self.progress.total_steps == 0:
@@ -110,6 +111,12 @@ class Trainer:
             except KeyboardInterrupt:
                 self.save()
                 raise
+            except ImageError as error:  # all could be read when the run started
+                self.save()
+                raise ImageError(
+                    f"{error}; the run is saved: restore the picture, then dcc train --resume "
+                    f"{self.folder.path}"
+                ) from error
 
     def validate(self) -> Validation:
         """Measure the validation pairs, by the settings' protocol; each process measures a share of them.

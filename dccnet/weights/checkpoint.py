@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ _SCHEMA = 1
 MOST_NAMED = 3
 """Tensors that a message names: of a foreign file, all would be kilobytes."""
 _WRAPPERS = ("state_dict", "model")
+_PREFIX = re.compile(r"^(module\.|_orig_mod\.)+")
+"""What DataParallel and ``torch.compile`` put before names."""
 
 
 def save_checkpoint(model: DCCNet, path: str | os.PathLike[str]) -> None:
@@ -110,8 +113,8 @@ def complain_about_mismatch(expected: dict[str, Tensor], found: dict[str, Tensor
 def unwrapped_state(content: Any, source: Path) -> dict[str, Tensor]:
     """The tensors by name in what ``torch.load`` returned, without the wrappers of training scripts.
 
-    These are a dictionary with the key ``state_dict`` or ``model``, and the prefix ``module.`` of
-    DataParallel. Raises :class:`CheckpointError`, which says what is there instead.
+    These are a dictionary with the key ``state_dict`` or ``model``, and the prefixes of
+    DataParallel and ``torch.compile``. Raises :class:`CheckpointError`, which says what is there instead.
     """
     if not isinstance(content, dict):
         raise CheckpointError(f"{source} contains a {type(content).__name__}, not tensors by name")
@@ -120,7 +123,7 @@ def unwrapped_state(content: Any, source: Path) -> dict[str, Tensor]:
     if foreign or not state:
         named = ", ".join(map(str, list(content)[:MOST_NAMED])) or "nothing"
         raise CheckpointError(f"{source} contains no state_dict of tensors, but {named}")
-    return {key.removeprefix("module."): value for key, value in state.items()}
+    return {_PREFIX.sub("", key): value for key, value in state.items()}
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -83,8 +83,9 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            return load_file(path)
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+            state: Any = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # readers raise many kinds for foreign bytes
         raise CheckpointError(
             f"{path} contains no backbone weights: it must be a safetensors file or a pickled state dict "

@@ -12,7 +12,7 @@ from dccnet.network.config import ModelConfig
 from dccnet.network.consensus import NeighbourhoodConsensus
 from dccnet.network.conv4d import TRAINING_LOWERINGS
 from dccnet.runtime.cuda import Device
-from dccnet.training import run as training_run
+from dccnet.training import datasets as training_datasets
 from dccnet.training.autotune import missing
 from dccnet.training.run import start_run
 
@@ -39,7 +39,7 @@ def test_losses_are_those_of_the_cpu(
     lowering: str, gpu: Device, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loss is a small difference of scores, so errors are relative to the score."""
-    monkeypatch.setattr(training_run, "VALIDATION_PAIRS", 2)
+    monkeypatch.setattr(training_datasets, "VALIDATION_PAIRS", 2)
     folder = pictures[0].parent
     expected = losses(tmp_path / "cpu", "cpu", folder)
     found = losses(tmp_path / "gpu", "cuda", folder, conv4d=lowering)

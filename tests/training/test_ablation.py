@@ -310,6 +310,15 @@ def test_two_sweeps_do_not_share_a_folder(plan: MakePlan, tmp_path: Path) -> Non
     assert not (tmp_path / PLAN).exists()
 
 
+def test_a_plan_of_an_earlier_version_is_the_same_sweep(plan: MakePlan, tmp_path: Path) -> None:
+    write_plan(tmp_path, plan())
+    content = json.loads((tmp_path / PLAN).read_text())
+    for later in ("tf32", "skip_unreadable"):
+        content["training"].pop(later, None)
+    (tmp_path / PLAN).write_text(json.dumps(content))
+    write_plan(tmp_path, plan())
+
+
 def test_a_damaged_plan_is_one_sentence(plan: MakePlan, tmp_path: Path) -> None:
     (tmp_path / PLAN).write_text("{")
     with pytest.raises(CheckpointError, match="damaged"):

@@ -22,10 +22,11 @@ from dccnet.runtime.errors import CheckpointError, DataError, DccError, UsageErr
 from dccnet.runtime.locks import folder_lock
 from dccnet.training.autotune import lowering_here, lowering_of_run, usual_lowering
 from dccnet.training.batches import Sample, epoch_order, spread_groups
+from dccnet.training.datasets import datasets
 from dccnet.training.features import FeatureCache
 from dccnet.training.interrupt_flag import InterruptFlag
 from dccnet.training.processes import Processes
-from dccnet.training.run import check_free, check_run, datasets, resume_run, start_run
+from dccnet.training.run import check_free, check_run, resume_run, start_run
 from dccnet.training.settings import RunFolder, TrainSettings
 from dccnet.training.state import Progress
 from dccnet.training.synthetic import random_warp, split_photographs, synthetic_pairs
@@ -114,9 +115,9 @@ def test_warps_keep_orientation_and_do_not_fold(seed: int) -> None:
 def test_photographs_are_split_without_overlap(tmp_path: Path, pictures: list[Path]) -> None:
     for i in range(10):
         (tmp_path / f"{i}.jpg").write_bytes(pictures[0].read_bytes())
-    seen, held_out = split_photographs(tmp_path, seed=1)
+    seen, held_out = split_photographs(sorted(tmp_path.iterdir()), seed=1)
     assert len(seen) == 8 and len(held_out) == 2 and not set(seen) & set(held_out)
-    few = split_photographs(pictures[0].parent, seed=1)
+    few = split_photographs(pictures, seed=1)
     assert few[0] == few[1] == pictures
 
 
@@ -375,7 +376,7 @@ def test_impossible_settings_are_refused(changes: dict[str, object], message: st
 def test_validation_pairs_come_from_held_out_photographs(tmp_path: Path, pictures: list[Path]) -> None:
     for i in range(5):
         (tmp_path / f"{i}.jpg").write_bytes(pictures[0].read_bytes())
-    training, validation = datasets(ModelConfig(), settings(synthetic=str(tmp_path), pairs=8))
+    training, validation, _ = datasets(ModelConfig(), settings(synthetic=str(tmp_path), pairs=8))
     assert not {p.category for p in training} & {p.category for p in validation}
     pair = validation[0]
     assert pair.source_points is not None

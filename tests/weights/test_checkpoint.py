@@ -117,15 +117,23 @@ def test_torchvisions_state_dict_loads_as_a_file(tmp_path: Path) -> None:
     assert torch.equal(model.backbone.trunk.layer3[1].conv2.weight, whole.layer3[1].conv2.weight)
 
 
-@pytest.mark.parametrize("wrapper", ["module.", "state_dict", "model"])
+@pytest.mark.parametrize("wrapper", ["module.", "module._orig_mod.", "state_dict", "model"])
 def test_wrappers_of_training_scripts_are_removed(wrapper: str, tmp_path: Path) -> None:
     model = build(SMALL)
     state = {name: tensor + 1 for name, tensor in model.backbone.trunk.state_dict().items()}
     content: dict[str, object] = {wrapper: state, "epoch": 3}
-    if wrapper == "module.":
+    if wrapper.endswith("."):
         content = {wrapper + name: tensor for name, tensor in state.items()}
     torch.save(content, tmp_path / "x.pth.tar")
     load_backbone_weights(model.backbone, "resnet18", str(tmp_path / "x.pth.tar"))
+    assert torch.equal(model.backbone.trunk.conv1.weight, state["conv1.weight"])
+
+
+def test_prefixes_in_a_safetensors_file_are_removed(tmp_path: Path) -> None:
+    model = build(SMALL)
+    state = {name: tensor + 1 for name, tensor in model.backbone.trunk.state_dict().items()}
+    save_file({f"module.{name}": tensor for name, tensor in state.items()}, tmp_path / "x.safetensors")
+    load_backbone_weights(model.backbone, "resnet18", str(tmp_path / "x.safetensors"))
     assert torch.equal(model.backbone.trunk.conv1.weight, state["conv1.weight"])
 
 

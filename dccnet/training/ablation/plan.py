@@ -19,6 +19,8 @@ from dccnet.training.ablation.rows import Row, check_kernels, default_kernels, m
 PLAN = "sweep.json"
 LISTS = ("data", "validate", "test")
 PATHS = ("data", "synthetic", "validate", "root", "feature_cache")
+_LATER_FLAGS = ("tf32", "skip_unreadable")
+"""Settings of training that 0.1 did not have."""
 MAY_GROW = ("tables", "kernels", "seeds")
 """Fields that may be extended later, because that only adds runs."""
 
@@ -159,7 +161,8 @@ def _text(value: Any) -> str:
 
 
 def _flat(plan: Plan) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+    """All fields by their path; settings that an older plan does not have yet are as they were then."""
+    flat: dict[str, Any] = {f"training.{name}": False for name in _LATER_FLAGS}
     for name, value in _plain(plan).items():
         flat |= {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
     return flat

@@ -27,7 +27,8 @@ from dccnet.training.ablation.output import write_results
 from dccnet.training.ablation.plan import Plan, write_plan
 from dccnet.training.ablation.results import Results, RunResult
 from dccnet.training.ablation.rows import Row
-from dccnet.training.run import datasets, resume_run, start_run
+from dccnet.training.datasets import datasets
+from dccnet.training.run import resume_run, start_run
 from dccnet.training.settings import RunFolder, TrainSettings
 from dccnet.training.state import Progress
 
