@@ -57,6 +57,11 @@ COMMANDS = {
     ),
     "data": (".evaluation.data_commands", "data", "Check or fetch a benchmark's files, or make pairs."),
     "match": (".runtime.commands.match", "match", "Find correspondences in pictures or a video."),
+    "propagate": (
+        ".runtime.commands.propagate",
+        "propagate_command",
+        "Carry annotations of a few pictures to many, or through a video.",
+    ),
     "view": (".runtime.viewer.commands", "view", "Explore how two pictures match, on a web page."),
     "models": (
         ".calibration.models.commands",

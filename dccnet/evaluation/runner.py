@@ -95,7 +95,7 @@ def evaluate(
                 hits = _baseline_hits(benchmark, case, alphas, result, model.nearest(a, b))
                 outcome = dataclasses.replace(outcome, baseline_hits=hits)
             if number not in done and journal is not None:
-                journal.add(number, outcome)
+                journal.add_outcome(number, outcome)
             done[number] = outcome
             on_pair(resumed + turn + 1)
     if len(done) != len(cases):

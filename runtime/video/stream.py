@@ -235,7 +235,7 @@ class Stream(Iterator[FrameResult]):
         elif self.source.live or not self.source.count:
             raise UsageError(f"{name} needs a file: {self.source.name} has only frame:0 as a reference")
         else:
-            frame = _nth_frame(open_source(source).frames, number)
+            frame = nth_frame(open_source(source).frames, number)
         if frame is None:
             raise UsageError(f"{self.source.name} has fewer than {number + 1} frames: there is no {name}")
         if isinstance(frame, DccError):
@@ -263,7 +263,7 @@ def _put_back(taken: list[Any], rest: Iterator[Any]) -> Iterator[Any]:
         close_iterator(rest)
 
 
-def _nth_frame(frames: Iterator[Any], number: int) -> Any:
+def nth_frame(frames: Iterator[Any], number: int) -> Any:
     """The frame ``number``, 0-based; None where there are fewer frames."""
     try:
         real = (frame for frame in frames if not isinstance(frame, BetweenFramesError))

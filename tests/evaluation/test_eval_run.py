@@ -125,7 +125,7 @@ def test_a_journal_cut_anywhere_continues(
     folder = tmp_path_factory.mktemp("journal")
     with Journal(folder, {"a": 1}) as journal:
         for number in range(4):
-            journal.add(number, Outcome(f"ü{number}", "c", 2, (1,), 3.5, (0.1, 7.0), ((1.0, 2.0),)))
+            journal.add_outcome(number, Outcome(f"ü{number}", "c", 2, (1,), 3.5, (0.1, 7.0), ((1.0, 2.0),)))
         outcomes = dict(journal.outcomes)
     content = (folder / JOURNAL).read_bytes()
     cut = data.draw(st.integers(0, len(content)))
@@ -134,7 +134,7 @@ def test_a_journal_cut_anywhere_continues(
         kept = dict(journal.outcomes)
         for number in range(4):
             if number not in kept:
-                journal.add(number, outcomes[number])
+                journal.add_outcome(number, outcomes[number])
     assert all(kept[number] == outcomes[number] for number in kept)
     assert (folder / JOURNAL).read_bytes() == content
 

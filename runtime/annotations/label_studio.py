@@ -1,0 +1,281 @@
+"""Label Studio's JSON: a list of tasks, whose results are in percent of the picture's sides.
+
+As its own converters have it, x = 100 means the picture's width in pixels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import numpy as np
+
+from dccnet.runtime.annotations.brush import decode_brush, encode_brush
+from dccnet.runtime.annotations.fields import AnnotationError, number, numbers, objects
+from dccnet.runtime.annotations.model import (
+    OBJECT,
+    SEEN,
+    AnnotationSet,
+    Category,
+    Instance,
+    Picture,
+    no_points,
+)
+from dccnet.runtime.annotations.run_lengths import RunLengths
+from dccnet.runtime.geometry import Size
+
+LOCAL = "/data/local-files/?d="
+"""How Label Studio names a file in the folder that it serves."""
+_TYPES = ("keypointlabels", "rectanglelabels", "brushlabels", "polygonlabels")
+_GROUP = re.compile(r"(.+) #(\d+)")
+_POINT_WIDTH = 0.5  # percent, of a point as it is drawn
+
+
+def from_label_studio(tasks: Any, root: Path) -> AnnotationSet:
+    """Annotations of the tasks; of a task without, its predictions. Raises ``ValueError``."""
+    if not isinstance(tasks, list):
+        raise AnnotationError("a file of Label Studio is a list of tasks")
+    hints: dict[str, str] = {}
+    points: dict[str, None] = {}
+    owners: dict[str, None] = {}
+    named: list[tuple[str, Size | None, list[dict[str, Any]]]] = []
+    for at, task in enumerate(tasks, start=1):
+        if not isinstance(task, dict) or not isinstance(task.get("data"), dict):
+            raise AnnotationError(f"task {at} has no 'data'")
+        key, address = _image(task["data"], at)
+        hints.setdefault("data", key)
+        if LOCAL in address:
+            hints.setdefault("prefix", address[: address.index(LOCAL) + len(LOCAL)])
+        results = _results(task, at)
+        for result in results:
+            hints.setdefault(f"from_name:{result['type']}", str(result.get("from_name", "")))
+            hints.setdefault("to_name", str(result.get("to_name", "image")))
+            label = _label(result)
+            if result["type"] == "keypointlabels":
+                points[label] = None
+            owners[_group(result)[0] or (OBJECT if result["type"] == "keypointlabels" else label)] = None
+        named.append((_name(address), _size(results, f"task {at}"), results))
+    if len(owners) > 1 and OBJECT in owners and points:  # points belong to the only other category
+        owners.pop(OBJECT)
+    layouts = {name: Category(name, tuple(points), layout="labels") for name in owners}
+    if len(layouts) > 1:
+        layouts = _own_points(layouts, named)
+    pictures = tuple(_picture(name, size, results, layouts) for name, size, results in named)
+    return AnnotationSet(tuple(layouts.values()), pictures, root, hints)
+
+
+def _own_points(
+    categories: Mapping[str, Category], named: list[tuple[str, Size | None, list[dict[str, Any]]]]
+) -> dict[str, Category]:
+    """Each category with those points that some result says are its own; with all, where none says so."""
+    told: dict[str, dict[str, None]] = {name: {} for name in categories}
+    for _, _, results in named:
+        for result in results:
+            owner = _group(result)[0]
+            if result["type"] == "keypointlabels" and owner in told:
+                told[owner][_label(result)] = None
+    if not any(told.values()):
+        return dict(categories)
+    return {name: dataclasses.replace(one, points=tuple(told[name])) for name, one in categories.items()}
+
+
+def _image(data: Mapping[str, Any], at: int) -> tuple[str, str]:
+    """The key and the address of a task's picture."""
+    texts = {key: value for key, value in data.items() if isinstance(value, str)}
+    for key in ("image", "img", *texts):
+        if key in texts:
+            return key, texts[key]
+    raise AnnotationError(f"task {at} names no picture")
+
+
+def _name(address: str) -> str:
+    """The path of a picture in an address of Label Studio."""
+    parts = urlsplit(address)
+    asked = parse_qs(parts.query).get("d")
+    return asked[0] if asked else unquote(parts.path) or address
+
+
+def _results(task: Mapping[str, Any], at: int) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for kind in ("annotations", "predictions"):
+        for annotation in objects(task, kind, (), needed=False):
+            if annotation.get("was_cancelled"):
+                continue
+            results = objects(annotation, "result", ("type",), needed=False)
+            found = [result for result in results if result["type"] in _TYPES]
+            if found:
+                return [_checked(result, f"task {at}") for result in found]
+    return found
+
+
+def _checked(result: dict[str, Any], where: str) -> dict[str, Any]:
+    value = result.get("value")
+    if not isinstance(value, dict):
+        raise AnnotationError(f"{where}: a result has no value")
+    if result.get("image_rotation") or value.get("rotation"):
+        raise AnnotationError(f"{where}: dcc reads no rotated pictures and boxes of Label Studio")
+    labels = value.get(result["type"])
+    if not isinstance(labels, list) or not labels or not isinstance(labels[0], str):
+        raise AnnotationError(f"{where}: a result of the type {result['type']} has no label")
+    return result
+
+
+def _label(result: Mapping[str, Any]) -> str:
+    label: str = result["value"][result["type"]][0]
+    return label
+
+
+def _group(result: Mapping[str, Any]) -> tuple[str, str]:
+    """The category and the number of the instance that a result belongs to, where it says so."""
+    meta = result.get("meta")
+    texts = meta.get("text") if isinstance(meta, dict) else None
+    match = _GROUP.fullmatch(str(texts[0])) if isinstance(texts, list) and texts else None
+    return ("", "") if match is None else (match[1], match[2])
+
+
+def _size(results: list[dict[str, Any]], where: str) -> Size | None:
+    for result in results:
+        height, width = (
+            int(number(result.get(f"original_{k}"), f"{where}: original_{k}")) for k in ("height", "width")
+        )
+        if min(height, width) < 1:
+            raise AnnotationError(f"{where}: a result has no size of its picture")
+        return height, width
+    return None
+
+
+def _picture(
+    name: str, size: Size | None, results: list[dict[str, Any]], categories: Mapping[str, Category]
+) -> Picture:
+    if size is None:
+        return Picture(name)
+    sides = np.array([size[1], size[0]]) / 100
+    parts: dict[tuple[str, str], Instance] = {}
+    by_id = {result.get("id"): result for result in results}
+    areas = [result for result in results if result["type"] != "keypointlabels"]
+    for result in results:
+        owner, group = _group(result)
+        parent = by_id.get(result.get("parentID"))
+        if parent is not None and not owner:
+            owner, group = _label(parent), str(parent.get("id"))
+        if result["type"] != "keypointlabels" and not owner:
+            owner, group = _label(result), str(result.get("id")) if _several(areas, result) else ""
+        if owner not in categories:
+            owner = next(iter(categories))
+        category = categories[owner]
+        before = parts.get((owner, group))
+        if before is None:
+            before = Instance(owner, *no_points(len(category.points))[:2])
+        parts[owner, group] = _with(before, result, category, size, sides)
+    return Picture(name, size, tuple(parts.values()))
+
+
+def _several(areas: list[dict[str, Any]], result: Mapping[str, Any]) -> bool:
+    """Whether there are several boxes, or masks, of the same label, so that each is an instance."""
+    same = [one for one in areas if one["type"] == result["type"] and _label(one) == _label(result)]
+    return len(same) > 1
+
+
+def _with(
+    instance: Instance, result: Mapping[str, Any], category: Category, size: Size, sides: Any
+) -> Instance:
+    value, kind = result["value"], result["type"]
+    if kind == "brushlabels":
+        if value.get("format") != "rle":
+            raise AnnotationError("a brush mask has another format than 'rle'")
+        return dataclasses.replace(instance, mask=RunLengths.of(decode_brush(value.get("rle"), size)))
+    if kind == "polygonlabels":
+        corners = np.array([numbers(corner, "a polygon") for corner in value.get("points", [])])
+        return dataclasses.replace(
+            instance, mask=RunLengths.of_polygons([(corners * sides).ravel().tolist()], size)
+        )
+    place = np.array([number(value.get(k), f"{k} of a result") for k in ("x", "y")]) * sides
+    if kind == "rectanglelabels":
+        extent = np.array([number(value.get(k), f"{k} of a box") for k in ("width", "height")]) * sides
+        return dataclasses.replace(instance, box=np.concatenate([place, extent]))
+    points, visibility = instance.points.copy(), instance.visibility.copy()
+    row = category.points.index(_label(result))
+    points[row], visibility[row] = place, SEEN
+    return dataclasses.replace(instance, points=points, visibility=visibility)
+
+
+def to_label_studio(annotations: AnnotationSet, version: str) -> str:
+    """A list of tasks. What a person annotated is an annotation, what was carried a prediction with its
+    score; points of too little confidence are left out."""
+    hints = annotations.hints
+    tasks = []
+    for picture in annotations.pictures:
+        if picture.problem or picture.size is None:
+            continue
+        address = hints.get("prefix", LOCAL) + picture.name
+        task: dict[str, Any] = {"data": {hints.get("data", "image"): address}}
+        carried = any(one.score is not None for one in picture.instances)
+        result: dict[str, Any] = {"result": results_of(picture, annotations)}
+        if carried:
+            result |= {"model_version": version, "score": round(float(picture.confidence or 0), 4)}
+        task["predictions" if carried else "annotations"] = [result] if picture.instances else []
+        tasks.append(task)
+    return json.dumps(tasks, ensure_ascii=False, allow_nan=False)
+
+
+def results_of(picture: Picture, annotations: AnnotationSet) -> list[dict[str, Any]]:
+    """The results of one picture, whose size is known."""
+    assert picture.size is not None
+    height, width = picture.size
+    found: list[dict[str, Any]] = []
+    for at, instance in enumerate(picture.instances, start=1):
+        category = annotations.category(instance.category)
+        box_id = f"{picture_id(picture.name)}-{at}-box" if instance.box is not None else None
+
+        def add(
+            kind: str,
+            label: str,
+            value: dict[str, Any],
+            ending: str,
+            score: float | None = None,
+            *,
+            n: int = at,
+        ) -> None:
+            name = annotations.hints.get(f"from_name:{kind}") or kind.removesuffix("labels")
+            result: dict[str, Any] = {
+                "id": f"{picture_id(picture.name)}-{n}-{ending}",
+                "type": kind,
+                "from_name": name,
+                "to_name": annotations.hints.get("to_name", "image"),
+                "original_width": width,
+                "original_height": height,
+                "image_rotation": 0,
+                "value": {**value, kind: [label]},
+                "meta": {"text": [f"{instance.category} #{n}"]},  # noqa: B023 (called in this turn)
+            }
+            if kind == "keypointlabels" and box_id is not None:  # noqa: B023
+                result["parentID"] = box_id  # noqa: B023
+            if score is not None and np.isfinite(score):
+                result["score"] = round(float(score), 4)
+            found.append(result)
+
+        if instance.box is not None:
+            x, y, w, h = (instance.box / [width, height, width, height] * 100).tolist()
+            value = {"x": x, "y": y, "width": w, "height": h, "rotation": 0}
+            add("rectanglelabels", category.name, value, "box", instance.score)
+        if instance.mask is not None:
+            value = {"format": "rle", "rle": encode_brush(instance.mask.array())}
+            add("brushlabels", category.name, value, "mask", instance.score)
+        for row in np.flatnonzero(instance.annotated).tolist():
+            x, y = (instance.points[row] / [width, height] * 100).tolist()
+            told = None if instance.confidence is None else float(instance.confidence[row])
+            value = {"x": x, "y": y, "width": _POINT_WIDTH}
+            add("keypointlabels", category.points[row], value, f"point-{row + 1}", told)
+    return found
+
+
+def picture_id(name: str) -> str:
+    """A short text that stands for a picture in the ids of its results."""
+    import hashlib
+
+    return hashlib.sha256(name.encode()).hexdigest()[:10]

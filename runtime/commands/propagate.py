@@ -1,0 +1,367 @@
+"""``dcc propagate``."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import cv2
+
+from dccnet.runtime.annotations.files import SUFFIXES, format_of, write_annotations
+from dccnet.runtime.annotations.model import OBJECT, Picture
+from dccnet.runtime.commands.pictures import print_json, refuse_to_overwrite
+from dccnet.runtime.confidence import VISIBLE
+from dccnet.runtime.console import note, progress_bar, warn
+from dccnet.runtime.errors import ImageError, UsageError
+from dccnet.runtime.files import sha256
+from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.models.option import choose_model, model_option
+from dccnet.runtime.option_types import Number, Whole, refine_option
+from dccnet.runtime.propagate.carrying import SEMANTIC, TEMPORAL
+from dccnet.runtime.propagate.inputs import Drawn, Inputs, read_inputs
+from dccnet.runtime.propagate.outputs import MaskFolder, write_frame
+from dccnet.runtime.propagate.review import Sheet
+from dccnet.runtime.propagate.run import Job, open_journal, propagate, result_of
+from dccnet.runtime.propagate.targets import Targets, find_targets
+from dccnet.runtime.selection import BACKENDS
+from dccnet.runtime.video.propagation.settings import Propagation
+
+PROGRESS = ".progress"
+"""What is added to the output's name for the folder of its journal."""
+
+
+@click.command("propagate")
+@click.argument("arguments", nargs=-1, metavar="REFERENCE... PICTURES")
+@model_option
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File of annotations to write.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(list(SUFFIXES)),
+    help="Its format.  [default: by the suffix: .json coco, .xml cvat, .slp sleap, .h5 dlc, .csv csv]",
+)
+@click.option(
+    "--points",
+    metavar='"X,Y;X,Y"|FILE',
+    help="Points of a REFERENCE that is a picture, in pixels, or a file: .csv, .json.",
+)
+@click.option(
+    "--mask", type=click.Path(path_type=Path), help="Its mask, as PNG; labels and palette are kept."
+)
+@click.option("--box", multiple=True, metavar='"X,Y,W,H"', help="Its box; repeatable.")
+@click.option("--category", default=OBJECT, show_default=True, metavar="NAME", help="What it shows.")
+@click.option(
+    "--pictures",
+    multiple=True,
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Folder of the pictures that a file of annotations names, if they are elsewhere; repeatable.",
+)
+@click.option(
+    "--use",
+    multiple=True,
+    metavar="GLOB",
+    help="Take only pictures of these names as references; repeatable.  [default: all annotated ones]",
+)
+@click.option(
+    "--corrections",
+    nargs=2,
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="EDITED WRITTEN",
+    help="Pictures whose annotations you corrected are further references: those that differ between the "
+    "EDITED file and the one that dcc had WRITTEN; repeatable.",
+)
+@click.option(
+    "--same-instance/--different",
+    default=None,
+    help="Whether all pictures show the same thing, as frames of one video do: points then follow its "
+    "motion, too.  [default: yes for a video with a reference of its own frames]",
+)
+@click.option(
+    "--min-confidence",
+    type=Number(0, 1),
+    metavar="P",
+    help=f"Points of less confidence do not count: COCO's visibility is 0.  [default: {VISIBLE:g}]",
+)
+@click.option(
+    "--references",
+    "most",
+    type=Whole(1, 64),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="Of many references, the N most similar ones vote on a picture.",
+)
+@click.option(
+    "--review",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="SHEET.html",
+    help="Write a page with every picture and its points, the least certain first.",
+)
+@click.option(
+    "--save-masks",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Masks as PNG.",
+)
+@click.option(
+    "--save-frames",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="The frames of a video, as PNG, which the annotations then name.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the output and the sheet if they are there.")
+@click.option("--restart", is_flag=True, help="Forget what an interrupted run has done.")
+@refine_option
+@click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON on stdout.")
+@click.option("--backend", type=click.Choice(BACKENDS), default="auto", show_default=True)
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda or cuda:N.")
+@click.option("--threads", type=Whole(0, 256), default=0, help="CPU threads.  [default: all cores]")
+def propagate_command(
+    arguments: tuple[str, ...],
+    model: str | None,
+    output: Path,
+    form: str | None,
+    min_confidence: float | None,
+    most: int,
+    same_instance: bool | None,
+    review: Path | None,
+    save_masks: Path | None,
+    save_frames: Path | None,
+    overwrite: bool,
+    restart: bool,
+    refine: bool | None,
+    as_json: bool,
+    backend: str,
+    device: str,
+    threads: int,
+    **given: Any,
+) -> None:
+    """Carry the annotations of a few pictures to many others, or through a video.
+
+    \b
+    Photographs:   dcc propagate annotated.json photos/ -o all.json --review sheet.html
+    One picture:   dcc propagate crow.jpg photos/ --points points.csv -o all.json
+    A video:       dcc propagate frame:0 clip.mp4 --points "320,240" -o tracks.csv
+    Corrected:     dcc propagate annotated.json photos/ --corrections edited.json all.json -o new.json
+
+    REFERENCE is a file of annotations (COCO, CVAT, Label Studio, DeepLabCut, SLEAP, CSV), a picture, or
+    frame:N of the video. PICTURES is a folder (with the folders in it), a glob or a video file. Points,
+    boxes and masks arrive with a confidence. A run that was interrupted continues when it is called again.
+    """
+    if len(arguments) < 2:
+        raise UsageError(
+            "name a reference and the pictures: dcc propagate annotated.json photos/ -o all.json"
+        )
+    *names, where = arguments
+    chosen_form = format_of(output, form)
+    drawn = Drawn(given["points"], given["mask"], given["box"], given["category"])
+    refuse_to_overwrite(_input_files(names, where, given), [path for path in (output, review) if path])
+    _refuse_to_replace(output, review, overwrite)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    inputs = read_inputs(names, where, drawn, given["pictures"], given["use"], given["corrections"])
+    targets = find_targets(where, inputs.roots)
+    _check_outputs(targets, inputs, chosen_form, save_masks, save_frames)
+    mode = _mode(targets, inputs, same_instance)
+    bundle, _ = choose_model(model, ())
+    opened = bundle.open()
+    if bundle.by_default:
+        note(bundle.note)
+    with Matcher.open(
+        opened, backend=backend, device=device, threads=threads, refine=refine, on_note=note
+    ) as matcher:
+        if min_confidence is not None:
+            matcher.require_confidence()
+        elif matcher.manifest.confidence is None:
+            warn("this bundle has no confidence: points count where the match back returns to them")
+        settings = Propagation() if min_confidence is None else Propagation(min_confidence=min_confidence)
+        job = Job(inputs.references, inputs.categories, targets, mode, settings, most)
+        digest = f"{sha256(opened.path / 'manifest.json')} refine={matcher.refines}"
+        _tell(job)
+        run = _Run(job, output, chosen_form, review, save_masks, save_frames, inputs, bundle.named)
+        run.carry(matcher, digest, restart)
+    if as_json:
+        print_json(run.summary())
+    if run.problems:
+        raise ImageError(
+            f"{len(run.problems)} of {len(run.pictures)} pictures could not be read; the others are done"
+        )
+
+
+class _Run:
+    """One run of the command: its files, and what is known when it ends."""
+
+    def __init__(
+        self,
+        job: Job,
+        output: Path,
+        form: str,
+        review: Path | None,
+        masks: Path | None,
+        frames: Path | None,
+        inputs: Inputs,
+        model: str,
+    ) -> None:
+        self._job, self._output, self._form, self._inputs = job, output, form, inputs
+        self._review, self._frames, self._model = review, frames, model
+        self._masks = None if masks is None else MaskFolder(masks, job.targets, inputs.palette)
+        self.pictures: list[Picture] = []
+        self._resumed, self._seconds = 0, 0.0
+
+    @property
+    def problems(self) -> list[Picture]:
+        return [picture for picture in self.pictures if picture.problem]
+
+    def carry(self, matcher: Matcher, digest: str, restart: bool) -> None:
+        """Carry to all targets, then write the files and remove the journal."""
+        started, job, output = time.perf_counter(), self._job, self._output
+        folder = output.with_name(output.name + PROGRESS)
+        facts = {
+            "references": str(len(job.references)),
+            "mode": _MODES[job.mode],
+            "points count from": f"confidence {job.settings.min_confidence:g}",
+        }
+        with (
+            open_journal(folder, job, digest, restart, warn) as journal,
+            Sheet(self._review or output, job.categories, facts) as sheet,
+            progress_bar("{task.fields[rate]}") as progress,
+        ):
+            task = progress.add_task("carrying", total=job.targets.count or None, rate="")
+            paths = dict(zip(job.targets.names(), job.targets.pictures, strict=True))
+            done = set(journal.entries)
+            if done:
+                note(f"continuing: {len(done)} pictures are done")
+            for picture, image in propagate(job, matcher, journal, warn):
+                self._resumed += picture.name in done
+                path = job.targets.video or paths[picture.name]
+                if picture.problem:
+                    warn(f"{picture.problem}; it is skipped")
+                if self._masks is not None:
+                    self._masks.write(picture)
+                if self._frames is not None and image is not None:
+                    assert picture.frame is not None
+                    saved = write_frame(self._frames, picture.frame, image)
+                    name = os.path.relpath(saved.resolve(), output.parent.resolve()).replace(os.sep, "/")
+                    picture = dataclasses.replace(picture, name=name)  # noqa: PLW2901
+                    path = saved
+                if self._review is not None:
+                    sheet.add(picture, image, path)
+                self.pictures.append(picture)
+                rate = f"{len(self.pictures) / (time.perf_counter() - started):.1f} pictures/s"
+                progress.update(task, advance=1, rate=rate)
+            self._seconds = time.perf_counter() - started
+            self._write()
+            if self._review is not None:
+                sheet.write()
+                note(f"wrote {self._review}")
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def _write(self) -> None:
+        found = result_of(self._job, self.pictures, self._inputs.hints)
+        summary = self.summary()
+        info = {
+            "description": "carried by dcc propagate",
+            "version": f"dcc with {self._model}",
+            "mode": summary["mode"],
+            "min_confidence": summary["min_confidence"],
+            "references": summary["references"],
+            "model": self._model,
+        }
+        video = self._job.targets.video
+        own_frames = video is not None and self._frames is None
+        write_annotations(found, self._output, self._form, info, str(video) if own_frames else None)
+        counted, points = summary["confident_points"], summary["points"]
+        share = (
+            f", {counted} of {points} points confident ({100 * counted / points:.0f} %)" if points else ""
+        )
+        new = len(self.pictures) - self._resumed
+        rate = f", {new} in {self._seconds:.1f} s ({new / max(self._seconds, 1e-9):.1f}/s)"
+        note(f"{len(self.pictures)} pictures{rate}{share}")
+        note(f"wrote {self._output}")
+
+    def summary(self) -> dict[str, Any]:
+        """Plain values for ``--json``. Counts are of what was carried, without the references."""
+        job = self._job
+        carried = [
+            one for picture in self.pictures for one in picture.instances if one.confidence is not None
+        ]
+        return {
+            "output": str(self._output),
+            "format": self._form,
+            "mode": job.mode,
+            "min_confidence": job.settings.min_confidence,
+            "references": [reference.name for reference in job.references],
+            "pictures": len(self.pictures),
+            "resumed": self._resumed,
+            "points": sum(int(one.placed.sum()) for one in carried),
+            "confident_points": sum(int(one.annotated.sum()) for one in carried),
+            "skipped": [{"name": one.name, "problem": one.problem} for one in self.problems],
+            "seconds": round(self._seconds, 3),
+        }
+
+
+_MODES = {
+    SEMANTIC: "semantic (each picture by itself)",
+    TEMPORAL: "temporal (frames of one video: motion, corrected by matches)",
+}
+
+
+def _input_files(names: Sequence[str], where: str, given: dict[str, Any]) -> list[Path]:
+    corrections = [path for pair in given["corrections"] for path in pair]
+    more = [*corrections, given["mask"], given["points"], where]
+    return [Path(name) for name in (*names, *more) if name]
+
+
+def _refuse_to_replace(output: Path, review: Path | None, overwrite: bool) -> None:
+    """Annotations may have been corrected since."""
+    for path in (output, review):
+        if path is not None and path.exists() and not overwrite:
+            raise UsageError(f"{path} is there already: choose another name, or add --overwrite")
+
+
+def _check_outputs(
+    targets: Targets, inputs: Inputs, form: str, masks: Path | None, frames: Path | None
+) -> None:
+    every = [one for reference in inputs.references for one in reference.picture.instances]
+    has_masks, has_boxes = (any(getattr(one, k) is not None for one in every) for k in ("mask", "box"))
+    if masks is not None and not has_masks:
+        raise UsageError("--save-masks needs a reference with a mask")
+    if frames is not None and targets.video is None:
+        raise UsageError("--save-frames goes with a video")
+    folders = {path.parent.resolve() for path in targets.pictures}
+    if masks is not None and masks.resolve() in folders:
+        raise UsageError(f"{masks} contains the pictures: write the masks to another folder")
+    if form in ("dlc", "sleap") and (has_masks or has_boxes):
+        warn(f"the format {form} has points only: boxes and masks are left out")
+    if form == "csv" and has_masks:
+        warn("CSV has no masks: --save-masks FOLDER writes them as PNG")
+
+
+def _mode(targets: Targets, inputs: Inputs, same: bool | None) -> str:
+    if same is not None:
+        return TEMPORAL if same else SEMANTIC
+    video = targets.video
+    own = video is not None and any(one.path.resolve() == video.resolve() for one in inputs.references)
+    return TEMPORAL if own else SEMANTIC
+
+
+def _tell(job: Job) -> None:
+    count = f"{job.targets.count} " if job.targets.count else ""
+    kind = "pictures" if job.targets.video is None else "frames"
+    number = len(job.references)
+    hint = ""
+    if job.mode == SEMANTIC:
+        hint = "; if they are frames of one video, add --same-instance"
+    note(f"{number} reference{'s' * (number > 1)}, {count}{kind}: {_MODES[job.mode]}{hint}")
