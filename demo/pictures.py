@@ -8,7 +8,6 @@ view is a random warp, so the true matches are known.
 from __future__ import annotations
 
 import argparse
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from dccnet.runtime.errors import NotVerifiedError
 from dccnet.runtime.files import atomic_path, write_text
 from dccnet.runtime.images import find_images, write_image
 from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.scratch import temporary_folder
 from dccnet.runtime.viewer.page import build_page
 from dccnet.training.synthetic import synthetic_pairs
 from dccnet.weights.checkpoint import load_checkpoint
@@ -38,8 +38,7 @@ WINDOW = {"width": 1200, "height": 780}
 
 def make_pictures(model: Path, folder: Path) -> list[Path]:
     """Write ``warp.jpg``, ``grid.jpg``, ``overlay.jpg``, ``truth.jpg`` and the page as ``view-*.jpg``."""
-    with tempfile.TemporaryDirectory() as name:
-        scratch = Path(name)
+    with temporary_folder() as scratch:
         write_photographs(scratch / "photographs", HELD_OUT)
         bundle = export_bundle(load_checkpoint(model), scratch / "bundle", find_images(PICTURES), maps=True)
         if not bundle.manifest.verified:

@@ -7,13 +7,12 @@ import hashlib
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from dccnet.runtime.errors import DccError
 from dccnet.runtime.reading import is_open_stream
-from dccnet.runtime.scratch import replace_folder, scratch_folder
+from dccnet.runtime.scratch import replace_folder, scratch_folder, temporary_folder
 
 
 @contextlib.contextmanager
@@ -54,8 +53,8 @@ def _behind_links(path: Path) -> Path:
 
 @contextlib.contextmanager
 def _written_into(stream: Path) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as scratch:
-        temporary = Path(scratch) / stream.name
+    with temporary_folder() as scratch:
+        temporary = scratch / stream.name
         yield temporary
         with temporary.open("rb") as source, stream.open("wb") as target:
             shutil.copyfileobj(source, target)

@@ -85,7 +85,7 @@ def _open_locked(path: Path) -> IO[bytes] | None:
             if not try_lock(file):
                 file.close()
                 return None
-            if _is_at(path, file):
+            if is_at(path, file):
                 return file
             file.close()  # whoever held the lock has removed the file meanwhile
         except BaseException:
@@ -93,7 +93,8 @@ def _open_locked(path: Path) -> IO[bytes] | None:
             raise
 
 
-def _is_at(path: Path, file: IO[bytes]) -> bool:
+def is_at(path: Path, file: IO[bytes]) -> bool:
+    """Whether the open file is still the one at ``path``."""
     try:
         there, here = path.stat(), os.fstat(file.fileno())
     except FileNotFoundError:

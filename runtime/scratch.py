@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from dccnet.runtime.locks import LocksNotSupportedError, try_lock
+from dccnet.runtime.locks import LocksNotSupportedError, is_at, try_lock
 
 _PREFIX = ".dcc-"
 _NAME = re.compile(r"\.dcc-[a-z0-9_]{8}")
@@ -39,24 +39,61 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     if parent not in _searched:
         _searched.add(parent)
         clear_scratch(parent)
-    scratch = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+    scratch, owner = _owned_folder(parent)
     try:
-        with (scratch / _OWNER).open("wb") as owner:
-            with contextlib.suppress(LocksNotSupportedError):
-                try_lock(owner)
+        with owner:
             yield scratch
     finally:
         if not (scratch / _REPLACED).exists():  # else the only copy of what could not be moved back
-            shutil.rmtree(scratch, ignore_errors=True)
+            _remove(scratch)
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A scratch folder in the system's folder for temporary files."""
+    with scratch_folder(Path(tempfile.gettempdir())) as scratch:
+        yield scratch
+
+
+def _owned_folder(parent: Path) -> tuple[Path, IO[bytes]]:
+    """A new folder, and its owner's file, locked."""
+    while True:
+        scratch = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        # A process that clears the parent may take the folder for a dead one's before the lock is held.
+        with contextlib.suppress(FileNotFoundError):
+            owner = (scratch / _OWNER).open("wb")
+            try:
+                if try_lock(owner) and is_at(scratch / _OWNER, owner):
+                    return scratch, owner
+            except LocksNotSupportedError:
+                return scratch, owner
+            owner.close()
+
+
+def _remove(scratch: Path) -> None:
+    """Remove a scratch folder. Its owner's file goes last, so that a folder without one is empty."""
+    with contextlib.suppress(OSError):
+        for path in scratch.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != _OWNER:
+                path.unlink(missing_ok=True)
+        (scratch / _OWNER).unlink(missing_ok=True)
+        scratch.rmdir()
 
 
 def clear_scratch(parent: Path) -> None:
     """Remove scratch folders in ``parent`` whose owner was killed; restore what one had moved aside."""
     with contextlib.suppress(OSError), os.scandir(parent) as entries:
         for entry in entries:
-            if _NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
+            if _NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False) and _is_mine(entry):
                 with contextlib.suppress(OSError):
                     _clear(Path(entry.path), parent)
+
+
+def _is_mine(entry: os.DirEntry[str]) -> bool:
+    """Whether this user made it: in folders that all may write, such as /tmp, others' are not touched."""
+    return not hasattr(os, "getuid") or entry.stat(follow_symlinks=False).st_uid == os.getuid()
 
 
 def _clear(scratch: Path, parent: Path) -> None:
@@ -64,10 +101,9 @@ def _clear(scratch: Path, parent: Path) -> None:
         with (scratch / _OWNER).open("r+b") as file:
             if _is_dead(file, scratch):
                 _restore(scratch, parent)
-                shutil.rmtree(scratch, ignore_errors=True)
+                _remove(scratch)
     except FileNotFoundError:
-        if _age(scratch) > _OLD_S:
-            scratch.rmdir()  # killed before it wrote anything; a folder of another program is not empty
+        scratch.rmdir()  # its owner was killed before it wrote anything, or makes another folder
 
 
 def _is_dead(owner: IO[bytes], scratch: Path) -> bool:

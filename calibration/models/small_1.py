@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from dccnet.runtime.confidence import ConfidenceModel, FitQuality
 from dccnet.runtime.files import atomic_path
 from dccnet.runtime.images import find_images
 from dccnet.runtime.models.card import Accuracy, ModelCard, Source, write_card
+from dccnet.runtime.scratch import temporary_folder
 from dccnet.training.initial import initial_network
 from dccnet.weights.pretrained import IMAGENET
 
@@ -111,8 +111,7 @@ def build_small_1(output: Path, on_step: Callable[[str], None] = lambda descript
     check_replaceable(output)
     on_step("initialising the network")
     model = initial_network(PRESETS["small"], IMAGENET, "plain", both_ways=True, seed=1)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+    with temporary_folder() as folder:
         exported = export_bundle(model, folder / "float32", find_images(PICTURES), on_step=on_step)
         on_step("calibrating")
         write_views(folder / "views")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import onnx
 
 from dccnet.runtime.onnx_runtime import OnnxRuntimeGraph
+from dccnet.runtime.scratch import temporary_folder
 
 
 def open_graph(model: onnx.ModelProto, name: str = "graph") -> OnnxRuntimeGraph:
@@ -16,7 +14,7 @@ def open_graph(model: onnx.ModelProto, name: str = "graph") -> OnnxRuntimeGraph:
     ``name`` is the file's in error messages. Raises :class:`EngineError` as
     :class:`~dccnet.runtime.onnx_runtime.OnnxRuntimeGraph` does.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / f"{name}.onnx"
+    with temporary_folder() as scratch:
+        path = scratch / f"{name}.onnx"
         onnx.save(model, str(path))
         return OnnxRuntimeGraph(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -148,11 +149,50 @@ def test_only_scratch_without_a_living_owner_is_cleared(tmp_path: Path) -> None:
     os.utime(tmp_path / ".dcc-mine0000" / "file", (0, 0))
     os.utime(tmp_path / ".dcc-mine0000", (0, 0))
     (tmp_path / ".dcc-settings").mkdir()
+    (tmp_path / ".dcc-settings" / "file").touch()
+    (tmp_path / ".dcc-empty000").mkdir()  # its owner was killed before it wrote a name
     with atomic_path(tmp_path / "file.txt") as temporary:
         temporary.write_text("one")
         scratch.clear_scratch(tmp_path)
         assert temporary.read_text() == "one"
     assert {entry.name for entry in tmp_path.iterdir()} == {".dcc-mine0000", ".dcc-settings", "file.txt"}
+
+
+def test_what_an_interrupted_removal_left_is_cleared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner's file goes last: with it gone first, nobody would dare to touch the rest."""
+
+    def interrupted(*_: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", interrupted)
+        with pytest.raises(KeyboardInterrupt), scratch.scratch_folder(tmp_path) as folder:
+            for name in "abcdef":
+                (folder / name).mkdir()
+    (left,) = tmp_path.iterdir()
+    assert (left / ".dcc-owner").exists()
+    scratch.clear_scratch(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_another_process_clears_too_early_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([False, True])  # the other process holds the lock of the first folder
+    monkeypatch.setattr(scratch, "try_lock", lambda file: next(answers))
+    with scratch.scratch_folder(tmp_path) as folder:
+        assert (folder / ".dcc-owner").exists()
+        assert len(list(tmp_path.iterdir())) == 2
+    assert next(answers, None) is None
+
+
+def test_scratch_of_other_users_is_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".dcc-theirs00").mkdir()
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    scratch.clear_scratch(tmp_path)
+    assert (tmp_path / ".dcc-theirs00").exists()
 
 
 def test_files_may_have_any_name(tmp_path: Path) -> None:
