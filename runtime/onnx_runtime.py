@@ -15,8 +15,9 @@ import numpy as np
 from dccnet.runtime.arrays import Array
 from dccnet.runtime.backend import Tensors, matcher_inputs
 from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.bundle_shapes import check_shapes
 from dccnet.runtime.device_tensor import DeviceTensor
-from dccnet.runtime.errors import BundleError, DccError, EngineError, ImageError
+from dccnet.runtime.errors import DccError, EngineError, ImageError
 from dccnet.runtime.extras import install
 from dccnet.runtime.files import native_path
 from dccnet.runtime.manifest import ENCODER, MATCHER
@@ -143,7 +144,7 @@ class OnnxRuntimeBackend:
             encoder, matcher = pool.map(
                 lambda path: OnnxRuntimeGraph(path, provider, device, threads, tf32=tf32), paths
             )
-        _check_grid(bundle, encoder.shapes, matcher.shapes)
+        check_shapes(bundle, encoder.shapes, matcher.shapes)
         place = "CPU" if provider == "cpu" else f"{PROVIDERS[provider]}, cuda:{device}"
         title = f"ONNX Runtime {_onnxruntime().__version__} ({place})"
         return cls(encoder, matcher, title, (provider, device))
@@ -175,23 +176,6 @@ def frame_on_host(frame: Any) -> Array:
             "this backend takes frames in host memory: copy the frame, or use --backend tensorrt"
         )
     return frame
-
-
-def _check_grid(bundle: Bundle, encoder: Mapping[str, list[Any]], matcher: Mapping[str, list[Any]]) -> None:
-    """The sizes in the manifest are those of the graphs: matches would otherwise lie at wrong places."""
-    manifest = bundle.manifest
-    cells = manifest.grid[0] * manifest.grid[1]
-    sizes: list[tuple[str, Mapping[str, list[Any]], slice, tuple[int, ...]]]
-    sizes = [("frame", encoder, slice(1, 3), manifest.image_size)]
-    sizes += [(name, encoder, slice(2, None), manifest.grid) for name in ("local", "context")]
-    sizes += [(name, matcher, slice(1, None), (cells,)) for name in ("index_a", "index_b")]
-    for name, graph, part, wanted in sizes:
-        found = tuple(graph[name][part]) if name in graph else wanted
-        if found != wanted:
-            raise BundleError(
-                f"{bundle.path} contradicts itself: its manifest says {wanted} for '{name}', its graph "
-                f"{found}; export it again"
-            )
 
 
 def _stack(features: Sequence[Tensors]) -> dict[str, Array]:

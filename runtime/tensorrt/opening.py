@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.bundle_shapes import check_shapes
 from dccnet.runtime.cuda import Device
 from dccnet.runtime.decoding import decode
-from dccnet.runtime.errors import DccError, EngineError, NotVerifiedError
+from dccnet.runtime.errors import BundleError, DccError, EngineError, NotVerifiedError
 from dccnet.runtime.extras import install
 from dccnet.runtime.files import write_text
 from dccnet.runtime.manifest import EngineComparison
@@ -45,7 +46,8 @@ def open_engines(bundle: Bundle, device: Device, *, trust: bool = False, on_note
 
     The device must be active. ``trust`` loads engines in the bundle that its manifest does not name.
     ``on_note`` is called when engines are built, passed over or not compared with their graphs. Raises
-    :class:`EngineError`, and :class:`NotVerifiedError` for engines that disagree with their graphs.
+    :class:`EngineError`, :class:`BundleError` for a manifest that says other sizes than the graphs have,
+    and :class:`NotVerifiedError` for engines that disagree with their graphs.
     """
     libraries = installed_libraries()
     if not libraries:
@@ -74,8 +76,9 @@ def _open_with(
                 plans = read()
                 opened = load_engines(library, plans, device, on_note)
                 _check_frames(bundle, opened.encoder)
+                _check_sizes(bundle, opened)
                 break
-            except EngineError as error:
+            except (EngineError, BundleError) as error:
                 on_note(f"passed over: {error}")
                 problems.append(str(error))
         else:
@@ -83,6 +86,7 @@ def _open_with(
             built = [build_into_cache(bundle, name, library, device, on_note) for name in GRAPHS]
             plans = cached_plans(built, bundle, library, device)
             opened = load_engines(library, plans, device, on_note)
+            _check_sizes(bundle, opened)
     except EngineError as error:
         raise EngineError("; ".join([*problems, str(error)])) from error
     _require_agreement(bundle, opened, plans, device, on_note)
@@ -116,6 +120,15 @@ def _check_frames(bundle: Bundle, encoder: Engine) -> None:
             f"{encoder.title} takes frames {taken[0]} {taken[1]}, and its graph {wanted[0]} {wanted[1]}: "
             "build it again with dcc build"
         )
+
+
+def _check_sizes(bundle: Bundle, opened: OpenedEngines) -> None:
+    """Raises :class:`BundleError` where the manifest says other sizes than the engines have."""
+    encoder, matcher = (
+        {name: tensor.shape for name, tensor in engine.tensors.items()}
+        for engine in (opened.encoder, opened.matcher)
+    )
+    check_shapes(bundle, encoder, matcher)
 
 
 def compare_built(

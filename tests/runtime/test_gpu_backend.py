@@ -30,7 +30,7 @@ from dccnet.runtime.bundle import Bundle, write_manifest
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.cuda import CudaPythonDevice, PyCudaDevice, cuda_problem, devices, open_device
 from dccnet.runtime.device_arrays import device_view
-from dccnet.runtime.errors import EngineError, ImageError, UsageError
+from dccnet.runtime.errors import BundleError, EngineError, ImageError, UsageError
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.onnx_runtime import OnnxRuntimeBackend
 from dccnet.runtime.tensorrt import opening
@@ -515,6 +515,22 @@ def test_engine_of_another_graph_is_passed_over(with_engines: Bundle) -> None:
     notes: list[str] = []
     Matcher.open(Bundle.open(with_engines.path), backend="tensorrt", on_note=notes.append)
     assert "was built from another encoder" in notes[0]
+
+
+@pytest.mark.parametrize("backend", ["tensorrt", "onnxruntime"])
+@pytest.mark.parametrize("where", ["in the bundle", "built"])
+def test_a_manifest_with_another_grid_is_refused_when_it_is_opened(
+    backend: str, where: str, with_engines: Bundle
+) -> None:
+    """Rows and columns exchanged fit every array, and would place matches wrongly without a word."""
+    manifest = with_engines.manifest
+    engines = manifest.engines if where == "in the bundle" else ()
+    changed = dataclasses.replace(manifest, grid=manifest.grid[::-1], engines=engines)
+    for path in with_engines.path.glob("*engine*") if where == "built" else ():
+        path.unlink()
+    write_manifest(with_engines.path, changed)
+    with pytest.raises(BundleError, match=r"contradicts itself: its manifest says \(5, 6\) for 'local'"):
+        Matcher.open(Bundle.open(with_engines.path), backend=backend)
 
 
 def test_altered_engine_is_never_loaded(with_engines: Bundle, classic: Machine) -> None:
