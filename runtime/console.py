@@ -3,15 +3,38 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import IO, Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
+
+from dccnet.runtime.standard_streams import VisibleStream, visible
+
+
+class _SafeConsole(Console):
+    """Writes control characters of texts as escapes; its own styles and cursor movements stay."""
+
+    @property
+    def file(self) -> IO[str]:
+        stream: Any = super().file
+        return stream.hidden if isinstance(stream, VisibleStream) else stream
+
+    @file.setter
+    def file(self, new_file: IO[str]) -> None:
+        self._file = new_file
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
 
 # Texts are printed as they are: names of files and classes may contain [brackets] and :colons:.
 _PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
-console = Console(stderr=True, soft_wrap=True, **_PLAIN)
+console = _SafeConsole(stderr=True, soft_wrap=True, **_PLAIN)
 
 
 def note(message: str) -> None:
@@ -67,7 +90,7 @@ def steps(description: str, total: int) -> Iterator[Steps]:
 
 def wide_console(width: int = 160) -> Console:
     """A console on stdout; ``width`` is its width in characters where stdout is no terminal."""
-    out = Console(**_PLAIN)
+    out = _SafeConsole(**_PLAIN)
     if not out.is_terminal:
         out.width = width
     return out

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.text import Text
 
 from dccnet.runtime import console
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.errors import DccError
-from dccnet.runtime.images import write_image
+from dccnet.runtime.images import encode_image, write_image
 from dccnet.runtime.standard_streams import make_streams_safe
 from dccnet.runtime.video.sources import open_source
 from dccnet.runtime.video.writer import video_writer
@@ -77,6 +79,52 @@ def test_messages_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
         console.print_wide(text, 80)
         out, err = capsys.readouterr()
         assert out == f"{text}\n" and err == f"{text}\nwarning: {text}\n"
+
+
+EVIL = "\x1b]0;title\x07\x9b31m\u202egpj.png"
+SHOWN = r"\x1b]0;title\x07\x9b31m\u202egpj.png"
+
+
+def test_control_characters_in_names_are_escaped_once(tmp_path: Path, photos: list[Image]) -> None:
+    """A terminal obeys them: they change its title, its colours, or what a line seems to say."""
+    a, b, missing = (tmp_path / f"{name}{EVIL}" for name in ("a", "b", "missing"))
+    for path in (a, b):
+        path.write_bytes(encode_image(".png", photos[0]))
+    command = [sys.executable, "-m", "dccnet", "match"]
+    done = subprocess.run([*command, a, missing], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and f"missing{SHOWN} does not exist" in done.stderr
+    assert not set("\x1b\x07\x9b\u202e") & set(done.stderr)
+    # What another program reads is left as it is.
+    several = [*command, a, a, b, "-o", tmp_path / "out"]
+    done = subprocess.run(several, capture_output=True, text=True, check=False, encoding="utf-8")
+    assert done.returncode == 0 and f"a{EVIL}\t" in done.stdout
+
+
+def test_a_terminal_gets_control_characters_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, "utf-8", write_through=True)
+    monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setenv("TERM", "xterm")
+    make_streams_safe()
+    make_streams_safe()  # once is enough
+    print(EVIL)
+    sys.stdout.writelines([EVIL, "\n"])
+    console.print_wide(Text(EVIL, "bold"), 80)
+    written = raw.getvalue().decode()
+    assert written.count(r"\x1b]0;title") == written.count(r"\x9b31m\u202egpj.png") == 3
+    assert set(re.findall(r"\x1b.{0,3}", written)) == {"\x1b[1m", "\x1b[0m"}  # rich's own
+
+
+def test_a_report_has_no_control_characters(pairs: Path, tmp_path: Path, dcc: Cli) -> None:
+    text = pairs.read_text().replace(":cat:", "cat\x1b[31m<b>\x07")
+    pairs.write_text(text)
+    report = tmp_path / "out" / "report.html"
+    done = dcc("eval", "small-1", "--benchmark", "pairs", "--data", pairs, "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    page = report.read_text()
+    assert r"cat\x1b[31m&lt;b&gt;\x07" in page and not set("\x1b\x07") & set(page + done.stdout)
 
 
 def test_a_name_that_is_not_utf8_is_one_sentence(tmp_path: Path, video: Path) -> None:

@@ -14,6 +14,7 @@ from dccnet.evaluation.published import PUBLISHED
 from dccnet.evaluation.scoring import Outcome
 from dccnet.evaluation.summary import TRANSFER, RowScores, Summary, class_alpha, published_by_class
 from dccnet.evaluation.tables import cells, percent
+from dccnet.runtime.standard_streams import visible
 
 SHOWN = 6
 """Number of best pairs, and of worst pairs, that are drawn."""
@@ -69,7 +70,7 @@ def html_report(benchmark: Benchmark, outcomes: Sequence[Outcome], summary: Summ
         f'<p class="soft">Model SHA-256 {summary.model_sha256}<br>List SHA-256 {summary.list_sha256}</p>',
         "</body></html>",
     ]
-    return "\n".join(parts) + "\n"
+    return visible("\n".join(parts) + "\n")
 
 
 def _by_quality(outcomes: Sequence[Outcome], index: int) -> list[int]:

@@ -20,6 +20,7 @@ from dccnet.runtime.arrays import Array, Floats, Image
 from dccnet.runtime.checks import Side
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.geometry import extent
+from dccnet.runtime.standard_streams import visible
 from dccnet.runtime.viewer.quantise import quantise
 
 LIMIT_BYTES = 3_000_000
@@ -191,7 +192,7 @@ def _assemble(data: dict[str, Any], title: str) -> str:
     style, *scripts = (folder.joinpath(n).read_text(encoding="utf-8") for n in ("page.css", *SCRIPTS))
     script = "\n".join(scripts)
     parts = {
-        "title": html.escape(title),
+        "title": html.escape(visible(title)),
         "style": style,
         # No other script can run and nothing can be fetched, not even by a picture's name that is markup.
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
