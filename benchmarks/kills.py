@@ -117,9 +117,9 @@ def _dcc(*arguments: object) -> None:
 
 
 COMMANDS = {
-    "train": Command(_train, 36, ("run/last.safetensors", "run/best.safetensors")),
-    "export": Command(_export, 12, ("bundle/encoder.onnx", "bundle/matcher.onnx"), ("bundle",)),
-    "calibrate": Command(_calibrate, 36, ("int8/encoder.onnx", "int8/matcher.onnx"), ("bundle", "int8")),
+    "train": Command(_train, 35, ("run/last.safetensors", "run/best.safetensors")),
+    "export": Command(_export, 8, ("bundle/encoder.onnx", "bundle/matcher.onnx"), ("bundle",)),
+    "calibrate": Command(_calibrate, 35, ("int8/encoder.onnx", "int8/matcher.onnx"), ("bundle", "int8")),
     "eval": Command(_eval, 42, ("results/pairs.csv",)),
     "match": Command(_match, 42, ("out.jsonl", "out.csv"), lines=("out.jsonl", "out.csv")),
     "unpack": Command(_unpack, 42, ("data",)),
