@@ -18,7 +18,7 @@ from dccnet.export.bundles.samples import PICTURES
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.images import read_image
-from tests.helpers.bundles import MADE_BEFORE, Bundles, export_small
+from tests.helpers.bundles import MADE_BEFORE, Bundles, export_once
 from tests.helpers.commands import Cli
 from tests.helpers.paths import DATA
 
@@ -68,13 +68,16 @@ def photos(pictures: list[Path]) -> list[Image]:
 
 @pytest.fixture(scope="session")
 def bundles(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundles:
-    """Exported when they are asked for, which takes seconds each; or those that were made before."""
+    """Exported when they are asked for, which takes seconds each, and once for all processes that run
+    tests; or those that were made before."""
     if MADE_BEFORE in os.environ:
         return lambda precision, lowering: Bundle.open(
             Path(os.environ[MADE_BEFORE]) / f"{precision}-{lowering}"
         )
-    model, folder = request.getfixturevalue("small_model"), tmp_path_factory.mktemp("bundles")
-    return functools.cache(lambda precision, lowering: export_small(model, folder, precision, lowering))
+    model, folder = request.getfixturevalue("small_model"), tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    return functools.cache(lambda precision, lowering: export_once(model, folder, precision, lowering))
 
 
 @pytest.fixture(scope="session")

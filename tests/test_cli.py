@@ -19,7 +19,7 @@ from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.manifest import SCHEMA
 from dccnet.weights.checkpoint import load_checkpoint, save_checkpoint
 from tests.helpers.commands import Cli, one_sentence
-from tests.helpers.networks import SMALL, build
+from tests.helpers.networks import PLAIN, SMALL, build
 from tests.helpers.official import State, backbone_state, consensus_state, write
 
 # Help ------------------------------------------------------------------------------------------
@@ -108,8 +108,7 @@ def test_another_image_size_needs_a_network_without_a_fixed_grid(
     refused = dcc("export", checkpoint, "--image-size", "128x128", "-o", tmp_path / "b")
     one_sentence(refused, 2, "welded to the feature grid of 96x80")
     assert not (tmp_path / "b").exists()
-    config = SMALL.replace(branches=("local",), fusion=None, embedding=False, auxiliary_loss=False)
-    save_checkpoint(build(config), tmp_path / "n.safetensors")
+    save_checkpoint(build(PLAIN), tmp_path / "n.safetensors")
     exported = dcc("export", tmp_path / "n.safetensors", "--image-size", "64x112", "-o", tmp_path / "b")
     assert exported.returncode == 0, exported.stderr
     assert Bundle.open(tmp_path / "b").manifest.grid == (4, 7)

@@ -32,7 +32,7 @@ from dccnet.runtime.score_windows import cut_windows
 from dccnet.weights.checkpoint import save_checkpoint
 from tests.helpers.bundles import Bundles
 from tests.helpers.commands import Cli
-from tests.helpers.networks import ABLATIONS, SMALL, build, decisive
+from tests.helpers.networks import ABLATIONS, PLAIN, SMALL, build, decisive
 
 
 def same(a: Correspondences, b: Correspondences) -> None:
@@ -118,10 +118,8 @@ def test_every_lowering_exports_and_runs_any_batch(
             np.testing.assert_allclose(one[0], of_three[i], atol=1e-5)
 
 
-def test_auto_keeps_the_fastest_lowering_and_what_it_measured(
-    small_model: DCCNet, tmp_path: Path, pictures: list[Path]
-) -> None:
-    bundle = export_bundle(small_model, tmp_path / "auto", pictures[:2], conv4d="auto")
+def test_auto_keeps_the_fastest_lowering_and_what_it_measured(tmp_path: Path, pictures: list[Path]) -> None:
+    bundle = export_bundle(decisive(build(PLAIN)), tmp_path / "auto", pictures[:2], conv4d="auto")
     choice = bundle.manifest.conv4d
     assert choice.seconds is not None and set(choice.seconds) == set(LOWERINGS)
     assert choice.lowering == min(choice.seconds, key=choice.seconds.__getitem__)
@@ -291,7 +289,7 @@ def test_a_graph_that_computes_something_else_is_not_verified(bundle: Bundle, pi
 
 
 def test_agreement_of_a_dead_network_proves_nothing(tmp_path: Path, pictures: list[Path], dcc: Cli) -> None:
-    model = build(SMALL)
+    model = build(PLAIN)
     for layer in model.consensus.layers:
         layer.weight.data.fill_(0)
         layer.bias.data.fill_(-1)
@@ -315,15 +313,16 @@ def test_a_silent_fallback_is_noticed(bundle: Bundle, monkeypatch: pytest.Monkey
 
 
 def test_existing_bundles_are_replaced_and_other_folders_are_not(
-    tmp_path: Path, small_model: DCCNet, pictures: list[Path]
+    tmp_path: Path, pictures: list[Path]
 ) -> None:
+    model = build(PLAIN)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()
     with pytest.raises(UsageError, match="not a bundle"):
-        export_bundle(small_model, tmp_path / "mine", pictures[:2])
+        export_bundle(model, tmp_path / "mine", pictures[:2])
     assert (tmp_path / "mine" / "thesis.tex").exists()
     for heatmaps in (True, False):
-        bundle = export_bundle(small_model, tmp_path / "b", pictures[:2], conv4d="stack", heatmaps=heatmaps)
+        bundle = export_bundle(model, tmp_path / "b", pictures[:2], conv4d="stack", heatmaps=heatmaps)
         assert Bundle.open(tmp_path / "b").manifest == bundle.manifest
     assert Matcher.open(tmp_path / "b").manifest.heatmaps is False
 
@@ -436,7 +435,7 @@ def test_export_command_marks_a_disagreeing_bundle_and_exits_3(
     dcc: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An impossible tolerance simulates a wrong exporter."""
-    save_checkpoint(build(SMALL), tmp_path / "m.safetensors")
+    save_checkpoint(build(PLAIN), tmp_path / "m.safetensors")
     (tmp_path / "sitecustomize.py").write_text(
         "from dccnet.runtime.agreement import CRITERIA\n"
         "CRITERIA['float32'] = CRITERIA['float32']._replace(score_difference=-1.0)\n"

@@ -35,7 +35,7 @@ from dccnet.weights.checkpoint import save_checkpoint
 from dccnet.weights.pretrained import load_backbone_weights
 from tests.helpers.bundles import Bundles
 from tests.helpers.commands import Cli
-from tests.helpers.networks import SMALL, build, decisive
+from tests.helpers.networks import PLAIN, SMALL, build, decisive
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +240,7 @@ def test_nan_counts_as_overflow(tmp_path: Path, small_model: DCCNet) -> None:
 def test_network_that_does_not_fit_into_float16_is_refused_with_the_tensor_named(
     tmp_path: Path, dcc: Cli
 ) -> None:
-    model = decisive(build(SMALL))
+    model = decisive(build(PLAIN))
     with torch.no_grad():
         next(m for m in model.backbone.trunk.modules() if isinstance(m, nn.BatchNorm2d)).weight *= 1e5
     save_checkpoint(model, tmp_path / "hot.safetensors")
@@ -266,14 +266,14 @@ def test_too_little_headroom_is_refused_though_nothing_overflows(half_bundle: Bu
 
 
 def test_float16_that_is_mostly_float32_is_an_error(
-    small_model: DCCNet, tmp_path: Path, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An exporter that does not convert to float16 is noticed."""
     from dccnet.runtime.errors import NotVerifiedError
 
     monkeypatch.setattr(DCCNet, "in_half", lambda self: self)
     with pytest.raises(NotVerifiedError, match="was to be float16 and is float32"):
-        export_bundle(small_model, tmp_path / "b", pictures[:2], half=True)
+        export_bundle(build(PLAIN), tmp_path / "b", pictures[:2], half=True)
     assert not (tmp_path / "b").exists()
 
 

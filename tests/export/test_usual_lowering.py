@@ -9,8 +9,8 @@ import pytest
 from dccnet.export.build import export_bundle, usual_lowering
 from dccnet.network.config import PRESETS
 from dccnet.network.conv4d import LOWERINGS, STACK
-from dccnet.network.model import DCCNet
 from dccnet.runtime.manifest import Conv4dChoice
+from tests.helpers.networks import PLAIN, build, decisive
 
 
 @pytest.mark.parametrize(
@@ -28,9 +28,8 @@ def test_the_usual_lowering_depends_on_kernels_and_grid(
     assert usual_lowering(PRESETS[preset], grid) == lowering
 
 
-def test_the_default_is_the_usual_lowering(
-    small_model: DCCNet, tmp_path: Path, pictures: list[Path]
-) -> None:
-    bundle = export_bundle(small_model, tmp_path / "b", pictures[:2])
-    assert bundle.manifest.conv4d == Conv4dChoice(usual_lowering(small_model.config, small_model.grid))
+def test_the_default_is_the_usual_lowering(tmp_path: Path, pictures: list[Path]) -> None:
+    model = decisive(build(PLAIN))
+    bundle = export_bundle(model, tmp_path / "b", pictures[:2])
+    assert bundle.manifest.conv4d == Conv4dChoice(usual_lowering(model.config, model.grid))
     assert bundle.manifest.verified and LOWERINGS[bundle.manifest.conv4d.lowering] is not STACK

@@ -6,6 +6,7 @@ without torch, which finds them through the environment variable ``DCC_TEST_BUND
 
 from __future__ import annotations
 
+import fcntl
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,11 +25,17 @@ MADE_BEFORE = "DCC_TEST_BUNDLES"
 """The environment variable that names the folder of bundles made before."""
 
 
-def export_small(model: DCCNet, folder: Path, precision: str, lowering: str) -> Bundle:
+def export_once(model: DCCNet, folder: Path, precision: str, lowering: str) -> Bundle:
+    """The bundle in ``folder``, exported by the first process that asks for it."""
     from dccnet.export.build import export_bundle
 
     path, half = folder / f"{precision}-{lowering}", precision == "float16"
-    return export_bundle(model, path, sorted(PICTURES.glob("*.jpg")), maps=True, conv4d=lowering, half=half)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if path.exists():
+            return Bundle.open(path)
+        pictures = sorted(PICTURES.glob("*.jpg"))
+        return export_bundle(model, path, pictures, maps=True, conv4d=lowering, half=half)
 
 
 if __name__ == "__main__":
@@ -36,4 +43,4 @@ if __name__ == "__main__":
 
     network = decisive(build(SMALL))
     for precision, lowering in (("float32", "stack"), ("float16", "spectral")):
-        export_small(network, Path(sys.argv[1]), precision, lowering)
+        export_once(network, Path(sys.argv[1]), precision, lowering)
