@@ -19,7 +19,7 @@ function mix(from, to, share) {
 
 // The colour at `share` (0 to 1) of a gradient through a list of colours -> [r, g, b].
 function colourAt(colours, share) {
-  const position = clamp(share, 0, 1) * (colours.length - 1);
+  const position = Math.min(Math.max(share, 0), 1) * (colours.length - 1);
   const lower = Math.min(Math.floor(position), colours.length - 2);
   return mix(colours[lower], colours[lower + 1], position - lower);
 }

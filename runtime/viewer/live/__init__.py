@@ -1,0 +1,1 @@
+"""A page that matches pictures in the browser: ``dcc view --live``."""

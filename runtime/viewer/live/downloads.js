@@ -1,0 +1,101 @@
+// What can be downloaded: a drawing of the pair, and the matches in the formats of dcc match (docs/formats.md).
+
+import { paintDot } from "./stage.js";
+
+const MOST_LINES = 25;
+const HEIGHT = 900; // pixels, of the drawing
+
+const round = (value, digits) => Math.round(value * 10 ** digits) / 10 ** digits;
+const places = (matches, name) => matches.map((match) => [round(match[name].x, 3), round(match[name].y, 3)]);
+
+// `pair` are both directions, `matches` those of all cells by side.
+export function toJson(pair, matches) {
+  const lists = (side) => {
+    const [here, there] = [places(matches[side], "point"), places(matches[side], "match")];
+    return {
+      points_a: side === "a" ? here : there,
+      points_b: side === "a" ? there : here,
+      scores: matches[side].map(({ score }) => Number(score.toPrecision(6))),
+      ...(pair.a.logOdds && { confidence: matches[side].map(({ confidence }) => round(confidence, 4)) }),
+    };
+  };
+  return `${JSON.stringify({
+    schema: 1,
+    size_a: pair.a.size,
+    size_b: pair.b.size,
+    grid_a: pair.a.grid,
+    grid_b: pair.b.grid,
+    transfer: pair.a.rule,
+    a_to_b: lists("a"),
+    b_to_a: lists("b"),
+  })}\n`;
+}
+
+export function toCsv(pair, matches) {
+  const lines = ["direction,x_a,y_a,x_b,y_b,score,confidence"];
+  for (const [direction, side] of [["a_to_b", "a"], ["b_to_a", "b"]]) {
+    for (const { point, match, score, confidence } of matches[side]) {
+      const [a, b] = side === "a" ? [point, match] : [match, point];
+      const fields = [a.x, a.y, b.x, b.y].map((value) => value.toFixed(3));
+      const sure = pair.a.logOdds ? confidence.toFixed(4) : "";
+      lines.push([direction, ...fields, Number(score.toPrecision(6)), sure].join(","));
+    }
+  }
+  return `${lines.join("\r\n")}\r\n`;
+}
+
+// The most trusted matches of a list, spread over the picture of [height, width].
+export function spreadOver(matches, [height, width], most = MOST_LINES) {
+  const trust = ({ confidence, score }) => confidence ?? score;
+  const sorted = [...matches].sort((one, other) => trust(other) - trust(one));
+  const chosen = new Set();
+  for (let apart = Math.hypot(height, width) / 8; chosen.size < Math.min(most, sorted.length); apart /= 2) {
+    for (const match of sorted) {
+      if (chosen.size === most) break;
+      const near = ({ point }) => Math.hypot(point.x - match.point.x, point.y - match.point.y) < apart;
+      if (!chosen.has(match) && ![...chosen].some(near)) chosen.add(match);
+    }
+    if (apart < 1e-6) break;
+  }
+  return [...chosen];
+}
+
+// Both pictures side by side with lines between `matches` ({point, match, colour}); -> a canvas.
+export function drawing(stages, matches) {
+  const pictures = [stages.a.picture, stages.b.picture];
+  const widths = pictures.map(({ width, height }) => Math.round((width * HEIGHT) / height));
+  const canvas = document.createElement("canvas");
+  canvas.width = widths[0] + widths[1];
+  canvas.height = HEIGHT;
+  const context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.drawImage(pictures[0], 0, 0, widths[0], HEIGHT);
+  context.drawImage(pictures[1], widths[0], 0, widths[1], HEIGHT);
+  const from = ({ point }) => stages.a.onCanvas(point, { width: widths[0], height: HEIGHT });
+  const to = ({ match }) => {
+    const { x, y } = stages.b.onCanvas(match, { width: widths[1], height: HEIGHT });
+    return { x: x + widths[0], y };
+  };
+  for (const match of matches) {
+    for (const [width, colour] of [[4.5, "rgb(0 0 0 / .55)"], [2.5, match.colour]]) {
+      context.lineWidth = width;
+      context.strokeStyle = colour;
+      context.beginPath();
+      context.moveTo(from(match).x, from(match).y);
+      context.lineTo(to(match).x, to(match).y);
+      context.stroke();
+    }
+  }
+  for (const match of matches) {
+    for (const place of [from(match), to(match)]) paintDot(context, place, 5.5, 1.5, match.colour);
+  }
+  return canvas;
+}
+
+export function save(blob, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}

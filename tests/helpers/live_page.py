@@ -1,0 +1,130 @@
+"""The page of ``dcc view --live``, served to a browser, with the actions and queries of the tests."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dccnet.runtime.errors import DccError
+from dccnet.runtime.viewer.live.onnxruntime_web import WebRuntime, find_web_runtime
+from dccnet.runtime.viewer.live.server import PageServer
+
+DROP = """(files) => {
+  const transfer = new DataTransfer();
+  for (const [name, content] of files) {
+    const bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
+    transfer.items.add(new File([bytes], name, { type: "image/png" }));
+  }
+  const target = document.querySelector("figure .stage");
+  const options = { dataTransfer: transfer, bubbles: true, cancelable: true };
+  for (const kind of ["dragover", "drop"]) target.dispatchEvent(new DragEvent(kind, options));
+}"""
+
+
+DECODE = """const decode = (text, Type) =>
+  new Type(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);"""
+"""The inverse of :func:`encoded`, in JavaScript."""
+
+
+def encoded(array: Any, dtype: str) -> str:
+    """The bytes of an array as text: Playwright takes long for lists."""
+    return base64.b64encode(np.ascontiguousarray(array, dtype).tobytes()).decode()
+
+
+def web_runtime() -> WebRuntime:
+    """onnxruntime-web from the cache, or fetched into it; the test fails where neither is possible."""
+    try:
+        return find_web_runtime(fetch=True)
+    except DccError as error:
+        pytest.fail(f"the live page cannot be tested without onnxruntime-web: {error}")
+
+
+@contextlib.contextmanager
+def serving(files: Mapping[str, bytes]) -> Iterator[str]:
+    """The address of a page with these files."""
+    with PageServer(files) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield server.url
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class OpenedLivePage:
+    """A page, its requests and its messages."""
+
+    def __init__(self, browser: Any, url: str, script: str = "", **options: Any) -> None:
+        self.context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}} | options)
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(60_000)  # the network takes all cores, and other tests run beside it
+        self.problems: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda message: self.problems.append(message.text))
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        if script:
+            self.page.add_init_script(script)
+        self.page.goto(url)
+        self.url = url
+
+    def drop(self, *pictures: Path) -> None:
+        """Drop files on the page; one goes to A."""
+        self.page.evaluate(
+            DROP, [[path.name, base64.b64encode(path.read_bytes()).decode()] for path in pictures]
+        )
+
+    def match(self, a: Path, b: Path) -> None:
+        """Drop two pictures and wait for all their matches."""
+        before = self.page.get_attribute("body", "data-listed")
+        self.drop(a, b)
+        self.page.wait_for_function(f"() => document.body.dataset.listed > {before or 0}")
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait for two frames, after which everything is painted."""
+        self.page.evaluate("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
+
+    def text(self, name: str) -> str:
+        return str(self.page.text_content(f"#{name}")).strip()
+
+    def point(self, name: str) -> list[float]:
+        return [float(value) for value in self.text(name).split(",")]
+
+    def place(self, side: str, share: tuple[float, float]) -> tuple[float, float]:
+        """Position on the screen of a place in a picture, given as a share of its width and height."""
+        box = self.page.locator(f"[data-side={side}] .stage").bounding_box()
+        return box["x"] + share[0] * box["width"], box["y"] + share[1] * box["height"]
+
+    def hover(self, side: str, share: tuple[float, float]) -> None:
+        self.page.mouse.move(*self.place(side, share))
+        self.settle()
+
+    def choose(self, name: str, value: str | None = None) -> None:
+        which = f"[value={value}]" if value else ""
+        self.page.locator(f"input[name={name}]{which}").click()
+        self.settle()
+
+    def painted(self, side: str) -> bool:
+        """Whether anything is painted over a picture."""
+        return bool(
+            self.page.evaluate(
+                f"""() => {{ const c = document.querySelector("[data-side={side}] .overlay");
+            const o = new OffscreenCanvas(c.width, c.height).getContext("2d", {{willReadFrequently: true}});
+            o.drawImage(c, 0, 0);
+            return o.getImageData(0, 0, c.width, c.height).data.some((value) => value > 0) }}"""
+            )
+        )
+
+    def download(self, kind: str) -> bytes:
+        with self.page.expect_download() as started:
+            self.page.click(f"#downloads [value={kind}]")
+        return Path(started.value.path()).read_bytes()
