@@ -12,7 +12,7 @@ from dccnet.runtime.arrays import Floats, Points
 from dccnet.runtime.checks import Rule
 from dccnet.runtime.errors import ArgumentError
 from dccnet.runtime.geometry import Size
-from dccnet.runtime.refinement import FineFeatures, refine
+from dccnet.runtime.refinement import FARTHEST, FineFeatures, refine
 from dccnet.runtime.score_windows import cut_windows, transfer_by_windows
 
 LATTICE = 4
@@ -80,16 +80,7 @@ class OneWay:
         positions = geometry.pixels_to_cells(points, self.size, self.grid)
         places = transfer_by_windows(positions, self.index, windows, grid)
         places *= geometry.pixels_per_cell(size, grid)
-        if rule == "subcell":
-            return places
-        if self.fine is None or self.other_fine is None:
-            raise ArgumentError(
-                "there are no fine features to refine matches by: match with refine=True, or use the rule "
-                "'subcell'"
-            )
-        here, there = geometry.extent(self.size), geometry.extent(size)
-        refined: Points = refine(points / here, places / there, self.fine, self.other_fine)
-        return np.clip(refined, 0, 1) * there
+        return places if rule == "subcell" else self._refined(points, places)
 
     def targets(self, rule: Rule) -> Floats:
         """``(h, w, 2)``: the match of each cell, in pixels of the other picture."""
@@ -108,6 +99,36 @@ class OneWay:
     def dense_targets(self, rule: Rule) -> NDArray[np.float32]:
         """``(H, W, 2)``: the match of each pixel, in pixels of the other picture: linear in the lattice."""
         return geometry.resize(self.lattice(rule), self.size)
+
+    def dense_targets_refined(self, where: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """``(H, W, 2)``: :meth:`dense_targets`, refined for matches that lie where ``where`` is true.
+
+        ``where`` is ``(H', W')``, of the other picture. Other matches are placed by the rule ``subcell``,
+        which takes less time.
+        """
+        lattice = self.lattice("subcell")
+        points = geometry.cell_pixels((lattice.shape[0], lattice.shape[1]), self.size)
+        x, y = np.moveaxis(np.rint(lattice).astype(np.intp), -1, 0)
+        chosen = where[y, x]
+        lattice[chosen] = self._refined(points[chosen], lattice[chosen])
+        return geometry.resize(lattice, self.size)
+
+    def farthest_refined(self) -> Points:
+        """``(2,)``: how far refining moves a match at most, in pixels (x, y) of the other picture."""
+        if self.other_fine is None:
+            return np.zeros(2)
+        return FARTHEST * self.other_fine.step * geometry.extent(self.other_size)
+
+    def _refined(self, points: Points, places: Points) -> Points:
+        """Better ``places`` of ``points``, ``(N, 2)`` each, in pixels of the other and of this picture."""
+        if self.fine is None or self.other_fine is None:
+            raise ArgumentError(
+                "there are no fine features to refine matches by: match with refine=True, or use the rule "
+                "'subcell'"
+            )
+        here, there = geometry.extent(self.size), geometry.extent(self.other_size)
+        refined: Points = refine(points / here, places / there, self.fine, self.other_fine)
+        return np.clip(refined, 0, 1) * there
 
     def _sampled(self, lattice: Size, rule: Rule) -> Floats:
         """``(*lattice, 2)``: matches of the places of a lattice that covers the picture."""

@@ -20,6 +20,9 @@ PATCH = 5
 """Side of the compared patches, in fine features."""
 REACH = 3
 """Largest step of the search along each axis, in fine features: three quarters of a cell."""
+FARTHEST = REACH + 2
+"""More than a match moves along each axis, in fine features: the search, half by the parabola, and
+one along the border."""
 COST = 0.015
 """Similarity that a place must have more than the start of the search, for each squared step from it."""
 _CHUNK = 128  # points at once: they take 60 kB each with 24 channels

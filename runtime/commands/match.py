@@ -91,6 +91,11 @@ DRAWING = "matches.jpg"
     "--points stay in lists, and are visible from P on.  [default: every match; points are visible from "
     f"{VISIBLE:g} on]",
 )
+@click.option(
+    "--follow",
+    is_flag=True,
+    help="Let points follow the picture from frame to frame, and return to their match where both part.",
+)
 @click.option("--smooth", is_flag=True, help="Smooth carried points over time (One-Euro filter).")
 @click.option(
     "--save-masks",

@@ -70,6 +70,8 @@ def read_job(
     own_frames = [name for name in references if is_own_frame(name)]
     if own_frames and len(references) > 1:
         raise UsageError(f"--reference {own_frames[0]} goes with no other --reference")
+    if options.follow and points is None:
+        raise UsageError("--follow goes with --points")
     if options.save_masks is not None and options.mask is None:
         raise UsageError("--save-masks goes with --mask")
     if options.codec is not None and len(options.codec) != 4:
@@ -142,7 +144,7 @@ def run_job(
         batch=options.batch or 1,
         live=options.live or None,
         reconnect=options.reconnect or 0,
-        propagation=Propagation(smooth=options.smooth, map=options.map or "matches"),
+        propagation=Propagation(smooth=options.smooth, follow=options.follow, map=options.map or "matches"),
         min_confidence=min_confidence,
         on_note=warn,
     )

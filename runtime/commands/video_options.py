@@ -13,6 +13,7 @@ class VideoOptions:
     mask: Path | None
     box: tuple[str, ...]
     map: str | None
+    follow: bool
     smooth: bool
     batch: int | None
     live: bool

@@ -150,7 +150,7 @@ def carry(state: StreamState, tasks: Iterable[FrameTask], carrier: Carrier) -> I
     for task in tasks:
         assert task.reference is not None and task.correspondences is not None
         with state.times.measure("carry", task.timings):
-            task.carried = carrier.carry(task.reference, task.correspondences, task.time_s)
+            task.carried = carrier.carry(task.reference, task.correspondences, task.time_s, task.image)
         yield task
 
 

@@ -97,6 +97,8 @@ class Stream(Iterator[FrameResult]):
         self._state = StreamState(matcher, request.batch, request.on_note)
         self._frames = self.source.frames
         chained = isinstance(request.reference, str) and request.reference == PREVIOUS
+        if chained and request.propagation.follow:
+            raise UsageError("points that follow the picture need a kept reference, not 'previous'")
         references = self._resolve(request, "frame:0" if chained else request.reference)
         self._least_confidence = request.min_confidence
         propagation = request.propagation

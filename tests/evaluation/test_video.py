@@ -21,6 +21,7 @@ from dccnet.evaluation.video.scores import FrameScore, at_time, jaccard, overlap
 from dccnet.evaluation.video.trackers import (
     AT_REST,
     CHAINED,
+    FOLLOWED,
     LUCAS_KANADE,
     MATCHES,
     NEAREST,
@@ -122,8 +123,10 @@ def test_a_network_that_matches_every_cell_with_itself_leaves_everything_at_rest
     (clip,) = read_clips(moving_square(tmp_path))
     matcher = matcher_of(IdentityBackend())
     found = [*from_reference(matcher)(clip), *from_frame_to_frame(matcher)(clip)]
-    assert [set(f) for f in found] == [{SMOOTH, MATCHES, NEAREST}] * 4 + [{CHAINED}] * 4
-    for method, prediction in ((m, p) for f in found for m, p in f.items() if m != NEAREST):
+    assert [set(f) for f in found] == [{SMOOTH, MATCHES, FOLLOWED, NEAREST}] * 4 + [{CHAINED}] * 4
+    for method, prediction in (
+        (m, p) for f in found for m, p in f.items() if m in (MATCHES, SMOOTH, CHAINED)
+    ):
         np.testing.assert_allclose(prediction.points, clip.start_points(), atol=1e-6, err_msg=method)
         assert prediction.mask is not None
         assert jaccard(prediction.mask, cv2.imread(str(clip.masks[1]), 0)) > 0.99  # type: ignore[arg-type]
@@ -218,14 +221,24 @@ def test_the_command_writes_scores_frames_and_curves(bundle: Bundle, dcc: Cli, t
     command = ["eval", bundle.path, "--benchmark", "video", "--data", data, "--fps", "2"]
     done = dcc(*command, "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    for text in (SMOOTH, MATCHES, NEAREST, CHAINED, LUCAS_KANADE, AT_REST, "PCK, all", "0.2·√(area"):
+    for text in (
+        SMOOTH,
+        MATCHES,
+        FOLLOWED,
+        NEAREST,
+        CHAINED,
+        LUCAS_KANADE,
+        AT_REST,
+        "PCK, all",
+        "0.2·√(area",
+    ):
         assert text in done.stdout
     result = json.loads((tmp_path / "out" / "results.json").read_text())
     assert result["methods"][LUCAS_KANADE]["pck"]["overall"] == 100
     assert result["settings"] == {"alpha": 0.2, "rate": 2.0} and result["times_s"] == [1, 2, 3]
     with (tmp_path / "out" / "frames.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 6 * 4 and {row["method"] for row in rows} == set(result["methods"])
+    assert len(rows) == 7 * 4 and {row["method"] for row in rows} == set(result["methods"])
     ET.fromstring((tmp_path / "out" / "curves.svg").read_text())
     as_json = dcc(*command, "--json")
     assert json.loads(as_json.stdout) == result

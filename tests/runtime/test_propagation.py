@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from dccnet.runtime import Propagation, Reference, geometry
-from dccnet.runtime.arrays import Floats
+from dccnet.runtime import Propagation, Reference, geometry, one_way
+from dccnet.runtime.arrays import Floats, Image, Mask, Points
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import ImageError, UsageError
 from dccnet.runtime.images import write_image
+from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.refinement import refine
+from dccnet.runtime.remap import remap
 from dccnet.runtime.video.annotations import parse_boxes, parse_points
 from dccnet.runtime.video.mask_files import read_mask
 from dccnet.runtime.video.propagation.boxes import carry_boxes
@@ -145,6 +150,37 @@ def test_a_mask_keeps_its_values_when_it_moves(maps_kind: type[Maps]) -> None:
     assert carried.confidence.shape == SIZE and carried.confidence[90, 180] > 0.9
     assert carried.confidence[100, 2] <= 0.5  # its position in the reference lies outside
     assert carried.confidence.min() >= 0 and carried.confidence.max() <= 1
+
+
+def test_masks_are_refined_along_their_edges(photos: list[Image], monkeypatch: pytest.MonkeyPatch) -> None:
+    photo, shift = cv2.resize(photos[0], (420, 320)), (11, 7)  # less than a cell
+    a, b = photo[20:-20, 20:-20], photo[20 + shift[1] : shift[1] - 20, 20 + shift[0] : shift[0] - 20]
+    mask = np.zeros(a.shape[:2], np.uint8)
+    cv2.ellipse(mask, (200, 140), (90, 60), 20, 0, 360, 7, -1)
+    with Matcher.open() as matcher:
+        result = matcher.match(a, b)
+    assert result.rule == "refined"
+    way = result.one_way("b")
+    wholly = remap(mask, way.dense_targets("refined"), nearest=True)
+    refined: list[int] = []
+
+    def counted(points: Points, *others: Any) -> Points:
+        refined.append(len(points))
+        return refine(points, *others)
+
+    monkeypatch.setattr(one_way, "refine", counted)
+    carried = carry_mask(mask, SingleMatches(result), DEFAULT).mask
+    assert (carried != wholly).mean() < 1e-3
+    assert sum(refined) < 0.5 * way.lattice("subcell")[..., 0].size
+
+    def overlap(found: Mask) -> float:
+        truth = np.roll(mask, (-shift[1], -shift[0]), axis=(0, 1))
+        return float(((found > 0) & (truth > 0)).sum() / ((found > 0) | (truth > 0)).sum())
+
+    between_cells = remap(mask, way.dense_targets("subcell"), nearest=True)
+    assert overlap(carried) > max(overlap(between_cells), 0.95)
+    nothing = carry_mask(np.zeros_like(mask), SingleMatches(result), DEFAULT).mask
+    assert not nothing.any() and refined[-1] == 0
 
 
 def test_a_box_moves_and_grows() -> None:

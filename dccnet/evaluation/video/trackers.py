@@ -19,6 +19,7 @@ from dccnet.runtime.video.propagation.carrier import Carrier
 from dccnet.runtime.video.propagation.maps import CarriedPoints, SingleMatches
 from dccnet.runtime.video.propagation.masks import CarriedMask
 from dccnet.runtime.video.propagation.settings import Propagation
+from dccnet.runtime.video.references import Reference
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +37,7 @@ Tracker = Callable[[Clip], Iterator[Predictions]]
 
 MATCHES = "dcc match --video"
 CHAINED = "dcc match --video, from frame to frame"
+FOLLOWED = "dcc match --video --follow"
 SMOOTH = "dcc match --video --map smooth"
 NEAREST = "nearest neighbour"
 LUCAS_KANADE = "Lucas-Kanade"
@@ -76,23 +78,27 @@ def lucas_kanade(clip: Clip) -> Iterator[Predictions]:
 
 
 def from_reference(matcher: Matcher) -> Tracker:
-    """Every frame is matched with the reference: as ``dcc match --video`` carries by default, by smooth
-    maps, and by nearest neighbours of the same features (sub-cell transfer)."""
+    """Every frame is matched with the reference: as ``dcc match --video`` carries by default, with points
+    that follow the picture, by smooth maps, and by nearest neighbours of the same features (sub-cell
+    transfer)."""
 
     def track(clip: Clip) -> Iterator[Predictions]:
         points, mask = clip.start_points(), clip.start_mask()
         reference = next(clip.images())
         features = matcher.encode(reference)
-        smoothly = Carrier(Propagation(map="smooth"))
+        smoothly, following = Carrier(Propagation(map="smooth")), Carrier(Propagation(follow=True))
+        annotated = Reference(reference, clip.name, points=points)
         with matcher.stream(clip.images(), reference, points=points, mask=mask) as stream:
             for result in stream:
                 assert result.carried is not None
+                followed = following.carry(annotated, result.correspondences, result.time_s, result.image)
                 if result.index == 0:
                     continue
                 smooth = smoothly.carry(result.reference, result.correspondences, result.time_s)
                 assert smooth is not None
                 found = {
                     MATCHES: _carried(result.carried.points, result.carried.mask),
+                    FOLLOWED: _carried(None if followed is None else followed.points, None),
                     SMOOTH: _carried(smooth.points, smooth.mask),
                 }
                 nearest = nearest_of_bundle(features, matcher.encode(result.image))
@@ -126,7 +132,7 @@ def _by_matches(result: Correspondences, points: Points | None, mask: Mask | Non
     maps = SingleMatches(result)
     return Prediction(
         None if points is None else maps.to_frame(points),
-        None if mask is None else remap(mask, maps.places(), nearest=True),
+        None if mask is None else remap(mask, maps.places(mask), nearest=True),
     )
 
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dccnet.runtime.arrays import Boxes, Mask, Points
+from dccnet.runtime.arrays import Boxes, Image, Mask, Points
 from dccnet.runtime.correspondences import Correspondences
+from dccnet.runtime.errors import UsageError
 from dccnet.runtime.video.propagation.boxes import CarriedBoxes, carry_boxes
+from dccnet.runtime.video.propagation.following import Follower
 from dccnet.runtime.video.propagation.maps import CarriedPoints, clipped, maps_of
 from dccnet.runtime.video.propagation.masks import CarriedMask, carry_mask
 from dccnet.runtime.video.propagation.one_euro import OneEuroFilter
@@ -43,11 +45,15 @@ class Carrier:
         self._filter = OneEuroFilter(settings.min_cutoff_hz, settings.beta)
         self._filtered: object = None
         self._tracked = None if chained is None else _Tracked.start(chained)
+        self._follower = Follower() if settings.follow else None
 
-    def carry(self, reference: Reference, result: Correspondences, time_s: float) -> Carried | None:
+    def carry(
+        self, reference: Reference, result: Correspondences, time_s: float, image: Image | None = None
+    ) -> Carried | None:
         """Carry from the reference, A, to the frame at ``time_s``, B; ``result`` is their match.
 
-        None where there is nothing to carry.
+        Points that follow the picture need the frame itself, ``image`` ``(H, W, 3)`` uint8 BGR; raises
+        :class:`UsageError` without it. None where there is nothing to carry.
         """
         tracked = self._tracked
         source = _Tracked.start(reference) if tracked is None else tracked
@@ -60,6 +66,11 @@ class Carrier:
             points = maps.carry(clipped(source.points, maps.size_a), settings)
             visible = points.visible & source.points_visible
             points = dataclasses.replace(points, visible=visible, labels=source.labels)
+            if self._follower is not None:
+                if not isinstance(image, np.ndarray):
+                    raise UsageError("points can only follow pictures that are NumPy arrays")
+                grid = result.index_b.shape[0], result.index_b.shape[1]
+                points = self._follower.follow(points, image, grid, reference)
         if source.mask is not None:
             mask = carry_mask(source.mask, maps, settings)
         if source.boxes is not None:

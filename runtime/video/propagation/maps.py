@@ -5,14 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dccnet.runtime import geometry
-from dccnet.runtime.arrays import Floats, Points
-from dccnet.runtime.checks import Rule
+from dccnet.runtime.arrays import Floats, Mask, Points
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.geometry import Size
+from dccnet.runtime.one_way import LATTICE
 from dccnet.runtime.video.propagation.moving_least_squares import smooth_targets
 from dccnet.runtime.video.propagation.settings import Propagation
 
@@ -56,8 +57,8 @@ class Maps(ABC):
         """Points of B, ``(N, 2)`` inside it -> ``(N, 2)`` in pixels of A, perhaps outside it."""
 
     @abstractmethod
-    def places(self) -> NDArray[np.float32]:
-        """``(H, W, 2)``: for every pixel of B, where it lies in A."""
+    def places(self, mask: Mask) -> NDArray[np.float32]:
+        """``(H, W, 2)``: for every pixel of B, where it lies in A, to take its value in ``mask``, A's."""
 
     def carry(self, points: Points, settings: Propagation) -> CarriedPoints:
         """Carry points ``(N, 2)`` of A to B."""
@@ -108,11 +109,14 @@ class SingleMatches(Maps):
     def to_reference(self, points: Points) -> Points:
         return self.result.transfer(points, "b")
 
-    def places(self) -> NDArray[np.float32]:
-        pixels = geometry.cell_pixels(self.size_b, self.size_b).astype(np.float32)
-        # Refining every place of a picture takes longer than matching it.
-        rule: Rule | None = "subcell" if self.result.rule == "refined" else None
-        return np.asarray(self.result.flow("b", rule) + pixels, np.float32)
+    def places(self, mask: Mask) -> NDArray[np.float32]:
+        way, rule = self.result.one_way("b"), self.result.rule
+        if rule != "refined":
+            return way.dense_targets(rule)
+        # Refining every place of a picture takes longer than matching it, and changes nothing where the
+        # mask has one value all around. A quarter of a cell more, because pixels lie between the places.
+        cell = geometry.pixels_per_cell(self.size_a, way.other_grid)
+        return way.dense_targets_refined(_varies(mask, way.farthest_refined() + cell / LATTICE))
 
 
 class SmoothMaps(Maps):
@@ -131,13 +135,21 @@ class SmoothMaps(Maps):
     def to_reference(self, points: Points) -> Points:
         return geometry.transfer(points, self.back, self.size_b)
 
-    def places(self) -> NDArray[np.float32]:
+    def places(self, mask: Mask) -> NDArray[np.float32]:
         return geometry.resize(self.back, self.size_b)
 
 
 def maps_of(result: Correspondences, settings: Propagation) -> Maps:
     """The maps of a pair that ``settings`` choose."""
     return SmoothMaps(result) if settings.map == "smooth" else SingleMatches(result)
+
+
+def _varies(mask: Mask, reach: Points) -> NDArray[np.bool_]:
+    """``(H, W)``: whether the mask has several values within ``reach``, (x, y) in pixels, of each pixel."""
+    columns, rows = 2 * np.ceil(reach).astype(int) + 1
+    around = np.ones((rows, columns), np.uint8)
+    differs = np.asarray(cv2.dilate(mask, around) != cv2.erode(mask, around))
+    return np.asarray(differs if differs.ndim == 2 else differs.any(axis=2), np.bool_)
 
 
 def inside(points: Points, size: Size) -> NDArray[np.bool_]:

@@ -27,4 +27,4 @@ class CarriedMask:
 def carry_mask(mask: Mask, maps: Maps, settings: Propagation) -> CarriedMask:
     """Every pixel of the frame takes the value of one pixel of the reference: labels and colours are never
     blended."""
-    return CarriedMask(remap(mask, maps.places(), nearest=True), maps.confidence(settings))
+    return CarriedMask(remap(mask, maps.places(mask), nearest=True), maps.confidence(settings))

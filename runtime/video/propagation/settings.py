@@ -27,6 +27,9 @@ class Propagation:
     min_score: float = 0.1
     """The lowest score of a visible point, relative to the median score of the frame: probabilities of
     different networks cannot be compared."""
+    follow: bool = False
+    """Whether points follow the picture from frame to frame, and return to their match where both part
+    (``following.py``). Needs a kept reference; masks and boxes are carried by matches all the same."""
     smooth: bool = False
     """Whether a One-Euro filter smooths the points."""
     min_cutoff_hz: float = 1.0
