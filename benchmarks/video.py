@@ -40,7 +40,8 @@ def main() -> None:
     parser.add_argument("--json")
     options = parser.parse_args()
     matcher = Matcher.open(options.bundle)
-    frames = list(islice(open_source(options.video).frames, options.frames))
+    decoded = (frame for frame in open_source(options.video).frames if isinstance(frame, np.ndarray))
+    frames = list(islice(decoded, options.frames))
     small = [matcher.manifest.frames.of(frame) for frame in frames]
     rates: dict[str, list[float]] = {}
     processor: dict[str, list[float]] = {}
