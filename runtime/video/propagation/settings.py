@@ -27,9 +27,6 @@ class Propagation:
     min_score: float = 0.1
     """The lowest score of a visible point, relative to the median score of the frame: probabilities of
     different networks cannot be compared."""
-    follow: bool = False
-    """Whether points follow the picture from frame to frame, and return to their match where both part
-    (``following.py``). Needs a kept reference; masks and boxes are carried by matches all the same."""
     smooth: bool = False
     """Whether a One-Euro filter smooths the points."""
     min_cutoff_hz: float = 1.0
@@ -39,6 +36,9 @@ class Propagation:
     map: str = "matches"
     """By what annotations are carried: ``matches`` around each point, as ``dcc match --points`` carries
     points, or a ``smooth`` map through all of them (measured: docs/video.md)."""
+    follow: bool = False
+    """Whether points follow the picture from frame to frame, and return to their match where both part
+    (``following.py``). Needs a kept reference; masks and boxes are carried by matches all the same."""
 
     def __post_init__(self) -> None:
         if self.map not in MAPS:
