@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from dccnet.runtime.errors import DccError
@@ -27,13 +27,16 @@ FLAGS = (
 
 
 @contextlib.contextmanager
-def chromium() -> Iterator[Browser]:
-    """A running browser. Raises :class:`DccError` if the browser or Playwright is not installed."""
+def chromium(more_flags: Sequence[str] = ()) -> Iterator[Browser]:
+    """A running browser, started with ``more_flags``, too.
+
+    Raises :class:`DccError` if the browser or Playwright is not installed.
+    """
     if shutil.which(CHROMIUM) is None:
         raise DccError(f"{CHROMIUM} does not exist: apt-get install chromium")
     with required("driving a browser", "dev"):
         from playwright.sync_api import sync_playwright
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *more_flags])
         yield browser
         browser.close()

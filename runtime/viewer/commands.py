@@ -13,6 +13,7 @@ from dccnet.runtime.option_types import Whole
 from dccnet.runtime.selection import BACKENDS
 
 _FOR_LIVE = {
+    "webgpu": "--webgpu",
     "fetch": "--fetch",
     "source": "--onnxruntime-web",
     "port": "--port",
@@ -46,6 +47,11 @@ _FOR_PAIR = {"backend": "--backend", "device": "--device"}
     metavar="FILE|FOLDER|ADDRESS",
     help="With --live: take onnxruntime-web from its tarball, its folder, or its tarball's address.",
 )
+@click.option(
+    "--webgpu",
+    is_flag=True,
+    help="With --live: also run on the browser's GPU, where it has one; loads 3 MB more.",
+)
 @click.option("--port", type=Whole(0, 65535), help="With --live: port of the page.  [default: a free one]")
 @click.option(
     "--open/--no-open",
@@ -71,6 +77,7 @@ def view(
     live: bool,
     fetch: bool,
     source: str | None,
+    webgpu: bool,
     port: int | None,
     open_browser: bool,
     backend: str,
@@ -113,6 +120,7 @@ def view(
         model,
         output,
         source=source,
+        webgpu=webgpu,
         fetch=fetch,
         port=port or 0,
         open_browser=open_browser,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dccnet.runtime.errors import DccError
-from dccnet.runtime.viewer.live.onnxruntime_web import WebRuntime, find_web_runtime
+from dccnet.runtime.viewer.live.onnxruntime_web import CPU, Build, WebRuntime, find_web_runtime
 from dccnet.runtime.viewer.live.server import PageServer
 
 DROP = """(files) => {
@@ -38,10 +38,10 @@ def encoded(array: Any, dtype: str) -> str:
     return base64.b64encode(np.ascontiguousarray(array, dtype).tobytes()).decode()
 
 
-def web_runtime() -> WebRuntime:
+def web_runtime(build: Build = CPU) -> WebRuntime:
     """onnxruntime-web from the cache, or fetched into it; the test fails where neither is possible."""
     try:
-        return find_web_runtime(fetch=True)
+        return find_web_runtime(build=build, fetch=True)
     except DccError as error:
         pytest.fail(f"the live page cannot be tested without onnxruntime-web: {error}")
 

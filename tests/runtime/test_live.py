@@ -32,20 +32,23 @@ from tests.helpers.commands import Cli, one_sentence
 from tests.helpers.live_page import serving
 from tests.helpers.model_server import ModelServer
 
-CONTENT = {web.MODULE: b"export const a = 1;", web.WASM: b"\0asm" + bytes(1000)}
+MODULE, WASM = b"export const a = 1;", b"\0asm" + bytes(1000)
+BUILD = web.Build(
+    "small", "module.mjs", hashlib.sha256(MODULE).hexdigest(), "code.wasm", hashlib.sha256(WASM).hexdigest()
+)
+CONTENT = {BUILD.module: MODULE, BUILD.wasm: WASM}
+NOTHING = web.WebRuntime(web.CPU, b"", b"")
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of the test's own, no npm, no settings; files of a few bytes are the right ones."""
+    """A cache of the test's own, no npm, no settings."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.delenv("npm_config_registry", raising=False)
-    digests = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENT.items()}
-    monkeypatch.setattr(web, "DIGESTS", digests)
-    return tmp_path / "cache" / "dcc" / web.PACKAGE / web.VERSION
+    return tmp_path / "cache" / "dcc" / web.PACKAGE / web.VERSION / BUILD.name
 
 
 @pytest.fixture
@@ -81,31 +84,35 @@ def answer(url: str, path: str = "/", host: str | None = None, method: str = "GE
 # Where onnxruntime-web comes from ---------------------------------------------------------------
 
 
+def find(source: str | None = None, **options: Any) -> web.WebRuntime:
+    return web.find_web_runtime(source, build=BUILD, **options)
+
+
 def is_found(found: web.WebRuntime, cache: Path) -> bool:
     """Whether these are the files, and the cache has them for the next time."""
-    again = web.find_web_runtime()
+    again = find()
     assert found == again and sorted(path.name for path in cache.iterdir()) == sorted(
-        [web.MODULE, f"{web.WASM}.gz"]
+        [BUILD.module, f"{BUILD.wasm}.gz"]
     )
-    return found.module == CONTENT[web.MODULE] and gzip.decompress(found.wasm_gz) == CONTENT[web.WASM]
+    return found.module == MODULE and gzip.decompress(found.wasm_gz) == WASM
 
 
 def test_nothing_is_fetched_unless_it_is_asked_for(cache: Path) -> None:
     with pytest.raises(DccError, match=r"does not contain: add --fetch once, which fetches it from npm"):
-        web.find_web_runtime()
+        find()
     with pytest.raises(DccError, match="npm is not installed, so onnxruntime-web cannot be fetched"):
-        web.find_web_runtime(fetch=True)
+        find(fetch=True)
     assert not cache.exists()
 
 
 def test_a_folder_and_a_tarball_are_taken(cache: Path, unpacked: Path, tmp_path: Path) -> None:
-    assert is_found(web.find_web_runtime(str(unpacked)), cache)
-    (cache / web.MODULE).write_bytes(b"changed")  # a damaged cache is as good as none
+    assert is_found(find(str(unpacked)), cache)
+    (cache / BUILD.module).write_bytes(b"changed")  # a damaged cache is as good as none
     with pytest.raises(DccError, match="add --fetch"):
-        web.find_web_runtime()
+        find()
     archive = tmp_path / "any-name.tgz"
     archive.write_bytes(tarball(CONTENT | {"ort.js": b"more"}))
-    assert is_found(web.find_web_runtime(str(archive)), cache)
+    assert is_found(find(str(archive)), cache)
 
 
 def test_npm_fetches_it(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,13 +125,13 @@ def test_npm_fetches_it(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     npm.chmod(0o755)
     monkeypatch.setenv("PATH", str(npm.parent))
     notes: list[str] = []
-    assert is_found(web.find_web_runtime(fetch=True, on_note=notes.append), cache)
+    assert is_found(find(fetch=True, on_note=notes.append), cache)
     assert notes == ["fetching onnxruntime-web 1.30.0 (33 MB) with npm"]
     assert (tmp_path / "asked").read_text().startswith("pack onnxruntime-web@1.30.0 --ignore-scripts")
-    (cache / web.MODULE).unlink()
+    (cache / BUILD.module).unlink()
     (tmp_path / "fail").write_text("yes\n")
     with pytest.raises(DccError, match=r"npm cannot fetch onnxruntime-web 1.30.0 \(npm error E404\)"):
-        web.find_web_runtime(fetch=True)
+        find(fetch=True)
 
 
 @pytest.mark.parametrize("way", ["address", "environment", "npmrc"])
@@ -143,28 +150,28 @@ def test_without_npm_it_comes_from_an_address_or_the_set_registry(
         (tmp_path / ".npmrc").write_text(f"//host/:_authToken=secret\nregistry = {registry}\n")
     source = f"{server.url}/{path}" if way == "address" else None
     try:
-        assert is_found(web.find_web_runtime(source, fetch=source is None), cache)
+        assert is_found(find(source, fetch=source is None), cache)
         monkeypatch.setattr(web, "TARBALL_SHA256", "0" * 64)
         with pytest.raises(DataError, match="has changed"):
-            web.find_web_runtime(f"{server.url}/{path}")
+            find(f"{server.url}/{path}")
     finally:
         server.close()
 
 
 def test_other_files_are_refused(cache: Path, unpacked: Path, tmp_path: Path) -> None:
-    (unpacked / "dist" / web.WASM).write_bytes(b"another version")
+    (unpacked / "dist" / BUILD.wasm).write_bytes(b"another version")
     with pytest.raises(DataError, match=r"is not that of onnxruntime-web 1.30.0 \(its SHA-256 differs\)"):
-        web.find_web_runtime(str(unpacked))
-    (unpacked / "dist" / web.WASM).unlink()
+        find(str(unpacked))
+    (unpacked / "dist" / BUILD.wasm).unlink()
     with pytest.raises(DataError, match="is not the package onnxruntime-web"):
-        web.find_web_runtime(str(unpacked))
+        find(str(unpacked))
     archive = tmp_path / "archive.tgz"
     for content, said in ((b"no archive", "damaged, or no tar file"), (tarball({}), "it has no package/")):
         archive.write_bytes(content)
         with pytest.raises(DataError, match=said):
-            web.find_web_runtime(str(archive))
+            find(str(archive))
     with pytest.raises(UsageError, match="does not exist"):
-        web.find_web_runtime(str(tmp_path / "nothing"))
+        find(str(tmp_path / "nothing"))
     assert not cache.exists()
 
 
@@ -176,7 +183,7 @@ def test_the_page_has_the_graphs_as_they_are_and_the_licences(tmp_path: Path) ->
     picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     for name in ("a.tiff", "b.png"):
         write_image(tmp_path / name, picture)
-    runtime = web.WebRuntime(b"module", b"wasm")
+    runtime = web.WebRuntime(web.WEBGPU, b"module", b"wasm")
     page = live_page(bundle, "small-1", runtime, [tmp_path / "a.tiff", tmp_path / "b.png"])
     for file in ("encoder.onnx", "matcher.onnx", "manifest.json"):
         assert page.files[f"bundle/{file}"] == (bundle.path / file).read_bytes()
@@ -185,6 +192,8 @@ def test_the_page_has_the_graphs_as_they_are_and_the_licences(tmp_path: Path) ->
     folder = tmp_path / "page"
     write_page(page, folder)
     config = json.loads((folder / "page.json").read_text())
+    assert config["webgpu"] and (folder / config["runtime"]).read_bytes() == b"module"
+    assert (folder / config["wasm"]).read_bytes() == b"wasm"
     assert config["pictures"] == [
         {"side": "a", "file": "pictures/a.png", "name": "a.tiff"},  # browsers show no TIFF
         {"side": "b", "file": "pictures/b.png", "name": "b.png"},
@@ -203,7 +212,7 @@ def test_the_page_has_the_graphs_as_they_are_and_the_licences(tmp_path: Path) ->
 
 def test_the_page_names_no_other_place_and_runs_no_text() -> None:
     """No address but the page's own, and no script or style that its policy would have to allow."""
-    page = live_page(open_bundle(), "small-1", web.WebRuntime(b"", b""))
+    page = live_page(open_bundle(), "small-1", NOTHING)
     own = {
         name: text.decode() for name, text in page.files.items() if name.endswith((".js", ".html", ".css"))
     }
@@ -264,7 +273,10 @@ def test_options_that_contradict_each_other_are_refused(arguments: tuple[str, ..
     assert isinstance(done.exception, UsageError) and said in str(done.exception)
 
 
-def test_the_command_writes_a_folder(unpacked: Path, tmp_path: Path) -> None:
+def test_the_command_writes_a_folder(
+    unpacked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dccnet.runtime.viewer.live.command.CPU", BUILD)
     folder = tmp_path / "page"
     arguments = ["view", "--live", "--onnxruntime-web", str(unpacked), "-o", str(folder), "--json"]
     done = CliRunner().invoke(dcc_command, arguments)
@@ -284,7 +296,7 @@ def test_the_real_command_says_what_is_missing_and_serves_until_it_is_stopped(
     one_sentence(dcc("view", "--live"), 1, "needs onnxruntime-web 1.30.0", "--fetch", "docs/live.md")
     code = (
         "import dccnet.runtime.viewer.live.onnxruntime_web as w; w.find_web_runtime = lambda *_, **__: "
-        "w.WebRuntime(b'', b''); from dccnet.cli import main; main(['view', '--live', '--no-open'])"
+        "w.WebRuntime(w.CPU, b'', b''); from dccnet.cli import main; main(['view', '--live', '--no-open'])"
     )
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:

@@ -25,7 +25,7 @@ from dccnet.runtime.images import read_image, write_image
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.models.names import open_bundle
 from dccnet.runtime.viewer.live.folder import live_page
-from dccnet.runtime.viewer.live.onnxruntime_web import WebRuntime
+from dccnet.runtime.viewer.live.onnxruntime_web import WEBGPU, WebRuntime
 from tests.helpers.live_page import DECODE, OpenedLivePage, encoded, serving, web_runtime
 
 Pair = tuple[Path, Path]
@@ -269,7 +269,7 @@ def test_mutual_matches_and_confidence_can_be_shown_and_drawn(
 
     whole = drawn()
     widths = [round(size[1] * 900 / size[0]) for size in (expected.size_a, expected.size_b)]
-    assert whole.shape == (900, sum(widths), 3)
+    assert whole.shape == (900, sum(widths) + 16, 3)
     opened.page.locator("#confidence").fill("99")
     opened.settle()
     assert opened.text("least") == "below 0.99 hidden" and "Below" in opened.text("state")
@@ -339,6 +339,20 @@ def test_a_phone_matches_by_tapping_and_with_its_camera(
         assert opened.text("from") == pinned and opened.text("from-label") == "A"
         page.locator("[data-side=b] .tools .camera").tap()
         assert page.text_content("[data-side=b] .tools .camera") == "Camera"
+        assert opened.problems == []
+        opened.context.close()
+
+
+@pytest.mark.slow  # the software GPU takes a minute
+@pytest.mark.parametrize("gpu", [True, False])
+def test_the_webgpu_build_matches_on_a_gpu_and_without_one(bundle: Bundle, pair: Pair, gpu: bool) -> None:
+    files = live_page(bundle, "tiny", web_runtime(WEBGPU), pair).files
+    flags = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--ignore-gpu-blocklist")
+    with chromium(flags if gpu else ()) as browser, serving(files) as url:
+        opened = OpenedLivePage(browser, url)
+        opened.page.wait_for_selector("body[data-listed]", timeout=300_000)
+        assert opened.text("network").endswith("cells, WebGPU") == gpu
+        check_equal(opened, Matcher.open(bundle).match(*map(read_image, pair)))
         assert opened.problems == []
         opened.context.close()
 

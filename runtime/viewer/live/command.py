@@ -15,7 +15,7 @@ from dccnet.runtime.console import note, warn
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.models.option import choose_model
 from dccnet.runtime.viewer.live.folder import live_page, write_page
-from dccnet.runtime.viewer.live.onnxruntime_web import find_web_runtime
+from dccnet.runtime.viewer.live.onnxruntime_web import CPU, WEBGPU, find_web_runtime
 from dccnet.runtime.viewer.live.server import PageServer
 
 
@@ -25,6 +25,7 @@ def view_live(
     output: Path | None,
     *,
     source: str | None,
+    webgpu: bool,
     fetch: bool,
     port: int,
     open_browser: bool,
@@ -33,6 +34,7 @@ def view_live(
     """Write the page into the folder ``output``, or serve it until Ctrl-C and open it in the browser.
 
     ``arguments`` are ``[BUNDLE] [A B]``; ``source`` and ``fetch`` are those of :func:`find_web_runtime`.
+    ``webgpu`` takes the build that also runs on GPUs.
     """
     chosen, pictures = choose_model(model, arguments)
     if len(pictures) not in (0, 2):
@@ -40,7 +42,7 @@ def view_live(
     bundle = chosen.open()
     if not bundle.manifest.verified:
         warn(f"{chosen.named} is marked as not verified: its matches may differ from the network's")
-    runtime = find_web_runtime(source, fetch=fetch, on_note=note)
+    runtime = find_web_runtime(source, build=WEBGPU if webgpu else CPU, fetch=fetch, on_note=note)
     page = live_page(bundle, _name(chosen.named), runtime, [Path(picture) for picture in pictures])
     if output is not None:
         write_page(page, output)

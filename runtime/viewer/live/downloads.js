@@ -2,8 +2,9 @@
 
 import { paintDot } from "./stage.js";
 
-const MOST_LINES = 25;
+export const MOST_LINES = 25;
 const HEIGHT = 900; // pixels, of the drawing
+const GAP = 16; // between the pictures
 
 const round = (value, digits) => Math.round(value * 10 ** digits) / 10 ** digits;
 const places = (matches, name) => matches.map((match) => [round(match[name].x, 3), round(match[name].y, 3)]);
@@ -44,37 +45,23 @@ export function toCsv(pair, matches) {
   return `${lines.join("\r\n")}\r\n`;
 }
 
-// The most trusted matches of a list, spread over the picture of [height, width].
-export function spreadOver(matches, [height, width], most = MOST_LINES) {
-  const trust = ({ confidence, score }) => confidence ?? score;
-  const sorted = [...matches].sort((one, other) => trust(other) - trust(one));
-  const chosen = new Set();
-  for (let apart = Math.hypot(height, width) / 8; chosen.size < Math.min(most, sorted.length); apart /= 2) {
-    for (const match of sorted) {
-      if (chosen.size === most) break;
-      const near = ({ point }) => Math.hypot(point.x - match.point.x, point.y - match.point.y) < apart;
-      if (!chosen.has(match) && ![...chosen].some(near)) chosen.add(match);
-    }
-    if (apart < 1e-6) break;
-  }
-  return [...chosen];
-}
-
 // Both pictures side by side with lines between `matches` ({point, match, colour}); -> a canvas.
 export function drawing(stages, matches) {
   const pictures = [stages.a.picture, stages.b.picture];
   const widths = pictures.map(({ width, height }) => Math.round((width * HEIGHT) / height));
   const canvas = document.createElement("canvas");
-  canvas.width = widths[0] + widths[1];
+  canvas.width = widths[0] + GAP + widths[1];
   canvas.height = HEIGHT;
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, canvas.width, canvas.height);
   context.drawImage(pictures[0], 0, 0, widths[0], HEIGHT);
-  context.drawImage(pictures[1], widths[0], 0, widths[1], HEIGHT);
+  context.drawImage(pictures[1], widths[0] + GAP, 0, widths[1], HEIGHT);
   const from = ({ point }) => stages.a.onCanvas(point, { width: widths[0], height: HEIGHT });
   const to = ({ match }) => {
     const { x, y } = stages.b.onCanvas(match, { width: widths[1], height: HEIGHT });
-    return { x: x + widths[0], y };
+    return { x: x + widths[0] + GAP, y };
   };
   for (const match of matches) {
     for (const [width, colour] of [[4.5, "rgb(0 0 0 / .55)"], [2.5, match.colour]]) {

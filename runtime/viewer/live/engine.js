@@ -25,16 +25,38 @@ export class Engine {
     engine.ort = ort;
     ort.env.logLevel = "error";
     ort.env.wasm.wasmBinary = (await gunzip(config.wasm, contents[config.wasm])).buffer;
-    engine.threads = globalThis.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, MOST_THREADS) : 1;
-    ort.env.wasm.numThreads = engine.threads;
-    engine.encoder = await engine.#session(config.encoder, contents[config.encoder]);
-    engine.matcher = await engine.#session(config.matcher, contents[config.matcher]);
+    const threads = globalThis.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, MOST_THREADS) : 1;
+    ort.env.wasm.numThreads = threads;
+    const graphs = ["encoder", "matcher"].map((name) => [name, config[name], contents[config[name]]]);
+    if (!(config.webgpu && (await engine.#openOnGpu(graphs, onProgress)))) {
+      await engine.#open(graphs, ["wasm"]);
+      engine.place = threads === 1 ? "1 thread" : `${threads} threads`;
+    }
     return engine;
   }
 
-  async #session(name, content) {
+  async #open(graphs, providers) {
+    for (const [name, file, content] of graphs) this[name] = await this.#session(file, content, providers);
+  }
+
+  // Whether the graphs run on the GPU. Trying them also compiles their programs, which takes the longest.
+  async #openOnGpu(graphs, onProgress) {
+    if (!(await navigator.gpu?.requestAdapter())) return false;
+    onProgress("Compiling", 0, 0);
     try {
-      return await this.ort.InferenceSession.create(content, { executionProviders: ["wasm"] });
+      await this.#open(graphs, ["webgpu", "wasm"]);
+      const grey = await this.encode(new Uint8ClampedArray(4 * 64 * 64).fill(128), [64, 64]);
+      await this.match(grey, grey);
+    } catch {
+      return false; // such as a GPU without 16-bit numbers
+    }
+    this.place = "WebGPU";
+    return true;
+  }
+
+  async #session(name, content, executionProviders) {
+    try {
+      return await this.ort.InferenceSession.create(content, { executionProviders, logSeverityLevel: 3 }); // errors
     } catch (error) {
       throw new LoadError(`onnxruntime-web cannot load ${name}: ${firstLine(error)}`);
     }

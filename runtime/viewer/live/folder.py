@@ -16,7 +16,7 @@ from dccnet.runtime.files import atomic_path
 from dccnet.runtime.images import read_bytes, read_image
 from dccnet.runtime.manifest import ENCODER, MATCHER
 from dccnet.runtime.models.names import BUILT_IN
-from dccnet.runtime.viewer.live.onnxruntime_web import MODULE, PACKAGE, WASM, WebRuntime
+from dccnet.runtime.viewer.live.onnxruntime_web import PACKAGE, WEBGPU, WebRuntime
 
 CONFIG = "page.json"
 INDEX = "index.html"
@@ -39,16 +39,17 @@ def live_page(bundle: Bundle, name: str, runtime: WebRuntime, pictures: Sequence
     Raises :class:`ImageError` for a picture that cannot be read.
     """
     content = _own_files()
-    content[f"{PACKAGE}/{MODULE}"] = runtime.module
-    content[f"{PACKAGE}/{WASM}.gz"] = runtime.wasm_gz
+    module, wasm = f"{PACKAGE}/{runtime.build.module}", f"{PACKAGE}/{runtime.build.wasm}.gz"
+    content |= {module: runtime.module, wasm: runtime.wasm_gz}
     content[f"bundle/{MANIFEST}"] = (bundle.path / MANIFEST).read_bytes()
     for graph in bundle.manifest.graphs.values():
         content[f"bundle/{graph.file}"] = (bundle.path / graph.file).read_bytes()
     shown = [_picture(side, path, content) for side, path in zip("ab", pictures, strict=False)]
     config = {
         "name": name,
-        "runtime": f"{PACKAGE}/{MODULE}",
-        "wasm": f"{PACKAGE}/{WASM}.gz",
+        "runtime": module,
+        "wasm": wasm,
+        "webgpu": runtime.build == WEBGPU,
         "manifest": f"bundle/{MANIFEST}",
         ENCODER: f"bundle/{bundle.manifest.graphs[ENCODER].file}",
         MATCHER: f"bundle/{bundle.manifest.graphs[MATCHER].file}",

@@ -1,7 +1,8 @@
 // The page: what comes in, the selected point, and what is shown for it.
 
+import { chooseMatches } from "./choosing.js";
 import { listenToControls, listenToTheme } from "./controls.js";
-import { drawing, save, spreadOver, toCsv, toJson } from "./downloads.js";
+import { drawing, MOST_LINES, save, toCsv, toJson } from "./downloads.js";
 import { clamp, OTHER, spacing } from "./geometry.js";
 import { Camera, listenToFiles } from "./inputs.js";
 import { Session } from "./session.js";
@@ -41,9 +42,9 @@ const EVENTS = {
     const size = `${(done / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`;
     say(total ? `${text} the network, ${size}` : `${text} the network…`, total ? done / total : null);
   },
-  ready(manifest, threads) {
+  ready(manifest, place) {
     const cells = manifest.grid.join("×");
-    byId("network").textContent = `${session.name}, ${cells} cells, ${threads} thread${threads > 1 ? "s" : ""}`;
+    byId("network").textContent = `${session.name}, ${cells} cells, ${place}`;
     const { confidence } = manifest;
     byId("confidence-entry").hidden = !confidence;
     byId("meaning").textContent =
@@ -243,8 +244,8 @@ const ACTIONS = {
     if (kind === "json") save(new Blob([toJson(pair, listed.matches)], { type: "application/json" }), "matches.json");
     if (kind === "csv") save(new Blob([toCsv(pair, listed.matches)], { type: "text/csv" }), "matches.csv");
     if (kind !== "png") return;
-    const strong = spreadOver(session.strong(Number(controls.confidence.value)), pair.a.size);
-    const lines = strong.map((match) => ({ ...match, colour: colourOf(match) }));
+    const strong = session.strong(Number(controls.confidence.value));
+    const lines = chooseMatches(strong, stages, MOST_LINES).map((match) => ({ ...match, colour: colourOf(match) }));
     drawing(stages, lines).toBlob((blob) => save(blob, "matches.png"));
   },
 };

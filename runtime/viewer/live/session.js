@@ -4,7 +4,7 @@ import { OTHER } from "./geometry.js";
 import { makePair } from "./pair.js";
 
 export class Session {
-  // `on` has a function for each event: progress(text, done, total), ready(manifest, threads), matched(), listed(),
+  // `on` has a function for each event: progress(text, done, total), ready(manifest, place), matched(), listed(),
   // failed(text, during).
   constructor(config, on) {
     this.on = on;
@@ -51,9 +51,9 @@ export class Session {
     if (!this.broken) this.on.progress(text, done, total);
   }
 
-  _ready({ manifest, threads }) {
+  _ready({ manifest, place }) {
     this.manifest = manifest;
-    this.on.ready(manifest, threads);
+    this.on.ready(manifest, place);
   }
 
   _encoded({ number, fine }) {

@@ -25,7 +25,7 @@ const JOBS = {
   async load({ config }) {
     const onProgress = (text, done, total) => self.postMessage({ kind: "progress", text, done, total });
     engine = await Engine.open(config, onProgress);
-    self.postMessage({ kind: "ready", manifest: engine.manifest, threads: engine.threads });
+    self.postMessage({ kind: "ready", manifest: engine.manifest, place: engine.place });
   },
 
   // A picture as an ImageBitmap of [height, width]; it is matched once both are there.
