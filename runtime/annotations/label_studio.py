@@ -59,7 +59,7 @@ def from_label_studio(tasks: Any, root: Path) -> AnnotationSet:
             if result["type"] == "keypointlabels":
                 points[label] = None
             owners[_group(result)[0] or (OBJECT if result["type"] == "keypointlabels" else label)] = None
-        named.append((_name(address), _size(results, f"task {at}"), results))
+        named.append((path_of(address), _size(results, f"task {at}"), results))
     if len(owners) > 1 and OBJECT in owners and points:  # points belong to the only other category
         owners.pop(OBJECT)
     layouts = {name: Category(name, tuple(points), layout="labels") for name in owners}
@@ -93,7 +93,7 @@ def _image(data: Mapping[str, Any], at: int) -> tuple[str, str]:
     raise AnnotationError(f"task {at} names no picture")
 
 
-def _name(address: str) -> str:
+def path_of(address: str) -> str:
     """The path of a picture in an address of Label Studio."""
     parts = urlsplit(address)
     asked = parse_qs(parts.query).get("d")

@@ -31,12 +31,10 @@ from dccnet.runtime.propagate.tracking import Tracks, corrected, followed, grey,
 from dccnet.runtime.video.mask_files import read_mask
 from tests.helpers.annotation_sets import birds
 from tests.helpers.commands import Cli, one_sentence
+from tests.helpers.shifted_views import CELL, POINTS, view
 
 Call = Callable[..., dict[str, Any]]
-POINTS = {"left": (60.0, 60.0), "middle": (100.0, 80.0), "low": (90.0, 110.0)}
 SHIFTS = {"a/x.png": (0, 0), "b/x.png": (12, 8), "x2.png": (4, 16), "x10.png": (20, 0)}
-CELL = 8.0
-"""Pixels of a cell of the built-in model in pictures of this size, rounded up."""
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +66,7 @@ def place(photos: list[Image], tmp_path: Path) -> Path:
     for name, (x, y) in SHIFTS.items():
         path = tmp_path / "photos" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), photos[0][y : y + 128, x : x + 160])
+        cv2.imwrite(str(path), view(photos[0], x, y))
     (tmp_path / "coco.json").write_text(json.dumps(coco("photos/a/x.png", POINTS)))
     return tmp_path
 

@@ -1,0 +1,1 @@
+"""dcc in the tools that people annotate with: CVAT's automatic annotation, Label Studio's backends."""
