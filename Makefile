@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUTPUT ?= demo-output
 
-.PHONY: demo test test-oldest test-slow test-cuda test-gpu lint format picture clean
+.PHONY: demo test test-labels test-oldest test-slow test-cuda test-gpu lint format picture clean
 
 demo: $(VENV)/.installed-demo
 	$(if $(filter demo-output,$(DEMO_OUTPUT)),rm -rf demo-output)  # never a folder that somebody named
@@ -26,6 +26,19 @@ $(OLDEST)/.installed: pyproject.toml tests/helpers/oldest.py tests/helpers/bundl
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[cpu]' pytest hypothesis \
 	  --constraint $(OLDEST)/constraints.txt
 	$(BIN)/python -m tests.helpers.bundles $(OLDEST)/bundles
+	touch $@
+
+# Files of annotations, read by libraries that want an older OpenCV than dcc: an environment of their own.
+LABELS := .venv-labels
+test-labels: $(LABELS)/.installed
+	PYTHONPATH=. DCC_TEST_LABELS=1 $(LABELS)/bin/python -m pytest -p no:cacheprovider \
+	  tests/integrations/test_annotation_libraries.py
+
+$(LABELS)/.installed: Makefile
+	rm -rf $(LABELS)
+	$(PYTHON) -m venv $(LABELS)
+	$(LABELS)/bin/python -m pip install --quiet --disable-pip-version-check label-studio-sdk datumaro onnxruntime \
+	  click rich pytest hypothesis
 	touch $@
 
 test-slow: $(VENV)/.installed-dev

@@ -29,6 +29,7 @@ FORBIDDEN = {
     "dccnet/weights": {"onnx", "onnxruntime", "click", "rich", "cv2"},
     "dccnet/training": {"onnx", "onnxruntime"},
     "dccnet/evaluation": {"onnx", "onnxruntime"},
+    "dccnet/integrations": {"torch", "onnx", "onnxruntime"},
     "export/bundles": {"torch"},
     "calibration": {"torch"},
 }
