@@ -18,7 +18,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dccnet.runtime import geometry
 from dccnet.runtime.annotations.model import Category, Instance
 from dccnet.runtime.annotations.run_lengths import RunLengths
 from dccnet.runtime.arrays import Image, Points
@@ -28,8 +27,8 @@ from dccnet.runtime.features import Features
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.propagate.annotator import Annotator
 from dccnet.runtime.propagate.slots import inside_picture
-from dccnet.runtime.propagate.tracking import Tracks, corrected, followed, grey, started
 from dccnet.runtime.video.propagation.boxes import carry_boxes
+from dccnet.runtime.video.propagation.following import Follower
 from dccnet.runtime.video.propagation.maps import SingleMatches, clipped
 from dccnet.runtime.video.propagation.masks import carry_mask
 from dccnet.runtime.video.propagation.settings import Propagation
@@ -41,6 +40,7 @@ with required("dcc in CVAT", "cvat"):
 _BOX, _MASK = 1, 2
 """Added to a category's number for the labels of its box and its mask."""
 _POINTS = ("points", "polygon", "polyline")
+_VISIBLE_SHARE = 0.5
 _SHAPES = (*_POINTS, "rectangle", "mask")
 
 
@@ -157,28 +157,29 @@ def _mask_shape(label: int, mask: RunLengths, as_polygon: bool) -> Any:
 class Frame:
     """A frame of a task, made ready for :class:`Tracker`."""
 
-    grey: NDArray[np.uint8]
+    image: Image
     features: Features
 
 
 @dataclass(slots=True, eq=False)
 class TrackingState:
-    """A shape on the frame where a person drew it, and where it was last."""
+    """A shape on the frame where a person drew it, and what follows it from there."""
 
     kind: str
     points: Points  # (K, 2)
     mask: NDArray[np.uint8] | None
     start: Frame
-    last: Frame
-    tracks: Tracks
+    follower: Follower
 
 
 class Tracker:
-    """A ``TrackingFunction`` of CVAT's SDK: shapes follow the motion, corrected by matches with the frame
-    where they were drawn (:mod:`dccnet.runtime.propagate.tracking`)."""
+    """A ``TrackingFunction`` of CVAT's SDK: points and outlines follow the picture, and return to their
+    matches with the frame where they were drawn (:mod:`dccnet.runtime.video.propagation.following`); boxes
+    and masks are carried by these matches."""
 
     def __init__(self, matcher: Matcher, *, min_confidence: float | None = None) -> None:
-        """A shape is lost where its mean confidence is below ``min_confidence``."""
+        """A shape is lost where less than half of its points, or of its box, are visible: by
+        ``min_confidence``, or while they can be followed. A mask is lost by its mean confidence."""
         self._matcher = matcher
         self._settings = (
             Propagation() if min_confidence is None else Propagation(min_confidence=min_confidence)
@@ -193,7 +194,7 @@ class Tracker:
     def preprocess_image(self, context: cvat.TrackingFunctionContext, image: Any) -> Frame:
         """Encodes a frame, once for all shapes."""
         pixels = image_of(image)
-        return Frame(grey(pixels), self._matcher.encode(pixels))
+        return Frame(pixels, self._matcher.encode(pixels))
 
     def init_tracking_state(
         self, context: cvat.TrackingFunctionShapeContext, pp_image: Frame, shape: cvat.TrackableShape
@@ -206,8 +207,9 @@ class Tracker:
             mask = decoded.astype(np.uint8)
         else:
             points = np.asarray(shape.points, np.float64).reshape(-1, 2)
-        tracks = started(points, self._cell(pp_image))
-        return TrackingState(shape.type, points, mask, pp_image, pp_image, tracks)
+        follower = Follower()
+        follower.start(points, np.ones(len(points), np.bool_), pp_image.image, "shape")
+        return TrackingState(shape.type, points, mask, pp_image, follower)
 
     def track(
         self, context: cvat.TrackingFunctionShapeContext, pp_image: Frame, state: TrackingState
@@ -223,27 +225,19 @@ class Tracker:
                 return None
             return cvat.TrackableShape(type="mask", points=cvat_masks.encode_mask(shown))
         if state.kind == "rectangle":
-            corners = state.points
-            box = np.concatenate([corners[0], corners[1] - corners[0]])
+            first, last = state.points
+            box = np.concatenate([first, last - first])
             boxes = carry_boxes(box[None], maps, self._settings)
             if not boxes.visible[0]:
                 return None
             x, y, width, height = inside_picture(boxes.boxes_b[0], size).tolist()
             return cvat.TrackableShape(type="rectangle", points=[x, y, x + width, y + height])
-        start = clipped(state.points, state.start.features.size)
-        places = result.transfer(start, "a")
-        told = result.transfer_confidence(start, "a")
-        if told is None:
-            told = maps.carry(start, self._settings).visible.astype(np.float32)
-        cell = self._cell(pp_image)
-        tracks = followed(state.tracks, state.last.grey, pp_image.grey, cell)
-        state.tracks = corrected(tracks, places, told.astype(np.float64), cell)
-        state.last = pp_image
-        if state.tracks.confidence.mean() < least:
-            return None
-        return cvat.TrackableShape(
-            type=state.kind, points=clipped(state.tracks.points, size).ravel().tolist()
+        carried_points = maps.carry(clipped(state.points, state.start.features.size), self._settings)
+        grid = self._matcher.manifest.grid
+        step = state.follower.step(
+            carried_points.points_b, carried_points.visible, pp_image.image, grid, "shape"
         )
-
-    def _cell(self, frame: Frame) -> float:
-        return float(geometry.pixels_per_cell(frame.features.size, self._matcher.manifest.grid).mean())
+        if step.visible.mean() < _VISIBLE_SHARE:
+            return None
+        corners = clipped(step.points, size).ravel().tolist()
+        return cvat.TrackableShape(type=state.kind, points=corners)

@@ -314,7 +314,7 @@ class _Run:
 
 _MODES = {
     SEMANTIC: "semantic (each picture by itself)",
-    TEMPORAL: "temporal (frames of one video: motion, corrected by matches)",
+    TEMPORAL: "temporal (frames of one video: points follow the picture)",
 }
 
 

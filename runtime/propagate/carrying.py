@@ -8,13 +8,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from dccnet.runtime import geometry
-from dccnet.runtime.annotations.model import Instance, Picture
-from dccnet.runtime.arrays import Image
+from dccnet.runtime.annotations.model import Instance, Picture, there
+from dccnet.runtime.arrays import Floats, Image, Points
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.propagate.references import EncodedReferences
 from dccnet.runtime.propagate.slots import Match, combined, finished, matched
 from dccnet.runtime.propagate.targets import Target
-from dccnet.runtime.propagate.tracking import Tracks, corrected, followed, grey, started
+from dccnet.runtime.video.propagation.following import Follower
 from dccnet.runtime.video.propagation.settings import Propagation
 
 SEMANTIC, TEMPORAL = "semantic", "temporal"
@@ -63,68 +63,67 @@ class Semantic:
 
 
 class Temporal:
-    """Frames of one video, which show the same thing: points follow motion, corrected by matches."""
+    """Frames of one video, which show the same thing: points follow the picture, and return to their
+    matches where both part (:mod:`dccnet.runtime.video.propagation.following`)."""
 
     mode = TEMPORAL
 
     def __init__(self, semantic: Semantic, settings: Propagation, cells: geometry.Size) -> None:
         """``cells`` is the network's grid (height, width)."""
         self._semantic, self._settings, self._cells = semantic, settings, cells
-        self._tracks: Tracks | None = None
-        self._shape: list[tuple[str, int]] = []
-        self._before: Any = None
+        self._follower = Follower()
+        self._confidence: Floats = np.zeros(0)
 
     def carry(self, target: Target, image: Image) -> tuple[Picture, State | None]:
         matches = self._semantic.matches(image)
         found = combined(matches, self._settings)
-        cell, now = self._cell(image), grey(image)
-        shape = _shape(found)
         places, confidence = _stacked(found)
-        tracks = self._tracks
-        if tracks is None or shape != self._shape:  # nothing was placed before, or other instances
-            nowhere = np.full_like(places, np.nan)
-            tracks = Tracks(nowhere, np.zeros(len(places)), np.zeros(len(places)))
-        else:
-            tracks = followed(tracks, self._before, now, cell)
-        tracks = corrected(tracks, places, confidence, cell)
-        self._tracks, self._shape, self._before = tracks, shape, now
-        height, width = image.shape[:2]
-        inside = ((tracks.points >= 0) & (tracks.points <= [width - 1, height - 1])).all(axis=1)
-        belief = np.where(inside, tracks.confidence, 0.0).astype(np.float32)
+        known = there(places)
+        visible = np.asarray(known & (confidence >= self._settings.min_confidence), np.bool_)
+        step = self._follower.step(
+            np.where(known[:, None], places, 0.0), visible, image, self._cells, _shape(found)
+        )
+        if step.kept.any():  # while it is followed, a point keeps the confidence that it had
+            confidence = np.where(step.kept, np.maximum(confidence, self._confidence), confidence)
+        self._confidence = confidence
+        points = np.where((known | step.kept)[:, None], step.points, np.nan)
         kept, at = [], 0
         for instance in found:
             rows = slice(at, at + len(instance.points))
             at += len(instance.points)
-            kept.append(
-                finished(
-                    instance,
-                    tracks.points[rows],
-                    belief[rows],
-                    self._settings.min_confidence,
-                    box=instance.box,
-                    mask=instance.mask,
-                    score=instance.score,
-                )
+            again = finished(
+                instance,
+                points[rows],
+                confidence[rows].astype(np.float32),
+                self._settings.min_confidence,
+                box=instance.box,
+                mask=instance.mask,
+                score=instance.score,
             )
-        return picture_from(target, image, matches, tuple(kept)), tracks.to_dict()
+            kept.append(again)
+        state = {"points": step.points.tolist(), "confidence": confidence.tolist()}
+        return picture_from(target, image, matches, tuple(kept)), state
 
     def keep(self, target: Target, image: Image | None, known: Picture, state: State | None) -> None:
+        """Raises ``ValueError`` or ``KeyError`` for a state that is none."""
         if image is None:
             return
-        places, _ = _stacked(known.instances)
-        self._tracks = started(places, self._cell(image)) if state is None else Tracks.of_dict(state)
-        self._shape, self._before = _shape(known.instances), grey(image)
-
-    def _cell(self, image: Image) -> float:
-        """Pixels of a cell, on the mean of both axes."""
-        return float(geometry.pixels_per_cell((image.shape[0], image.shape[1]), self._cells).mean())
+        places, confidence = _stacked(known.instances)
+        if state is None:  # what a person annotated
+            confidence = np.concatenate([np.zeros(0), *(one.annotated for one in known.instances)])
+        else:
+            places = np.asarray(state["points"], np.float64).reshape(places.shape)
+            confidence = np.asarray(state["confidence"], np.float64).reshape(confidence.shape)
+        visible = np.asarray(confidence >= self._settings.min_confidence, np.bool_) & there(places)
+        self._confidence = confidence
+        self._follower.start(np.nan_to_num(places), visible, image, _shape(known.instances))
 
 
 def _shape(instances: tuple[Instance, ...]) -> list[tuple[str, int]]:
     return [(one.category, len(one.points)) for one in instances]
 
 
-def _stacked(instances: tuple[Instance, ...]) -> tuple[Any, Any]:
+def _stacked(instances: tuple[Instance, ...]) -> tuple[Points, Floats]:
     """All points ``(K, 2)`` of the instances, and their confidence ``(K,)``."""
     if not instances:
         return np.zeros((0, 2)), np.zeros(0)

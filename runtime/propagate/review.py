@@ -24,6 +24,7 @@ from dccnet.runtime.arrays import Image
 from dccnet.runtime.errors import DccError
 from dccnet.runtime.files import atomic_path
 from dccnet.runtime.images import read_image
+from dccnet.runtime.standard_streams import visible
 
 SIDE = 280
 """Longest side of a thumbnail, in pixels."""
@@ -92,16 +93,16 @@ class Sheet:
         style = (files("dccnet.runtime.propagate") / "review.css").read_text(encoding="utf-8")
         yield '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         yield '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        yield f"<title>Review: {html.escape(self._path.name)}</title>\n"
+        yield f"<title>Review: {_text(self._path.name)}</title>\n"
         yield f"<style>{style}</style>\n</head>\n<body>\n"
         yield "<header>\n<h1>What was carried, least certain first</h1>\n<dl>"
         for name, value in self._facts.items():
-            yield f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>"
+            yield f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>"
         yield "</dl>\n" + self._legend() + "</header>\n"
         if self._problems:
             yield f"<section class=problems><h2>{len(self._problems)} could not be read</h2><ul>"
             for name, problem in self._problems:
-                yield f"<li><b>{html.escape(name)}</b> {html.escape(problem)}</li>"
+                yield f"<li><b>{_text(name)}</b> {_text(problem)}</li>"
             yield "</ul></section>\n"
         yield "<main>\n"
         for card in sorted(self._cards):
@@ -111,7 +112,7 @@ class Sheet:
 
     def _legend(self) -> str:
         names = "".join(
-            f'<li><i style="background:{colour}"></i>{html.escape(name)}</li>'
+            f'<li><i style="background:{colour}"></i>{_text(name)}</li>'
             for name, colour in self._colours.items()
         )
         hint = (
@@ -138,14 +139,14 @@ class Sheet:
         told = "annotated" if picture.confidence is None else f"{picture.confidence:.2f}"
         kind = "by-hand" if picture.confidence is None else "carried"
         source = next(iter(picture.references), "")
-        name = html.escape(picture.name)
+        name = _text(picture.name)
         return (
-            f'<figure class={kind}><a href="{html.escape(link)}" title="open {name}">'
+            f'<figure class={kind}><a href="{_text(link)}" title="open {name}">'
             f'<img loading=lazy decoding=async width={small.shape[1]} height={small.shape[0]} alt="{name}" '
             f'src="data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}">'
             f'<svg viewBox="0 0 {width} {height}" preserveAspectRatio="none">{drawn}</svg></a>'
             f'<figcaption><b>{told}</b><span title="{name}">{name}</span>'
-            + (f"<small>from {html.escape(source)}</small>" if source else "")
+            + (f"<small>from {_text(source)}</small>" if source else "")
             + "</figcaption></figure>\n"
         )
 
@@ -169,9 +170,14 @@ class Sheet:
             kind, radius = ("on", 4.5) if counted[row] else ("off", 4.0)
             shapes.append(
                 f'<circle class={kind} style="--c:{self._colours[name]}" cx="{x:.1f}" cy="{y:.1f}" '
-                f'r="{radius * unit:.1f}"><title>{html.escape(name)}{told}</title></circle>'
+                f'r="{radius * unit:.1f}"><title>{_text(name)}{told}</title></circle>'
             )
         return "".join(shapes)
+
+
+def _text(value: str) -> str:
+    """A text in HTML; control characters, which a file name may have, are shown as escapes."""
+    return html.escape(visible(value))
 
 
 def _outline(instance: Instance) -> str:

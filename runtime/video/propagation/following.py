@@ -8,6 +8,7 @@ matches take over (measured: docs/video.md).
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -27,6 +28,16 @@ PART = 1.0
 """Where a visible match and the followed point are farther apart, in cells, the match is right."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Followed:
+    """N points in one frame."""
+
+    points: Points  # (N, 2)
+    visible: NDArray[np.bool_]  # (N,)
+    kept: NDArray[np.bool_]
+    """``(N,)``: which were visible in the frame before and were followed to this one."""
+
+
 class Follower:
     """Follows the points of one reference; those of another start from their matches."""
 
@@ -42,23 +53,34 @@ class Follower:
         ``matched`` is where their matches are in it; ``grid`` is (height, width) in cells, and ``owner``
         the reference. A point is visible if its match is, or if it was visible and is not lost.
         """
+        step = self.step(matched.points_b, matched.visible, image, grid, owner)
+        return dataclasses.replace(matched, points_b=step.points, visible=step.visible)
+
+    def step(
+        self, points: Points, visible: NDArray[np.bool_], image: Image, grid: Size, owner: object
+    ) -> Followed:
+        """:meth:`follow` for points ``(N, 2)`` by their matches, of which some are ``visible`` ``(N,)``."""
         grey = _small(image)
         size = image.shape[0], image.shape[1]
-        followed = matched
-        if self._owner is owner and self._grey is not None and self._grey.shape == grey.shape:
+        step = Followed(points, visible, np.zeros(len(points), np.bool_))
+        if self._owner == owner and self._grey is not None and self._grey.shape == grey.shape:
             assert self._points is not None and self._visible is not None
             scale = geometry.extent((grey.shape[0], grey.shape[1])) / geometry.extent(size)
             moved, found = _track(self._grey, grey, self._points * scale)
             moved /= scale
             cell = np.maximum(geometry.pixels_per_cell(size, grid), 1e-9)
-            apart = np.linalg.norm((moved - matched.points_b) / cell, axis=1)
-            by_match = matched.visible & (~found | (apart > PART))
-            visible = matched.visible | (self._visible & found & inside(moved, size))
-            points = np.where(by_match[:, None], matched.points_b, moved)
-            followed = dataclasses.replace(matched, points_b=points, visible=visible)
+            apart = np.linalg.norm((moved - points) / cell, axis=1)
+            by_match = visible & (~found | (apart > PART))
+            kept = ~by_match & self._visible & found & inside(moved, size)
+            step = Followed(np.where(by_match[:, None], points, moved), visible | kept, kept)
         self._owner, self._grey = owner, grey
-        self._points, self._visible = followed.points_b, followed.visible
-        return followed
+        self._points, self._visible = step.points, step.visible
+        return step
+
+    def start(self, points: Points, visible: NDArray[np.bool_], image: Image, owner: object) -> None:
+        """Go on from points ``(N, 2)`` that are known to be in ``image``, the frame before the next one."""
+        self._owner, self._grey = owner, _small(image)
+        self._points, self._visible = points, visible
 
 
 def _small(image: Image) -> NDArray[np.uint8]:
