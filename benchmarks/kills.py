@@ -3,11 +3,11 @@
     python benchmarks/kills.py [--part 1] [--seed 1] [--only train eval ...] [--json FILE]
 
 Each trial starts a command on its own folder and sends it SIGKILL, SIGTERM or SIGINT after a random share
-of the time that it takes. Every file that is there by then must be whole, old or new. The command (for a
-training: --resume) must then run to its end, leave no scratch file, and give what it gives undisturbed. A
-command that ends before its signal does not count and is tried again. Commands run in forks of this
-process, which has imported everything, so that a trial takes seconds. Prints a row for each command; exits
-with 1 if a trial failed.
+of the CPU time that it takes. Every file that is there by then must be whole, old or new. The command (for
+a training: --resume) must then run to its end, leave no scratch file, and give what it gives undisturbed.
+One that ends before its signal does not count and is tried again. Commands run in forks of this process,
+which has imported everything, so that a trial takes seconds. Prints a row for each command; exits with 1
+if a trial failed.
 """
 
 from __future__ import annotations
@@ -157,9 +157,10 @@ def _kill(
 ) -> tuple[dict[str, float], list[str]]:
     command, reference = COMMANDS[name], scratch / "undisturbed"
     shutil.copytree(material, reference)
-    start = time.perf_counter()
+    before = os.times()
     status = _wait(_start(command.run, reference))
-    seconds = time.perf_counter() - start
+    after = os.times()
+    seconds = after.children_user + after.children_system - before.children_user - before.children_system
     if status != 0:
         raise LostError(f"{name} fails undisturbed ({status}): {_told(reference)}")
     counts: Counter[str] = Counter(killed=0, too_late=0)
@@ -170,7 +171,8 @@ def _kill(
         sent, share = SIGNALS[counts["killed"] % len(SIGNALS)], rng.random()
         shutil.copytree(material, folder)
         child = _start(command.run, folder)
-        time.sleep(share * seconds)
+        while _is_running(child) and _cpu_seconds(child) < share * seconds:
+            time.sleep(0.002)
         os.kill(child, sent)
         if _wait(child) == 0:
             counts["too_late"] += 1
@@ -185,7 +187,7 @@ def _kill(
             except Exception as error:
                 failures.append(f"{name}, {sent.name} at {share:.2f}: {type(error).__name__}: {error}")
         shutil.rmtree(folder)
-    return {"seconds": round(seconds, 1), **counts, "failed": len(failures)}, failures
+    return {"cpu_seconds": round(seconds, 2), **counts, "failed": len(failures)}, failures
 
 
 def _start(run: Callable[[Path], object], folder: Path) -> int:
@@ -212,6 +214,16 @@ def _start(run: Callable[[Path], object], folder: Path) -> int:
 
 def _wait(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _is_running(child: int) -> bool:
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+
+def _cpu_seconds(child: int) -> float:
+    """The CPU time of all threads of a process, which does not depend on what else runs here."""
+    fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _told(folder: Path) -> str:
@@ -271,7 +283,7 @@ def _make(folder: Path) -> None:
     (folder / "data" / "x").mkdir(parents=True)
     (folder / "data" / "x" / "mine.txt").write_text("the user's")
     with zipfile.ZipFile(folder / "a.zip", "w") as pack:
-        for number in range(300):
+        for number in range(3000):
             pack.writestr(f"x/{number}.txt", f"{number}" * 2000)
 
 

@@ -33,6 +33,7 @@ def demo(output: Path, seed: int, as_json: bool) -> None:
     from dccnet.runtime.console import note, print_wide
     from dccnet.runtime.errors import UsageError
     from dccnet.runtime.extras import required
+    from dccnet.runtime.locks import output_lock
 
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise UsageError(f"{output} is not an empty folder: choose another folder with -o")
@@ -40,7 +41,7 @@ def demo(output: Path, seed: int, as_json: bool) -> None:
         from dccnet.demo.run import ALPHA, run_demo
     from dccnet.training.cpu import fast_cpu_settings
 
-    with fast_cpu_settings():
+    with output_lock(output), fast_cpu_settings():
         report = run_demo(output, seed)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(report)))

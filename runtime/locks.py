@@ -7,11 +7,12 @@ import errno
 import os
 import socket
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from dccnet.runtime.errors import DccError
+from dccnet.runtime.errors import DccError, DccWarning
 
 LOCK_FILE = ".dcc.lock"
 _HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
@@ -24,18 +25,20 @@ class LocksNotSupportedError(Exception):
 
 
 @contextlib.contextmanager
-def folder_lock(folder: Path, busy: str, advice: str, on_no_locks: Callable[[str], None]) -> Iterator[None]:
+def folder_lock(
+    folder: Path, busy: str, advice: str, on_no_locks: Callable[[str], None], name: str = LOCK_FILE
+) -> Iterator[None]:
     """Lock ``folder``, which is created, for this process, until the block or the process ends.
 
     Where another process holds the lock, the :class:`DccError` says ``busy``, the number of that process,
     its machine and since when, and ``advice``. Where the file system has no locks, nothing is locked and
-    ``on_no_locks`` is called with a warning. Raises :class:`DccError` also for a folder that cannot be
-    written.
+    ``on_no_locks`` is called with a warning. ``name`` is that of the lock's file. Raises :class:`DccError`
+    also for a folder that cannot be written.
     """
     created = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = _open_locked(folder / LOCK_FILE)
+        file = _open_locked(folder / name)
     except LocksNotSupportedError:
         on_no_locks(
             f"the file system of {folder} has no locks: do not let a second process write there meanwhile"
@@ -45,16 +48,31 @@ def folder_lock(folder: Path, busy: str, advice: str, on_no_locks: Callable[[str
     except OSError as error:
         raise DccError(f"cannot write {folder}: {error.strerror or error}") from error
     if file is None:
-        raise DccError(f"{busy} ({_holder(folder / LOCK_FILE)}): {advice}")
+        raise DccError(f"{busy} ({_holder(folder / name)}): {advice}")
     with file:
         _write_holder(file)
         try:
             yield
         finally:
             with contextlib.suppress(OSError):
-                (folder / LOCK_FILE).unlink()
+                (folder / name).unlink()
                 if created:
                     folder.rmdir()  # unless something was written
+
+
+def output_lock(
+    folder: Path, output: object | None = None, name: str = LOCK_FILE
+) -> contextlib.AbstractContextManager[None]:
+    """Lock a folder that a command fills with files which belong together, as :func:`folder_lock` does.
+
+    ``output`` is what the message names instead of the folder.
+    """
+
+    def warn(text: str) -> None:
+        warnings.warn(text, DccWarning, stacklevel=2)
+
+    busy = f"another process is writing {output or folder}"
+    return folder_lock(folder, busy, "wait for it, or choose another place", warn, name)
 
 
 def try_lock(file: IO[Any]) -> bool:

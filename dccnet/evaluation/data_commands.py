@@ -145,6 +145,7 @@ def repeated(output: Path, photographs: Path | None, count: int, side: int, seed
     from dccnet.runtime.console import note, progress_bar
     from dccnet.runtime.errors import UsageError
     from dccnet.runtime.images import find_images, read_image
+    from dccnet.runtime.locks import output_lock
     from dccnet.training.repeated import LIST, write_repeated
 
     if (output / LIST).exists():
@@ -154,7 +155,7 @@ def repeated(output: Path, photographs: Path | None, count: int, side: int, seed
         if photographs is None
         else [read_image(path) for path in find_images(photographs)]
     )
-    with progress_bar() as progress:
+    with output_lock(output), progress_bar() as progress:
         task = progress.add_task("pairs", total=count)
         for _ in write_repeated(pieces, output, count, seed, (side, side)):
             progress.advance(task)

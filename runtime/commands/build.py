@@ -13,6 +13,7 @@ from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.console import note, steps
 from dccnet.runtime.cuda import Device, cuda_problem, open_device
 from dccnet.runtime.errors import UsageError
+from dccnet.runtime.locks import output_lock
 from dccnet.runtime.models.addresses import parse_address
 from dccnet.runtime.models.names import find_model
 from dccnet.runtime.selection import gpu_index
@@ -54,15 +55,16 @@ def build(bundle: Path, output: Path | None, device: str, as_json: bool, **optio
     path = find_model(bundle, note)
     if output is None and path != bundle:
         raise UsageError(kept)
-    opened = Bundle.open(path)
-    with steps("building", len(opened.manifest.graphs)) as step:
-        engines = build_engines(opened, library, settings, step, step.detail, gpu)
-        problems = [warning for engine in engines for warning in engine.warnings]
-        engines = compare_built(opened, library, engines, gpu, problems.append)
-    if output is None:
-        add_engines(opened, engines)
-    else:
-        write_engines(engines, output)
+    with output_lock(path if output is None else output):
+        opened = Bundle.open(path)
+        with steps("building", len(opened.manifest.graphs)) as step:
+            engines = build_engines(opened, library, settings, step, step.detail, gpu)
+            problems = [warning for engine in engines for warning in engine.warnings]
+            engines = compare_built(opened, library, engines, gpu, problems.append)
+        if output is None:
+            add_engines(opened, engines)
+        else:
+            write_engines(engines, output)
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(engine.record) for engine in engines], indent=2))
     for problem in problems:

@@ -10,6 +10,7 @@ from dccnet.runtime.bundle import MANIFEST, Bundle
 from dccnet.runtime.download import download
 from dccnet.runtime.errors import BundleError, DataError
 from dccnet.runtime.files import atomic_path
+from dccnet.runtime.locks import LOCK_FILE, output_lock
 from dccnet.runtime.models.addresses import Address, ArchiveAddress, HubAddress
 from dccnet.runtime.models.hub import fetch_from_hub
 from dccnet.runtime.models.kept import Origin, kept_folder, user_folder, write_origin
@@ -45,25 +46,25 @@ def fetch_model(address: Address, on_note: Callable[[str], None] = lambda text: 
 
 
 def _fetch_archive(address: ArchiveAddress, folder: Path) -> None:
-    archive = user_folder() / "downloads" / address.sha256  # not temporary: a transfer can be resumed
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    download(
-        address.url,
-        archive,
-        known_hash=address.sha256,
-        largest=LARGEST,
-        on_bytes=lambda there, total: None,
-        pause=_PAUSE,
-        extra="hub",
-        page=PAGE,
-    )
-    unpacked = folder.parent / "unpacked"
-    try:
-        unpack(archive, unpacked, LARGEST)
-    except DataError as error:
-        raise BundleError(str(error).replace(str(archive), str(address))) from error
-    finally:
-        archive.unlink()
+    downloads = user_folder() / "downloads"  # not temporary: a transfer can be resumed
+    archive, unpacked = downloads / address.sha256, folder.parent / "unpacked"
+    with output_lock(downloads, address, f".{address.sha256}{LOCK_FILE}"):
+        download(
+            address.url,
+            archive,
+            known_hash=address.sha256,
+            largest=LARGEST,
+            on_bytes=lambda there, total: None,
+            pause=_PAUSE,
+            extra="hub",
+            page=PAGE,
+        )
+        try:
+            unpack(archive, unpacked, LARGEST)
+        except DataError as error:
+            raise BundleError(str(error).replace(str(archive), str(address))) from error
+        finally:
+            archive.unlink()
     source = _bundle_in(unpacked, address)
     try:
         names = files_of(source)

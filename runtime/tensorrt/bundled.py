@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from dccnet.runtime.bundle import Bundle, write_manifest
+from dccnet.runtime.bundle import Bundle, read_manifest, write_manifest
 from dccnet.runtime.cuda import Device
+from dccnet.runtime.errors import BundleError
 from dccnet.runtime.manifest import EngineRecord
 from dccnet.runtime.tensorrt.builder import BuildSettings, BuiltEngine, build_engine
 from dccnet.runtime.tensorrt.cache import usual_timing_cache
@@ -50,11 +51,17 @@ def build_graph(
 
 
 def add_engines(bundle: Bundle, engines: list[BuiltEngine]) -> Bundle:
-    """Write the engines into the bundle; they replace older ones of the same library."""
+    """Write the engines into the bundle; they replace older ones of the same library.
+
+    Raises :class:`BundleError` where another process has replaced the bundle since it was opened.
+    """
+    now = read_manifest(bundle.path)
+    if now.graphs != bundle.manifest.graphs:
+        raise BundleError(f"{bundle.path} was replaced while its engines were built: build them again")
     for engine in engines:
         write_engine(engine, bundle.path)
-    records = {(r.graph, r.library): r for r in (*bundle.manifest.engines, *(e.record for e in engines))}
-    manifest = dataclasses.replace(bundle.manifest, engines=tuple(records.values()))
+    records = {(r.graph, r.library): r for r in (*now.engines, *(e.record for e in engines))}
+    manifest = dataclasses.replace(now, engines=tuple(records.values()))
     write_manifest(bundle.path, manifest)  # last: an interrupted call keeps the older manifest
     return Bundle(bundle.path, manifest)
 

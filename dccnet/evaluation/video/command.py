@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Sequence
@@ -10,8 +11,9 @@ from pathlib import Path
 import click
 
 from dccnet.evaluation.tables import WIDTH
-from dccnet.evaluation.video.clips import digest, read_clips
+from dccnet.evaluation.video.clips import Clip, digest, read_clips
 from dccnet.evaluation.video.evaluation import (
+    VideoResults,
     VideoSettings,
     open_matcher,
     protocol,
@@ -25,6 +27,7 @@ from dccnet.evaluation.video.evaluation import (
 from dccnet.evaluation.video.scores import ALPHA
 from dccnet.runtime.console import note, print_wide, progress_bar
 from dccnet.runtime.errors import UsageError
+from dccnet.runtime.locks import output_lock
 from dccnet.runtime.selection import BackendChoice
 
 RATE = 24.0
@@ -58,6 +61,30 @@ def evaluate_video(
     clips = read_clips(data)
     sha256 = digest(data, clips)
     note(f"protocol: {protocol(settings)}")
+    with contextlib.ExitStack() as locks:
+        for folder in folders:
+            if folder is not None:
+                locks.enter_context(output_lock(folder))
+        found = _evaluated(models, clips, settings, sha256, choice, refine)
+        for result, folder in zip(found, folders, strict=True):
+            if folder is not None:
+                note(f"wrote {', '.join(map(str, write(folder, result)))}")
+    if as_json:
+        values = [to_dict(result) for result in found]
+        click.echo(json.dumps(values[0] if len(values) == 1 else values, indent=2, allow_nan=False))
+        return
+    print_wide(table(found), WIDTH)
+
+
+def _evaluated(
+    models: Sequence[Path],
+    clips: Sequence[Clip],
+    settings: VideoSettings,
+    sha256: str,
+    choice: BackendChoice,
+    refine: bool | None,
+) -> list[VideoResults]:
+    """The results of every model, each with those of the baselines."""
     matchers = [open_matcher(model, choice, refine, note) for model in models]
     frames = sum(len(clip.frames) - clip.first - 1 for clip in clips)
     started = time.perf_counter()
@@ -73,11 +100,4 @@ def evaluate_video(
             scores = [*run_matcher(matcher, clips, settings, on_frame), *baselines]
             found.append(results(model, matcher, settings, sha256, scores))
     note(f"{frames} frames of {len(clips)} sequences in {time.perf_counter() - started:.1f} s")
-    for result, folder in zip(found, folders, strict=True):
-        if folder is not None:
-            note(f"wrote {', '.join(map(str, write(folder, result)))}")
-    if as_json:
-        values = [to_dict(result) for result in found]
-        click.echo(json.dumps(values[0] if len(values) == 1 else values, indent=2, allow_nan=False))
-        return
-    print_wide(table(found), WIDTH)
+    return found

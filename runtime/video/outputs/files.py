@@ -13,6 +13,7 @@ import numpy as np
 
 from dccnet.runtime.errors import DccError, UsageError
 from dccnet.runtime.files import atomic_path
+from dccnet.runtime.locks import LOCK_FILE, output_lock
 from dccnet.runtime.palettes import Palette
 from dccnet.runtime.video.outputs.arrays import ArrayFile
 from dccnet.runtime.video.outputs.h5 import H5Matches
@@ -67,7 +68,7 @@ class Outputs:
             for path in paths:
                 self._open(path, partial(VideoFile, rate=rate, codec=codec, in_time=in_time))
             if masks is not None:
-                self._add(_File(MaskFolder(masks, palette), masks, masks))
+                self._add(_File(MaskFolder(masks, palette), masks, masks, _locked(masks)))
         except BaseException:
             self._end(keep=False)
             raise
@@ -95,7 +96,8 @@ class Outputs:
         if is_sequence(path):
             sequence = FileSequence(path)
             self.needs_drawing |= sequence.needs_drawing
-            self._add(_File(sequence, path, path.parent))
+            lock = _locked(path.parent, path, f".{path.name}{LOCK_FILE}")
+            self._add(_File(sequence, path, path.parent, lock))
             return
         if suffix not in SUFFIXES:
             raise UsageError(unknown_suffix(path))
@@ -141,13 +143,20 @@ class Outputs:
         return first
 
 
+def _locked(folder: Path, output: Path | None = None, name: str = LOCK_FILE) -> contextlib.ExitStack:
+    """Holds the lock of a folder or a sequence: frames of two runs would be mixed."""
+    stack = contextlib.ExitStack()
+    stack.enter_context(output_lock(folder, output, name))
+    return stack
+
+
 @dataclass(frozen=True, slots=True)
 class _File:
     sink: Sink
     path: Path
     folder: Path
     move_into_place: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
-    """Moves the temporary files when it is closed."""
+    """Moves the temporary files, or gives a lock back, when it is closed."""
 
     def end(self, keep: bool) -> None:
         """Raises :class:`DccError` where the file cannot be finished."""
