@@ -199,6 +199,7 @@ def _start(run: Callable[[Path], object], folder: Path) -> int:
     try:
         for number, name in ((1, "stdout"), (2, "stderr")):
             os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
         (folder / "temporary").mkdir(exist_ok=True)
         tempfile.tempdir = str(folder / "temporary")
         run(folder)

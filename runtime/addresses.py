@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 _USER = re.compile(r"(?<=://)[^/?#\s]*@")
-_SECRET = re.compile(
-    r"([?&;][^=&;#\s]*(?:pass|pwd|token|key|secret|auth|sig)[^=&;#\s]*=)[^&;#\s]*", re.IGNORECASE
-)
+_NAME = r"[^=&;#/\s]*(?:pas|pwd|token|key|secret|auth|sig|cred)[^=&;#/\s]*="
+# After a slash only in addresses: folders of files are called sigma=1, too.
+_SECRET = re.compile(rf"((?:[?&;#]|://\S*?/){_NAME})[^&;#\s]*", re.IGNORECASE)
 
 
 def without_secrets(text: str) -> str:

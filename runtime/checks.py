@@ -107,7 +107,10 @@ def check_boxes_inside(boxes: Boxes, size: Size, name: str) -> None:
 
 def _rows(values: ArrayLike, width: int, name: str, columns: str) -> Floats:
     try:
-        rows = np.asarray(values, np.float64)
+        given = np.asarray(values)
+        if given.dtype.kind == "b":
+            raise TypeError
+        rows = given.astype(np.float64)
     except (TypeError, ValueError):
         raise ArgumentError(f"{name} must be numbers, {width} ({columns}) in each row") from None
     if rows.shape == (0,):

@@ -42,6 +42,8 @@ def read_image(path: str | os.PathLike[str]) -> Image:
     path = Path(path)
     data = read_bytes(path)
     image = _decode(_prepared(path, data), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, path)
+    if formats.is_netpbm(data):
+        image = formats.in_full_range(image, data)
     if image.dtype == np.uint16:
         image = _with_8_bits(image, path)
     if image.dtype != np.uint8:
@@ -136,6 +138,8 @@ def find_images(pattern: str | os.PathLike[str]) -> list[Path]:
     as are other kinds of files that a glob finds beside pictures. What exists under a name with brackets is
     taken before they are read as a glob. Raises :class:`ImageError` where no picture is found.
     """
+    if not os.fspath(pattern):  # as a path it would be the current folder
+        raise ImageError("the name of the pictures is empty")
     path = Path(pattern)
     if path.is_dir():
         shown = (p for p in path.iterdir() if not p.name.startswith("."))

@@ -1,7 +1,7 @@
 """What OpenCV does not do for some formats of pictures, done on their bytes.
 
-It reports a damaged JPEG in a message only, does not turn WebP pictures whose EXIF data has JPEG's prefix,
-nor AVIF pictures, and decodes palettes to colours.
+It leaves Netpbm's values as they are, reports a damaged JPEG in a message only, does not turn WebP pictures
+whose EXIF data has JPEG's prefix, nor AVIF pictures, and decodes palettes to colours.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,21 @@ def is_avif(data: bytes) -> bool:
 
 def is_heif(data: bytes) -> bool:
     return data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")
+
+
+def is_netpbm(data: bytes) -> bool:
+    """Whether it is a .pgm or .ppm file, whose header says the largest value."""
+    return re.match(rb"P[2356]\s", data) is not None
+
+
+def in_full_range(image: np.ndarray[Any, Any], netpbm: bytes) -> np.ndarray[Any, Any]:
+    """White is the largest value of the type, not that in the header, to which OpenCV leaves values."""
+    header = re.sub(rb"#[^\n]*", b" ", netpbm[:1024]).split()
+    full, largest = np.iinfo(image.dtype).max, int(header[3])
+    if largest == full or (netpbm[1:2] in b"23" and image.dtype == np.uint8):  # OpenCV scales these
+        return image
+    scaled = np.rint(image * (full / largest)).clip(0, full)
+    return np.asarray(scaled, image.dtype)
 
 
 def has_end(jpeg: bytes) -> bool:

@@ -27,6 +27,12 @@ def read_mask(path: Path) -> tuple[Mask, Palette | None]:
             DccWarning,
             stacklevel=2,
         )
+    if data.startswith(b"GIF"):
+        warnings.warn(
+            f"{path} is a GIF, whose labels are read as their colours: save masks as PNG",
+            DccWarning,
+            stacklevel=2,
+        )
     indexed = as_grey(data)
     if indexed is not None:
         grey, palette, step = indexed

@@ -91,6 +91,8 @@ def open_source(source: Source, *, live: bool | None = None, reconnect: int = 0)
             live,
             reconnect,
         )
+    if not os.fspath(source):  # as a path it would be the current folder
+        raise VideoError("the name of the video is empty")
     path = Path(source)
     if not path.is_file() or (is_picture(path) and path.suffix.lower() != ".gif"):  # it may be animated
         if not path.exists() and not any(c in str(source) for c in "*?["):

@@ -86,6 +86,10 @@ class Stream(Iterator[FrameResult]):
         """Open the source and encode the references. Raises :class:`DccError`."""
         if request.batch < 1:
             raise UsageError(f"a batch contains at least one frame, not {request.batch}")
+        if request.stall_s is not None and not request.stall_s > 0:
+            raise UsageError(f"stall_s must be more than 0 seconds, not {request.stall_s}")
+        if request.reconnect < 0:
+            raise UsageError(f"reconnect must be 0 or more, not {request.reconnect}")
         if request.min_confidence is not None:
             matcher.require_confidence()
         self.source: FrameSource = open_source(

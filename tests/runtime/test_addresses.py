@@ -17,6 +17,11 @@ from dccnet.runtime.video.sources import open_source
         ("http://host/v.mjpg?user=a&password=S3cret&fps=5", "http://host/v.mjpg?user=a&password=***&fps=5"),
         ("https://host/a.zip?X-Amz-Signature=S3cret", "https://host/a.zip?X-Amz-Signature=***"),
         ("https://host/@handle/v.mp4?t=3", "https://host/@handle/v.mp4?t=3"),
+        ("rtsp://host/password=S3cret&user=admin", "rtsp://host/password=***&user=admin"),
+        ("http://host/cgi?loginuse=admin&loginpas=S3cret", "http://host/cgi?loginuse=admin&loginpas=***"),
+        ("https://host/x#access_token=S3cret", "https://host/x#access_token=***"),
+        ("https://host/b.zip#sha256=0123", "https://host/b.zip#sha256=0123"),
+        ("runs/sigma=0.5/key=3/a.mp4", "runs/sigma=0.5/key=3/a.mp4"),
         ("no frame of rtsp://a:b@c/d for 10 s", "no frame of rtsp://***@c/d for 10 s"),
     ],
 )

@@ -257,3 +257,21 @@ def test_without_a_stderr_pictures_are_read() -> None:
     command = f'"{sys.executable}" -c "{code}" "{picture}" 2>&-'
     result = subprocess.run(command, shell=True, stdout=subprocess.PIPE, text=True)
     assert result.returncode == 0 and result.stdout.startswith("(")
+
+
+@pytest.mark.parametrize("kind", [b"P5", b"P6", b"P2"])
+@pytest.mark.parametrize("largest", [100, 255, 1023, 65535])
+def test_white_of_netpbm_is_the_largest_value_of_its_header(
+    kind: bytes, largest: int, tmp_path: Path
+) -> None:
+    """OpenCV leaves most of them as they are, so that pictures of 10 and 12 bits are nearly black."""
+    channels = 3 if kind == b"P6" else 1
+    grey = np.linspace(0, largest, 12 * channels).astype(">u2" if largest > 255 else np.uint8)
+    values = b"".join(b"%d\n" % v for v in grey.tolist()) if kind == b"P2" else grey.tobytes()
+    path = tmp_path / "x.ppm"
+    path.write_bytes(b"%s\n# made by hand\n4 3\n%d\n%s" % (kind, largest, values))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        image = read_image(path)
+    wanted = grey.astype(float).reshape(3, 4, channels)[..., ::-1] * (255 / largest)
+    assert np.abs(image - wanted).max() <= 1

@@ -17,7 +17,7 @@ import pytest
 from dccnet.runtime import Matcher, Reference
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle
-from dccnet.runtime.errors import ImageError, UsageError, VideoError
+from dccnet.runtime.errors import DccError, ImageError, UsageError, VideoError
 from dccnet.runtime.images import write_image
 from dccnet.runtime.match_many import match_many
 from dccnet.runtime.video.captures import DamagedError, ReconnectedError
@@ -367,3 +367,21 @@ def test_sources_that_cannot_be_opened_are_one_sentence(tmp_path: Path) -> None:
         matcher.stream(greys(3), grey(0), live=True, batch=2)
     with pytest.raises(UsageError, match="needs a reference"):
         matcher.stream(greys(3), [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"source": ""}, "name of the video is empty"),
+        ({"stall_s": float("nan")}, "stall_s must be more than 0"),
+        ({"stall_s": -1.0}, "stall_s must be more than 0"),
+        ({"reconnect": -1}, "reconnect must be 0 or more"),
+        ({"points": [[True, False]]}, "points must be numbers"),
+    ],
+)
+def test_arguments_without_a_meaning_are_refused(
+    arguments: dict[str, object], message: str, bundle: Bundle, photos: list[Image]
+) -> None:
+    matcher = Matcher.open(bundle, device="cpu")
+    with pytest.raises(DccError, match=message):
+        list(matcher.stream(**({"source": [photos[0]], "reference": photos[0]} | arguments)))  # type: ignore[arg-type]
