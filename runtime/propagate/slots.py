@@ -22,6 +22,8 @@ from dccnet.runtime.video.propagation.settings import Propagation
 NEAR = 0.05
 """Votes of references fade with a Gaussian of this standard deviation, a share of the picture's longer
 side: half of the distance within which a point counts as right."""
+WITHIN = 0.1
+"""The same for the confidence in what they agree on: that distance."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,10 +95,11 @@ def combined(matches: Sequence[Match], settings: Propagation) -> tuple[Instance,
             same = [there for one, there in pairs if one.category == instance.category]
             if turn < len(same):
                 placed.append(same[turn])
-        points, confidence = agreed(
+        agreement = agreed(
             np.stack([one.points for one in placed]),
             np.stack([one.confidence for one in placed]).astype(np.float64),
             NEAR * max(size),
+            WITHIN * max(size),
         )
         box = mask = score = None
         if instance.box is not None:
@@ -105,7 +108,15 @@ def combined(matches: Sequence[Match], settings: Propagation) -> tuple[Instance,
         if instance.mask is not None:
             mask, score = _carried_mask(instance.mask, maps, settings)
         instances.append(
-            finished(instance, points, confidence, settings.min_confidence, box=box, mask=mask, score=score)
+            finished(
+                instance,
+                agreement.points,
+                agreement.confidence,
+                settings.min_confidence,
+                box=box,
+                mask=mask,
+                score=score,
+            )
         )
     return tuple(instances)
 

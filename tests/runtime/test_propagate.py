@@ -315,7 +315,8 @@ def test_a_picture_of_another_size_than_annotated_is_refused(call: Call, place: 
 def test_references_agree_inside_their_places(votes: list[tuple[float, float, float]]) -> None:
     places = np.array([[vote[:2]] for vote in votes])
     weights = np.array([[vote[2]] for vote in votes])
-    points, confidence = agreed(places, weights, 10.0)
+    found = agreed(places, weights, 10.0, 20.0)
+    points, confidence = found.points, found.confidence
     assert (points >= places.min(axis=0) - 1e-9).all() and (points <= places.max(axis=0) + 1e-9).all()
     assert 0 < confidence[0] <= weights.max() + 1e-6
     if len(votes) == 1:
@@ -324,11 +325,13 @@ def test_references_agree_inside_their_places(votes: list[tuple[float, float, fl
 
 def test_one_reference_that_errs_does_not_move_two_that_agree() -> None:
     places = np.array([[[10.0, 10.0]], [[12.0, 10.0]], [[80.0, 90.0]]])
-    points, confidence = agreed(places, np.array([[0.8], [0.8], [0.9]]), 5.0)
-    assert np.linalg.norm(points[0] - [11, 10]) < 0.5 and 0.3 < confidence[0] < 0.8
+    found = agreed(places, np.array([[0.8], [0.8], [0.9]]), 5.0, 10.0)
+    assert np.linalg.norm(found.points[0] - [11, 10]) < 0.5 and 0.5 < found.confidence[0] < 0.7
     missing = np.array([[[np.nan, np.nan]], [[12.0, 10.0]], [[np.nan, np.nan]]])
-    points, confidence = agreed(missing, np.array([[0.0], [0.8], [0.0]]), 5.0)
-    assert points[0] == pytest.approx([12, 10]) and confidence[0] == pytest.approx(0.8)
+    found = agreed(missing, np.array([[0.0], [0.8], [0.0]]), 5.0, 10.0)
+    assert found.points[0] == pytest.approx([12, 10]) and found.confidence[0] == pytest.approx(0.8)
+    nobody = agreed(missing[:1], np.zeros((1, 1)), 5.0, 10.0)
+    assert np.isnan(nobody.points).all() and nobody.confidence.tolist() == [0]
 
 
 def test_records_return_unchanged() -> None:
