@@ -144,7 +144,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             click.echo(error.format_message(), err=True)
             sys.exit(error.exit_code)
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "dcc"
-        click.echo(f"dcc: {error.format_message()} (see {where} --help)", err=True)
+        message = error.format_message().replace("\n\t", " ")  # a list of choices
+        click.echo(f"dcc: {message} (see {where} --help)", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
         click.echo(f"dcc: {error.filename or 'standard output'}: {error.strerror or error}", err=True)

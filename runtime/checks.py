@@ -53,6 +53,15 @@ def as_points(values: ArrayLike, name: str = "points") -> Points:
     return _rows(values, 2, name, "x, y")
 
 
+def as_one_or_more(values: ArrayLike, name: str = "points") -> tuple[Points, bool]:
+    """As :func:`as_points`, or one point ``(x, y)``: ``(N, 2)``, and whether it was one. Raises as that."""
+    try:
+        one = np.shape(values) == (2,)
+    except ValueError:  # rows of different lengths
+        one = False
+    return as_points(np.asarray(values)[np.newaxis] if one else values, name), one
+
+
 def as_boxes(values: ArrayLike) -> Boxes:
     """Boxes ``(M, 4)`` (x, y, width, height), float64 and finite. Raises :class:`ArgumentError`."""
     return _rows(values, 4, "boxes", "x, y, width, height")

@@ -12,13 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from dccnet.runtime import geometry
 from dccnet.runtime.arrays import Floats, Image, Points
-from dccnet.runtime.checks import MARGIN, Rule, Side, as_points, as_rule, as_side, check_inside
+from dccnet.runtime.checks import MARGIN, Rule, Side, as_one_or_more, as_rule, as_side, check_inside
 from dccnet.runtime.confidence import ConfidenceModel, probability
 from dccnet.runtime.drawing.correspondences import draw_result, draw_result_and_truth
 from dccnet.runtime.drawing.styles import Style
 from dccnet.runtime.errors import ArgumentError
 from dccnet.runtime.evidence import Direction, match_evidence
 from dccnet.runtime.geometry import Size
+from dccnet.runtime.given_pictures import GivenPicture, as_image
+from dccnet.runtime.one_line import OneLine
 from dccnet.runtime.one_way import OneWay
 from dccnet.runtime.point_matches import PointMatches, mutual_cells
 from dccnet.runtime.refinement import FineFeatures
@@ -27,8 +29,8 @@ from dccnet.runtime.score_maps import ScoreMaps
 from dccnet.runtime.writers import save_correspondences, to_dict
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Correspondences:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Correspondences(OneLine):
     """The best match of every grid cell of each picture in the other.
 
     Grids are corner-aligned: the first cell lies on pixel 0 of its axis, the last cell on the last pixel.
@@ -131,33 +133,32 @@ class Correspondences:
         """Transfer points of one picture to the other.
 
         ``points`` is ``(N, 2)``, pixels (x, y) of the picture ``from_``; returns ``(N, 2)``, pixels of the
-        other picture. ``rule`` is :attr:`rule` by default. The benchmarks transfer from the target, B, to
-        the source, A, by the rule ``cells``. ``outside`` allows points outside the picture, whose result
-        has no meaning: some benchmarks count such points.
+        other picture. One point ``(x, y)`` returns one, ``(2,)``. ``rule`` is :attr:`rule` by default. The
+        benchmarks transfer from the target, B, to the source, A, by the rule ``cells``. ``outside`` allows
+        points outside the picture, whose result has no meaning: some benchmarks count such points.
 
         Raises :class:`ArgumentError`, which is a ``ValueError``, for another shape, values that are not
         finite, points more than one pixel outside, a picture other than ``a`` and ``b``, and a rule
         for which windows (or heat maps) or fine features are missing.
         """
-        from_, points = self._given(points, from_, outside)
-        if not len(points):
-            return points
-        return self.one_way(from_).move(points, self._rule(rule))
+        from_, points, one = self._given(points, from_, outside)
+        moved = self.one_way(from_).move(points, self._rule(rule)) if len(points) else points
+        return moved[0] if one else moved
 
     def transfer_scores(
         self, points: ArrayLike, from_: Side, *, outside: bool = False
     ) -> NDArray[np.float32]:
         """Score of the cell nearest to each point: ``(N, 2)`` pixels of ``from_`` -> ``(N,)``.
 
-        Arguments and errors are those of :meth:`transfer`.
+        One point ``(x, y)`` returns ``(1,)``. Arguments and errors are those of :meth:`transfer`.
         """
-        from_, points = self._given(points, from_, outside)
+        from_, points, _ = self._given(points, from_, outside)
         return self.one_way(from_).nearest_scores(points)
 
     def carry(self, points: ArrayLike, from_: Side) -> PointMatches:
-        """N points with their positions in the other picture (:meth:`transfer`), their scores and, from a
-        bundle with confidence, their confidence."""
-        from_, points = self._given(points, from_)
+        """N points, or one ``(x, y)``, with their positions in the other picture (:meth:`transfer`), their
+        scores and, from a bundle with confidence, their confidence."""
+        from_, points, _ = self._given(points, from_)
         targets, scores = self.transfer(points, from_), self.transfer_scores(points, from_)
         confidence = self.transfer_confidence(points, from_)
         if from_ == "a":
@@ -181,10 +182,10 @@ class Correspondences:
         """Confidence in :meth:`transfer` of each point: ``(N, 2)`` pixels of ``from_`` -> ``(N,)`` float32
         in [0, 1]; None from a bundle without confidence.
 
-        It lies between those of the four cells around the point. Arguments and errors are those of
-        :meth:`transfer`.
+        It lies between those of the four cells around the point. One point ``(x, y)`` returns ``(1,)``.
+        Arguments and errors are those of :meth:`transfer`.
         """
-        from_, points = self._given(points, from_, outside)
+        from_, points, _ = self._given(points, from_, outside)
         log_odds, size = self._odds(from_), self._size(from_)
         if log_odds is None:
             return None
@@ -227,7 +228,7 @@ class Correspondences:
         dense -= geometry.cell_pixels(size, size).astype(np.float32)
         return dense
 
-    def warp(self, image: Image, onto: Side = "b", rule: Rule | None = None) -> Image:
+    def warp(self, image: GivenPicture, onto: Side = "b", rule: Rule | None = None) -> Image:
         """Warp ``image``, the *other* picture, into the geometry of the picture ``onto``, by :meth:`flow`.
 
         By default, this warps A (the source) onto B (the target). uint8 BGR in and out. Raises
@@ -236,23 +237,26 @@ class Correspondences:
         """
         onto = as_side(onto, "onto")
         other: Side = "a" if onto == "b" else "b"
+        image = as_image(image)
         self.check_size(other, image)
         check_remap(image.shape[:2], self._size(onto))
         return remap(image, self.one_way(onto).dense_targets(self._rule(rule)))
 
-    def draw(self, image_a: Image, image_b: Image, limit: int = 60, style: Style = "lines") -> Image:
-        """Both pictures side by side, A left and B right. uint8 BGR in and out.
+    def draw(
+        self, image_a: GivenPicture, image_b: GivenPicture, limit: int = 60, style: Style = "lines"
+    ) -> Image:
+        """Both pictures, as they were given to the matcher, side by side, A left and B right: uint8 BGR.
 
         ``style`` is ``lines``: the ``limit`` best mutual matches joined by lines; ``grid``: every cell of A
         in the colour of its position, and every cell of B in the colour of the cell that it matches;
         ``warp``: A warped onto B. Raises :class:`UsageError` for another style or pictures of other sizes.
         """
-        return draw_result(self, image_a, image_b, limit, style)
+        return draw_result(self, as_image(image_a), as_image(image_b), limit, style)
 
     def draw_truth(
         self,
-        image_a: Image,
-        image_b: Image,
+        image_a: GivenPicture,
+        image_b: GivenPicture,
         points: ArrayLike,
         truth: ArrayLike,
         within: float,
@@ -264,11 +268,12 @@ class Correspondences:
         ``(N, 2)`` pixels of the other picture. A hit lies at most ``within`` pixels from the truth. uint8
         BGR in and out. Raises :class:`ArgumentError` where ``points`` and ``truth`` differ in length.
         """
-        from_, points = self._given(points, from_)
-        truth = as_points(truth, "truth")
+        from_, points, _ = self._given(points, from_)
+        truth, _ = as_one_or_more(truth, "truth")
         if points.shape != truth.shape:
             raise ArgumentError(f"every point needs one truth, got {len(points)} and {len(truth)}")
-        return draw_result_and_truth(self, image_a, image_b, points, truth, within, from_)
+        images = as_image(image_a), as_image(image_b)
+        return draw_result_and_truth(self, *images, points, truth, within, from_)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write ``.json``, ``.csv``, ``.npz`` or ``.flo`` (the flow from A), by suffix, atomically.
@@ -298,12 +303,12 @@ class Correspondences:
                 f"picture {side} is {self._size(side)} (height, width), got {image.shape[:2]}"
             )
 
-    def _given(self, points: ArrayLike, from_: Side, outside: bool = False) -> tuple[Side, Points]:
-        """The arguments of a transfer, checked."""
-        from_, points = as_side(from_), as_points(points)
+    def _given(self, points: ArrayLike, from_: Side, outside: bool = False) -> tuple[Side, Points, bool]:
+        """The arguments of a transfer, checked; and whether there was one point ``(x, y)``."""
+        from_, (points, one) = as_side(from_), as_one_or_more(points)
         if not outside:
             check_inside(points, self._size(from_), from_.upper(), MARGIN)
-        return from_, points
+        return from_, points, one
 
     def _rule(self, rule: Rule | None) -> Rule:
         return as_rule(rule) or self.rule

@@ -25,6 +25,16 @@ OnBytes = Callable[[int, int | None], None]
 """Is called with the bytes received so far, and the total if the server reports it."""
 
 
+def require_downloader(extra: str) -> None:
+    """Raise :class:`DccError` if pooch or requests is not installed; ``extra`` is the one that brings
+    them."""
+    with required("downloading", extra):
+        import pooch
+        import requests
+
+        del pooch, requests
+
+
 def download(
     url: str,
     path: Path,
@@ -44,8 +54,9 @@ def download(
     and :class:`DccError` if pooch is not installed or the server does not deliver the file.
     """
     shown = without_secrets(url)
-    with required("downloading", extra):
-        import pooch
+    require_downloader(extra)
+    import pooch
+
     pooch.get_logger().setLevel(logging.WARNING)  # it would print the hash of every file
 
     def fetch(address: str, output: str, _: Any) -> None:

@@ -10,10 +10,11 @@ from dccnet.runtime.arrays import Image
 from dccnet.runtime.backend import Tensors
 from dccnet.runtime.errors import ImageError
 from dccnet.runtime.geometry import Size
+from dccnet.runtime.one_line import OneLine
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Features:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Features(OneLine):
     """An encoded picture. The ``Matcher`` that encoded it can match it many times."""
 
     tensors: Tensors
@@ -27,7 +28,9 @@ def check_image(image: Image) -> None:
     """Raises :class:`ImageError` unless ``image`` is ``(H, W, 3)`` uint8 and not empty."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
-        raise ImageError(f"a picture must be a uint8 array as OpenCV reads it, got {kind}")
+        raise ImageError(
+            f"a picture must be a uint8 array as OpenCV reads it, a path or a PIL picture, got {kind}"
+        )
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ImageError(
             f"a picture must have shape (H, W, 3), BGR, got {image.shape}; grey and BGRA pictures are "

@@ -15,14 +15,14 @@ from dccnet.runtime.arrays import Image
 from dccnet.runtime.batching import encode_all, match_all
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import ArgumentError, ImageError
-from dccnet.runtime.features import Features, check_image
-from dccnet.runtime.images import read_image
+from dccnet.runtime.features import Features
+from dccnet.runtime.given_pictures import GivenPicture, as_image
 
 if TYPE_CHECKING:
     from dccnet.runtime.matcher import Matcher
 
-Picture = Union[Image, Features, str, "os.PathLike[str]"]
-"""An array, its features, or a file. The same array object or the same path is the same picture."""
+Picture = Union[GivenPicture, Features]  # noqa: UP007 (Python 3.10 evaluates it)
+"""An array, a file, a picture of PIL, or features. The same object or path is the same picture."""
 Pair = tuple[Picture, Picture]
 
 
@@ -95,16 +95,14 @@ class _Cache:
                 self._entries.move_to_end(key)
             elif not isinstance(picture, Features) and key not in new and key not in failed:
                 try:
-                    image = picture if isinstance(picture, np.ndarray) else read_image(picture)
-                    check_image(image)
-                    new[key] = (picture, image)
+                    new[key] = (picture, as_image(picture))
                 except ImageError as error:
                     failed[key] = error
         frames = [self._matcher.manifest.frames.of(image) for _, image in new.values()]
         encoded = encode_all(self._matcher.backend, frames, self._batch)
         for (key, (picture, image)), tensors in zip(new.items(), encoded, strict=True):
             nbytes = sum(int(np.prod(t.shape)) * np.dtype(t.dtype).itemsize for t in tensors.values())
-            nbytes += picture.nbytes if isinstance(picture, np.ndarray) else 0
+            nbytes += 0 if isinstance(picture, (str, os.PathLike)) else image.nbytes
             features = Features(tensors, (image.shape[0], image.shape[1]))
             self._entries[key] = _Entry(features, picture, nbytes)
             self._bytes += nbytes

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dccnet.runtime.arrays import Array, Image
+from dccnet.runtime.arrays import Array
 from dccnet.runtime.backend import Backend, Tensors
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.checks import as_boxes, as_labels, as_mask, as_points
@@ -18,8 +18,9 @@ from dccnet.runtime.confidence import ConfidenceModel
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.device_arrays import is_on_gpu
 from dccnet.runtime.errors import EngineError, ImageError, UsageError
-from dccnet.runtime.features import Features, check_image
+from dccnet.runtime.features import Features
 from dccnet.runtime.geometry import Size
+from dccnet.runtime.given_pictures import GivenPicture, as_image
 from dccnet.runtime.manifest import FINE, Manifest
 from dccnet.runtime.match_many import Picture, match_many
 from dccnet.runtime.models.names import open_bundle
@@ -118,29 +119,30 @@ class Matcher:
         return _reopen, (type(self), *self._opened, self.refines)
 
     def encode(self, image: Any, *, size: Size | None = None, stream: int | None = None) -> Features:
-        """Features of a picture ``(H, W, 3)`` uint8 BGR of any size.
+        """Features of a picture of any size: ``(H, W, 3)`` uint8 BGR, a path, or a picture of PIL.
 
+        A file is turned as its EXIF orientation says; a picture of PIL is taken as it is.
         A GPU backend also takes a picture in GPU memory: any object with ``__cuda_array_interface__`` or
         DLPack (CuPy, PyCUDA, PyTorch). Such a picture is not resized and must have the size and type in
         ``manifest.frames``; ``size`` is the (height, width) in pixels of the original picture, and
         ``stream`` is the handle of the CUDA stream whose work must finish first. Raises
-        :class:`ImageError` for another shape or dtype.
+        :class:`ImageError` for another shape or dtype, and for a file that cannot be read.
         """
         if not isinstance(image, np.ndarray) and is_on_gpu(image):
             return Features(self.backend.encode(image, stream), size or self.manifest.image_size)
-        check_image(image)
+        image = as_image(image)
         frame = self.manifest.frames.of(image)
         return Features(self.backend.encode(frame, stream), size or (image.shape[0], image.shape[1]))
 
     def match(
         self,
-        a: Image | Features,
-        b: Image | Features,
+        a: GivenPicture | Features,
+        b: GivenPicture | Features,
         *,
         refine: bool | None = None,
         stream: int | None = None,
     ) -> Correspondences:
-        """Correspondences of two pictures, each an image as for :meth:`encode` or its features.
+        """Correspondences of two pictures, each a picture as for :meth:`encode` or its features.
 
         ``refine`` is that of :meth:`open`, which it replaces for this pair. Raises :class:`ImageError`,
         :class:`EngineError`, and :class:`UsageError` for ``refine`` with a bundle that cannot.
@@ -160,8 +162,8 @@ class Matcher:
     ) -> Iterator[Correspondences]:
         """Correspondences of each pair (A, B), in order; a picture in several pairs is encoded once.
 
-        A picture is an image as for :meth:`encode`, its features, or the path of a file. The same array or
-        the same path is the same picture. Features of the pictures used last are kept in ``cache_gb`` GiB;
+        A picture is one as for :meth:`encode`, or its features. The same object or the same path is the
+        same picture. Features of the pictures used last are kept in ``cache_gb`` GiB;
         one that is needed again after that is encoded again. ``pairs`` may be endless: ``batch`` pairs are
         taken at a time, and matched in one run where the backend supports it.
 

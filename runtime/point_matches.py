@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dccnet.runtime.arrays import Points
+from dccnet.runtime.one_line import OneLine
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PointMatches:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class PointMatches(OneLine):
     """N matched points, in pixels (x, y) of the original pictures, 0-based."""
 
     points_a: Points  # (N, 2)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dccnet.runtime.arrays import Array, Floats, Points
 from dccnet.runtime.geometry import Size, extent
 from dccnet.runtime.manifest import FineGrid
+from dccnet.runtime.one_line import OneLine
 
 PATCH = 5
 """Side of the compared patches, in fine features."""
@@ -28,8 +29,8 @@ COST = 0.015
 _CHUNK = 128  # points at once: they take 60 kB each with 24 channels
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FineFeatures:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class FineFeatures(OneLine):
     """The fine features of a picture, each of unit length, and where they lie.
 
     Places are shares (x, y) of the picture: 0 on its first pixel, 1 on its last, whatever its size.

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from dccnet.runtime.arrays import Array
 from dccnet.runtime.geometry import Size
+from dccnet.runtime.one_line import OneLine
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ScoreMaps:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ScoreMaps(OneLine):
     """Score maps of one pair, from a bundle exported with ``--maps``; named as the matcher's outputs.
 
     Heat maps have the layout of ``Correspondences.heatmap_a`` and ``heatmap_b``; each cell's scores sum

@@ -225,7 +225,7 @@ def test_one_picture_in_a_folder_is_treated_like_several(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["A"], "name two pictures"),
+        (["A"], "name a second picture, B, to match"),
         (["--video", "x.mp4"], "--video and --reference go together"),
         (["A", "B", "--points", "1;2"], "--points must look like"),
         (["A", "B", "--points", "1,nan"], "--points must look like"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -28,9 +29,8 @@ _ENDS = (".md", ".json")
     "backends",
     multiple=True,
     type=click.Choice(["onnxruntime", "tensorrt"]),
-    default=("onnxruntime", "tensorrt"),
-    show_default=True,
-    help="Backends to measure; each has a row of its own.",
+    help="Backends to measure, each in a row of its own; repeatable.  [default: onnxruntime and, where "
+    "there is a GPU, tensorrt]",
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--threads", type=Whole(0, 256), default=0, help="CPU threads.  [default: all cores]")
@@ -85,7 +85,7 @@ def bench_command(
         raise UsageError(f"--data {data} has no two different pictures to match")
     choices = [
         BackendChoice(backend, _device(backend, device), None, threads, trust_engine)
-        for backend in dict.fromkeys(backends)
+        for backend in dict.fromkeys(backends or _usable_backends(note))
     ]
     first, second = sorted(find_images(PICTURES))[:2]
     with steps("measuring", len(bundles) * len(choices) + rounds) as step:
@@ -108,6 +108,17 @@ def bench_command(
         note(f"wrote {output}")
     if all(row.problem for row in rows):
         raise DccError("no row could run: dcc doctor says what this machine can do")
+
+
+def _usable_backends(on_note: Callable[[str], None]) -> list[str]:
+    """Those that can run on this machine, for a user who names none."""
+    from dccnet.runtime.cuda import cuda_problem
+
+    problem = cuda_problem()
+    if problem is None:
+        return ["onnxruntime", "tensorrt"]
+    on_note(f"onnxruntime alone, because {problem}")
+    return ["onnxruntime"]
 
 
 def _device(backend: str, device: str) -> str:

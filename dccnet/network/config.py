@@ -16,6 +16,15 @@ LARGEST_SIDE = 4096
 """Of the frames, in pixels: the correlation map of two such frames has 4 billion scores."""
 
 
+_LIST_EXAMPLES = {
+    "image_size": "[400, 400]",
+    "branches": '["local", "context"]',
+    "consensus_kernels": "[5, 5, 5]",
+    "consensus_channels": "[16, 16, 1]",
+}
+"""The fields that are lists, in JSON."""
+
+
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
@@ -56,8 +65,13 @@ class ModelConfig:
     """Whether each branch is also trained on its own (Eq. 18). Concerns training only."""
 
     def __post_init__(self) -> None:
-        for name in ("image_size", "branches", "consensus_kernels", "consensus_channels"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists only
+        for name, example in _LIST_EXAMPLES.items():
+            value = getattr(self, name)
+            _require(
+                isinstance(value, (list, tuple)),
+                f"{name} must be a list, such as {example}, got {value!r}",
+            )
+            object.__setattr__(self, name, tuple(value))  # JSON has lists only
         for field in ("context_kernel", "context_channels"):
             _require(type(getattr(self, field)) is int, f"{field} must be a whole number")
         for field in ("embedding", "auxiliary_loss"):
@@ -66,7 +80,7 @@ class ModelConfig:
             whole = all(type(value) is int for value in getattr(self, field))
             _require(whole, f"{field} must contain whole numbers, got {getattr(self, field)}")
         _require(
-            self.backbone in BACKBONES,
+            isinstance(self.backbone, str) and self.backbone in BACKBONES,
             f"unknown backbone '{self.backbone}': choose one of {', '.join(BACKBONES)}",
         )
         _require(
@@ -78,7 +92,7 @@ class ModelConfig:
         )
         _require(
             self.branches in (("local",), ("context",), BRANCHES),
-            f"branches must be local, context, or both in this order, got {self.branches}",
+            f'branches must be ["local"], ["context"] or ["local", "context"], got {list(self.branches)}',
         )
         _require(
             len(self.consensus_kernels) == len(self.consensus_channels) > 0,

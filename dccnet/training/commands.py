@@ -137,12 +137,13 @@ def _report(folder: RunFolder, progress: Progress, *, as_json: bool) -> None:
         click.echo(json.dumps(result))
     else:
         click.echo(folder.best)
-    if progress.epoch > 0 and progress.stale_epochs >= progress.validated_epochs > 0:
+    untrained = progress.epoch > 0 and progress.stale_epochs >= progress.validated_epochs > 0
+    if untrained:
         warn(
             f"no epoch was better in validation than the untrained network, which {folder.best} is: "
             f"{folder.last} is the trained one"
         )
-    note(f"next: dcc export {folder.best} -o BUNDLE")
+    note(f"next: dcc export {folder.last if untrained else folder.best} -o BUNDLE")
 
 
 def was_given(ctx: click.Context, *names: str) -> bool:

@@ -21,7 +21,7 @@ from dccnet.runtime.drawing.styles import STYLES
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.images import SUFFIXES, find_images
 from dccnet.runtime.matcher import Matcher
-from dccnet.runtime.models.option import choose_model, model_option
+from dccnet.runtime.models.option import ModelChoice, choose_model, model_option
 from dccnet.runtime.onnx_runtime import PROVIDERS
 from dccnet.runtime.option_types import Number, Whole, refine_option
 from dccnet.runtime.selection import BACKENDS
@@ -177,7 +177,7 @@ def match(
     """
     video_options = VideoOptions(**options)
     chosen, images = choose_model(model, arguments)
-    _check_usage(video, references, images, video_options)
+    _check_usage(video, references, chosen, images, video_options)
     style = _style(draw, video, points)
     _quiet_opencv(video)
     if video is not None:
@@ -189,43 +189,52 @@ def match(
         pair = len(images) == 2 and Path(images[1]).exists() and not Path(images[1]).is_dir()
         if pair and not (outputs or chosen.as_argument or as_json or points is not None):
             outputs = (Path(DRAWING),)
-    bundle = chosen.open()
-    if chosen.by_default:
-        note(chosen.note)
-    matcher = Matcher.open(
-        bundle,
-        backend=backend,
-        device=device,
-        provider=provider,
-        threads=threads,
-        trust_engine=trust_engine,
-        refine=refine,
-        on_note=note,
-    )
-    if min_confidence is not None:
-        matcher.require_confidence()
-    if backend == "auto":
-        note(f"running on {matcher.backend.description}")
-    if not matcher.manifest.verified:
-        warn(f"{chosen.named} is marked as not verified: its matches may differ from the network's")
+
+    def open_matcher() -> Matcher:
+        """Called after everything that can be wrong with the pictures and outputs was checked."""
+        bundle = chosen.open()
+        if chosen.by_default:
+            note(chosen.note)
+        matcher = Matcher.open(
+            bundle,
+            backend=backend,
+            device=device,
+            provider=provider,
+            threads=threads,
+            trust_engine=trust_engine,
+            refine=refine,
+            on_note=note,
+        )
+        if min_confidence is not None:
+            matcher.require_confidence()
+        if backend == "auto":
+            note(f"running on {matcher.backend.description}")
+        if not matcher.manifest.verified:
+            warn(f"{chosen.named} is marked as not verified: its matches may differ from the network's")
+        return matcher
+
     if video is not None:
-        video_job.run_job(matcher, job, style, as_json, min_confidence)
+        video_job.run_job(open_matcher(), job, style, as_json, min_confidence)
         return
     path_a = Path(images[0])
-    others = [path for pattern in images[1:] for path in find_images(pattern)]
     if pair:
-        pictures.match_pair(matcher, path_a, others[0], _file_outputs(outputs), report)
+        pictures.match_pair(open_matcher, path_a, Path(images[1]), _file_outputs(outputs), report)
     else:
-        pictures.match_many(matcher, path_a, others, _folder_output(outputs), report)
+        others = [path for pattern in images[1:] for path in find_images(pattern)]
+        pictures.match_many(open_matcher, path_a, others, _folder_output(outputs), report)
 
 
 def _check_usage(
-    video: str | None, references: Sequence[str], images: Sequence[str], video_options: VideoOptions
+    video: str | None,
+    references: Sequence[str],
+    chosen: ModelChoice,
+    images: Sequence[str],
+    video_options: VideoOptions,
 ) -> None:
     if (video is None) != (not references):
         raise UsageError("--video and --reference go together")
     if video is None and len(images) < 2:
-        raise UsageError("name two pictures, A and B, or use --reference with --video")
+        raise UsageError(f"{chosen.two_missing(images)}; or use --reference with --video")
     if video is not None and images:
         raise UsageError("with --video, name the picture with --reference and no other")
     for field in fields(video_options) if video is None else ():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -84,14 +84,18 @@ class Report:
         return found.result.draw(image_a, image_b, style=self.style)
 
 
+OpenMatcher = Callable[[], Matcher]
+"""Opens the matcher when the pictures have been read: what is wrong with them is told at once."""
+
+
 def match_pair(
-    matcher: Matcher, path_a: Path, path_b: Path, outputs: Sequence[Path], report: Report
+    open_matcher: OpenMatcher, path_a: Path, path_b: Path, outputs: Sequence[Path], report: Report
 ) -> None:
     """Match A and B: write drawings and data files, print the matches or a summary."""
     refuse_to_overwrite([path_a, path_b], outputs)
     image_a, image_b = read_image(path_a), read_image(path_b)
     report.check_points(image_a, path_a)
-    found = report.found(matcher.match(image_a, image_b))
+    found = report.found(open_matcher().match(image_a, image_b))
     for path in outputs:
         if path.suffix.lower() in SUFFIXES:
             write_image(path, report.draw(image_a, image_b, found))
@@ -112,7 +116,7 @@ def match_pair(
 
 
 def match_many(
-    matcher: Matcher, path_a: Path, others: Sequence[Path], folder: Path | None, report: Report
+    open_matcher: OpenMatcher, path_a: Path, others: Sequence[Path], folder: Path | None, report: Report
 ) -> None:
     """Match A, which is encoded once, with each of ``others``: a line of JSON or text for each.
 
@@ -123,6 +127,7 @@ def match_many(
     report.check_points(image_a, path_a)
     skipped = 0
     targets = [] if folder is None else _targets(folder, others)
+    matcher = open_matcher()
     features = matcher.encode(image_a)
     with progress_bar() as progress:
         for number, path in enumerate(progress.track(others, description="matching")):

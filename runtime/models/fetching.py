@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dccnet.runtime.bundle import MANIFEST, Bundle
-from dccnet.runtime.download import download
+from dccnet.runtime.download import download, require_downloader
 from dccnet.runtime.errors import BundleError, DataError
 from dccnet.runtime.files import atomic_path
 from dccnet.runtime.locks import LOCK_FILE, output_lock
 from dccnet.runtime.models.addresses import Address, ArchiveAddress, HubAddress
-from dccnet.runtime.models.hub import fetch_from_hub
+from dccnet.runtime.models.hub import fetch_from_hub, require_hub
 from dccnet.runtime.models.kept import Origin, kept_folder, user_folder, write_origin
 from dccnet.runtime.models.limits import LARGEST, files_of
 from dccnet.runtime.unpack import unpack
@@ -28,6 +28,10 @@ def fetch_model(address: Address, on_note: Callable[[str], None] = lambda text: 
     transfer. Raises :class:`BundleError` for an address without a bundle, and :class:`DccError` where it
     cannot be fetched. An older copy then stays.
     """
+    if isinstance(address, HubAddress):
+        require_hub()
+    else:
+        require_downloader("hub")
     on_note(f"fetching {address}")
     folder = kept_folder(address)
     with atomic_path(folder) as temporary:

@@ -18,15 +18,24 @@ from dccnet.runtime.models.limits import LARGEST, LARGEST_MANIFEST, files_of
 _TIMEOUT = 30.0  # seconds
 
 
+def require_hub() -> None:
+    """Raise :class:`DccError` if huggingface_hub is not installed."""
+    with required("a model on the Hugging Face Hub", "hub"):
+        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+        import huggingface_hub
+
+        del huggingface_hub
+
+
 def fetch_from_hub(address: HubAddress, folder: Path) -> str:
     """Fetch the files of the bundle in the repository's root folder, and return their commit.
 
     Nothing else of the repository is fetched. Raises :class:`BundleError` where there is no bundle or too
     large a one, and :class:`DccError` where the Hub does not deliver it.
     """
-    with required("a model on the Hugging Face Hub", "hub"):
-        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-        from huggingface_hub import HfApi
+    require_hub()
+    from huggingface_hub import HfApi
+
     api: Any = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), library_name="dccnet")
     with _quiet(), _explained(address):
         info = api.model_info(

@@ -35,6 +35,17 @@ class ModelChoice(NamedTuple):
         """What to tell a user who named none."""
         return f"built-in model {self.named}; another: --model BUNDLE"
 
+    def two_missing(self, pictures: Sequence[str]) -> str:
+        """What to say where a command needs two pictures and got ``pictures``."""
+        if len(pictures) > 2:
+            return f"name two pictures, A and B, not {len(pictures)}"
+        second = f"name a second picture, B, to match {pictures[0]} with" if pictures else ""
+        if not self.as_argument:
+            return second or "name two pictures, A and B"
+        if not self.path.exists():
+            return f"{self.named} does not exist, and no model has this name: name two pictures, A and B"
+        return f"{self.named} is taken for the bundle: {second or 'name two pictures, A and B, after it'}"
+
     def open(self) -> Bundle:
         """Raises :class:`BundleError`."""
         if not self.path.exists() and self.path.name == str(self.path):

@@ -23,14 +23,15 @@ from dccnet.runtime.checks import (
 )
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.images import read_image
+from dccnet.runtime.one_line import OneLine
 from dccnet.runtime.video.annotations import Annotations
 
 PREVIOUS = "previous"
 """Stands for the frame before."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Reference:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Reference(OneLine):
     """A picture to match frames with; its points, mask and boxes are carried to every frame.
 
     Raises :class:`UsageError` where these have another shape or do not lie in the picture.

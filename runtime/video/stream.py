@@ -13,6 +13,7 @@ from dccnet.runtime.batching import encode_all
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DccError, UsageError, VideoError
 from dccnet.runtime.features import Features, check_image
+from dccnet.runtime.one_line import OneLine
 from dccnet.runtime.video import stages
 from dccnet.runtime.video.annotations import Annotations
 from dccnet.runtime.video.captures import BetweenFramesError
@@ -37,8 +38,8 @@ AHEAD = 2
 """Frames, or batches, that may wait between two threads."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FrameResult:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class FrameResult(OneLine):
     """One frame, B, and its match with the reference, A."""
 
     index: int

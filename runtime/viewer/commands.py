@@ -142,7 +142,7 @@ def _view_pair(
         raise UsageError(f"cannot write '{output}': the name of a page must end in .html")
     chosen, images = choose_model(model, arguments)
     if len(images) != 2:
-        raise UsageError("name two pictures, A and B")
+        raise UsageError(chosen.two_missing(images))
     image_a, image_b = map(Path, images)
     pictures = read_image(image_a), read_image(image_b)
     bundle = chosen.open()

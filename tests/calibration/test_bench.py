@@ -12,6 +12,7 @@ import pytest
 
 from dccnet.calibration.agreement import AgreementTest, Prediction
 from dccnet.calibration.bench.alone import load_alone
+from dccnet.calibration.bench.commands import _usable_backends
 from dccnet.calibration.bench.measure import _agreement
 from dccnet.calibration.bench.rows import Latency
 from dccnet.runtime.bundle import Bundle
@@ -28,6 +29,7 @@ def test_rows_are_measured_and_those_that_cannot_run_say_why(
     other = bundles("float16", "spectral").path
     result = dcc(
         "bench", bundle.path, other, "--rounds", "3", "--json",
+        "--backend", "onnxruntime", "--backend", "tensorrt",
         "-o", tmp_path / "bench.md", "-o", tmp_path / "bench.json",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
@@ -52,6 +54,17 @@ def test_rows_are_measured_and_those_that_cannot_run_say_why(
     if engine["problem"] is not None:  # there is no GPU
         assert engine["encoder"] is None and engine["problem"] in markdown
         assert "Traceback" not in result.stderr
+
+
+def test_tensorrt_has_a_row_only_where_there_is_a_gpu_or_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    notes: list[str] = []
+    monkeypatch.setattr("dccnet.runtime.cuda.cuda_problem", lambda: "CUDA finds no GPU")
+    assert _usable_backends(notes.append) == ["onnxruntime"]
+    assert notes == ["onnxruntime alone, because CUDA finds no GPU"]
+    monkeypatch.setattr("dccnet.runtime.cuda.cuda_problem", lambda: None)
+    assert _usable_backends(notes.append) == ["onnxruntime", "tensorrt"] and len(notes) == 1
 
 
 def test_no_row_at_all_is_a_failure(bundle: Bundle, dcc: Cli) -> None:

@@ -182,8 +182,8 @@ def test_a_video_needs_no_bundle(dcc: Cli, pictures: list[Path], video: Path, tm
     ("arguments", "code", "message"),
     [
         ([], 2, "name two pictures, A and B"),
-        (["A"], 2, "name two pictures, A and B"),
-        (["BUNDLE", "A"], 2, "name two pictures, A and B"),
+        (["A"], 2, "name a second picture, B, to match"),
+        (["BUNDLE", "A"], 2, "is taken for the bundle: name a second picture, B"),
         (["absent.jpg", "A"], 1, "absent.jpg does not exist"),
         (["A", "absent.jpg"], 1, "absent.jpg does not exist"),
         (["matches.jpg", "A"], 2, "the output matches.jpg is also an input"),
@@ -223,7 +223,7 @@ def test_view_needs_no_bundle(
         assert dcc("view", *choice, *pictures[:2], "-o", page).returncode == 0
         pages.append(page.read_text(encoding="utf-8"))
     assert len(set(pages)) == 1
-    one_sentence(dcc("view", pictures[0], "-o", page), 2, "name two pictures")
+    one_sentence(dcc("view", pictures[0], "-o", page), 2, "name a second picture, B")
     one_sentence(dcc("view", *pictures[:3], "-o", page), 2, "name two pictures")
 
 

@@ -65,3 +65,4 @@ def test_an_untrained_best_is_not_offered_without_a_word(
         "which run/best.safetensors is: run/last.safetensors is the trained one" in printed.err
     ) == warns
     assert printed.out == "run/best.safetensors\n"
+    assert f"next: dcc export run/{'last' if warns else 'best'}.safetensors" in printed.err

@@ -11,7 +11,7 @@ from dccnet.evaluation.datasets.sources import Download, Source
 from dccnet.runtime.addresses import without_secrets
 from dccnet.runtime.console import warn
 from dccnet.runtime.decoding import decode
-from dccnet.runtime.download import OnBytes, download
+from dccnet.runtime.download import OnBytes, download, require_downloader
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.files import write_text
 from dccnet.runtime.locks import folder_lock
@@ -53,6 +53,7 @@ def _fetch(source: Source, folder: Path, mirror: str | None, listener: Listener)
         if entry is not None and entry.complete and (item.largest_unpacked or path.exists()):
             continue
         url = item.url if mirror is None else f"{mirror.rstrip('/')}/{item.name}"
+        require_downloader("data")
         listener.on_start(f"fetching {item.name}")
         path.parent.mkdir(parents=True, exist_ok=True)
         known = item.sha256 or (entry.sha256 if entry else None)
