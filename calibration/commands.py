@@ -18,6 +18,7 @@ from dccnet.calibration.settings import (
 )
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.extras import required
+from dccnet.runtime.option_groups import GroupedCommand
 from dccnet.runtime.option_types import Number, Whole
 
 if TYPE_CHECKING:
@@ -35,7 +36,15 @@ _INT8_OPTIONS = {
 """Options that half precision does not have, by parameter."""
 
 
-@click.command("calibrate")
+GROUPS = {
+    "Input": "--data --frames --table --plan",
+    "Precision": "--precision --method --target --include --no-depthwise --fp16",
+    "Loss": "--check --pairs --budget --level",
+    "Output": "--output --report --json",
+}
+
+
+@click.command("calibrate", cls=GroupedCommand, groups=GROUPS)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option(
     "--data",
@@ -142,7 +151,7 @@ def calibrate_command(
     dcc calibrate bundle --data pictures -o bundle-int8
     dcc calibrate half --data video.mp4 -o half-int8
     dcc calibrate bundle --data train.csv --check test.csv --budget 0.5 -o bundle-int8 --report plan
-    dcc calibrate bundle --target cpu --table bundle-int8/calibration.json --check test.csv -o bundle-cpu
+    dcc calibrate bundle --target cpu --table int8/calibration.json --check test.csv -o bundle-cpu
     dcc calibrate bundle --precision fp16 --data video.mp4 --report plan -o bundle-half
     dcc calibrate bundle --plan plan/plan.json -o bundle-planned
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dccnet.runtime.option_groups import GroupedCommand
 from dccnet.runtime.tensorrt.options import engine_options, library_and_settings
 
 if TYPE_CHECKING:
@@ -23,7 +24,16 @@ def _refuse_plan(context: click.Context, parameter: click.Parameter, value: str 
         )
 
 
-@click.command("export")
+GROUPS = {
+    "Model": "--image-size --fp16 --conv4d --fine --heatmaps --maps",
+    "Output": "--output --format --verify-data --json",
+    "Engines": (
+        "--library --target --batch --workspace --opt-level --timing-cache --hardware-compatibility --tf32"
+    ),
+}
+
+
+@click.command("export", cls=GroupedCommand, groups=GROUPS)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle to write (a folder)."
@@ -100,6 +110,11 @@ def export_command(
     **options: Any,
 ) -> None:
     """Export the network MODEL (a .safetensors file) as a bundle of ONNX graphs.
+
+    \b
+    dcc export model.safetensors -o bundle
+    dcc export model.safetensors --maps --verify-data photos/ -o bundle
+    dcc export model.safetensors --fp16 --format engine --target sm86 -o half
 
     The bundle is run with ONNX Runtime and compared with PyTorch. Exit code 3: it was written, but does not
     agree.

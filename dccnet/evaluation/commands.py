@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dccnet.runtime.option_groups import GroupedCommand
 from dccnet.runtime.option_types import Number, Whole, refine_option
 
 if TYPE_CHECKING:
@@ -20,7 +21,15 @@ if TYPE_CHECKING:
     from dccnet.evaluation.summary import Summary
 
 
-@click.command("eval")
+GROUPS = {
+    "Input": "--benchmark --data --root --split --one-based --fps",
+    "Scores": "--protocol --alpha --intervals --keep-border --refine",
+    "Output": "--output --restart --flow --reliability --json",
+    "Machine": "--backend --device --provider --tf32 --trust-engine --threads --cache-gb",
+}
+
+
+@click.command("eval", cls=GroupedCommand, groups=GROUPS)
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...", type=click.Path(path_type=Path))
 @click.option(
     "--benchmark",

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dccnet.runtime.option_groups import GroupedCommand
 from dccnet.runtime.option_types import Whole
-from dccnet.training.options import PATHS, by_preset, training_options
+from dccnet.training.options import GROUPS, PATHS, by_preset, training_options
 
 if TYPE_CHECKING:
     from dccnet.network.config import ModelConfig
@@ -44,7 +45,16 @@ seed_option = click.option(
 )
 
 
-@click.command()
+_TRAIN_GROUPS = {
+    "Model": "--preset --set",
+    **GROUPS,
+    "Recipe": f"{GROUPS['Recipe']} --seed",
+    "Machine": f"{GROUPS['Machine']} --nproc",
+    "Output": "--output --resume --json",
+}
+
+
+@click.command(cls=GroupedCommand, groups=_TRAIN_GROUPS)
 @preset_option
 @set_option
 @training_options

@@ -203,6 +203,21 @@ _MACHINE = [
 ]  # fmt: skip
 
 
+GROUPS = {
+    "Input": "--data --synthetic --root --one-based --skip-unreadable --pairs",
+    "Validation": "--validate --protocol --alpha --patience",
+    "Recipe": (
+        "--weights --start --epochs --batch-size --learning-rate --context-rate --schedule "
+        "--negatives --opposite --warps --supervised --average --finetune-blocks"
+    ),
+    "Machine": (
+        "--device --precision --tf32 --micro-batch --checkpointing --conv4d --feature-cache "
+        "--cache-gb --workers --save-every"
+    ),
+}
+"""All these options, as ``--help`` lists them."""
+
+
 def training_options(function: Function) -> Function:
     """Add all these options to a command, in the order of ``--help``."""
     for option in reversed(_DATA + _RECIPE + _MACHINE):

@@ -23,6 +23,7 @@ from dccnet.runtime.images import SUFFIXES, find_images
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.models.option import ModelChoice, choose_model, model_option
 from dccnet.runtime.onnx_runtime import PROVIDERS
+from dccnet.runtime.option_groups import GroupedCommand
 from dccnet.runtime.option_types import Number, Whole, refine_option
 from dccnet.runtime.selection import BACKENDS
 from dccnet.runtime.video.annotations import parse_points
@@ -36,7 +37,16 @@ DRAWING = "matches.jpg"
 """Written where two pictures are all that the user names."""
 
 
-@click.command()
+GROUPS = {
+    "Input": "--video --reference --points --mask --box",
+    "Model": "--model --refine --min-confidence",
+    "Output": "--output --draw --json --save-masks --codec --stats",
+    "Video": "--map --follow --smooth --batch --live --reconnect --frames",
+    "Machine": "--backend --device --provider --trust-engine --threads",
+}
+
+
+@click.command(cls=GroupedCommand, groups=GROUPS)
 @click.argument("arguments", nargs=-1, metavar="[BUNDLE] [A B...]")
 @model_option
 @click.option(

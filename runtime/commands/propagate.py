@@ -22,6 +22,7 @@ from dccnet.runtime.errors import ImageError, UsageError
 from dccnet.runtime.files import sha256
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.models.option import choose_model, model_option
+from dccnet.runtime.option_groups import GroupedCommand
 from dccnet.runtime.option_types import Number, Whole, refine_option
 from dccnet.runtime.propagate.carrying import SEMANTIC, TEMPORAL
 from dccnet.runtime.propagate.inputs import Drawn, Inputs, read_inputs
@@ -36,7 +37,15 @@ PROGRESS = ".progress"
 """What is added to the output's name for the folder of its journal."""
 
 
-@click.command("propagate")
+GROUPS = {
+    "Input": "--points --mask --box --category --pictures --use --corrections",
+    "Model": "--model --refine --same-instance --references --min-confidence",
+    "Output": "--output --format --review --save-masks --save-frames --overwrite --restart --json",
+    "Machine": "--backend --device --threads",
+}
+
+
+@click.command("propagate", cls=GroupedCommand, groups=GROUPS)
 @click.argument("arguments", nargs=-1, metavar="REFERENCE... PICTURES")
 @model_option
 @click.option(

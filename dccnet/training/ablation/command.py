@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
+from dccnet.runtime.option_groups import GroupedCommand
 from dccnet.training.ablation.kernels import STAND_FOR
 from dccnet.training.commands import network_config, require_torch, set_option, was_given
-from dccnet.training.options import training_options
+from dccnet.training.options import GROUPS, training_options
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 _KERNELS = "; ".join(f"{base} {','.join(map(str, kernels))}" for base, kernels in STAND_FOR.items())
@@ -35,7 +36,15 @@ def numbers(least: int, most: int) -> Callable[[click.Context, click.Parameter, 
     return parse
 
 
-@click.command()
+_GROUPS = {
+    "Sweep": "--base --set --tables --kernels --seeds",
+    **GROUPS,
+    "Validation": f"{GROUPS['Validation']} --test",
+    "Output": "--output --resume --json",
+}
+
+
+@click.command(cls=GroupedCommand, groups=_GROUPS)
 @click.option(
     "--base",
     type=click.Choice(list(STAND_FOR)),
