@@ -28,6 +28,9 @@ from dccnet.evaluation.benchmarks.tss import read_flo
 from dccnet.evaluation.journal import Journal
 from dccnet.evaluation.pairs import read_pairs
 from dccnet.evaluation.scoring import Outcome
+from dccnet.runtime.annotations.files import read_annotations, write_annotations
+from dccnet.runtime.annotations.model import AnnotationSet, Category, Instance, Picture, no_points
+from dccnet.runtime.annotations.run_lengths import RunLengths
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.errors import DccError
 from dccnet.runtime.images import read_image
@@ -102,6 +105,11 @@ READERS = {
     "points in CSV": Reader("points.csv", lambda path: read_points(path, "a.png"), text=True),
     "points in JSON": Reader("points.json", lambda path: read_points(path, "a.png"), text=True),
     "points in COCO": Reader("coco.json", lambda path: read_points(path, "a.png"), text=True),
+    "annotations in COCO": Reader("annotations-coco.json", read_annotations, text=True),
+    "annotations of CVAT": Reader("annotations-cvat.xml", read_annotations, text=True),
+    "annotations of Label Studio": Reader("annotations-labelstudio.json", read_annotations, text=True),
+    "annotations of DeepLabCut": Reader("annotations-dlc.csv", read_annotations, text=True),
+    "annotations in CSV": Reader("annotations-csv.csv", read_annotations, text=True),
     "PNG": Reader("a.png", read_image),
     "JPEG": Reader("a.jpg", read_image),
     "WebP": Reader("a.webp", read_image),
@@ -125,12 +133,13 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "runtime" / "models" / "small-1", folder / "model", ignore=lambda *_: ["*.onnx"])
     _make_pictures(folder)
     _make_points(folder)
+    _make_annotations(folder)
     _make_archives(folder)
     official.write(folder / "published.pth.tar", {"a.weight": torch.ones(3, 4), "b.bias": torch.ones(3)})
     (folder / "journal").mkdir()
     with Journal(folder / "journal", IDENTITY) as journal:
         for number in range(4):
-            journal.add(number, Outcome(f"pair {number}", "cat", 3, (2,), 90.0, (1.5, 2.0, 30.0)))
+            journal.add_outcome(number, Outcome(f"pair {number}", "cat", 3, (2,), 90.0, (1.5, 2.0, 30.0)))
     _make_engine(folder / "engine", folder / SIDECAR)
     return folder
 
@@ -159,6 +168,18 @@ def _make_points(folder: Path) -> None:
         '[{"id": 1, "name": "cat", "keypoints": ["eye", "ear"]}], "annotations": '
         '[{"id": 1, "image_id": 1, "category_id": 1, "keypoints": [1, 2, 2, 30, 40, 1]}]}'
     )
+
+
+def _make_annotations(folder: Path) -> None:
+    points, visibility, _ = no_points(2)
+    points[:], visibility[:] = [[1, 2], [30, 40]], [2, 1]
+    mask = np.zeros((48, 64), bool)
+    mask[10:20, 5:30] = True
+    one = Instance("cat", points, visibility, np.array([1.0, 2, 20, 30]), RunLengths.of(mask))
+    pictures = tuple(Picture(name, (48, 64), (one,)) for name in ("a.png", "b.png"))
+    annotations = AnnotationSet((Category("cat", ("eye", "ear"), ((0, 1),)),), pictures)
+    for name in ("coco.json", "cvat.xml", "labelstudio.json", "dlc.csv", "csv.csv"):
+        write_annotations(annotations, folder / f"annotations-{name}", name.partition(".")[0], {})
 
 
 def _make_archives(folder: Path) -> None:

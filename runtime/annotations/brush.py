@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from dccnet.runtime.annotations.run_lengths import check_size
 from dccnet.runtime.geometry import Size
 
 _LENGTHS = (3, 4, 8, 16)  # bits of a run's length; the largest run has 2^16 bytes
@@ -37,6 +38,7 @@ def encode_brush(mask: NDArray[np.bool_]) -> list[int]:
 
 def decode_brush(encoded: Sequence[int], size: Size) -> NDArray[np.bool_]:
     """Bytes -> ``(H, W)``: pixels that are not transparent. Raises ``ValueError`` for other bytes."""
+    check_size(size)
     wanted = 4 * size[0] * size[1]
     try:
         bits = np.unpackbits(np.asarray(encoded, np.uint8)).tobytes()

@@ -29,7 +29,7 @@ from dccnet.runtime.annotations.model import (
     Picture,
     no_points,
 )
-from dccnet.runtime.annotations.run_lengths import RunLengths
+from dccnet.runtime.annotations.run_lengths import RunLengths, check_size
 from dccnet.runtime.geometry import Size
 
 _SUFFIXES = {"box": " box", "mask": " mask", "polygon": " mask"}
@@ -199,6 +199,7 @@ def _mask(shape: ElementTree.Element, size: Size, where: str) -> RunLengths:
     inside = left >= 0 and top >= 0 and left + width <= size[1] and top + height <= size[0]
     if not inside or width < 1 or height < 1:
         raise AnnotationError(f"{where}: a mask lies outside the picture")
+    check_size(size)
     runs = [int(as_number(run, where)) for run in shape.get("rle", "").split(",")]
     if min(runs) < 0 or sum(runs) != width * height:
         raise AnnotationError(f"{where}: the runs of a mask do not fill its {width}x{height} pixels")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -62,7 +63,7 @@ def read_annotations(path: Path) -> AnnotationSet:
         raise DataError(f"{path} does not exist") from None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
         said = str(error) if not isinstance(error, KeyError) else f"nothing is called {error}"
         raise DataError(f"{path} contains no annotations that dcc can read: {said}") from error
 

@@ -15,6 +15,12 @@ from dccnet.runtime.geometry import Size
 from dccnet.runtime.pixel_limit import max_pixels
 
 
+def check_size(size: Size) -> None:
+    """Raises ``ValueError`` for a picture of more pixels than may be, before they take memory."""
+    if size[0] * size[1] > max_pixels():
+        raise ValueError(f"a mask of {size[1]}x{size[0]} has more pixels than --max-pixels")
+
+
 @dataclass(frozen=True, slots=True)
 class RunLengths:
     """A mask of (height, width) ``size``: lengths of runs of 0 and 1 in turn, the first of 0.
@@ -31,8 +37,7 @@ class RunLengths:
                 f"the runs of a mask have {sum(self.counts)} pixels, "
                 f"its picture {self.size[1]}x{self.size[0]}"
             )
-        if self.size[0] * self.size[1] > max_pixels():
-            raise ValueError(f"a mask of {self.size[1]}x{self.size[0]} has more pixels than --max-pixels")
+        check_size(self.size)
 
     @classmethod
     def of(cls, mask: NDArray[np.bool_]) -> RunLengths:
@@ -50,6 +55,7 @@ class RunLengths:
 
         Raises ``ValueError`` for a polygon that is none.
         """
+        check_size(size)
         mask = np.zeros(size, bool)
         for polygon in polygons:
             corners = np.asarray(polygon, np.float64).reshape(-1, 2)

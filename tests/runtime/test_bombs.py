@@ -19,7 +19,8 @@ import torch
 from safetensors.torch import save_file
 
 from dccnet.network.model import DCCNet
-from dccnet.runtime.errors import CheckpointError, ImageError
+from dccnet.runtime.annotations.files import read_annotations
+from dccnet.runtime.errors import CheckpointError, DataError, ImageError
 from dccnet.runtime.images import read_image
 from dccnet.runtime.pixel_limit import MAX_PIXELS, declared_size, set_max_pixels
 from dccnet.runtime.reading import parse_json, read_bytes, read_json
@@ -157,3 +158,35 @@ def test_a_tensor_that_repeats_one_number_is_not_counted_by_its_shape(tmp_path: 
 
 def test_a_whole_checkpoint_still_loads(small_model: DCCNet, checkpoint: Path) -> None:
     assert load_checkpoint(checkpoint).config == small_model.config
+
+
+@pytest.mark.parametrize("kind", ["polygon", "run lengths", "cvat", "brush"])
+def test_a_mask_of_a_picture_that_cannot_be_takes_no_memory(kind: str, tmp_path: Path) -> None:
+    """A million pixels a side, in some hundred bytes."""
+    side = 10**6
+    segmentation = {
+        "polygon": [[0, 0, 5, 0, 5, 5]],
+        "run lengths": {"size": [side, side], "counts": [side**2]},
+    }
+    if kind in segmentation:
+        content: object = {
+            "images": [{"id": 1, "file_name": "a.png", "width": side, "height": side}],
+            "categories": [{"id": 1, "name": "cat"}],
+            "annotations": [{"image_id": 1, "category_id": 1, "segmentation": segmentation[kind]}],
+        }
+    elif kind == "brush":
+        value = {"format": "rle", "rle": [0, 1, 2, 3], "brushlabels": ["cat"]}
+        result = {
+            "type": "brushlabels", "from_name": "mask", "to_name": "image", "value": value,
+            "original_width": side, "original_height": side,
+        }  # fmt: skip
+        content = [{"data": {"image": "a.png"}, "annotations": [{"result": [result]}]}]
+    else:
+        content = (
+            f'<annotations><image id="0" name="a.png" width="{side}" height="{side}"><mask label="cat" '
+            f'left="0" top="0" width="{side}" height="{side}" rle="{side**2}"/></image></annotations>'
+        )
+    path = tmp_path / ("a.xml" if kind == "cvat" else "a.json")
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(DataError, match="has more pixels than --max-pixels"):
+        read_annotations(path)
