@@ -3,9 +3,8 @@
     python benchmarks/gpu.py BUNDLE... [--device cuda:0] [--rounds 200] [--report FILE]
 
 The first bundle, in ONNX Runtime on the CPU, is the reference for agreement: it should be in float32, and
-the others should be of the same network. TensorRT's encode and match times are between CUDA events on the
-stream that does the work, including transfers to and from the GPU. All other times are measured on the
-host.
+the others should be of the same network. Times are the host's, with copies to and from the GPU; encoder and
+matcher are TensorRT's engines alone on the GPU's own clock, replayed without a pause between two events.
 """
 
 from __future__ import annotations
@@ -22,11 +21,13 @@ import numpy as np
 from dccnet.export.bundles.samples import PICTURES
 from dccnet.runtime import Matcher, read_image
 from dccnet.runtime.arrays import Image
+from dccnet.runtime.backend import TimedBackend
 from dccnet.runtime.correspondences import Correspondences
-from dccnet.runtime.cuda import Device, cuda_problem, open_device
+from dccnet.runtime.cuda import cuda_problem, open_device
 from dccnet.runtime.doctor.report import examine
 from dccnet.runtime.errors import DccError
 from dccnet.runtime.selection import gpu_index
+from dccnet.runtime.turns import take_turns
 
 BACKENDS = {
     "TensorRT": {"backend": "tensorrt"},
@@ -43,7 +44,7 @@ def main() -> None:
     options = parser.parse_args()
     if (problem := cuda_problem()) is not None:
         raise SystemExit(f"nothing was measured: {problem}")
-    device = open_device(gpu_index(options.device) or 0)
+    open_device(gpu_index(options.device) or 0)  # raises where there is none
     photos = [read_image(path) for path in sorted(PICTURES.glob("*.jpg"))]
     truth = _matches(Matcher.open(options.bundles[0], device="cpu"), photos)
     rows, running = [], {}
@@ -60,12 +61,15 @@ def main() -> None:
             except DccError as error:
                 row["error"] = str(error)
     ways = {
-        (i, step): way
-        for i, matcher in running.items()
-        for step, way in _steps(matcher, device, photos).items()
+        (i, step): way for i, matcher in running.items() for step, way in _steps(matcher, photos).items()
     }
-    samples = _take_turns(ways, options.rounds)
-    for (i, step), values in samples.items():
+    for i, matcher in running.items():
+        if isinstance(matcher.backend, TimedBackend):
+            on_gpu = matcher.backend.gpu_milliseconds(options.rounds)
+            rows[i] |= {f"{step}_gpu_ms": milliseconds for step, milliseconds in on_gpu.items()}
+    samples = take_turns(ways, options.rounds)
+    for (i, step), seconds in samples.items():
+        values = 1000 * np.array(seconds)
         rows[i][step] = {"median": float(np.median(values)), "p95": float(np.percentile(values, 95))}
     _print(rows)
     report = {"doctor": _doctor(), "device": options.device, "rounds": options.rounds, "rows": rows}
@@ -97,64 +101,29 @@ def _agreement(found: list[Correspondences], truth: list[Correspondences]) -> di
     return {"identical_cells": float(np.mean(same)), "largest_score_difference": difference}
 
 
-def _steps(matcher: Matcher, device: Device, photos: list[Image]) -> dict[str, Callable[[], float]]:
-    """Functions that time each step, a frame with a kept reference, and a pair, in milliseconds."""
-    on_gpu = matcher.backend.description.startswith("TensorRT")
-    with device.activate():
-        stream = device.create_stream() if on_gpu else None
-        start, end = device.create_event(), device.create_event()
-    reference = matcher.encode(photos[0])
-    features = matcher.encode(photos[1])
-
-    def timed(work: Callable[[], object]) -> Callable[[], float]:
-        def by_events() -> float:
-            assert stream is not None
-            with device.activate():
-                device.record(start, stream)
-                work()
-                device.record(end, stream)
-                device.synchronize(stream)
-                return device.milliseconds(start, end)
-
-        return by_events if on_gpu else by_clock(work)
-
-    def by_clock(work: Callable[[], object]) -> Callable[[], float]:
-        def clock() -> float:
-            started = time.perf_counter()
-            work()
-            return 1000 * (time.perf_counter() - started)
-
-        return clock
-
+def _steps(matcher: Matcher, photos: list[Image]) -> dict[str, Callable[[], object]]:
+    """Each step, a frame with a kept reference, and a pair."""
+    reference, features = matcher.encode(photos[0]), matcher.encode(photos[1])
     return {
-        "encode_ms": timed(lambda: matcher.encode(photos[1], stream=stream)),
-        "match_ms": timed(lambda: matcher.match(reference, features, stream=stream)),
-        "frame_ms": by_clock(lambda: matcher.match(reference, photos[1])),
-        "pair_ms": by_clock(lambda: matcher.match(photos[0], photos[1])),
+        "encode_ms": lambda: matcher.encode(photos[1]),
+        "match_ms": lambda: matcher.match(reference, features),
+        "frame_ms": lambda: matcher.match(reference, photos[1]),
+        "pair_ms": lambda: matcher.match(photos[0], photos[1]),
     }
-
-
-def _take_turns(ways: dict[Any, Callable[[], float]], rounds: int) -> dict[Any, list[float]]:
-    """Like :func:`dccnet.runtime.turns.take_turns`, for ways that return their own time."""
-    samples: dict[Any, list[float]] = {name: [] for name in ways}
-    for turn in range(rounds + 3):
-        for name, way in ways.items():
-            value = way()
-            if turn >= 3:  # TensorRT captures its CUDA graph in the second run
-                samples[name].append(value)
-    return samples
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
     steps = ("encode_ms", "match_ms", "frame_ms", "pair_ms")
-    print(f"{'median (p95), milliseconds':64}{'same cells':>11}" + "".join(f"{s[:-3]:>17}" for s in steps))
+    columns = "".join(f"{s[:-3]:>17}" for s in steps) + f"{'encoder + matcher on the GPU':>31}"
+    print(f"{'median (p95), milliseconds':64}{'same cells':>11}{columns}")
     for row in rows:
         name = f"{row['bundle'][-30:]}  {row['backend']}"
         if "error" in row:
             print(f"{name:64}  {row['error']}")
             continue
         times = "".join(f"{row[s]['median']:9.3f} ({row[s]['p95']:.2f})".rjust(17) for s in steps)
-        print(f"{name:64}{row['identical_cells']:11.3%}{times}")
+        on_gpu = [f"{row[step]:.3f}" for step in ("encoder_gpu_ms", "matcher_gpu_ms") if step in row]
+        print(f"{name:64}{row['identical_cells']:11.3%}{times}{' + '.join(on_gpu):>31}")
 
 
 def _doctor() -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ from dccnet.runtime.images import read_image
 from dccnet.runtime.manifest import ENCODER, MATCHER, Conv4dChoice, Graph, Manifest
 from dccnet.runtime.onnx_runtime import OnnxRuntimeGraph
 
-AUTO, USUAL = "auto", "usual"
+AUTO, USUAL, ALL = "auto", "usual", "all"
 STEPS = 2 + MAX_PAIRS
 """Number of steps of an export, at most."""
 LARGEST_FOR_SMALL_KERNELS = 32
@@ -52,13 +52,14 @@ def export_bundle(
     """Write the bundle, compare it with PyTorch on ``pictures``, and store the outcome in its manifest.
 
     ``heatmaps`` and ``maps`` add outputs (:class:`~dccnet.export.graphs.MatcherGraph`). ``conv4d`` is a
-    name in :data:`LOWERINGS`, ``usual`` (:func:`usual_lowering`), or ``auto`` to time all of them in ONNX
-    Runtime on this machine and use the fastest. ``half`` exports in float16 with float32 islands
-    (``dccnet/network/precision.py``) and also measures the ranges of float16 tensors. ``fine`` adds the
-    fine features, by which matches are refined; None adds them where the backbone's have been measured
-    (:class:`~dccnet.network.backbone.BackboneSpec`). ``on_step`` is called
-    with a description of each step before it, up to :data:`STEPS` times (with ``auto``, :data:`AUTO_STEPS`
-    more). The bundle is written completely or not at all; a bundle at ``path`` is replaced.
+    name in :data:`LOWERINGS`, ``usual`` (:func:`usual_lowering`), ``all`` to write the others beside the
+    usual one, or ``auto`` to time all of them in ONNX Runtime on this CPU and use the fastest. ``half``
+    exports in float16 with float32 islands (``dccnet/network/precision.py``) and also measures the ranges
+    of float16 tensors. ``fine`` adds the fine features, by which matches are refined; None adds them where
+    the backbone's have been measured (:class:`~dccnet.network.backbone.BackboneSpec`). ``on_step`` is
+    called with a description of each step before it, up to :data:`STEPS` times (with ``auto`` and ``all``,
+    :data:`AUTO_STEPS` more). The bundle is written completely or not at all; a bundle at ``path`` is
+    replaced.
 
     Raises :class:`UsageError` where ``path`` is anything but a bundle, and for ``maps`` of a network with
     one branch; :class:`NotVerifiedError` where a written graph does not have the precision that it should.
@@ -82,11 +83,16 @@ def export_bundle(
         graphs = {}
         on_step("tracing the encoder")
         graphs[ENCODER] = write_onnx(EncoderGraph(exported, fine), temporary / f"{ENCODER}.onnx")
-        choice = _choose(exported, conv4d, temporary, pictures, on_step)
+        choice = _choose(exported, conv4d, half, temporary, pictures, on_step)
         exported.lower(LOWERINGS[choice.lowering])
         on_step("tracing the matcher")
         matcher = MatcherGraph(exported, heatmaps=heatmaps, maps=maps)
         graphs[MATCHER] = write_onnx(matcher, temporary / f"{MATCHER}.onnx")
+        others = {}
+        for name in (name for name in LOWERINGS if conv4d == ALL and name != choice.lowering):
+            on_step(f"tracing the matcher: {name}")
+            exported.lower(LOWERINGS[name])
+            others[name] = write_onnx(matcher, temporary / f"{MATCHER}.{name}.onnx")
         manifest = Manifest(
             model=_plain(dataclasses.asdict(model.config)),
             image_size=model.config.image_size,
@@ -97,28 +103,34 @@ def export_bundle(
             maps=matcher.maps,
             fine=fine_grid(model) if fine else None,
             conv4d=choice,
-            precision=_precision(graphs, half),
+            precision=_precision({**graphs, **others}, half),
             graphs=graphs,
+            lowerings=others,
             tools=tool_versions(),
         )
         model.lower(STACK)  # the reference for every lowering
-        verification = verify(
-            model,
-            Bundle(temporary, manifest),
-            pictures,
-            on_pair=lambda: on_step("comparing with PyTorch"),
-        )
+        bundle = Bundle(temporary, manifest)
+        verification = verify(model, bundle, pictures, lambda: on_step("comparing with PyTorch"))
+        for name in others:
+            if verification.passed:  # what fails is recorded
+                again = verify(model, bundle.with_lowering(name), pictures[:2])
+                verification = verification if again.passed else again
         manifest = dataclasses.replace(manifest, verification=verification)
         write_manifest(temporary, manifest)
     return Bundle(path, manifest)
 
 
-def usual_lowering(config: ModelConfig, grid: Size) -> str:
+def usual_lowering(config: ModelConfig, grid: Size, half: bool = False) -> str:
     """The lowering that docs/conv4d.md found fastest on CPUs, or nearly so, for such kernels and grids.
+
+    For half precision, which is meant for GPUs, that of the only measurement on one (docs/gpu.md): on an
+    H200, in PyTorch, ``stack`` took 0.4 times as long as ``spectral``.
 
     Where kernels are as large as the paper's, ``spectral3`` is up to 1.3 times as fast as ``spectral``, but
     loads more slowly and takes three times the memory.
     """
+    if half:
+        return "stack"
     small = max(config.consensus_kernels) < 5
     return "stack" if small and max(grid) > LARGEST_FOR_SMALL_KERNELS else "spectral"
 
@@ -138,6 +150,7 @@ def _precision(graphs: dict[str, Graph], half: bool) -> str:
 def _choose(
     model: DCCNet,
     conv4d: str,
+    half: bool,
     folder: Path,
     pictures: Sequence[Path],
     on_step: Callable[[str], None],
@@ -146,8 +159,8 @@ def _choose(
 
     The encoder is already in ``folder``.
     """
-    if conv4d == USUAL:
-        return Conv4dChoice(usual_lowering(model.config, model.grid))
+    if conv4d in (USUAL, ALL):
+        return Conv4dChoice(usual_lowering(model.config, model.grid, half))
     if conv4d != AUTO:
         return Conv4dChoice(conv4d)
     encoder = OnnxRuntimeGraph(folder / f"{ENCODER}.onnx")

@@ -60,12 +60,13 @@ GROUPS = {
 )
 @click.option(
     "--conv4d",
-    type=click.Choice(["usual", "stack", "spectral", "spectral3", "auto"]),
+    type=click.Choice(["usual", "stack", "spectral", "spectral3", "auto", "all"]),
     default="usual",
     show_default=True,
     help="How to compute the 4D convolutions: by ordinary convolutions of slices (stack), or by spectra "
-    "along two or three axes. usual chooses by the sizes of kernels and grid; auto times all of them in "
-    "ONNX Runtime on this machine and uses the fastest.",
+    "along two or three axes. usual chooses by precision and the sizes of kernels and grid; auto times all "
+    "of them in ONNX Runtime on this CPU and uses the fastest; all also writes the others, which dcc build "
+    "--conv4d auto times on a GPU.",
 )
 @click.option(
     "--plan",
@@ -133,11 +134,12 @@ def export_command(
         import torch
 
         del onnx, onnxruntime, onnxscript, torch
-    from dccnet.export.build import AUTO, AUTO_STEPS, STEPS, export_bundle
+    from dccnet.export.build import ALL, AUTO, AUTO_STEPS, STEPS, export_bundle
     from dccnet.export.bundles.samples import PICTURES
     from dccnet.export.outcome import failure, summary
-    from dccnet.runtime.tensorrt.bundled import add_engines, build_engines
+    from dccnet.runtime.tensorrt.bundled import add_engines
     from dccnet.runtime.tensorrt.bundled import summary as engine_summary
+    from dccnet.runtime.tensorrt.making import make_engines, open_gpu
     from dccnet.weights.checkpoint import load_checkpoint
 
     pictures = find_images(verify_data or PICTURES)
@@ -145,10 +147,12 @@ def export_command(
         raise UsageError(f"--verify-data needs at least two pictures, {verify_data} has one")
     # Raises for options of a library that is not there: before the slow part.
     engines = library_and_settings(**options) if format_ == "engine" else None
+    gpu = None if engines is None else open_gpu()
+    problems: list[str] = []
     network = load_checkpoint(model)
     if image_size is not None:
         network = at_image_size(network, parse_size(image_size))
-    total = STEPS + (AUTO_STEPS if conv4d == AUTO else 0) + (2 if engines else 0)
+    total = STEPS + (AUTO_STEPS if conv4d in (AUTO, ALL) else 0) + (2 if engines else 0)
     with steps("exporting", total) as step:
         bundle = export_bundle(
             network,
@@ -162,7 +166,10 @@ def export_command(
             on_step=step,
         )
         if engines is not None:
-            bundle = add_engines(bundle, build_engines(bundle, *engines, step, step.detail))
+            made = make_engines(bundle, *engines, gpu, None, step, step.detail, problems.append)
+            bundle = add_engines(bundle, made)
+    for text in problems:
+        note(text)
     if bundle.manifest.conv4d.seconds is not None:
         note(_timings(bundle.manifest.conv4d))
     report = bundle.manifest.verification

@@ -15,8 +15,17 @@ from dccnet.runtime.confidence import ConfidenceModel
 from dccnet.runtime.errors import DccError, EngineError
 from dccnet.runtime.extras import required
 from dccnet.runtime.files import sha256
-from dccnet.runtime.manifest import Agreement, EngineRecord, Graph, Manifest, TensorSpec
+from dccnet.runtime.manifest import (
+    Agreement,
+    EngineComparison,
+    EngineRecord,
+    Graph,
+    LoweringTimes,
+    Manifest,
+    TensorSpec,
+)
 from dccnet.runtime.reading import parse_json
+from dccnet.runtime.tensorrt.gpu_record import describe_gpu
 from dccnet.runtime.tensorrt.layers import EngineLayer
 from dccnet.runtime.tensorrt.library import TITLES
 from dccnet.runtime.tensorrt.plan import plan_header, read_plan, read_sidecar
@@ -63,7 +72,7 @@ def _bundle(path: Path) -> Description:
     bundle = Bundle.open(path)
     manifest = bundle.manifest
     description = Description("bundle", _bundle_facts(manifest))
-    files: list[Graph | EngineRecord] = [*manifest.graphs.values(), *manifest.engines]
+    files: list[Graph | EngineRecord] = [*manifest.files, *manifest.engines]
     description.tables["files"] = [
         {
             "file": file.file,
@@ -96,7 +105,7 @@ def _bundle_facts(manifest: Manifest) -> Row:
         "frames": f"{manifest.image_size[0]}x{manifest.image_size[1]} (height x width), {manifest.frame}",
         "grid": f"{manifest.grid[0]}x{manifest.grid[1]} cells",
         "precision": manifest.precision,
-        "4D convolutions": choice.lowering,
+        "4D convolutions": ", also ".join((choice.lowering, *manifest.lowerings)),
         "heat maps": "fused, local, context" if manifest.maps else "fused" if manifest.heatmaps else "no",
         "verified": "not run",
     }
@@ -202,7 +211,25 @@ def _engine_row(record: EngineRecord) -> Row:
         "activation MB": _megabytes(record.activation_bytes),
         "scratch MB": _megabytes(record.scratch_bytes),
         "build s": record.build_seconds,
+        "built on": "any machine" if record.gpu is None else describe_gpu(record.gpu),
+        "compared": _comparison(record.comparison),
+        "chosen by": "" if record.times is None else _times(record.times),
     }
+
+
+def _comparison(found: EngineComparison | None) -> str:
+    if found is None:
+        return "not yet: at first use"
+    verdict = "agrees" if found.passed else f"DISAGREES in {found.worst_tensor}"
+    return (
+        f"{verdict} on {describe_gpu(found.gpu)}: {found.identical_cells:.2%} of the best matches, scores "
+        f"within {found.largest_score_difference:.1e}"
+    )
+
+
+def _times(times: LoweringTimes) -> str:
+    table = ", ".join(f"{name} {value:.2f} ms" for name, value in times.milliseconds.items())
+    return f"{table} on {times.gpu.name}"
 
 
 def _megabytes(count: int | None) -> float | None:

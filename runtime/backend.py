@@ -49,6 +49,14 @@ class BatchBackend(Backend, Protocol):
         """Outputs for each pair of features, as from :meth:`match`."""
 
 
+@runtime_checkable
+class TimedBackend(Backend, Protocol):
+    """A backend that can measure its steps on the GPU's own clock."""
+
+    def gpu_milliseconds(self, repeats: int = 20) -> dict[str, float]:
+        """Time of one run of the ``encoder`` and of the ``matcher``, without copies and the host's work."""
+
+
 def matcher_inputs(a: Mapping[str, _Tensor], b: Mapping[str, _Tensor]) -> dict[str, _Tensor]:
     """The matcher's inputs by name (``local_a``, ``local_b``, …) from two pictures' features by branch.
 

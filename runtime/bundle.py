@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dccnet.runtime.errors import BundleError
+from dccnet.runtime.errors import BundleError, UsageError
 from dccnet.runtime.files import sha256, write_text
 from dccnet.runtime.manifest import OLDEST_SCHEMA, SCHEMA, Manifest, decode_manifest, encode_manifest
 from dccnet.runtime.onnx_weights import has_external_weights
@@ -32,7 +32,7 @@ class Bundle:
         """
         path = Path(path)
         manifest = read_manifest(path)
-        for graph in manifest.graphs.values():
+        for graph in manifest.files:
             file = path / graph.file
             if not file.is_file():
                 raise BundleError(f"{path} is incomplete: {graph.file} is missing; copy it again")
@@ -43,6 +43,17 @@ class Bundle:
                 )
             _refuse_external_weights(file)
         return cls(path, manifest)
+
+    def with_lowering(self, name: str) -> Bundle:
+        """The bundle with another of its lowerings as its matcher. Raises :class:`UsageError`."""
+        try:
+            return Bundle(self.path, self.manifest.with_lowering(name))
+        except KeyError:
+            there = ", ".join((self.manifest.conv4d.lowering, *self.manifest.lowerings))
+            raise UsageError(
+                f"{self.path} carries no matcher with the lowering {name}, only {there}: export it again "
+                "with dcc export --conv4d all"
+            ) from None
 
     def graph_path(self, name: str) -> Path:
         return self.path / self.manifest.graphs[name].file

@@ -95,6 +95,15 @@ class EngineComparison:
 
 
 @dataclass(frozen=True, slots=True)
+class LoweringTimes:
+    """What ``dcc build --conv4d auto`` measured."""
+
+    gpu: GpuRecord
+    milliseconds: dict[str, float]
+    """Time of one run of the matcher's engine on the GPU with each lowering, fastest first."""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineRecord:
     """A compiled graph: a plan file as the engine library wrote it, and how it was built.
 
@@ -136,6 +145,8 @@ class EngineRecord:
     """Other GPUs that run the engine: ``none``, ``ampere+`` or ``same-capability``."""
     comparison: EngineComparison | None = None
     """None: no GPU that runs the engine was there when it was built."""
+    times: LoweringTimes | None = None
+    """For a matcher whose lowering was chosen by timing."""
 
     def __post_init__(self) -> None:
         _check_file_name(self.file)
@@ -291,6 +302,9 @@ class Manifest:
     """Whether the matcher also returns the scores of each branch alone and the attention."""
     fine: FineGrid | None = None
     """Where fine features lie; None: the encoder returns none, and matches are not refined."""
+    lowerings: dict[str, Graph] = dataclasses.field(default_factory=dict)
+    """The matcher with other lowerings of the 4D convolutions than ``conv4d``, by name: ``dcc build`` can
+    time them on the GPU. They compute the same as ``graphs.matcher``."""
     engines: tuple[EngineRecord, ...] = ()
     """Compiled graphs that the bundle contains."""
     verification: Verification | None = None
@@ -311,6 +325,18 @@ class Manifest:
             if name not in self.graphs:
                 raise ValueError(f"graphs.{name} is missing")
         FrameFormat(self.image_size, self._frame_dtype)  # raises
+
+    @property
+    def files(self) -> list[Graph]:
+        """Every graph that the bundle contains."""
+        return [*self.graphs.values(), *self.lowerings.values()]
+
+    def with_lowering(self, name: str) -> Manifest:
+        """The manifest with the matcher of this lowering as its own. Raises ``KeyError``."""
+        if name == self.conv4d.lowering:
+            return self
+        graphs = self.graphs | {MATCHER: self.lowerings[name]}
+        return dataclasses.replace(self, graphs=graphs, conv4d=Conv4dChoice(name), lowerings={})
 
     @property
     def frames(self) -> FrameFormat:

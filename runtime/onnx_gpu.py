@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from dccnet.runtime.arrays import Array
 from dccnet.runtime.backend import Tensors, matcher_inputs
+from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.cuda import open_device
 from dccnet.runtime.device_tensor import DeviceTensor
-from dccnet.runtime.errors import EngineError
+from dccnet.runtime.errors import EngineError, NotVerifiedError
 from dccnet.runtime.manifest import FINE
 from dccnet.runtime.onnx_runtime import OnnxRuntimeBackend, frame_on_host
+from dccnet.runtime.tensorrt.cache import compared_once
+from dccnet.runtime.tensorrt.comparison import compare_runs, disagreement
+from dccnet.runtime.tensorrt.gpu_record import gpu_record
 
 
 class OnnxRuntimeGpuBackend(OnnxRuntimeBackend):
@@ -20,6 +26,19 @@ class OnnxRuntimeGpuBackend(OnnxRuntimeBackend):
 
     Pictures are encoded in batches, and pairs matched one after the other.
     """
+
+    def require_agreement(self, bundle: Bundle, tf32: bool) -> None:
+        """Compare the provider with the one for CPUs, once on each GPU, driver and version.
+
+        Raises :class:`NotVerifiedError` where they disagree, :class:`EngineError` where it does not run.
+        """
+        gpu = gpu_record(open_device(self._place[1]))
+        graphs = [graph.sha256 for graph in bundle.manifest.graphs.values()]
+        runs = self._encoder.run, self._matcher.run
+        compare = partial(compare_runs, bundle, *runs, gpu, tf32=tf32)
+        comparison = compared_once([*graphs, self.description, str(tf32)], gpu, compare)
+        if not comparison.passed:
+            raise NotVerifiedError(disagreement(comparison, "the results of ONNX Runtime's CUDA provider"))
 
     def encode(self, frame: Any, stream: int | None = None) -> Tensors:
         return self.encode_many([frame_on_host(frame)])[0]

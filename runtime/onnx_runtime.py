@@ -8,7 +8,7 @@ import threading
 from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -33,6 +33,9 @@ _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 _LOADING = threading.Lock()
 OLDEST = (1, 20)
 """Version of ONNX Runtime as ``pyproject.toml`` says; earlier ones corrupt memory in half precision."""
+
+
+_Backend = TypeVar("_Backend", bound="OnnxRuntimeBackend")
 
 
 class OnnxRuntimeGraph:
@@ -136,8 +139,8 @@ class OnnxRuntimeBackend:
 
     @classmethod
     def open(
-        cls, bundle: Bundle, provider: str, device: int, threads: int, *, tf32: bool = False
-    ) -> OnnxRuntimeBackend:
+        cls: type[_Backend], bundle: Bundle, provider: str, device: int, threads: int, *, tf32: bool = False
+    ) -> _Backend:
         """Load both graphs. Raises :class:`EngineError`, and :class:`BundleError` for another grid."""
         paths = [bundle.graph_path(name) for name in (ENCODER, MATCHER)]
         with ThreadPoolExecutor() as pool:  # ONNX Runtime optimises a graph on one thread

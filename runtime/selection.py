@@ -38,9 +38,10 @@ def open_backend(
 ) -> Backend:
     """Open the bundle with the requested backend, or with the fastest that works on this machine.
 
-    ``auto`` tries TensorRT's engines, then ONNX Runtime's CUDA provider, then its CPU provider. INT8
-    graphs that are laid out for CPUs run on the CPU. On a machine with a GPU, ``on_note`` is called with
-    the reason when one of them is passed over, and when engines are built.
+    ``auto`` tries TensorRT's engines, then ONNX Runtime's CUDA provider, then its CPU provider. What is to
+    run on the GPU is compared with the CPU once, before its first use there. INT8 graphs that are laid out
+    for CPUs run on the CPU. On a machine with a GPU, ``on_note`` is called with the reason when one of them
+    is passed over, and when engines are built.
 
     Raises :class:`UsageError` for a choice that contradicts itself, :class:`EngineError` for a backend or
     device that is not available, :class:`NotVerifiedError` for engines that disagree with their graphs.
@@ -63,7 +64,7 @@ def open_backend(
         return _open_onnx_runtime(bundle, "cpu", 0, choice)
     attempts: list[Callable[[], Backend]] = [
         lambda: TensorRTBackend.open(bundle, gpu or 0, trust=choice.trust_engine, on_note=on_note),
-        lambda: _open_onnx_runtime(bundle, "cuda", gpu or 0, choice),
+        lambda: _open_compared(bundle, gpu or 0, choice),
     ]
     reasons = []
     for attempt in attempts:
@@ -75,6 +76,13 @@ def open_backend(
     if choice.device != "auto":
         raise EngineError(f"nothing runs on {choice.device}: {'; '.join(reasons)}")
     return _open_onnx_runtime(bundle, "cpu", 0, choice)
+
+
+def _open_compared(bundle: Bundle, gpu: int, choice: BackendChoice) -> Backend:
+    """ONNX Runtime's CUDA provider, which nobody asked for: it is compared with the one for CPUs once."""
+    backend = OnnxRuntimeGpuBackend.open(bundle, "cuda", gpu, choice.threads, tf32=choice.tf32)
+    backend.require_agreement(bundle, choice.tf32)
+    return backend
 
 
 def _open_onnx_runtime(bundle: Bundle, provider: str, gpu: int, choice: BackendChoice) -> Backend:

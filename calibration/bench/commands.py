@@ -93,6 +93,8 @@ def bench_command(
     how = (
         f"{rounds} turns each after one to warm up; compared with the first row on {len(test_pairs)} pairs"
     )
+    if any(row.matcher_gpu_ms is not None for row in rows):
+        how += "; times are the host's, beside them encoder + matcher alone on the GPU's own clock"
     if any(row.agreement is not None and row.agreement.pck is not None for row in rows):
         how += f"; {PROTOCOL}"
     facts = environment(choices)

@@ -16,9 +16,10 @@ from dccnet.calibration.agreement import AgreementTest, TestPair
 from dccnet.calibration.bench.alone import load_alone
 from dccnet.calibration.bench.rows import Latency, Row
 from dccnet.export.bundles.folder import tool_versions
+from dccnet.runtime.backend import TimedBackend
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.errors import DccError
-from dccnet.runtime.manifest import Agreement
+from dccnet.runtime.manifest import ENCODER, MATCHER, Agreement
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.models.names import open_bundle
 from dccnet.runtime.selection import BackendChoice
@@ -50,8 +51,12 @@ class _Contender:
         self.kept_s.append(done - first)
 
     def finished(self) -> Row:
+        backend = self.matcher.backend
+        on_gpu = backend.gpu_milliseconds() if isinstance(backend, TimedBackend) else {}
         return dataclasses.replace(
             self.row,
+            encoder_gpu_ms=on_gpu.get(ENCODER),
+            matcher_gpu_ms=on_gpu.get(MATCHER),
             encoder=Latency.of(self.encode_s),
             matcher=Latency.of(self.match_s),
             pairs_per_s=1 / float(np.median(self.pair_s)),

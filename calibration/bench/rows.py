@@ -40,9 +40,12 @@ class Row:
     """Peak host memory of a separate process that loads the bundle and matches one pair, beyond that of its
     libraries."""
     encoder: Latency | None = None
-    """For one picture, from decoded pixels to features."""
+    """For one picture, from decoded pixels to features; the host's time."""
     matcher: Latency | None = None
-    """For one pair, from features to matches."""
+    """For one pair, from features to matches; the host's time."""
+    encoder_gpu_ms: float | None = None
+    """Of these, the engine's time on the GPU's own clock: its step alone, replayed without a pause."""
+    matcher_gpu_ms: float | None = None
     pairs_per_s: float | None = None
     """With both pictures encoded."""
     frames_per_s: float | None = None

@@ -75,6 +75,7 @@ def write_half_bundle(
             manifest,
             precision=HALF if HALF in precision else "float32",
             graphs=graphs,
+            lowerings={},
             engines=(),
             confidence=None,  # of other matches
             tools=manifest.tools | tool_versions(),

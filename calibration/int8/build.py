@@ -64,6 +64,7 @@ def write_int8_bundle(
             manifest,
             precision=f"{manifest.precision}+int8",
             graphs=graphs,
+            lowerings={},
             engines=(),
             confidence=None,  # of other matches
             tools=manifest.tools | tool_versions(),

@@ -26,7 +26,7 @@ def _is_only_a_bundle(path: Path) -> bool:
     except BundleError:
         return False
     plans = [path / record.file for record in manifest.engines]
-    known = {MANIFEST, CARD, *(graph.file for graph in manifest.graphs.values())}
+    known = {MANIFEST, CARD, *(graph.file for graph in manifest.files)}
     known |= {plan.name for plan in plans} | {sidecar_path(plan).name for plan in plans}
     if manifest.calibration is not None:
         known.add(manifest.calibration.table)

@@ -19,7 +19,7 @@ def files_of(folder: Path) -> list[str]:
     :class:`BundleError` for a manifest that cannot be read or names a file elsewhere.
     """
     manifest = read_manifest(folder)
-    names = [graph.file for graph in manifest.graphs.values()]
+    names = [graph.file for graph in manifest.files]
     if manifest.calibration is not None:
         names.append(manifest.calibration.table)
     for name in names:

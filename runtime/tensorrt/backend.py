@@ -16,7 +16,7 @@ from dccnet.runtime.cuda import Device, open_device
 from dccnet.runtime.device_arrays import check_frame, device_view
 from dccnet.runtime.device_tensor import DeviceTensor
 from dccnet.runtime.errors import EngineError
-from dccnet.runtime.manifest import FINE
+from dccnet.runtime.manifest import ENCODER, FINE, MATCHER
 from dccnet.runtime.tensorrt.library import Library
 from dccnet.runtime.tensorrt.memory import BufferPool
 from dccnet.runtime.tensorrt.opening import open_engines
@@ -167,6 +167,17 @@ class TensorRTBackend:
                 {info.name: bound.host[info.name][i].copy() for info in self._matcher.outputs}
                 for i in range(len(pairs))
             ]
+
+    def gpu_milliseconds(self, repeats: int = 20) -> dict[str, float]:
+        """Time of one run of each engine on the GPU: the mean of ``repeats`` runs without a pause.
+
+        Neither copies nor the host's work are part of it. Raises :class:`EngineError`.
+        """
+        with self._device.activate(), self._workers.borrow() as worker:
+            steps = {ENCODER: worker.encoder, MATCHER: worker.matcher}
+            for bound in steps.values():
+                bound.prepare(1)
+            return {name: bound.milliseconds(repeats) for name, bound in steps.items()}
 
     def close(self) -> None:
         """Free the GPU's memory, the engines' weights included; not while another thread uses the backend.

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dccnet.runtime.cuda import Device
+from dccnet.runtime.decoding import decode
 from dccnet.runtime.errors import DccError, EngineError
-from dccnet.runtime.files import sha256_of
-from dccnet.runtime.manifest import GpuRecord, Graph
+from dccnet.runtime.files import sha256_of, write_text
+from dccnet.runtime.manifest import EngineComparison, GpuRecord, Graph
+from dccnet.runtime.reading import read_json
 from dccnet.runtime.tensorrt.builder import BuildSettings
 from dccnet.runtime.tensorrt.gpu_record import gpu_record
 from dccnet.runtime.tensorrt.library import Library
@@ -37,17 +40,25 @@ def _usable_folder() -> Path | None:
         return None
 
 
-def comparison_file(plans: Sequence[bytes], gpu: GpuRecord) -> Path | None:
-    """File with the comparison of these plans on this GPU, where their records contain none.
+def compared_once(
+    what: Sequence[str], gpu: GpuRecord, compare: Callable[[], EngineComparison]
+) -> EngineComparison:
+    """The comparison of ``what`` on this GPU: from the cache, or made by ``compare`` and kept there.
 
-    None for a user without a cache.
+    ``what`` identifies what runs: digests and settings. A user without a cache compares every time.
     """
     folder = _usable_folder()
     if folder is None:
-        return None
-    key = [[sha256_of(plan) for plan in plans], dataclasses.asdict(gpu)]
-    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
-    return folder / "comparisons" / f"{digest[:20]}.json"
+        return compare()
+    digest = hashlib.sha256(json.dumps([list(what), dataclasses.asdict(gpu)]).encode()).hexdigest()
+    file = folder / "comparisons" / f"{digest[:20]}.json"
+    try:
+        return decode(EngineComparison, read_json(file))
+    except (OSError, ValueError):
+        found = compare()
+    with contextlib.suppress(DccError):  # the next process compares again
+        write_text(file, json.dumps(dataclasses.asdict(found), indent=2) + "\n")
+    return found
 
 
 def kernel_file(plans: Sequence[bytes], library: Library, gpu: GpuRecord) -> Path | None:

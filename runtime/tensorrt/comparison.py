@@ -8,7 +8,8 @@ which engine is at fault.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import cv2
@@ -20,7 +21,7 @@ from dccnet.runtime.backend import matcher_inputs
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.cuda import Device
 from dccnet.runtime.geometry import Size
-from dccnet.runtime.manifest import ENCODER, MATCHER, EngineComparison
+from dccnet.runtime.manifest import ENCODER, MATCHER, EngineComparison, GpuRecord
 from dccnet.runtime.onnx_runtime import OnnxRuntimeGraph
 from dccnet.runtime.tensorrt.gpu_record import describe_gpu, gpu_record
 from dccnet.runtime.tensorrt.runner import BoundEngine, Engine
@@ -31,6 +32,8 @@ changes the features of a trained network by less than 0.01."""
 NOISE = {"float32": 1e-4, "float16": 1e-2}
 """Relative noise on the matcher's inputs: cells whose best match it changes are near ties, which also
 another order of summation decides differently. They are not compared."""
+Run = Callable[[Mapping[str, Array]], dict[str, Array]]
+"""Outputs by name for inputs by name."""
 LARGEST = 1e6
 """Recorded for differences that are larger or not finite."""
 
@@ -69,18 +72,29 @@ def synthetic_frames(size: Size) -> tuple[Image, Image]:
 def compare_engines(
     bundle: Bundle, encoder: Engine, matcher: Engine, device: Device, *, tf32: bool = False
 ) -> EngineComparison:
-    """Run both engines on the GPU, and compare them with the graphs by the criteria of ``dcc export``.
+    """Run both engines on the GPU, and compare them with the graphs as :func:`compare_runs` does.
 
-    The device must be active; ``tf32``: the engines may use TF32. Raises :class:`EngineError` where the
-    graphs or the engines cannot run here.
+    The device must be active; ``tf32``: the engines may use TF32.
+    """
+    run_encoder, run_matcher = (partial(_run_engine, engine, device) for engine in (encoder, matcher))
+    return compare_runs(bundle, run_encoder, run_matcher, gpu_record(device), tf32=tf32)
+
+
+def compare_runs(
+    bundle: Bundle, run_encoder: Run, run_matcher: Run, gpu: GpuRecord, *, tf32: bool = False
+) -> EngineComparison:
+    """Compare what a GPU computes with the graphs on the CPU, by the criteria of ``dcc export``.
+
+    The functions return outputs by name for inputs by name; ``tf32``: they may use TF32. Raises
+    :class:`EngineError` where the graphs or the functions cannot run here.
     """
     # INT8 layers and TF32 are judged as half precision: they have as few bits, or fewer.
     exact = bundle.manifest.precision == "float32" and not tf32
     precision = "float32" if exact else "float16"
     criterion = criterion_for(precision, bundle.manifest.model.get("fusion"))
     reference = _run_graphs(bundle, NOISE[precision])
-    features = _run_engine(encoder, device, {"frame": reference.frame[None]})
-    results = _run_engine(matcher, device, matcher_inputs(*reference.features))
+    features = run_encoder({"frame": reference.frame[None]})
+    results = run_matcher(matcher_inputs(*reference.features))
     differences = {
         f"{ENCODER}: {name}": _relative(features[name], true)
         for name, true in reference.features[0].items()
@@ -112,7 +126,7 @@ def compare_engines(
         passed=values_agree
         and share >= criterion.identical_cells
         and score_difference <= criterion.score_difference,
-        gpu=gpu_record(device),
+        gpu=gpu,
         counted_cells=counted / sum(decided.size for decided in reference.decided.values()),
         identical_cells=share,
         largest_score_difference=score_difference,
@@ -121,10 +135,10 @@ def compare_engines(
     )
 
 
-def disagreement(comparison: EngineComparison) -> str:
+def disagreement(comparison: EngineComparison, who: str = "the engines") -> str:
     """What differs in a comparison that failed, in one sentence."""
     return (
-        f"on {describe_gpu(comparison.gpu)}, the engines disagree with the graphs they were built from: "
+        f"on {describe_gpu(comparison.gpu)}, {who} disagree with the graphs they were made from: "
         f"{comparison.worst_tensor} differs by {comparison.worst_difference:.2g} of its norm or cells, "
         f"{comparison.identical_cells:.1%} of the best matches are identical, and scores differ by up to "
         f"{comparison.largest_score_difference:.2g}"

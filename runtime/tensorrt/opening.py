@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,15 +11,12 @@ from typing import NamedTuple
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.bundle_shapes import check_shapes
 from dccnet.runtime.cuda import Device
-from dccnet.runtime.decoding import decode
-from dccnet.runtime.errors import BundleError, DccError, EngineError, NotVerifiedError
+from dccnet.runtime.errors import BundleError, EngineError, NotVerifiedError
 from dccnet.runtime.extras import install
-from dccnet.runtime.files import write_text
-from dccnet.runtime.manifest import EngineComparison
-from dccnet.runtime.reading import read_json
+from dccnet.runtime.files import sha256_of
 from dccnet.runtime.tensorrt.builder import BuildSettings, BuiltEngine
 from dccnet.runtime.tensorrt.bundled import build_graph
-from dccnet.runtime.tensorrt.cache import comparison_file, engine_folder, kernel_file
+from dccnet.runtime.tensorrt.cache import compared_once, engine_folder, kernel_file
 from dccnet.runtime.tensorrt.comparison import compare_engines, disagreement
 from dccnet.runtime.tensorrt.gpu_record import gpu_record, sm_name
 from dccnet.runtime.tensorrt.library import RTX_TARGETS, Library, installed_libraries
@@ -154,7 +149,7 @@ def compare_built(
         on_note(f"not compared: {error}")
         return list(engines)
     if not comparison.passed:
-        raise NotVerifiedError(f"{disagreement(comparison)}: nothing was written; please report this")
+        raise NotVerifiedError(f"{disagreement(comparison)}: no engine was written; please report this")
     return [
         dataclasses.replace(engine, record=dataclasses.replace(engine.record, comparison=comparison))
         for engine in engines
@@ -173,29 +168,15 @@ def _require_agreement(
     if recorded[0] is not None and recorded[0].gpu == gpu and recorded[0] == recorded[1]:
         comparison = recorded[0]
     else:
-        file = comparison_file([plan.content for plan in plans], gpu)
-        found = None if file is None else _read_comparison(file)
-        if found is None:
-            tf32 = any(plan.record is not None and plan.record.tf32 for plan in plans)
-            try:
-                found = compare_engines(bundle, opened.encoder, opened.matcher, device, tf32=tf32)
-            except EngineError as error:
-                on_note(f"the engines were not compared with their graphs: {error}")
-                return
-            with contextlib.suppress(DccError):  # the next process compares them again
-                if file is not None:
-                    write_text(file, json.dumps(dataclasses.asdict(found), indent=2) + "\n")
-        comparison = found
+        tf32 = any(plan.record is not None and plan.record.tf32 for plan in plans)
+        compare = partial(compare_engines, bundle, opened.encoder, opened.matcher, device, tf32=tf32)
+        try:
+            comparison = compared_once([sha256_of(plan.content) for plan in plans], gpu, compare)
+        except EngineError as error:
+            on_note(f"the engines were not compared with their graphs: {error}")
+            return
     if not comparison.passed:
         raise NotVerifiedError(f"{disagreement(comparison)}; please report this")
-
-
-def _read_comparison(file: Path) -> EngineComparison | None:
-    """What an earlier process wrote, or None if there is nothing that can be read."""
-    try:
-        return decode(EngineComparison, read_json(file))
-    except (OSError, ValueError):
-        return None
 
 
 def check_target(library: Library, device: Device) -> None:

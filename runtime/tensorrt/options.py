@@ -46,7 +46,8 @@ _OPTIONS = (
         metavar="MIN:OPT:MAX",
         default="1:1:1",
         show_default=True,
-        help="Pictures (or pairs) in one run; dcc match uses one, and MAX determines the memory.",
+        help="Pictures (or pairs) in one run; dcc match uses one unless --batch is given there, too. MAX "
+        "determines the memory.",
     ),
     click.option(
         "--workspace", metavar="SIZE", help="Largest scratch memory of a kernel, such as 512M or 2G."

@@ -111,17 +111,22 @@ def _read(plan: Path) -> bytes:
 def _check_length(plan: Path, content: bytes) -> None:
     header = plan_header(content)
     if header is not None and header["bytes"] != len(content):
-        raise EngineError(
-            f"{plan} has {len(content)} bytes of {header['bytes']}: copy it again, or build it again"
-        )
+        raise _truncated(plan, content, header["bytes"])
 
 
 def _check_hash(plan: Path, content: bytes, record: EngineRecord, holder: str) -> None:
-    if sha256_of(content) != record.sha256:
-        raise EngineError(
-            f"{plan} is not the engine that was built (its SHA-256 differs from the {holder}'s): copy both "
-            "again, or build it again"
-        )
+    if sha256_of(content) == record.sha256:
+        return
+    if len(content) < record.bytes:
+        raise _truncated(plan, content, record.bytes)
+    raise EngineError(
+        f"{plan} is not the engine that was built (its SHA-256 differs from the {holder}'s): copy both "
+        "again, or build it again"
+    )
+
+
+def _truncated(plan: Path, content: bytes, whole: int) -> EngineError:
+    return EngineError(f"{plan} has {len(content)} bytes of {whole}: copy it again, or build it again")
 
 
 def plan_header(content: bytes) -> dict[str, Any] | None:

@@ -77,6 +77,9 @@ def cached_plans(paths: Sequence[Path], bundle: Bundle, library: Library, device
 def _fitting(plans: list[Plan], bundle: Bundle, library: Library, device: Device) -> list[Plan]:
     for name, plan in zip(GRAPHS, plans, strict=True):
         check_loadable(plan.path, plan.record, plan.content, library, gpu_record(device))
-        if plan.record is not None and plan.record.onnx_sha256 != bundle.manifest.graphs[name].sha256:
+        graphs = [bundle.manifest.graphs[name]]
+        if name == MATCHER:  # of which an engine may have any lowering
+            graphs += bundle.manifest.lowerings.values()
+        if plan.record is not None and plan.record.onnx_sha256 not in [graph.sha256 for graph in graphs]:
             raise EngineError(f"{plan.path} was built from another {name}: run dcc build again")
     return plans

@@ -10,17 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dccnet.calibration import agreement
 from dccnet.calibration.agreement import AgreementTest, Prediction
+from dccnet.calibration.bench import measure
 from dccnet.calibration.bench.alone import load_alone
 from dccnet.calibration.bench.commands import _usable_backends
 from dccnet.calibration.bench.measure import _agreement
 from dccnet.calibration.bench.rows import Latency
+from dccnet.calibration.bench.tables import markdown
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.errors import DccError
 from dccnet.runtime.pixel_limit import MAX_PIXELS, set_max_pixels
 from dccnet.runtime.selection import BackendChoice
 from tests.helpers.bundles import Bundles
 from tests.helpers.commands import Cli
+from tests.helpers.emulation import emulated
 
 
 def test_rows_are_measured_and_those_that_cannot_run_say_why(
@@ -49,10 +54,10 @@ def test_rows_are_measured_and_those_that_cannot_run_say_why(
         assert row["problem"] is None and row["load_s"] > 0 and row["peak_mb"] > 0
         assert 0 < row["encoder"]["median"] <= row["encoder"]["p95"]
         assert row["frames_per_s"] > row["pairs_per_s"] > 0
-    markdown = (tmp_path / "bench.md").read_text()
-    assert markdown.count("| ONNX Runtime") == 2 and "* processor: " in markdown
+    table = (tmp_path / "bench.md").read_text()
+    assert table.count("| ONNX Runtime") == 2 and "* processor: " in table
     if engine["problem"] is not None:  # there is no GPU
-        assert engine["encoder"] is None and engine["problem"] in markdown
+        assert engine["encoder"] is None and engine["problem"] in table
         assert "Traceback" not in result.stderr
 
 
@@ -123,3 +128,22 @@ def test_networks_of_different_grids_are_timed_and_not_compared() -> None:
     notes: list[str] = []
     assert _agreement(test, other, Path("bundle"), notes.append) is None
     assert notes == ["bundle: its grid is 5x5 cells, not 3x4: matches are not comparable"]
+
+
+def test_engines_have_times_on_the_gpu_beside_those_of_the_host(
+    bundle: Bundle, photos: list[Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "load_alone", lambda *arguments: (1.0, 2.0))  # the emulation is here
+    choices = [BackendChoice("onnxruntime", "cpu"), BackendChoice("tensorrt", "cuda:0")]
+    pairs = [agreement.TestPair(photos[0], photos[1])]
+    with emulated(tmp_path / "cache") as machine:
+        plain, engine = measure.bench([bundle.path], choices, pairs, ("a", "b"), 3)
+        launches = machine.cuda.launches
+    assert engine.problem is None, engine.problem
+    # The emulation's clock: 1.5 ms between any two events. Here these are around 20 replayed runs.
+    assert engine.encoder_gpu_ms == engine.matcher_gpu_ms == 1.5 / 20 and launches >= 40
+    assert engine.encoder is not None and engine.encoder.median > 0
+    assert plain.encoder_gpu_ms is None
+    both, alone = (markdown(rows, {}, "") for rows in ([plain, engine], [plain]))
+    assert "| on the GPU, ms |" in both and "| 0.07 + 0.07 |" in both and "GPU, ms" not in alone
+    assert len({line.count("|") for line in both.splitlines() if line.startswith("|")}) == 1

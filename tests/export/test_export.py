@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
+from click.testing import CliRunner
 
 from dccnet.export.build import export_bundle
 from dccnet.export.bundles.readback import describe_onnx
+from dccnet.export.commands import export_command
 from dccnet.export.graphs import MatcherGraph
 from dccnet.export.onnx_file import OPSET
 from dccnet.export.verify import _AgreementCounter, verify
@@ -25,13 +29,14 @@ from dccnet.network.score_windows import WINDOW
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import MANIFEST, Bundle
 from dccnet.runtime.correspondences import Correspondences
-from dccnet.runtime.errors import BundleError, EngineError, ImageError, UsageError
+from dccnet.runtime.errors import BundleError, EngineError, ImageError, NotVerifiedError, UsageError
 from dccnet.runtime.manifest import Conv4dChoice, manifest_digest
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.score_windows import cut_windows
 from dccnet.weights.checkpoint import save_checkpoint
 from tests.helpers.bundles import Bundles
 from tests.helpers.commands import Cli
+from tests.helpers.emulation import emulated
 from tests.helpers.networks import ABLATIONS, PLAIN, SMALL, build, decisive
 
 
@@ -457,3 +462,30 @@ def _two_pictures() -> list[Path]:
     from dccnet.export.bundles.samples import PICTURES
 
     return sorted(PICTURES.glob("*.jpg"))[:2]
+
+
+def test_engines_of_an_export_are_compared_with_their_graphs(
+    bundle: Bundle, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also the disagreement, which leaves a bundle without engines."""
+
+    def exported(model: DCCNet, path: Path, *arguments: Any, **options: Any) -> Bundle:
+        shutil.copytree(bundle.path, path)
+        return Bundle.open(path)
+
+    monkeypatch.setattr("dccnet.export.build.export_bundle", exported)
+    for name, worst in (("good", None), ("bad", "score_b")):
+        with emulated(tmp_path / "cache") as machine:
+            machine.tensorrt.distort = lambda output, value, worst=worst: (
+                value * np.nan if output == worst else value
+            )
+            arguments = [str(checkpoint), "--format", "engine", "-o", str(tmp_path / name)]
+            result = CliRunner().invoke(export_command, arguments, standalone_mode=False)
+        engines = Bundle.open(tmp_path / name).manifest.engines
+        if worst is None:
+            assert result.exception is None
+            assert all(e.comparison is not None and e.comparison.passed for e in engines)
+            assert [e.gpu is not None and e.gpu.name for e in engines] == ["Emulated GPU"] * 2
+        else:
+            assert isinstance(result.exception, NotVerifiedError) and not engines
+            assert "matcher: score_b" in str(result.exception)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 
 from dccnet.export.build import export_bundle, usual_lowering
 from dccnet.network.config import PRESETS
 from dccnet.network.conv4d import LOWERINGS, STACK
+from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.images import read_image
 from dccnet.runtime.manifest import Conv4dChoice
+from dccnet.runtime.onnx_runtime import OnnxRuntimeBackend
 from tests.helpers.networks import PLAIN, build, decisive
 
 
@@ -28,8 +33,24 @@ def test_the_usual_lowering_depends_on_kernels_and_grid(
     assert usual_lowering(PRESETS[preset], grid) == lowering
 
 
-def test_the_default_is_the_usual_lowering(tmp_path: Path, pictures: list[Path]) -> None:
+def test_half_precision_takes_what_was_faster_on_a_gpu() -> None:
+    assert usual_lowering(PRESETS["dccnet"], (25, 25), half=True) == "stack"
+
+
+def test_the_usual_lowering_is_exported_and_the_others_beside_it(
+    tmp_path: Path, pictures: list[Path]
+) -> None:
     model = decisive(build(PLAIN))
-    bundle = export_bundle(model, tmp_path / "b", pictures[:2])
-    assert bundle.manifest.conv4d == Conv4dChoice(usual_lowering(model.config, model.grid))
-    assert bundle.manifest.verified and LOWERINGS[bundle.manifest.conv4d.lowering] is not STACK
+    bundle = export_bundle(model, tmp_path / "b", pictures[:2], conv4d="all")
+    usual = usual_lowering(model.config, model.grid)
+    assert bundle.manifest.conv4d == Conv4dChoice(usual)
+    assert bundle.manifest.verified and LOWERINGS[usual] is not STACK
+    assert {usual, *bundle.manifest.lowerings} == set(LOWERINGS)
+    frames = [bundle.manifest.frames.of(read_image(picture)) for picture in pictures[:2]]
+    results = []
+    for name in LOWERINGS:
+        backend = OnnxRuntimeBackend.open(Bundle.open(bundle.path).with_lowering(name), "cpu", 0, 1)
+        results.append(backend.match(*map(backend.encode, frames)))
+        np.testing.assert_allclose(results[-1]["score_a"], results[0]["score_a"], rtol=1e-3)
+    nodes = {len(onnx.load(bundle.path / graph.file).graph.node) for graph in bundle.manifest.files[1:]}
+    assert len(nodes) == len(LOWERINGS)  # they are different graphs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import re
 import shutil
 import weakref
 from collections.abc import Iterator
@@ -12,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.commands.match import match as match_command
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.cuda import open_device
 from dccnet.runtime.dlpack import CPU, CUDA, export_capsule
@@ -299,6 +302,66 @@ def test_engines_of_tensorrt_10_are_built_again_by_tensorrt_11(bundle: Bundle, t
 
 
 # Bad input ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("case", "sentence"),
+    [
+        ("another card", r"built on Another \(sm86\) and this GPU is Emulated GPU \(sm86\): run dcc build"),
+        ("truncated", r"has \d+ bytes of \d+: copy it again, or build it again"),
+        ("TensorRT 10", r"built by TensorRT 10\.3\.0\.26 and 11\.4\.0\.106 is installed: run dcc build"),
+    ],
+)
+def test_engines_that_do_not_fit_are_named_in_one_sentence(
+    case: str, sentence: str, bundle: Bundle, photos: list[Image], tmp_path: Path
+) -> None:
+    with emulated(tmp_path / "cache", version=TENSORRT_10[0] if case == "TensorRT 10" else None) as machine:
+        if case == "another card":
+            machine.cuda.gpus = (Properties(name=b"Another"),)
+        opened = with_engines(bundle, tmp_path / "b", BatchRange(), machine)
+    if case == "truncated":
+        plan = opened.path / "matcher.tensorrt.engine"
+        plan.write_bytes(plan.read_bytes()[:-9])
+    with emulated(tmp_path / "cache"):
+        notes: list[str] = []
+        with Matcher.open(opened, on_note=notes.append) as matcher:
+            matcher.match(photos[0], photos[1])
+        assert re.search(sentence, notes[0]) and "\n" not in notes[0]
+        assert "building engines" in notes[1] and len(notes) == 2  # and nothing falls back to the CPU
+
+
+@pytest.mark.parametrize(
+    ("case", "sentence"),
+    [
+        (
+            "no memory",
+            "cudaMalloc failed: cudaErrorMemoryAllocation: close other programs on the GPU",
+        ),
+        ("no memory for the library", "has no memory on the GPU to run"),
+        (
+            "driver too old",
+            "older than this cuda-python: install or update the driver (CUDA 13 needs",
+        ),
+        ("no second card", "there is no cuda:1: this machine has only cuda:0"),
+    ],
+)
+def test_machines_that_do_not_fit_are_named_in_one_sentence(
+    case: str, sentence: str, bundle: Bundle, pictures: list[Path], tmp_path: Path
+) -> None:
+    with emulated(tmp_path / "cache") as machine:
+        Matcher.open(bundle, backend="tensorrt").close()  # builds
+        if case == "no memory":
+            machine.cuda.fail["cudaMalloc"] = CODES.cudaErrorMemoryAllocation
+        elif case == "driver too old":
+            machine.cuda.start = CODES.cudaErrorInsufficientDriver
+        elif case == "no memory for the library":
+            machine.tensorrt.fail = {"create_execution_context"}
+        device = "cuda:1" if case == "no second card" else "cuda:0"
+        arguments = [bundle.path, *pictures[:2], "--device", device, "--backend", "tensorrt"]
+        result = CliRunner().invoke(match_command, list(map(str, arguments)), standalone_mode=False)
+    assert isinstance(result.exception, EngineError) and result.exception.exit_code == 1
+    assert sentence in str(result.exception) and "\n" not in str(result.exception)
+    assert not machine.cuda.memory
 
 
 def test_a_trusted_engine_without_a_record_that_does_not_load_is_one_sentence(

@@ -7,6 +7,8 @@ import dataclasses
 import gc
 import shutil
 import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -82,93 +84,106 @@ def test_tensorrt_provider_is_replaced_by_engines(bundle: Bundle) -> None:
 # Features on the GPU --------------------------------------------------------------------------------
 
 
-class _CpuSession:
-    """A session on the CPU that says that it runs on CUDA, and notes where its tensors are bound."""
+@dataclass
+class Bound:
+    """What a CUDA provider that computes on the CPU was asked for."""
 
-    def __init__(self, session: Any, bound: list[tuple[str, str]]) -> None:
-        self._session, self._bound = session, bound
-        self.get_inputs, self.get_outputs = session.get_inputs, session.get_outputs
+    places: list[tuple[str, str]] = field(default_factory=list)
+    """Names and places that were bound."""
+    options: list[dict[str, str]] = field(default_factory=list)
+    runs: int = 0
+    """Without binding."""
+    distort: Callable[[str, Any], Any] = lambda name, value: value
 
-    def get_providers(self) -> list[str]:
-        return [CUDA]
+    def session(self, session: Any) -> Any:
+        names = [output.name for output in session.get_outputs()]
 
-    def io_binding(self) -> Any:
-        binding, bound = self._session.io_binding(), self._bound
+        def run(outputs: None, inputs: dict[str, Any]) -> list[Any]:
+            self.runs += 1
+            values = session.run(outputs, inputs)
+            return [self.distort(name, value) for name, value in zip(names, values, strict=True)]
 
+        return SimpleNamespace(
+            get_inputs=session.get_inputs,
+            get_outputs=session.get_outputs,
+            get_providers=lambda: [CUDA],
+            io_binding=lambda: self.binding(session.io_binding()),
+            run=run,
+            run_with_iobinding=lambda binding: session.run_with_iobinding(binding.real),
+        )
+
+    def binding(self, real: Any) -> Any:
         def bind_input(name: str, kind: str, index: int, *rest: Any) -> None:
-            bound.append((name, f"{kind}:{index}"))
-            binding.bind_input(name, "cpu", 0, *rest)
+            self.places.append((name, f"{kind}:{index}"))
+            real.bind_input(name, "cpu", 0, *rest)
 
         def bind_cpu_input(name: str, value: Any) -> None:
-            bound.append((name, "host"))
-            binding.bind_cpu_input(name, value)
+            self.places.append((name, "host"))
+            real.bind_cpu_input(name, value)
 
         def bind_output(name: str, kind: str, index: int) -> None:
-            bound.append((name, f"{kind}:{index}"))
-            binding.bind_output(name, "cpu", 0)
+            self.places.append((name, f"{kind}:{index}"))
+            real.bind_output(name, "cpu", 0)
 
         return SimpleNamespace(
             bind_input=bind_input,
             bind_cpu_input=bind_cpu_input,
             bind_output=bind_output,
-            get_outputs=binding.get_outputs,
-            real=binding,
+            get_outputs=real.get_outputs,
+            real=real,
         )
-
-    def run_with_iobinding(self, binding: Any) -> None:
-        self._session.run_with_iobinding(binding.real)
 
 
 @pytest.fixture
-def bound(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """Names and places that are bound, with a CUDA provider that computes on the CPU."""
-    places: list[tuple[str, str]] = []
-    real = onnxruntime.InferenceSession
+def bound(monkeypatch: pytest.MonkeyPatch) -> Bound:
+    """An onnxruntime whose CUDA provider computes on the CPU."""
+    found, real = Bound(), onnxruntime.InferenceSession
 
     def session(path: str, options: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:
         opened = real(path, options, providers=[CPU])
-        return opened if providers[0][0] == CPU else _CpuSession(opened, places)
+        if providers[0][0] == CPU:
+            return opened
+        found.options.append(providers[0][1])
+        return found.session(opened)
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
-    return places
+    return found
 
 
 def test_features_stay_on_the_gpu(
-    bound: list[tuple[str, str]], bundle: Bundle, photos: list[Image], monkeypatch: pytest.MonkeyPatch
+    bound: Bound, bundle: Bundle, photos: list[Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     matcher = Matcher.open(bundle, backend="onnxruntime", device="cuda:1")
     reference = matcher.encode(photos[0])
-    assert bound == [("frame", "host"), ("local", "cuda:1"), ("context", "cuda:1")]
+    assert bound.places == [("frame", "host"), ("local", "cuda:1"), ("context", "cuda:1")]
     assert reference.tensors["local"].__dlpack_device__() == (2, 1)
     truth = Matcher.open(bundle, device="cpu")
     for photo in photos:
-        bound.clear()
+        bound.places.clear()
         found, true = matcher.match(reference, photo), truth.match(photos[0], photo)
         np.testing.assert_array_equal(found.index_a, true.index_a)
         np.testing.assert_array_equal(found.score_b, true.score_b)
     inputs = [(f"{branch}_{side}", "cuda:1") for side in "ab" for branch in ("local", "context")]
-    assert bound[3:7] == inputs and {place for _, place in bound[7:]} == {"cpu:0"}
+    assert bound.places[3:7] == inputs and {place for _, place in bound.places[7:]} == {"cpu:0"}
     with pytest.raises(EngineError, match="encode them again"):
         matcher.match(truth.encode(photos[0]), truth.encode(photos[0]))
 
 
 def test_features_of_a_batch_are_parts_of_one_array(
-    bound: list[tuple[str, str]], bundle: Bundle, photos: list[Image]
+    bound: Bound, bundle: Bundle, photos: list[Image]
 ) -> None:
     matcher, truth = Matcher.open(bundle, provider="cuda"), Matcher.open(bundle, device="cpu")
     pairs = [(photos[0], photo) for photo in photos]
     found = list(matcher.match_many(pairs, batch=3, cache_gb=0))
-    assert [name for name, _ in bound].count("frame") == 1
+    assert [name for name, _ in bound.places].count("frame") == 1
     for one, true in zip(found, truth.match_many(pairs, batch=3), strict=True):
         np.testing.assert_array_equal(one.index_a, true.index_a)
         np.testing.assert_allclose(one.score_a, true.score_a, rtol=1e-5)
 
 
-def test_features_outlive_their_matcher(
-    bound: list[tuple[str, str]], bundle: Bundle, photos: list[Image]
-) -> None:
+def test_features_outlive_their_matcher(bound: Bound, bundle: Bundle, photos: list[Image]) -> None:
     true = Matcher.open(bundle, device="cpu").encode(photos[0]).tensors["local"]
     matcher = Matcher.open(bundle, provider="cuda")
     features = matcher.encode(photos[0]).tensors["local"]
@@ -179,26 +194,57 @@ def test_features_outlive_their_matcher(
     np.testing.assert_array_equal(np.frombuffer(memory, np.float32).reshape(features.shape), true)
 
 
-def test_fine_features_are_copied_to_the_host(bound: list[tuple[str, str]], photos: list[Image]) -> None:
+def test_fine_features_are_copied_to_the_host(bound: Bound, photos: list[Image]) -> None:
     matcher, truth = (Matcher.open(**choice) for choice in ({"provider": "cuda"}, {"device": "cpu"}))  # type: ignore[arg-type]
     found, true = (each.match(photos[0], photos[1]) for each in (matcher, truth))
-    assert ("fine", "cpu:0") in bound and ("local", "cuda:0") in bound
+    assert ("fine", "cpu:0") in bound.places and ("local", "cuda:0") in bound.places
     np.testing.assert_allclose(
         found.transfer([[50.0, 60.0]], from_="a"), true.transfer([[50.0, 60.0]], from_="a"), atol=1e-3
     )
 
 
-def test_tf32_reaches_the_provider_that_auto_falls_back_to(
-    calls: list[Any], bundle: Bundle, tmp_path: Any
-) -> None:
+@pytest.fixture
+def without_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An emulated GPU on which no engine can be built."""
     pytest.importorskip("cuda.bindings")
     from tests.helpers.emulation import emulated
 
-    with emulated(tmp_path) as machine:
+    with emulated(tmp_path / "cache") as machine:
         machine.tensorrt.fail = {"build_serialized_network"}
-        sys.modules["onnxruntime"] = onnxruntime
-        backend = open_backend(bundle, BackendChoice(tf32=True))
-    assert CUDA in backend.description and (CUDA, {"device_id": "0", "use_tf32": "1"}) in calls
+        monkeypatch.setitem(sys.modules, "onnxruntime", onnxruntime)
+        yield machine
+
+
+def test_tf32_reaches_the_provider_that_auto_falls_back_to(
+    without_engines: Any, bound: Bound, bundle: Bundle
+) -> None:
+    backend = open_backend(bundle, BackendChoice(tf32=True))
+    assert CUDA in backend.description and {"device_id": "0", "use_tf32": "1"} in bound.options
+
+
+def test_auto_compares_the_provider_with_the_cpu_once(
+    without_engines: Any, bound: Bound, bundle: Bundle, tmp_path: Path
+) -> None:
+    for runs in (2, 2):  # encoder and matcher; then the result is read from the cache
+        assert CUDA in open_backend(bundle, BackendChoice()).description
+        assert bound.runs == runs
+    assert len(list((tmp_path / "cache/dcc/engines/comparisons").iterdir())) == 1
+    without_engines.cuda.gpus = (without_engines.cuda.gpus[0]._replace(name=b"Another"),)
+    open_backend(bundle, BackendChoice())
+    assert bound.runs == 4
+
+
+def test_auto_passes_over_a_provider_that_disagrees(
+    without_engines: Any, bound: Bound, bundle: Bundle
+) -> None:
+    bound.distort = lambda name, value: -value if name == "score_a" else value
+    notes: list[str] = []
+    assert "(CPU)" in open_backend(bundle, BackendChoice(), notes.append).description
+    assert "ONNX Runtime's CUDA provider disagree with the graphs" in notes[-1]
+    assert "matcher: score_a" in notes[-1]
+    with pytest.raises(EngineError, match=r"nothing runs on cuda:0: .*matcher: score_a"):
+        open_backend(bundle, BackendChoice(device="cuda:0"))
+    open_backend(bundle, BackendChoice("onnxruntime", "cuda:0"))  # who asks for it gets it
 
 
 @pytest.mark.parametrize("version", ["1.18.0", "1.19.2"])
