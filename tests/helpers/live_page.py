@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import csv
+import io
+import json
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
+from dccnet.runtime.arrays import Image
+from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DccError
+from dccnet.runtime.images import write_image
 from dccnet.runtime.viewer.live.onnxruntime_web import CPU, Build, WebRuntime, find_web_runtime
 from dccnet.runtime.viewer.live.server import PageServer
 
+Pair = tuple[Path, Path]
+"""Files of the pictures A and B."""
 DROP = """(files) => {
   const transfer = new DataTransfer();
   for (const [name, content] of files) {
@@ -128,3 +137,37 @@ class OpenedLivePage:
         with self.page.expect_download() as started:
             self.page.click(f"#downloads [value={kind}]")
         return Path(started.value.path()).read_bytes()
+
+
+def write_pair(photo: Image, folder: Path) -> Pair:
+    """A photograph and a warped view of it, of another size, as PNG, which every decoder reads alike."""
+    height, width = photo.shape[:2]
+    warp = np.array([[0.9, 0.12, 8], [-0.1, 0.95, 12]])
+    size = (width - 30, height - 20)
+    other = np.asarray(cv2.warpAffine(photo, warp, size, borderMode=cv2.BORDER_REFLECT), np.uint8)
+    for name, image in (("a", photo), ("b", other)):
+        write_image(folder / f"{name}.png", image)
+    return folder / "a.png", folder / "b.png"
+
+
+def check_equal(page: OpenedLivePage, expected: Correspondences) -> None:
+    """Both files of matches are those of the runtime, whose numbers they round."""
+    found, wanted = json.loads(page.download("json")), expected.to_dict()
+    lists = ("a_to_b", "b_to_a")
+    assert {k: v for k, v in found.items() if k not in lists} == {
+        k: v for k, v in json.loads(json.dumps(wanted)).items() if k not in lists
+    }
+    table = list(csv.DictReader(io.StringIO(page.download("csv").decode())))
+    for name in lists:
+        assert found[name].keys() == wanted[name].keys()
+        for field, values in wanted[name].items():
+            np.testing.assert_allclose(found[name][field], values, atol=1.01e-3, err_msg=field)
+        rows = [row for row in table if row["direction"] == name]
+        places = [[float(row[column]) for column in ("x_a", "y_a", "x_b", "y_b")] for row in rows]
+        np.testing.assert_allclose(
+            places, np.hstack([found[name]["points_a"], found[name]["points_b"]]), atol=1e-9
+        )
+        assert [float(row["score"]) for row in rows] == found[name]["scores"]
+        assert [row["confidence"] for row in rows] == [
+            f"{value:.4f}" for value in found[name].get("confidence", [])
+        ] or "confidence" not in found[name]

@@ -14,6 +14,7 @@ NEED_TORCH = [
     "test_gpu.py",
     "test_gpu_backend.py",
     "test_live_browser.py",
+    "test_live_webgpu.py",
     "test_onnx_weights.py",
     "test_score_windows.py",
     "test_view.py",

@@ -39,16 +39,28 @@ export class Engine {
     for (const [name, file, content] of graphs) this[name] = await this.#session(file, content, providers);
   }
 
+  async #hasGpu() {
+    const adapter = await navigator.gpu?.requestAdapter();
+    if (!adapter) return false;
+    // One in software is slower than WebAssembly, by minutes.
+    if (adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter) return false;
+    const { encoder, matcher } = this.manifest.graphs;
+    const half = [encoder, matcher].some(({ precision, outputs }) =>
+      [precision, ...outputs.map(({ dtype }) => dtype)].some((type) => type.includes("float16")),
+    );
+    return !half || adapter.features.has("shader-f16");
+  }
+
   // Whether the graphs run on the GPU. Trying them also compiles their programs, which takes the longest.
   async #openOnGpu(graphs, onProgress) {
-    if (!(await navigator.gpu?.requestAdapter())) return false;
+    if (!(await this.#hasGpu())) return false;
     onProgress("Compiling", 0, 0);
     try {
       await this.#open(graphs, ["webgpu", "wasm"]);
       const grey = await this.encode(new Uint8ClampedArray(4 * 64 * 64).fill(128), [64, 64]);
       await this.match(grey, grey);
     } catch {
-      return false; // such as a GPU without 16-bit numbers
+      return false; // WebAssembly is slower, but runs everywhere
     }
     this.place = "WebGPU";
     return true;

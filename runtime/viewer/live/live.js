@@ -251,6 +251,7 @@ const ACTIONS = {
 };
 
 async function start() {
+  say("Loading…", null);
   const response = await fetch("page.json");
   if (!response.ok) throw new Error(`page.json is missing beside this page (HTTP ${response.status})`);
   const config = await response.json();

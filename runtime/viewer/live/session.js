@@ -24,6 +24,7 @@ export class Session {
   // Takes a picture, an ImageBitmap. `keep` leaves the earlier match until the next one is there.
   take(side, image, name, keep = false) {
     const number = ++this.count;
+    this.pictures[side]?.image.close();
     this.pictures[side] = { name, image, number, size: [image.height, image.width], fine: null };
     this.worker.postMessage({ kind: "picture", side, image, number });
     this.#match(keep);
