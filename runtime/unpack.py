@@ -41,6 +41,13 @@ _DAMAGED = (
     ValueError,
     struct.error,
 )
+_OF_ARCHIVES = {
+    None,
+    errno.EINVAL,  # zipfile seeks to impossible places in a damaged archive
+    errno.EEXIST, errno.ENOTDIR, errno.EISDIR,  # a name is that of a file and of a folder
+    errno.ENAMETOOLONG, errno.EILSEQ,
+}  # fmt: skip
+"""Numbers of the errors that an archive causes, not the disk."""
 _LITTER = ("__MACOSX", ".DS_Store")
 
 
@@ -69,8 +76,8 @@ def unpack(
         try:
             _extract(archive, content, largest, on_file)
         except (*_DAMAGED, OSError) as error:
-            # Of the disk, not of a decompressor; zipfile seeks to impossible places in a damaged archive.
-            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            # Of the disk, not of a decompressor or of names that cannot be.
+            if isinstance(error, OSError) and error.errno not in _OF_ARCHIVES:
                 raise
             raise DataError(f"{archive} is damaged or encrypted ({error}): fetch it again") from error
         _merge(content, folder, archive)

@@ -258,6 +258,12 @@ def test_paths_that_lead_out(tmp_path: Path, name: str) -> None:
     assert not [*tmp_path.parent.glob("out"), *tmp_path.glob("**/out")]
 
 
+@pytest.mark.parametrize("members", [{"a": b"1", "a/b": b"2"}, {"x" * 300: b"1"}])
+def test_names_that_no_folder_can_hold_are_damage(members: dict[str, bytes], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="damaged or encrypted"):
+        unpack(zipped(tmp_path / "a.zip", members), tmp_path / "in", 100)
+
+
 @pytest.mark.parametrize(
     "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE], ids=str
 )
