@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from collections.abc import Callable
@@ -20,6 +21,10 @@ from dccnet.runtime.bundle import Bundle
 from tests.helpers.paths import ROOT
 
 LINKS = ("calibration", "demo", "export", "runtime", "cli.py")
+TEXTS = (
+    *("README.md", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "SECURITY.md"),
+    *("Makefile", ".pre-commit-config.yaml"),
+)
 HOSTILE = "raise SystemExit('a file of the current folder was run instead of dcc')\n"
 Dcc = Callable[..., CompletedProcess[str]]
 
@@ -29,10 +34,11 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of the repository in another folder, links kept, nothing installed."""
     folder = tmp_path_factory.mktemp("checkout") / "repository"
     folder.mkdir()
-    for name in ("calibration", "demo", "dccnet", "export", "runtime"):
+    rooms = ("calibration", "demo", "dccnet", "export", "runtime")
+    for name in (*rooms, "benchmarks", "docs", "tests", ".ci", ".github"):
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=ignore)
-    for name in ("cli.py", "setup.py", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("cli.py", "setup.py", "pyproject.toml", "MANIFEST.in", "LICENSE", *TEXTS):
         shutil.copy(ROOT / name, folder / name)
     return folder
 
@@ -69,6 +75,24 @@ def test_the_wheel_has_one_name_and_every_file(wheel: Path, checkout: Path) -> N
     expected |= {str(p.relative_to(checkout)) for p in real}
     assert {n for n in names if n.startswith("dccnet/")} == {e for e in expected if "__pycache__" not in e}
     assert {"dccnet/cli.py", "dccnet/py.typed", "dccnet/runtime/viewer/page.html"} <= names
+
+
+def test_the_source_distribution_has_every_file_and_no_warning(checkout: Path, tmp_path: Path) -> None:
+    source, made = tmp_path / "source", tmp_path / "made"
+    shutil.copytree(checkout, source, symlinks=True, ignore=shutil.ignore_patterns("build", "*.egg-info"))
+    real = [p for p in source.rglob("*") if p.is_file() and not p.is_symlink()]
+    code = "import sys; from setuptools.build_meta import build_sdist as build; print(build(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, made], cwd=source, capture_output=True, text=True, check=True
+    )
+    assert "warning" not in (done.stdout + done.stderr).lower(), done.stderr
+    with tarfile.open(made / done.stdout.split()[-1]) as archive:
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+    rooms = ("calibration", "demo", "export", "runtime", "cli.py")  # packed where the links in dccnet/ are
+    names = (p.relative_to(source) for p in real)
+    expected = {f"dccnet/{name}" if name.parts[0] in rooms else str(name) for name in names}
+    assert expected <= packed
+    assert not any("__pycache__" in name for name in packed)
 
 
 def test_a_checkout_without_links_says_what_to_set(checkout: Path, tmp_path: Path) -> None:
