@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +23,8 @@ from dccnet.runtime.video.propagation.settings import Propagation
 NEAR = 0.05
 """Votes of references fade with a Gaussian of this standard deviation, a share of the picture's longer
 side: half of the distance within which a point counts as right."""
+SPECK = 0.01
+"""Pieces and holes of a carried mask that are a smaller share of it are errors of single cells."""
 WITHIN = 0.1
 """The same for the confidence in what they agree on: that distance."""
 
@@ -107,6 +110,8 @@ def combined(matches: Sequence[Match], settings: Propagation) -> tuple[Instance,
             box, score = inside_picture(carried.boxes_b[0], size), float(carried.scores[0])
         if instance.mask is not None:
             mask, score = _carried_mask(instance.mask, maps, settings)
+            if instance.box is not None and _is_extent(instance.box, instance.mask) and mask.area:
+                box = mask.box()
         instances.append(
             finished(
                 instance,
@@ -155,8 +160,28 @@ def finished(
 def _carried_mask(mask: RunLengths, maps: SingleMatches, settings: Propagation) -> tuple[RunLengths, float]:
     """The mask in the picture, and the mean confidence of its pixels."""
     carried = carry_mask(mask.array().astype(np.uint8), maps, settings)
-    shown = carried.mask > 0
+    shown = without_specks(carried.mask > 0)
     return RunLengths.of(shown), float(carried.confidence[shown].mean()) if shown.any() else 0.0
+
+
+def without_specks(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """``(H, W)`` without pieces, and without holes, of less than :data:`SPECK` of its pixels."""
+    least = SPECK * mask.sum()
+    for value in (True, False):
+        count, pieces, facts, _ = cv2.connectedComponentsWithStats((mask == value).astype(np.uint8))
+        small = np.flatnonzero(facts[:, cv2.CC_STAT_AREA] < least)
+        if count > 2:  # more than the background and one piece
+            mask = np.where(np.isin(pieces, small[small > 0]), not value, mask)
+    return mask
+
+
+def _is_extent(box: Floats, mask: RunLengths) -> bool:
+    """Whether a box was drawn around a mask: by 0.9 of the area that they cover together."""
+    around = mask.box()
+    low = np.maximum(box[:2], around[:2])
+    high = np.minimum(box[:2] + box[2:], around[:2] + around[2:])
+    shared = np.prod(np.clip(high - low, 0, None))
+    return bool(shared >= 0.9 * (np.prod(box[2:]) + np.prod(around[2:]) - shared))
 
 
 def inside_picture(box: Floats, size: Size) -> Floats:

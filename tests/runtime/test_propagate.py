@@ -26,6 +26,7 @@ from dccnet.runtime.journal import JOURNAL
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.propagate.consensus import agreed
 from dccnet.runtime.propagate.records import picture_of, picture_values
+from dccnet.runtime.propagate.slots import without_specks
 from dccnet.runtime.video.mask_files import read_mask
 from tests.helpers.annotation_sets import birds
 from tests.helpers.commands import Cli, one_sentence
@@ -332,6 +333,16 @@ def test_one_reference_that_errs_does_not_move_two_that_agree() -> None:
     assert found.points[0] == pytest.approx([12, 10]) and found.confidence[0] == pytest.approx(0.8)
     nobody = agreed(missing[:1], np.zeros((1, 1)), 5.0, 10.0)
     assert np.isnan(nobody.points).all() and nobody.confidence.tolist() == [0]
+
+
+def test_specks_and_small_holes_of_a_mask_go() -> None:
+    mask = np.zeros((60, 80), bool)
+    mask[10:50, 10:60] = True
+    whole = mask.copy()
+    mask[20, 20] = False
+    mask[3, 70] = True
+    assert np.array_equal(without_specks(mask), whole)
+    assert not without_specks(np.zeros((4, 4), bool)).any() and without_specks(np.ones((4, 4), bool)).all()
 
 
 def test_records_return_unchanged() -> None:
