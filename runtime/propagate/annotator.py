@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -61,14 +60,11 @@ class Annotator:
         encoded = EncodedReferences(matcher, inputs.references, most)
         self.references: tuple[Picture, ...] = tuple(one.picture for one in encoded.references)
         self._carrying = Semantic(matcher, encoded, self.settings)
-        self._one_at_a_time = threading.Lock()  # the references' features are kept and dropped
 
     def annotate(self, image: Image, name: str = "picture") -> Picture:
         """The annotations of ``image``, ``(H, W, 3)`` uint8 BGR. Raises :class:`ImageError`."""
         check_image(image)
-        with self._one_at_a_time:
-            picture, _ = self._carrying.carry(Target(name, Path(name)), image)
-        return picture
+        return self._carrying.carry(Target(name, Path(name)), image)[0]
 
     def annotations(self, picture: Picture) -> AnnotationSet:
         """One picture with its categories, for the writers in :mod:`dccnet.runtime.annotations`."""

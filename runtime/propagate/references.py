@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -151,6 +152,7 @@ class EncodedReferences:
         self.references = tuple(references)
         self._matcher, self._most = matcher, most
         self._kept: OrderedDict[int, Features] = OrderedDict()
+        self._lock = threading.Lock()
         summaries = []
         for number, reference in enumerate(self.references):
             features = self.features(number)
@@ -159,13 +161,15 @@ class EncodedReferences:
         self._summaries = summaries
 
     def features(self, number: int) -> Features:
-        if number in self._kept:
-            self._kept.move_to_end(number)
-            return self._kept[number]
-        found = self._kept[number] = self._matcher.encode(self.references[number].read())
-        if len(self._kept) > max(_KEPT, self._most):
-            self._kept.popitem(last=False)
-        return found
+        """Of one reference; any thread may ask."""
+        with self._lock:
+            if number in self._kept:
+                self._kept.move_to_end(number)
+                return self._kept[number]
+            found = self._kept[number] = self._matcher.encode(self.references[number].read())
+            if len(self._kept) > max(_KEPT, self._most):
+                self._kept.popitem(last=False)
+            return found
 
     def nearest(self, features: Features) -> list[int]:
         """The references whose features are most similar on the whole, the most similar first."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dccnet.runtime.annotations.model import AnnotationSet, Category, Picture
 from dccnet.runtime.arrays import Image
@@ -25,7 +27,7 @@ from dccnet.runtime.propagate.carrying import (
 )
 from dccnet.runtime.propagate.records import picture_of, picture_values
 from dccnet.runtime.propagate.references import EncodedReferences, Reference
-from dccnet.runtime.propagate.targets import Target, Targets, read_targets
+from dccnet.runtime.propagate.targets import Read, Target, Targets, read_targets
 from dccnet.runtime.video.propagation.settings import Propagation
 
 
@@ -86,61 +88,87 @@ def propagate(
     matcher: Matcher,
     journal: Journal[Done] | None = None,
     on_note: Callable[[str], None] = lambda text: None,
+    workers: int = 1,
 ) -> Iterator[tuple[Picture, Image | None]]:
     """Every target with its annotations, in order, and its image unless it was done before.
 
     A picture that cannot be read has a ``problem``, and the others follow. Pictures in the journal are not
-    matched again, unless their file has changed. Raises :class:`DccError` where the references cannot be
-    read, or the video not opened.
+    matched again, unless their file has changed. Of pictures that do not depend on each other, ``workers``
+    are matched at once. Raises :class:`DccError` where the references cannot be read, or the video not
+    opened.
     """
     encoded = EncodedReferences(matcher, job.references, job.most)
     semantic = Semantic(matcher, encoded, job.settings)
     carrying: Carrying = semantic
     if job.mode == TEMPORAL:
-        carrying = Temporal(semantic, job.settings, matcher.manifest.grid)
+        carrying, workers = Temporal(semantic, job.settings, matcher.manifest.grid), 1
     by_hand = {(one.path.resolve(), one.frame): one.picture for one in job.references}
-    stamps: dict[Path, tuple[int, int]] = {}
 
     def known(target: Target) -> Done | None:
         found = None if journal is None else journal.entries.get(target.name)
-        return None if found is None or found.stamp != _stamp(target.path, stamps) else found
+        return None if found is None or found.stamp != _stamp(target.path) else found
+
+    def work(item: Read) -> _Result:
+        target, image = item
+        if isinstance(image, DccError):
+            return _Result(Picture(target.name, problem=str(image), frame=target.frame), None, None)
+        before = known(target)
+        if before is not None:
+            carrying.keep(target, image, before.picture, before.state)
+            return _Result(before.picture, None, None)
+        assert image is not None
+        stamp = _stamp(target.path)
+        own = by_hand.get((target.path.resolve(), target.frame))
+        if own is None:
+            picture, state = carrying.carry(target, image)
+        else:
+            picture, state = annotated_by_hand(target, image, own), None
+            carrying.keep(target, image, picture, None)
+        return _Result(picture, image, Done(picture, state, stamp))
 
     def wanted(target: Target) -> bool:
         return job.mode == TEMPORAL or known(target) is None
 
     with read_targets(job.targets, wanted, on_note) as items:
-        for target, image in items:
-            before = known(target)
-            if isinstance(image, DccError):
-                picture, state = Picture(target.name, problem=str(image), frame=target.frame), None
-            elif before is not None:
-                carrying.keep(target, image, before.picture, before.state)
-                yield before.picture, None
-                continue
-            else:
-                assert image is not None
-                own = by_hand.get((target.path.resolve(), target.frame))
-                if own is None:
-                    picture, state = carrying.carry(target, image)
-                else:
-                    picture, state = annotated_by_hand(target, image, own), None
-                    carrying.keep(target, image, picture, None)
-            if journal is not None and not picture.problem:
-                done = Done(picture, state, _stamp(target.path, stamps))
-                values = {"picture": picture_values(picture), "state": state, "stamp": done.stamp}
-                journal.add(target.name, done, values)
-            yield picture, None if isinstance(image, DccError) else image
+        for result in _in_order(work, items, workers):
+            if journal is not None and result.new is not None:
+                new = result.new
+                values = {"picture": picture_values(new.picture), "state": new.state, "stamp": new.stamp}
+                journal.add(new.picture.name, new, values)
+            yield result.picture, result.image
 
 
-def _stamp(path: Path, known: dict[Path, tuple[int, int]]) -> tuple[int, int]:
-    if path not in known:
-        try:
-            status = path.stat()
-        except OSError:
-            return -1, -1
-        known.clear()  # only the last one is asked for again
-        known[path] = status.st_size, status.st_mtime_ns
-    return known[path]
+class _Result(NamedTuple):
+    picture: Picture
+    image: Image | None
+    new: Done | None
+    """For the journal."""
+
+
+def _in_order(work: Callable[[Read], _Result], items: Iterator[Read], workers: int) -> Iterator[_Result]:
+    """The results of all items, in order, of which a few more than ``workers`` are begun."""
+    if workers == 1:
+        yield from map(work, items)
+        return
+    pool = ThreadPoolExecutor(workers, "dcc-carry")
+    begun: deque[Future[_Result]] = deque()
+    try:
+        for item in items:
+            begun.append(pool.submit(work, item))
+            if len(begun) > workers:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
 
 
 def result_of(
