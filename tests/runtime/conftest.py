@@ -7,6 +7,7 @@ from importlib.util import find_spec
 NEED_TORCH = [
     "test_bombs.py",
     "test_diagnostics.py",
+    "test_engine_lowerings.py",
     "test_engine_runs.py",
     "test_engines.py",
     "test_frames.py",
