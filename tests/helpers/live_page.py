@@ -37,6 +37,12 @@ DROP = """(files) => {
 }"""
 
 
+PASTE = """([name, content]) => {
+  const clipboardData = new DataTransfer();
+  const bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
+  clipboardData.items.add(new File([bytes], name, { type: "image/png" }));
+  document.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true }));
+}"""
 DECODE = """const decode = (text, Type) =>
   new Type(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);"""
 """The inverse of :func:`encoded`, in JavaScript."""
@@ -90,6 +96,10 @@ class OpenedLivePage:
         self.page.evaluate(
             DROP, [[path.name, base64.b64encode(path.read_bytes()).decode()] for path in pictures]
         )
+
+    def paste(self, picture: Path) -> None:
+        content = base64.b64encode(picture.read_bytes()).decode()
+        self.page.evaluate(PASTE, [picture.name, content])
 
     def match(self, a: Path, b: Path) -> None:
         """Drop two pictures and wait for all their matches."""

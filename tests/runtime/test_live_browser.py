@@ -268,7 +268,7 @@ def test_what_is_no_picture_is_refused_and_the_pair_stays(opened: OpenedLivePage
 
 def test_only_the_picture_that_changed_is_encoded_again(opened: OpenedLivePage, pair: Pair) -> None:
     before = opened.page.evaluate("() => Number(document.body.dataset.matched)")
-    opened.page.set_input_files("[data-side=b] .tools input", str(pair[0]))
+    opened.paste(pair[0])  # A is there, so that this is B
     opened.page.wait_for_function(f"() => document.body.dataset.listed > {before}")
     # One number for the picture and one for the match.
     assert opened.page.evaluate("() => Number(document.body.dataset.matched)") == before + 2
@@ -295,9 +295,11 @@ def test_a_phone_matches_by_tapping_and_with_its_camera(
     browser: Any, bundle: Bundle, web: WebRuntime, pair: Pair
 ) -> None:
     phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
-    with serving(live_page(bundle, "tiny", web, pair).files) as url:
+    with serving(live_page(bundle, "tiny", web).files) as url:
         opened = OpenedLivePage(browser, url, CAMERA, **phone)
         page = opened.page
+        for side, picture in zip("ab", pair, strict=True):  # also before the network is there
+            page.set_input_files(f"[data-side={side}] .invitation input", str(picture))
         page.wait_for_selector("body[data-listed]")
         assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
         page.touchscreen.tap(*opened.place("a", (0.3, 0.6)))

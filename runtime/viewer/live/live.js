@@ -51,7 +51,7 @@ const EVENTS = {
       "Coordinates are pixels of the pictures: 0-based, x right, y down. Scores are probabilities; compare them with " +
       "each other, not with 1." +
       (confidence
-        ? ` Confidence is the probability that a point lies within ${100 * confidence.within} % of the longer side of ` +
+        ? ` Confidence is the probability that a point lies within ${Number((100 * confidence.within).toPrecision(6))} % of the longer side of ` +
           "its picture."
         : "");
     document.body.dataset.ready = "";
