@@ -89,8 +89,8 @@ $(VENV)/.installed-%: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	touch $@
 
-picture: $(VENV)/.installed-dev demo  # README's, and those in docs/
-	$(BIN)/python -m dccnet.demo.pictures $(DEMO_OUTPUT)/run/best.safetensors docs
+picture: $(VENV)/.installed-dev  # README's, and those in docs/
+	$(BIN)/python -m dccnet.demo.pictures docs
 
 clean:
 	rm -rf $(VENV) .venv-gpu .venv-oldest demo-output build *.egg-info

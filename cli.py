@@ -62,6 +62,8 @@ COMMANDS = {
         "propagate_command",
         "Carry annotations of a few pictures to many, or through a video.",
     ),
+    "align": (".runtime.commands.align", "align", "Bring one picture into the shape of another."),
+    "morph": (".runtime.commands.morph", "morph", "Turn one picture into another, as a film."),
     "view": (".runtime.viewer.commands", "view", "Explore how two pictures match, on a web page."),
     "models": (
         ".calibration.models.commands",

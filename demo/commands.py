@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from dccnet.runtime.option_types import Whole
+
+if TYPE_CHECKING:
+    from dccnet.demo.run import DemoReport
 
 
 @click.command()
@@ -83,5 +87,21 @@ def demo(output: Path, seed: int, as_json: bool) -> None:
         "time, training / total", f"{report.training_seconds:.0f} s", f"{report.total_seconds:.0f} s"
     )
     print_wide(table, 100)
-    note(f"look at {output}/warp.png, matches.png, points.png, warped.png and video-matched.mp4")
+    note(_meaning(report, ALPHA))
+    note(
+        f"look at {output}/matches.png, points.png, warped.png and video-matched.mp4, and at a cat and a "
+        "raccoon by the built-in model: animals.jpg, animals-points.jpg and morph.mp4"
+    )
     note(f"next: dcc match {output}/bundle A.jpg B.jpg -o matches.jpg")
+
+
+def _meaning(report: DemoReport, alpha: float) -> str:
+    """What the table says, in one sentence."""
+    better = "more" if report.pck_after > report.pck_before else "no more"
+    return (
+        f"in short: after {report.training_seconds:.0f} s of training, the network places "
+        f"{report.pck_after:.0f} of 100 points of pictures that it has never seen within {alpha:.0%} of "
+        f"their object's size, {better} than the {report.pck_before:.0f} before it; the bundle, which "
+        f"needs no PyTorch, agrees in {report.identical_cells:.1%} of the best matches; and points of the "
+        f"video are off by {report.video_mean_error:.1f} pixels on average"
+    )

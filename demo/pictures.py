@@ -1,107 +1,117 @@
 """Draws the pictures of the README and the docs with the tool itself.
 
-Run ``python -m dccnet.demo.pictures MODEL FOLDER``, or ``make picture``, which trains MODEL in the demo.
-The photograph is from scikit-image, in the public domain, and not one that the demo trains on. Its second
-view is a random warp, so the true matches are known.
+Run ``python -m dccnet.demo.pictures FOLDER``, or ``make picture``. The pictures show different animals,
+matched by the built-in model; the page with heat maps is that of the same network in float32.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from dccnet.demo.animals import MARKED, animal
 from dccnet.demo.browser import chromium
-from dccnet.demo.photographs import HELD_OUT, write_photographs
-from dccnet.evaluation.pairs import Pair
 from dccnet.export.build import export_bundle
 from dccnet.export.bundles.samples import PICTURES
+from dccnet.network.config import PRESETS
+from dccnet.runtime.alignment.morph import Morph, MorphSettings
+from dccnet.runtime.drawing.matches import draw_points
 from dccnet.runtime.errors import NotVerifiedError
 from dccnet.runtime.files import atomic_path, write_text
 from dccnet.runtime.images import find_images, write_image
 from dccnet.runtime.matcher import Matcher
-from dccnet.runtime.scratch import temporary_folder
+from dccnet.runtime.video.animation import write_animation
 from dccnet.runtime.viewer.page import build_page
-from dccnet.training.synthetic import synthetic_pairs
-from dccnet.weights.checkpoint import load_checkpoint
+from dccnet.training.initial import initial_network
+from dccnet.weights.pretrained import IMAGENET
 
-SEED = 1000
-SIZE = (360, 480)
-"""(height, width) of each view in pixels."""
-LINES = 40
-WITHIN = 24.0
-"""Largest error of a hit in pixels: one twentieth of the width."""
-POINTS = 12
+TRUTH = ((176.0, 283.0), (320.0, 299.0), (221.0, 420.0), (262.0, 195.0))
+"""Pixels (x, y) of the raccoon's eyes, nose and forehead, placed by hand."""
+WITHIN = 28.0
+"""Largest error of a hit in pixels: one twentieth of the raccoon's width."""
+POINTED = (171 / 451, 111 / 300)
+"""Where the pointer is on the cat in the pictures of the page: its left eye."""
+MORPHS = {
+    "morph.webp": ("cat", "raccoon", MorphSettings(seconds=3, rate=10, longest=330)),
+    "morph-moose.webp": ("moose", "raccoon", MorphSettings(seconds=3, rate=10, longest=280)),
+    "morph-beside.webp": ("raccoon", "cat", MorphSettings(3, 8, 230, side_by_side=True)),
+}
 WINDOW = {"width": 1200, "height": 780}
 
 
-def make_pictures(model: Path, folder: Path) -> list[Path]:
-    """Write ``warp.jpg``, ``grid.jpg``, ``overlay.jpg``, ``truth.jpg`` and the page as ``view-*.jpg``."""
-    with temporary_folder() as scratch:
-        write_photographs(scratch / "photographs", HELD_OUT)
-        bundle = export_bundle(load_checkpoint(model), scratch / "bundle", find_images(PICTURES), maps=True)
-        if not bundle.manifest.verified:
-            raise NotVerifiedError(f"{model} does not agree with its export: use another network")
-        (cat,) = synthetic_pairs([scratch / "photographs" / "cat.png"], 1, SEED, SIZE)
-        matcher = Matcher.open(bundle)
-        drawings = _draw(matcher, cat, folder)
-        page = _page(matcher, cat, scratch / "page.html")
-        return drawings + _screenshots(page, folder)
+def make_pictures(folder: Path) -> list[Path]:
+    """Write all pictures to ``folder``."""
+    with Matcher.open() as matcher:
+        drawings = _draw(matcher, folder) + _morphs(matcher, folder)
+    return drawings + _screenshots(folder)
 
 
-def _draw(matcher: Matcher, pair: Pair, folder: Path) -> list[Path]:
-    a, b = pair.source.load(), pair.target.load()
+def _draw(matcher: Matcher, folder: Path) -> list[Path]:
+    a, b = animal("cat"), animal("raccoon")
     result = matcher.match(a, b)
-    assert pair.source_points is not None and pair.target_points is not None
-    some = np.linspace(0, len(pair.source_points) - 1, POINTS).astype(int)
-    points, truth = pair.source_points[some], pair.target_points[some]
     pictures = {
-        "warp.jpg": result.draw(a, b, limit=LINES),
+        "points.jpg": draw_points(a, b, result.carry(MARKED, from_="a")),
+        "lines.jpg": result.draw(a, b),
         "grid.jpg": result.draw(a, b, style="grid"),
-        "overlay.jpg": result.draw(a, b, style="warp"),
-        "truth.jpg": result.draw_truth(a, b, points, truth, WITHIN),
+        "warp.jpg": result.draw(a, b, style="warp"),
+        "truth.jpg": result.draw_truth(a, b, MARKED, TRUTH, WITHIN),
     }
     for name, picture in pictures.items():
         write_image(folder / name, picture)
     return [folder / name for name in pictures]
 
 
-def _page(matcher: Matcher, pair: Pair, path: Path) -> Path:
-    a, b = pair.source.load(), pair.target.load()
-    grid = matcher.manifest.grid
-    network = f"{matcher.manifest.model['backbone']}, {grid[0]}×{grid[1]} cells"
-    write_text(path, build_page(matcher.match(a, b), a, b, ("cat.jpg", "warped.jpg"), network).html)
-    return path
+def _morphs(matcher: Matcher, folder: Path) -> list[Path]:
+    for name, (first, second, settings) in MORPHS.items():
+        a, b = animal(first), animal(second)
+        frames = list(Morph(matcher.match(a, b), a, b, settings).frames())
+        write_animation(folder / name, frames, settings.rate)
+    return [folder / name for name in MORPHS]
 
 
-def _screenshots(page: Path, folder: Path) -> list[Path]:
-    """Screenshots of the page, light and dark, with the pointer on the left picture."""
+def _screenshots(folder: Path) -> list[Path]:
+    """Pictures of the page of ``dcc view``, light and dark, with the pointer on the left picture."""
     written = []
-    with chromium() as browser:
-        for scheme in ("light", "dark"):
-            context = browser.new_context(viewport=WINDOW, color_scheme=scheme)  # type: ignore[arg-type]
-            tab = context.new_page()
-            tab.goto(page.as_uri())
-            tab.wait_for_selector("body[data-ready]")
-            box = tab.locator("[data-side=a] .stage").bounding_box()
-            assert box is not None
-            tab.mouse.move(box["x"] + 0.45 * box["width"], box["y"] + 0.4 * box["height"])
-            tab.wait_for_function("document.querySelector('.match') !== null")
-            path = folder / f"view-{scheme}.jpg"
-            with atomic_path(path) as temporary:
-                tab.screenshot(path=temporary, quality=90)
-            written.append(path)
-            context.close()
+    with tempfile.TemporaryDirectory() as name:
+        page = _page(Path(name))
+        with chromium() as browser:
+            for scheme in ("light", "dark"):
+                context = browser.new_context(viewport=WINDOW, color_scheme=scheme)  # type: ignore[arg-type]
+                tab = context.new_page()
+                tab.goto(page.as_uri())
+                tab.wait_for_selector("body[data-ready]")
+                box = tab.locator("[data-side=a] .stage").bounding_box()
+                assert box is not None
+                place = np.array(POINTED) * [box["width"], box["height"]] + [box["x"], box["y"]]
+                tab.mouse.move(float(place[0]), float(place[1]))
+                tab.wait_for_function("document.querySelector('.match') !== null")
+                path = folder / f"view-{scheme}.jpg"
+                with atomic_path(path) as temporary:
+                    tab.screenshot(path=temporary, quality=90)
+                written.append(path)
+                context.close()
     return written
+
+
+def _page(scratch: Path) -> Path:
+    network = initial_network(PRESETS["small"], IMAGENET, "plain", both_ways=True, seed=1)
+    bundle = export_bundle(network, scratch / "bundle", find_images(PICTURES), maps=True)
+    if not bundle.manifest.verified:
+        raise NotVerifiedError("small does not agree with its export: please report this")
+    a, b = animal("cat"), animal("raccoon")
+    with Matcher.open(bundle) as matcher:
+        page = build_page(matcher.match(a, b), a, b, ("cat.jpg", "raccoon.jpg"), "small, without training")
+    write_text(scratch / "page.html", page.html)
+    return scratch / "page.html"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path, help="a checkpoint (.safetensors)")
     parser.add_argument("folder", type=Path, help="folder to write to")
-    arguments = parser.parse_args()
-    for path in make_pictures(arguments.model, arguments.folder):
+    for path in make_pictures(parser.parse_args().folder):
         print(path)
 
 

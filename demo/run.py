@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from dccnet.demo.animals import draw_animals
 from dccnet.demo.half import HalfReport, export_half_precision
 from dccnet.demo.photographs import (
     HELD_OUT,
@@ -50,8 +51,6 @@ HELD_OUT_PAIRS = 60
 HELD_OUT_SEED = 1000
 ALPHA = 0.05
 CACHE_BYTES = 10**9
-SHOWN_SIZE = (360, 480)
-"""(height, width) of the views in warp.png, in pixels."""
 VIDEO_LATTICE = (6, 8)  # rows and columns of points that are followed through the video
 
 
@@ -126,7 +125,8 @@ def run_demo(folder: Path, seed: int) -> DemoReport:
     matcher = Matcher.open(bundle)
     matched = matcher.match(pair.image_a, pair.image_b)
     _draw_stereo(matched, pair, folder)
-    _draw_warp(matcher, folder)
+    with Matcher.open() as built_in:
+        draw_animals(built_in, folder)
 
     note("6/6  following points through a video whose camera motion is known")
     frames, video_error, unmoved_error, rate = _video(matcher, folder)
@@ -168,13 +168,6 @@ def _draw_stereo(result: Correspondences, pair: KnownPair, folder: Path) -> None
     write_image(folder / "points.png", draw_points(pair.image_a, pair.image_b, shown))
     write_image(folder / "warped.png", result.warp(pair.image_a, onto="b"))
     result.save(folder / "matches.json")
-
-
-def _draw_warp(matcher: Matcher, folder: Path) -> None:
-    """Draw the matches of a held-out photograph with a warped view of it."""
-    (shown,) = synthetic_pairs([folder / "held-out" / "cat.png"], 1, HELD_OUT_SEED, SHOWN_SIZE)
-    a, b = shown.source.load(), shown.target.load()
-    write_image(folder / "warp.png", matcher.match(a, b).draw(a, b, limit=40))
 
 
 def _video(matcher: Matcher, folder: Path) -> tuple[int, float, float, float]:

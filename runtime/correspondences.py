@@ -11,10 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dccnet.runtime import geometry
+from dccnet.runtime.alignment.fitting import fit_smooth_map
+from dccnet.runtime.alignment.frame import Frame
+from dccnet.runtime.alignment.smooth_map import SmoothMap
 from dccnet.runtime.arrays import Floats, Image, Points
 from dccnet.runtime.checks import MARGIN, Rule, Side, as_one_or_more, as_rule, as_side, check_inside
 from dccnet.runtime.confidence import ConfidenceModel, probability
 from dccnet.runtime.drawing.correspondences import draw_result, draw_result_and_truth
+from dccnet.runtime.drawing.matches import LINES
 from dccnet.runtime.drawing.styles import Style
 from dccnet.runtime.errors import ArgumentError
 from dccnet.runtime.evidence import Direction, match_evidence
@@ -215,40 +219,51 @@ class Correspondences(OneLine):
         b = Direction(self.index_b, self.score_b, windows[1])
         return match_evidence(a, b) if as_side(from_) == "a" else match_evidence(b, a)
 
-    def flow(self, from_: Side = "a", rule: Rule | None = None) -> NDArray[np.float32]:
+    def smooth_map(self, rule: Rule | None = None, frame: Frame | None = None) -> SmoothMap:
+        """The map through the confident matches that folds nowhere (docs/align-and-morph.md); ``rule``
+        places the matches. ``frame`` is where both pictures lie, by default of their mean shape."""
+        return fit_smooth_map(self, self._rule(rule), frame)
+
+    def flow(
+        self, from_: Side = "a", rule: Rule | None = None, *, smooth: bool = False
+    ) -> NDArray[np.float32]:
         """Dense flow ``(H, W, 2)``: (u, v) in pixels from every pixel of ``from_`` to its match.
 
         It is :meth:`transfer` of every pixel by the same ``rule``; except for ``cells``, of four places
-        per cell along each axis, and linear between them. Raises :class:`ArgumentError` as
+        per cell along each axis, and linear between them. With ``smooth``, it is that of
+        :meth:`smooth_map`, which may leave the other picture. Raises :class:`ArgumentError` as
         :meth:`transfer` does.
         """
         from_ = as_side(from_)
         size = self._size(from_)
-        dense = self.one_way(from_).dense_targets(self._rule(rule))
+        dense = self._dense_targets(from_, rule, smooth)
         dense -= geometry.cell_pixels(size, size).astype(np.float32)
         return dense
 
-    def warp(self, image: GivenPicture, onto: Side = "b", rule: Rule | None = None) -> Image:
-        """Warp ``image``, the *other* picture, into the geometry of the picture ``onto``, by :meth:`flow`.
+    def warp(
+        self, image: GivenPicture, onto: Side = "b", rule: Rule | None = None, *, smooth: bool = True
+    ) -> Image:
+        """Warp ``image``, the *other* picture, into the geometry of the picture ``onto``.
 
-        By default, this warps A (the source) onto B (the target). uint8 BGR in and out. Raises
-        :class:`ArgumentError` for an image of another size, or of more than 32,766 pixels a side, and for a
-        picture other than ``a`` and ``b``.
+        By default, this warps A (the source) onto B (the target). It follows :meth:`smooth_map` or, if not
+        ``smooth``, :meth:`flow`, which tears where neighbouring matches disagree. uint8 BGR in and out.
+        Raises :class:`ArgumentError` for an image of another size, or of more than 32,766 pixels a side,
+        and for a picture other than ``a`` and ``b``.
         """
         onto = as_side(onto, "onto")
-        other: Side = "a" if onto == "b" else "b"
         image = as_image(image)
-        self.check_size(other, image)
+        self.check_size("a" if onto == "b" else "b", image)
         check_remap(image.shape[:2], self._size(onto))
-        return remap(image, self.one_way(onto).dense_targets(self._rule(rule)))
+        return remap(image, self._dense_targets(onto, rule, smooth))
 
     def draw(
-        self, image_a: GivenPicture, image_b: GivenPicture, limit: int = 60, style: Style = "lines"
+        self, image_a: GivenPicture, image_b: GivenPicture, limit: int = LINES, style: Style = "lines"
     ) -> Image:
         """Both pictures, as they were given to the matcher, side by side, A left and B right: uint8 BGR.
 
-        ``style`` is ``lines``: the ``limit`` best mutual matches joined by lines; ``grid``: every cell of A
-        in the colour of its position, and every cell of B in the colour of the cell that it matches;
+        ``style`` is ``lines``: up to ``limit`` mutual matches joined by lines, confident ones that are
+        spread over both pictures, above a legend; ``grid``: every cell of A in the colour of its position,
+        and every cell of B in the colour of the cell that it matches;
         ``warp``: A warped onto B. Raises :class:`UsageError` for another style or pictures of other sizes.
         """
         return draw_result(self, as_image(image_a), as_image(image_b), limit, style)
@@ -312,6 +327,12 @@ class Correspondences(OneLine):
 
     def _rule(self, rule: Rule | None) -> Rule:
         return as_rule(rule) or self.rule
+
+    def _dense_targets(self, from_: Side, rule: Rule | None, smooth: bool) -> NDArray[np.float32]:
+        """``(H, W, 2)``: the match of each pixel of ``from_``, in pixels (x, y) of the other picture."""
+        if smooth:
+            return self.smooth_map(rule).dense_targets(from_)
+        return self.one_way(from_).dense_targets(self._rule(rule))
 
     def _size(self, side: Side) -> Size:
         return self.size_a if side == "a" else self.size_b

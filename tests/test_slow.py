@@ -34,7 +34,15 @@ def test_the_demo_learns(dcc: Cli, tmp_path: Path) -> None:
     assert [engine["precision"] for engine in report["half"]["engines"]] == ["float16", "float16"]
     assert abs(report["stereo_mean_error_half"] - report["stereo_mean_error"]) < 1
     assert report["video_mean_error"] < report["video_mean_error_unmoved"]
-    for name in ("warp.png", "matches.png", "points.png", "warped.png", "video-matched.mp4"):
+    for name in (
+        "animals.jpg",
+        "animals-points.jpg",
+        "morph.mp4",
+        "matches.png",
+        "points.png",
+        "warped.png",
+        "video-matched.mp4",
+    ):
         assert (tmp_path / "demo" / name).stat().st_size > 10_000
 
 

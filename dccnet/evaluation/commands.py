@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dccnet.evaluation.intervals import Bootstrap
     from dccnet.evaluation.models import Model
     from dccnet.evaluation.runner import EvaluationOptions
+    from dccnet.evaluation.scoring import Outcome
     from dccnet.evaluation.summary import Summary
 
 
@@ -161,7 +162,7 @@ def eval_command(
     from dccnet.evaluation.models import open_model, require_confidence
     from dccnet.evaluation.options import output_folders, parse_alphas
     from dccnet.evaluation.reliability import check_diagram
-    from dccnet.evaluation.results import to_dict
+    from dccnet.evaluation.results import to_dict, write_comparison
     from dccnet.evaluation.runner import DEFAULTS, EvaluationOptions
     from dccnet.runtime.console import note, print_wide
     from dccnet.runtime.errors import UsageError
@@ -197,12 +198,16 @@ def eval_command(
     note(f"protocol: {loaded.protocol}")
     bootstrap = Bootstrap([case.pair for case in loaded.cases]) if intervals else None
     budget = DEFAULTS.budget if cache_gb is None else int(cache_gb * 2**30)
-    summaries = []
+    runs = []
     for path, folder in zip(models, folders, strict=True):
         model = open_model(path, BackendChoice(**choice), note, refine=refine)
         note(f"{path}: running on {model.backend}")
         options = EvaluationOptions(folder, restart, flow_folder=flow, budget=budget, baselines=True)
-        summaries.append(_evaluate(model, loaded, alphas or loaded.alphas, options, bootstrap))
+        runs.append(_evaluate(model, loaded, alphas or loaded.alphas, options, bootstrap))
+    summaries = [summary for summary, _ in runs]
+    if output is not None and len(runs) > 1:
+        report = write_comparison(output, loaded, summaries, [outcomes for _, outcomes in runs])
+        note(f"wrote {report}, which shows all models side by side")
     if reliability is not None:
         _draw_reliability(reliability, summaries)
     if as_json:
@@ -229,7 +234,7 @@ def _evaluate(
     alphas: tuple[float, ...],
     options: EvaluationOptions,
     bootstrap: Bootstrap | None,
-) -> Summary:
+) -> tuple[Summary, Sequence[Outcome]]:
     from dccnet.evaluation.results import write_results
     from dccnet.evaluation.runner import evaluate
     from dccnet.evaluation.summary import summarise
@@ -279,4 +284,4 @@ def _evaluate(
     if options.folder is not None:
         paths = write_results(options.folder, benchmark, run.outcomes, summary)
         note(f"wrote {', '.join(map(str, paths))}")
-    return summary
+    return summary, run.outcomes

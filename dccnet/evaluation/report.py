@@ -36,7 +36,8 @@ svg .soft {{ fill: var(--soft); }}
 svg .bar {{ fill: var(--bar); }}
 svg .mark {{ stroke: var(--ink); stroke-width: 2; fill: none; }}
 .wide {{ overflow-x: auto; }}
-.pairs {{ display: flex; flex-wrap: wrap; gap: 1rem; }}
+.pairs {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(330px, 1fr)); gap: 1rem; }}
+.grid {{ display: grid; gap: 1rem; }}
 figure {{ margin: 0; display: table; }}
 figcaption {{ display: table-caption; caption-side: bottom; }}
 figure svg {{ max-width: 100%; height: auto; border: 1px solid var(--line); }}
@@ -47,14 +48,9 @@ figure svg {{ max-width: 100%; height: auto; border: 1px solid var(--line); }}
 def html_report(benchmark: Benchmark, outcomes: Sequence[Outcome], summary: Summary) -> str:
     """A page with scores, a chart by class, and the best and worst pairs, whose pictures it reads."""
     alpha = class_alpha(summary)
-    order = _by_quality(outcomes, summary.alphas.index(_drawn_alpha(summary)))
+    order = _by_quality(outcomes, summary.alphas.index(drawn_alpha(summary)))
     best, worst = order[:SHOWN], order[::-1][: min(SHOWN, max(len(order) - SHOWN, 0))]
     parts = [
-        "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{escape(summary.title)}: {escape(summary.model)}</title>",
-        f"<style>{_STYLE}</style></head><body>",
         f"<h1>{escape(summary.title)}</h1>",
         f"<p>{escape(summary.model)}, run by {escape(summary.backend)}: {summary.overall.pairs} pairs, "
         f"{summary.overall.points} {summary.point_name}.</p>",
@@ -68,9 +64,20 @@ def html_report(benchmark: Benchmark, outcomes: Sequence[Outcome], summary: Summ
         _drawings("Best pairs", benchmark, outcomes, best, summary),
         _drawings("Worst pairs", benchmark, outcomes, worst, summary),
         f'<p class="soft">Model SHA-256 {summary.model_sha256}<br>List SHA-256 {summary.list_sha256}</p>',
-        "</body></html>",
     ]
-    return visible("\n".join(parts) + "\n")
+    return html_page(f"{summary.title}: {summary.model}", parts)
+
+
+def html_page(title: str, parts: Sequence[str]) -> str:
+    """A page that loads nothing, from pieces of HTML."""
+    head = [
+        "<!doctype html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escape(title)}</title>",
+        f"<style>{_STYLE}</style></head><body>",
+    ]
+    return visible("\n".join([*head, *parts, "</body></html>"]) + "\n")
 
 
 def _by_quality(outcomes: Sequence[Outcome], index: int) -> list[int]:
@@ -85,7 +92,8 @@ def _by_quality(outcomes: Sequence[Outcome], index: int) -> list[int]:
     return sorted(range(len(outcomes)), key=quality)
 
 
-def _drawn_alpha(summary: Summary) -> float:
+def drawn_alpha(summary: Summary) -> float:
+    """The threshold by which drawings tell hits from misses."""
     # The overlay of dense flow has the hits at the smallest threshold only.
     return class_alpha(summary) if summary.point_name == "keypoints" else min(summary.alphas)
 
@@ -93,10 +101,10 @@ def _drawn_alpha(summary: Summary) -> float:
 def _score_table(summary: Summary) -> str:
     head = [f"@{alpha:g}, {summary.headline_is}" for alpha in summary.alphas]
     head += [f"@{alpha:g}, per point" for alpha in summary.alphas]
-    rows = [_row("th", "", ["method", "run by", *head])]
+    rows = [table_row("th", "", ["method", "run by", *head])]
     for row in PUBLISHED.get(summary.benchmark, ()):
         scores = [percent(row.scores.get(alpha)) for alpha in summary.alphas]
-        rows.append(_row("td", "published", [row.method, "published", *scores, *[""] * len(scores)]))
+        rows.append(table_row("td", "published", [row.method, "published", *scores, *[""] * len(scores)]))
     ours = RowScores(
         summary.headline, summary.overall, summary.classes, headline_interval=summary.headline_interval
     )
@@ -111,7 +119,7 @@ def _score_table(summary: Summary) -> str:
             scores = cells(found.headline, found.headline_interval)
             scores += map(percent, found.overall.per_point)
             kind = "baseline" if method in summary.baselines else "ours"
-            rows.append(_row("td", kind, [method, backend, *scores]))
+            rows.append(table_row("td", kind, [method, backend, *scores]))
     return f'<div class="wide"><table>{"".join(rows)}</table></div>'
 
 
@@ -119,7 +127,8 @@ def _what_runs(baseline: str, summary: Summary) -> str:
     return "no network" if baseline == SAME_PLACE else f"features of {summary.model}"
 
 
-def _row(tag: str, kind: str, cells: Sequence[str]) -> str:
+def table_row(tag: str, kind: str, cells: Sequence[str]) -> str:
+    """A row of ``td`` or ``th``, of the class ``kind``."""
     inside = "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells)
     return f'<tr class="{kind}">{inside}</tr>'
 
@@ -164,15 +173,15 @@ def _chart(summary: Summary) -> str:
 def _class_table(summary: Summary) -> str:
     """The published scores by class, the baselines', and ours."""
     index = summary.alphas.index(class_alpha(summary))
-    rows = [_row("th", "", ["method", "run by", *summary.classes])]
+    rows = [table_row("th", "", ["method", "run by", *summary.classes])]
     for row in published_by_class(summary):
         scores = [percent(row.classes.get(name)) for name in summary.classes]
-        rows.append(_row("td", "published", [row.method, "published", *scores]))
+        rows.append(table_row("td", "published", [row.method, "published", *scores]))
     shown = [("baseline", name, row.classes) for name, row in summary.baselines.items()]
     for kind, method, classes in [*shown, ("ours", summary.model, summary.classes)]:
         scores = [cells(found.per_pair, found.per_pair_interval)[index] for found in classes.values()]
         backend = _what_runs(method, summary) if kind == "baseline" else summary.backend
-        rows.append(_row("td", kind, [method, backend, *scores]))
+        rows.append(table_row("td", kind, [method, backend, *scores]))
     return f'<div class="wide"><table>{"".join(rows)}</table></div>'
 
 
@@ -181,8 +190,20 @@ def _drawings(
 ) -> str:
     if not numbers:
         return ""
-    alpha = _drawn_alpha(summary)
+    alpha = drawn_alpha(summary)
     index = summary.alphas.index(alpha)
+    figures = []
+    for number in numbers:
+        outcome = outcomes[number]
+        drawing = draw_pair(benchmark, benchmark.cases[number], outcome, alpha)
+        caption = what_is_right(benchmark, outcome, index)
+        figures.append(f"<figure>{drawing}<figcaption>{escape(caption)}</figcaption></figure>")
+    head = f"<h2>{title}, @{alpha:g}</h2>{drawn_legend(benchmark)}"
+    return f'{head}<div class="pairs">{"".join(figures)}</div>'
+
+
+def drawn_legend(benchmark: Benchmark) -> str:
+    """What the marks in drawings of pairs mean."""
     if benchmark.point_name == "keypoints":
         legend = (
             '<span class="hit">●</span> right, <span class="miss">✕</span> wrong, each with a line to '
@@ -190,12 +211,10 @@ def _drawings(
         )
     else:
         legend = '<span class="hit">■</span> right, <span class="miss">▨</span> wrong, on the foreground'
-    figures = []
-    for number in numbers:
-        outcome = outcomes[number]
-        drawing = draw_pair(benchmark, benchmark.cases[number], outcome, alpha)
-        share = f"{outcome.hits[index]} of {outcome.count} {benchmark.point_name} right"
-        caption = f"{outcome.category}, {outcome.name}: {share}"
-        figures.append(f"<figure>{drawing}<figcaption>{escape(caption)}</figcaption></figure>")
-    head = f'<h2>{title}, @{alpha:g}</h2><p class="soft">{legend}</p>'
-    return f'{head}<div class="pairs">{"".join(figures)}</div>'
+    return f'<p class="soft">{legend}</p>'
+
+
+def what_is_right(benchmark: Benchmark, outcome: Outcome, index: int) -> str:
+    """The class and name of a pair, and how many of its points are right at the threshold ``index``."""
+    share = f"{outcome.hits[index]} of {outcome.count} {benchmark.point_name} right"
+    return f"{outcome.category}, {outcome.name}: {share}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dccnet.evaluation.benchmark import Benchmark
+from dccnet.evaluation.comparison import comparison_page
 from dccnet.evaluation.published import PUBLISHED
 from dccnet.evaluation.report import html_report
 from dccnet.evaluation.scoring import Outcome
@@ -35,6 +36,14 @@ def write_results(
     for name, text in contents.items():
         write_text(folder / name, text)
     return [folder / name for name in contents]
+
+
+def write_comparison(
+    folder: Path, benchmark: Benchmark, summaries: Sequence[Summary], outcomes: Sequence[Sequence[Outcome]]
+) -> Path:
+    """Write the report of several models (:func:`comparison_page`), and return its path."""
+    write_text(folder / REPORT, comparison_page(benchmark, summaries, outcomes))
+    return folder / REPORT
 
 
 def to_dict(summary: Summary) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from dccnet.runtime.commands.video_options import VideoOptions
 from dccnet.runtime.confidence import VISIBLE
 from dccnet.runtime.console import note, warn
 from dccnet.runtime.drawing.styles import STYLES
+from dccnet.runtime.drawing.vector import VECTORS
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.images import SUFFIXES, find_images
 from dccnet.runtime.matcher import Matcher
@@ -68,10 +69,10 @@ GROUPS = {
     "outputs",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="File to write, in the format of its suffix; repeatable. For two pictures: .jpg, .png, .json, "
-    ".csv, .npz, .flo; for several B, a folder. For a video: .mp4, .avi, .jsonl, .csv, .npz, .h5, or a "
-    f"file for each frame: flow/%06d.flo, drawn/%06d.png.  [default: {DRAWING} for two pictures without "
-    "BUNDLE, --json and --points]",
+    help="File to write, in the format of its suffix; repeatable. For two pictures: .jpg, .png, .pdf, "
+    ".svg, .json, .csv, .npz, .flo; for several B, a folder. For a video: .mp4, .webm, .avi, .jsonl, .csv, "
+    f".npz, .h5, or a file for each frame: flow/%06d.flo, drawn/%06d.png.  [default: {DRAWING} for two "
+    "pictures without BUNDLE, --json and --points]",
 )
 @click.option(
     "--points",
@@ -120,7 +121,10 @@ GROUPS = {
     "[default: lines; side]",
 )
 @click.option(
-    "--codec", metavar="FOUR", help="Codec of the output video.  [default: mp4v in .mp4, MJPG in .avi]"
+    "--codec",
+    metavar="FOUR",
+    help="Codec of the output video.  [default: in .mp4 H.264, without the extra video VP9; .webm VP8; "
+    ".avi MJPG]",
 )
 @click.option("--batch", type=Whole(1, 64), metavar="N", help="Match N frames in one run.  [default: 1]")
 @click.option("--live", is_flag=True, help="Match the newest frame, drop late ones; cameras always do.")
@@ -228,7 +232,7 @@ def match(
         return
     path_a = Path(images[0])
     if pair:
-        pictures.match_pair(open_matcher, path_a, Path(images[1]), _file_outputs(outputs), report)
+        pictures.match_pair(open_matcher, path_a, Path(images[1]), _file_outputs(outputs, style), report)
     else:
         others = [path for pattern in images[1:] for path in find_images(pattern)]
         pictures.match_many(open_matcher, path_a, others, _folder_output(outputs), report)
@@ -277,11 +281,14 @@ def _points(text: str, picture: str) -> Points:
     return read_points(Path(text), picture)[0] if is_points_file(text) else parse_points(text)
 
 
-def _file_outputs(outputs: Sequence[Path]) -> Sequence[Path]:
-    known = [*sorted(SUFFIXES), *WRITERS]
+def _file_outputs(outputs: Sequence[Path], style: str) -> Sequence[Path]:
+    known = [*sorted(SUFFIXES), *VECTORS, *WRITERS]
     for path in outputs:
-        if path.suffix.lower() not in known:
+        suffix = path.suffix.lower()
+        if suffix not in known:
             raise UsageError(f"cannot write '{path}': its suffix must be one of {', '.join(known)}")
+        if suffix in VECTORS and style != "lines":
+            raise UsageError(f"--draw {style} cannot be written as '{path.name}': use .png or .jpg")
     return outputs
 
 

@@ -18,13 +18,13 @@ from dccnet.runtime.checks import check_inside
 from dccnet.runtime.confidence import VISIBLE
 from dccnet.runtime.console import note, progress_bar, warn
 from dccnet.runtime.correspondences import Correspondences
-from dccnet.runtime.drawing.matches import draw_matches, draw_points
+from dccnet.runtime.drawing.matches import LINES, draw_matches, draw_points
 from dccnet.runtime.drawing.styles import Style
+from dccnet.runtime.drawing.vector import VECTORS, write_lines
 from dccnet.runtime.errors import ImageError, UsageError
 from dccnet.runtime.images import SUFFIXES, read_image, write_image
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.point_matches import PointMatches
-from dccnet.runtime.video.drawing import LINES
 from dccnet.runtime.writers import match_lists, save_correspondences, to_dict
 
 
@@ -80,7 +80,7 @@ class Report:
         if self.points is not None:
             return draw_points(image_a, image_b, found.matches, self.visible(found.matches))
         if self.style == "lines":
-            return draw_matches(image_a, image_b, found.matches, LINES)
+            return draw_matches(image_a, image_b, found.matches)
         return found.result.draw(image_a, image_b, style=self.style)
 
 
@@ -97,8 +97,12 @@ def match_pair(
     report.check_points(image_a, path_a)
     found = report.found(open_matcher().match(image_a, image_b))
     for path in outputs:
-        if path.suffix.lower() in SUFFIXES:
+        suffix = path.suffix.lower()
+        if suffix in SUFFIXES:
             write_image(path, report.draw(image_a, image_b, found))
+        elif suffix in VECTORS:
+            limit = LINES if report.points is None else len(report.points)
+            write_lines(path, image_a, image_b, found.matches, limit)
         else:
             save_correspondences(found.result, path)
         note(f"wrote {path}")

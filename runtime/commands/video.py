@@ -21,6 +21,7 @@ from dccnet.runtime.errors import ImageError, UsageError, VideoError
 from dccnet.runtime.images import is_picture, read_image
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.palettes import Palette
+from dccnet.runtime.video import h264
 from dccnet.runtime.video.annotations import (
     Annotations,
     parse_boxes,
@@ -75,8 +76,10 @@ def read_job(
     if options.save_masks is not None and options.mask is None:
         raise UsageError("--save-masks goes with --mask")
     if options.codec is not None and len(options.codec) != 4:
-        raise UsageError(f"--codec takes four letters such as mp4v, MJPG or avc1, not '{options.codec}'")
+        raise UsageError(f"--codec takes four letters such as avc1, vp09 or MJPG, not '{options.codec}'")
     paths = list(outputs)
+    if any(path.suffix.lower() == ".mp4" for path in paths) and not (options.codec or h264.available()):
+        note(h264.ADVICE)
     videos = [path for path in paths if path.suffix.lower() in CODECS]
     if videos and not any(path.suffix.lower() == ".jsonl" for path in paths):
         paths.append(videos[0].with_suffix(".jsonl"))

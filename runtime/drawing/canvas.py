@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 import cv2
@@ -15,15 +14,21 @@ GAP = 8
 """Pixels between the two pictures."""
 
 _MAX_HEIGHT, _MAX_WIDTH = 2160, 4096  # of each picture on the canvas, in pixels
-_BACKGROUND = (32, 32, 32)
+BACKGROUND = (32, 32, 32)
 _PLATE = (24, 24, 24)
-_GREY = 128  # of a match without confidence
 _FRACTION_BITS = 4  # OpenCV draws at 1/16 pixel when it gets fixed-point coordinates
 
 
-def side_by_side(image_a: Image, image_b: Image) -> tuple[Image, tuple[float, float], int]:
-    """A canvas with both pictures at the same height, the scale of each, and the column where B begins."""
-    height = min(max(image_a.shape[0], image_b.shape[0]), _MAX_HEIGHT)
+def side_by_side(
+    image_a: Image, image_b: Image, least_width: int = 0
+) -> tuple[Image, tuple[float, float], int]:
+    """A canvas with both pictures at the same height, the scale of each, and the column where B begins.
+
+    Pictures that are together less wide than ``least_width`` pixels are enlarged to it.
+    """
+    height = max(image_a.shape[0], image_b.shape[0])
+    width = sum(height * image.shape[1] / image.shape[0] for image in (image_a, image_b))
+    height = min(max(height, int(np.ceil(height * (least_width - GAP) / width))), _MAX_HEIGHT)
     scales = tuple(min(height / i.shape[0], _MAX_WIDTH / i.shape[1]) for i in (image_a, image_b))
     left, right = (
         image if scale == 1 else cv2.resize(image, _scaled_size(image, scale))
@@ -33,8 +38,8 @@ def side_by_side(image_a: Image, image_b: Image) -> tuple[Image, tuple[float, fl
     canvas = np.empty((height, offset + right.shape[1], 3), np.uint8)
     canvas[: left.shape[0], : left.shape[1]] = left
     canvas[: right.shape[0], offset:] = right
-    canvas[:, left.shape[1] : offset] = _BACKGROUND  # only what stays visible: filling all of it is slow
-    canvas[left.shape[0] :, : left.shape[1]] = canvas[right.shape[0] :, offset:] = _BACKGROUND
+    canvas[:, left.shape[1] : offset] = BACKGROUND  # only what stays visible: filling all of it is slow
+    canvas[left.shape[0] :, : left.shape[1]] = canvas[right.shape[0] :, offset:] = BACKGROUND
     return canvas, (scales[0], scales[1]), offset
 
 
@@ -50,14 +55,11 @@ def _viridis(count: int) -> tuple[tuple[int, int, int], ...]:
     return tuple((int(b), int(g), int(r)) for b, g, r in table[:count])
 
 
-def faded(
-    palette: Sequence[tuple[int, int, int]], confidence: NDArray[np.float32] | None
-) -> list[tuple[int, int, int]]:
-    """BGR colours, each as far from grey as its confidence ``(N,)`` says; None: as they are."""
-    if confidence is None:
-        return list(palette)
-    mixed = _GREY + confidence[:, None] * (np.array(palette).reshape(-1, 3) - _GREY)
-    return [(int(b), int(g), int(r)) for b, g, r in np.rint(mixed)]
+def blend(upper: Image, lower: Image, share: NDArray[np.uint8]) -> Image:
+    """``(H, W, 3)``: ``upper`` where ``share`` ``(H, W)`` is 255, ``lower`` where it is 0."""
+    of_upper = cv2.merge([share, share, share])
+    first = cv2.multiply(upper, of_upper, scale=1 / 255)
+    return np.asarray(cv2.add(first, cv2.multiply(lower, 255 - of_upper, scale=1 / 255)), np.uint8)
 
 
 def draw_ring(picture: Image, point: Points, radius: int, widths: tuple[int, int] = (3, 1)) -> None:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from dccnet.runtime.alignment.mask import soft_mask
 from dccnet.runtime.arrays import Image, Points
 from dccnet.runtime.checks import Side
 from dccnet.runtime.drawing.matches import draw_matches
 from dccnet.runtime.drawing.styles import STYLES, Style, draw_grid, draw_truth, draw_warp
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.features import check_image
+from dccnet.runtime.remap import remap
 
 if TYPE_CHECKING:
     from dccnet.runtime.correspondences import Correspondences
@@ -27,7 +29,9 @@ def draw_result(result: Correspondences, image_a: Image, image_b: Image, limit: 
         cells, targets = result.one_way("a").cells(), result.one_way("b").targets(result.rule)
         return draw_grid(image_a, image_b, cells, targets, result.size_a, _shown_confidence(result))
     if style == "warp":
-        return draw_warp(image_a, image_b, result.warp(image_a, onto="b"), _shown(result))
+        found = result.smooth_map()
+        warped = remap(image_a, found.dense_targets("b"))
+        return draw_warp(image_a, image_b, warped, soft_mask(found.dense_support("b"), image_b))
     raise UsageError(f"there is no drawing style '{style}': choose from {', '.join(STYLES)}")
 
 
@@ -51,14 +55,6 @@ def _check_pictures(result: Correspondences, image_a: Image, image_b: Image) -> 
     result.check_size("a", image_a)
     check_image(image_b)
     result.check_size("b", image_b)
-
-
-def _shown(result: Correspondences) -> NDArray[np.bool_] | None:
-    """``(H, W)``: pixels of B that are confident enough; None where all are."""
-    confidence = result.confidence_map("b")
-    if confidence is None or result.least_confidence is None:
-        return None
-    return np.asarray(confidence >= result.least_confidence, np.bool_)
 
 
 def _shown_confidence(result: Correspondences) -> NDArray[np.float32] | None:

@@ -42,18 +42,16 @@ def draw_grid(
     return side_by_side(_tinted(image_a, colours_a), _tinted(image_b, colours_b))[0]
 
 
-def draw_warp(
-    image_a: Image, image_b: Image, warped: Image, shown: NDArray[np.bool_] | None = None
-) -> Image:
-    """A left; right ``warped``, which is A in the geometry of B, blended with B in grey.
+def draw_warp(image_a: Image, image_b: Image, warped: Image, mask: NDArray[np.float32]) -> Image:
+    """A left; right ``warped``, which is A in the geometry of B, over B in grey: as much of it as the
+    ``mask`` ``(H, W)`` in [0, 1] says."""
+    return side_by_side(image_a, laid_over(warped, _grey(image_b), mask))[0]
 
-    Where ``shown`` ``(H, W)`` is false, there is only B.
-    """
-    grey = _grey(image_b)
-    blended = _image(cv2.addWeighted(warped, 0.65, grey, 0.35, 0))
-    if shown is not None:
-        blended[~shown] = grey[~shown]
-    return side_by_side(image_a, blended)[0]
+
+def laid_over(upper: Image, lower: Image, mask: NDArray[np.float32]) -> Image:
+    """``upper`` where the ``mask`` ``(H, W)`` is 1, ``lower`` where it is 0, and both between."""
+    blended = lower + mask[..., None] * (upper.astype(np.float32) - lower)
+    return _image(np.rint(blended))
 
 
 def draw_truth(

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from dccnet.runtime.arrays import Boxes, Image, Mask, Points
 from dccnet.runtime.drawing.canvas import colours, draw_dot, draw_label, draw_ring, side_by_side
-from dccnet.runtime.drawing.matches import best_matches, draw_matches
+from dccnet.runtime.drawing.choosing import choose_matches
+from dccnet.runtime.drawing.matches import colours_of, draw_lines
 from dccnet.runtime.video.propagation.maps import inside
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ STYLES = ("side", "overlay", "dots")
 reference; the frame with dots only."""
 
 LINES = 60
-"""Number of matches that are drawn where no points are carried."""
+"""Number of matches that are drawn on a frame where no points are carried."""
 
 _TINT = (60, 180, 250)  # BGR of masks and boxes: amber, which viridis does not contain
 _TINT_SHARE = 0.45
@@ -45,7 +46,8 @@ def draw_frame(result: FrameResult, style: str = "side") -> Image:
         _draw_dots(frame, result)
         return frame
     if carried is None:
-        warped = result.correspondences.warp(result.reference.image)
+        # A smooth map would take longer than the frame's match.
+        warped = result.correspondences.warp(result.reference.image, smooth=False)
         return np.asarray(cv2.addWeighted(frame, 0.5, warped, 0.5, 0), np.uint8)
     _draw_carried(frame, carried)
     return frame
@@ -54,7 +56,8 @@ def draw_frame(result: FrameResult, style: str = "side") -> Image:
 def _draw_side_by_side(result: FrameResult) -> Image:
     reference, frame, carried = result.reference.image, result.image, result.carried
     if carried is None:
-        return draw_matches(reference, frame, result.correspondences.mutual(), LINES)
+        mutual = result.correspondences.mutual()
+        return draw_lines(reference, frame, choose_matches(reference, frame, mutual, LINES))
     if carried.mask is not None:
         reference, frame = reference.copy(), frame.copy()
         if result.reference.mask is not None:
@@ -89,9 +92,12 @@ def _draw_dots(frame: Image, result: FrameResult) -> None:
     if carried is not None:
         visible = carried.visible & inside(carried.points_b, result.correspondences.size_b)
         points = carried.points_b[visible]
+        palette = colours(len(points))
     else:
-        points = best_matches(result.correspondences.mutual(), LINES).points_b
-    for point, colour in zip(points, colours(len(points)), strict=True):
+        mutual = result.correspondences.mutual()
+        chosen = choose_matches(result.reference.image, result.image, mutual, LINES)
+        points, palette = chosen.points_b, colours_of(chosen)
+    for point, colour in zip(points, palette, strict=True):
         draw_dot(frame, point, colour, max(2, _radius(frame) // 2))
 
 

@@ -205,7 +205,7 @@ function listenToTheme() {
   const button = byId("theme");
   const isDark = () => (document.documentElement.dataset.theme || (dark.matches ? "dark" : "light")) === "dark";
   const refresh = () => {
-    button.setAttribute("aria-pressed", String(isDark()));
+    button.textContent = isDark() ? "Light theme" : "Dark theme"; // what a click does
     requestPaint();
   };
   button.addEventListener("click", () => {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -328,6 +329,26 @@ def test_the_report_is_one_whole_page(
             shares = [name for name in row if name.startswith("subcell_pck@")]
             assert shares and all(0 <= float(row[name]) <= 100 for name in shares)
     assert json.loads((out / "results.json").read_text())["protocol"][:30] in page
+
+
+def test_several_models_are_side_by_side_in_one_report(bundle: Bundle, dcc: Cli, tmp_path: Path) -> None:
+    tiny.pf_pascal(tmp_path / "data", pairs=3)
+    listed = tmp_path / "data" / "image_pairs" / "test_pairs.csv"
+    (listed.parent / "classes.txt").write_text("1 bird\n2 tabby cat\n\nnonsense\n")
+    other = tmp_path / "other"
+    shutil.copytree(bundle.path, other)
+    out = tmp_path / "out"
+    command = ["--benchmark", "pairs", "--data", listed, "--root", tmp_path / "data", "-o", out]
+    done = dcc("eval", bundle.path, other, *command)
+    assert done.returncode == 0, done.stderr
+    page = (out / "report.html").read_text()
+    assert page.count("<figure>") == 2 * 3
+    assert "<td>bird</td>" in page and "<td>tabby cat</td>" in page and "<td>3</td>" in page
+    for model in (bundle.path, other):
+        assert f"<strong>{'/'.join(model.parts[-2:])}</strong>" in page
+    for drawing in re.findall(r"<svg.*?</svg>", page, re.DOTALL):
+        ET.fromstring(drawing)
+    assert len([path for path in out.iterdir() if path.is_dir()]) == 2
 
 
 def test_killed_at_any_moment_and_continued(bundle: Bundle, dcc: Cli, tmp_path: Path) -> None:

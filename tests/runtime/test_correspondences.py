@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 from dccnet.runtime.arrays import Floats, Image
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.drawing.canvas import draw_label
+from dccnet.runtime.drawing.choosing import choose_matches
+from dccnet.runtime.drawing.matches import draw_lines
 from dccnet.runtime.drawing.place_colours import place_colours
 from dccnet.runtime.errors import ArgumentError, UsageError
+from dccnet.runtime.point_matches import PointMatches
 from tests.helpers.results import identity
 
 
@@ -60,7 +63,9 @@ def test_identity_has_no_flow_and_warps_to_itself() -> None:
     result = identity()
     image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
     assert np.abs(result.flow()).max() < 1e-4
-    assert np.abs(result.warp(image).astype(int) - image).max() <= 1
+    assert np.abs(result.flow(smooth=True)).max() < 1e-3
+    for smooth in (False, True):
+        assert np.abs(result.warp(image, smooth=smooth).astype(int) - image).max() <= 1
 
 
 def test_flow_agrees_with_transfer() -> None:
@@ -81,7 +86,7 @@ def test_a_known_shift_is_warped_back() -> None:
     result = Correspondences(size, size, np.arange(30).reshape(grid), ones, index_b, ones)
     image = np.zeros((*size, 3), np.uint8)
     image[:, 20] = 255
-    assert (result.warp(image, onto="b")[:, 30] == 255).all()  # a column is 10 pixels wide
+    assert (result.warp(image, onto="b", smooth=False)[:, 30] == 255).all()  # a column is 10 pixels wide
     np.testing.assert_allclose(result.transfer([[30.0, 20.0]], from_="b"), [[20.0, 20.0]])
 
 
@@ -203,14 +208,43 @@ def test_an_unknown_suffix_names_the_known_ones(tmp_path: Path) -> None:
 
 
 def test_drawing_shows_both_pictures_and_marks_the_matches() -> None:
+    """Enlarged to 1,200 pixels of width, A to the height of B, above a legend."""
     a = np.full((60, 80, 3), 10, np.uint8)
     b = np.full((90, 70, 3), 20, np.uint8)
     drawn = identity((60, 80)).draw(a, a)
-    assert drawn.shape == (60, 80 + 8 + 80, 3)
-    assert (drawn != 10).any()
-    drawn = random_result().draw(a, b, limit=0)
-    assert drawn.shape == (90, 120 + 8 + 70, 3)  # A is scaled to B's height
-    assert (drawn[:, :120] == 10).all() and (drawn[:, 128:] == 20).all()
+    assert abs(drawn.shape[1] - 1200) <= 2 and (drawn != 10).any()
+    bare = random_result().draw(a, b, limit=0)
+    scale = (1200 - 8) / (120 + 70)
+    assert abs(bare.shape[1] - 1200) <= 2 and bare.shape[0] > 90 * scale
+    rows, border = round(90 * scale) - 1, round(120 * scale)
+    assert (bare[:rows, : border - 1] == 10).all() and (bare[:rows, border + 10 :] == 20).all()
+
+
+def test_drawn_matches_are_confident_apart_and_on_something_to_see() -> None:
+    """Of a lattice of matches, those on an even background and those with little confidence come last."""
+    rng = np.random.default_rng(0)
+    picture = np.full((100, 100, 3), 128, np.uint8)
+    picture[:, :50] = rng.integers(0, 256, (100, 50, 3), np.uint8)
+    points = np.stack(np.meshgrid(np.arange(5, 100, 10), np.arange(5, 100, 10)), axis=-1).reshape(-1, 2)
+    confidence = np.where(points[:, 1] < 50, 0.9, 0.3).astype(np.float32)
+    places = points.astype(np.float64)
+    matches = PointMatches(places, places, np.ones(100, np.float32), confidence)
+    chosen = choose_matches(picture, picture, matches, 8)
+    assert len(chosen) == 8 and (chosen.points_a < 50).all()
+    apart = np.linalg.norm(chosen.points_a[:, None] - chosen.points_a, axis=-1) + 100 * np.eye(8)
+    assert apart.min() >= 10
+    assert len(choose_matches(picture, picture, matches, 1000)) == 100
+    assert len(choose_matches(picture, picture, matches.take(np.zeros(0, np.intp)), 3)) == 0
+
+
+def test_lines_are_as_opaque_as_they_are_confident() -> None:
+    grey = np.full((400, 600, 3), 128, np.uint8)
+    ends = np.array([[50.0, 200.0]]), np.array([[550.0, 200.0]])
+    contrast = []
+    for confidence in (0.1, 0.9):
+        matches = PointMatches(*ends, np.ones(1, np.float32), np.array([confidence], np.float32))
+        contrast.append(np.abs(draw_lines(grey, grey, matches)[200, 300].astype(int) - 128).max())
+    assert 0 < 3 * contrast[0] < contrast[1]
 
 
 def mean_colour(picture: Image) -> NDArray[np.int64]:
@@ -239,7 +273,7 @@ def test_a_warp_drawing_shows_a_where_b_is(photos: list[Image]) -> None:
     a, b = photos[0], np.zeros_like(photos[0])
     drawn = identity((a.shape[0], a.shape[1])).draw(a, b, style="warp")
     np.testing.assert_array_equal(drawn[:, : a.shape[1]], a)
-    np.testing.assert_allclose(drawn[:, a.shape[1] + 8 :], 0.65 * a, atol=1.1)
+    np.testing.assert_allclose(drawn[:, a.shape[1] + 8 :], a, atol=1.1)
 
 
 def test_an_unknown_style_names_the_known_ones() -> None:

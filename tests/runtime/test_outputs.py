@@ -210,7 +210,7 @@ def test_a_video_with_missing_frames_is_reported(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(cv2, "VideoWriter", Forgetful)
     Forgetful.fourcc = staticmethod(lambda *letters: 0)  # type: ignore[attr-defined]
     with pytest.raises(DccError, match=r"0 of 5 frames are in a\.mp4"):
-        write_stream(stream(), Outputs([tmp_path / "a.mp4"]))
+        write_stream(stream(), Outputs([tmp_path / "a.mp4"], codec="mp4v"))
 
 
 def test_an_output_replaces_an_older_file_only_when_it_is_complete(tmp_path: Path) -> None:

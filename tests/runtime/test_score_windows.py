@@ -133,9 +133,10 @@ def test_matches_flow_and_warp_are_transfers_of_their_points() -> None:
     np.testing.assert_allclose(points + flow[points[:, 1], points[:, 0]], moved, atol=1e-3)
     picture = np.zeros((78, 100, 3), np.uint8)
     picture[:, 50:] = 200  # an edge in A, 4.4 pixels further right in B
-    warped = result.warp(picture, onto="b")[38, :, 0].astype(int)
-    assert abs(int((warped < 100).sum()) - 54) <= 1
-    by_cells = result.warp(picture, onto="b", rule="cells")
+    for smooth in (False, True):
+        warped = result.warp(picture, onto="b", smooth=smooth)[38, :, 0].astype(int)
+        assert abs(int((warped < 100).sum()) - 54) <= 1
+    by_cells = result.warp(picture, onto="b", rule="cells", smooth=False)
     np.testing.assert_array_equal(by_cells[38, :, 0] < 100, picture[38, :, 0] < 100)
 
 

@@ -12,6 +12,7 @@ from dccnet.evaluation.published import PF_PASCAL_CLASSES
 from dccnet.evaluation.scoring import Case, target_to_source
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.files import sha256
+from dccnet.runtime.reading import read_text
 
 LISTS = ("image_pairs/test_pairs.csv", "test_pairs_pf_pascal.csv", "test_pairs.csv")
 TRANSFER = "target keypoints carried to the source"
@@ -41,18 +42,35 @@ def pf_pascal(data: Path, root: Path | None = None) -> Benchmark:
 def any_pairs(
     data: Path, root: Path | None = None, protocol: Protocol = "bbox", one_based: bool = False
 ) -> Benchmark:
-    """Any list in PF-PASCAL's format; class names are those of the list. Raises :class:`DataError`."""
+    """Any list in PF-PASCAL's format; class names are those of the list or, for the numbers in a file
+    ``classes.txt`` beside it (``1 bird``), the names there. Raises :class:`DataError`."""
     path, folder = locate(data, LISTS)
+    names = _class_names(path.parent / "classes.txt")
+    pairs = [
+        dataclasses.replace(pair, category=names.get(pair.category, pair.category))
+        for pair in read_pairs(path, root or folder, one_based=one_based)
+    ]
     counted = "1-based" if one_based else "0-based"
     return Benchmark(
         name="pairs",
         title=path.name,
         protocol=f"{protocol}: {TRANSFER}, {DESCRIPTIONS[protocol]}; coordinates {counted}",
-        cases=_cases(read_pairs(path, root or folder, one_based=one_based)),
+        cases=_cases(pairs),
         score=target_to_source(protocol),
         alphas=(0.1,),
         digest=sha256(path),
     )
+
+
+def _class_names(path: Path) -> dict[str, str]:
+    """Names by number from lines such as ``1 bird``; none without the file."""
+    if not path.is_file():
+        return {}
+    try:
+        words = [line.split(maxsplit=1) for line in read_text(path).splitlines()]
+    except (OSError, UnicodeError) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+    return {line[0]: line[1].strip() for line in words if len(line) == 2}
 
 
 def _cases(pairs: list[Pair]) -> list[Case]:

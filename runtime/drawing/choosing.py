@@ -1,0 +1,54 @@
+"""Which of many matches are worth drawing: confident ones, apart from each other, on something to see."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from dccnet.runtime.arrays import Floats, Image, Points
+from dccnet.runtime.geometry import extent
+from dccnet.runtime.point_matches import PointMatches
+
+_WINDOW = 1 / 25  # side of the window in which texture counts, as a share of the picture's longer side
+_TEXTURED = 24.0  # standard deviation of grey levels from which on a place has texture enough
+_APART = 0.12  # distance, as a share of the picture, from which on matches are far enough apart
+
+
+def choose_matches(image_a: Image, image_b: Image, matches: PointMatches, limit: int) -> PointMatches:
+    """Up to ``limit`` matches, the best first.
+
+    Each is the best one that is left: by confidence or, without, by score relative to the best; less where
+    either picture has no texture, as an even background; and less the nearer it is to one that is already
+    chosen, in either picture.
+    """
+    if not len(matches):
+        return matches
+    goodness = matches.scores if matches.confidence is None else matches.confidence
+    worth = goodness.astype(np.float64)
+    if matches.confidence is None:
+        worth = (worth / max(worth.max(), np.finfo(np.float64).tiny)) ** 0.25  # scores differ by magnitudes
+    worth = worth * np.minimum(_texture(image_a, matches.points_a), _texture(image_b, matches.points_b))
+    places = [
+        points / extent((image.shape[0], image.shape[1]))
+        for image, points in ((image_a, matches.points_a), (image_b, matches.points_b))
+    ]
+    near = np.full(len(matches), np.inf)
+    chosen: list[int] = []
+    for _ in range(min(max(limit, 0), len(matches))):
+        left = worth * np.minimum(near / _APART, 1)
+        left[chosen] = -1
+        best = int(left.argmax())
+        chosen.append(best)
+        for points in places:
+            near = np.minimum(near, np.linalg.norm(points - points[best], axis=1))
+    return matches.take(np.array(chosen, np.intp))
+
+
+def _texture(image: Image, points: Points) -> Floats:
+    """``(N,)`` in (0, 1]: how much the picture varies around each point."""
+    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.float32)
+    side = max(round(max(image.shape[:2]) * _WINDOW) | 1, 3)
+    mean, square = cv2.blur(grey, (side, side)), cv2.blur(grey * grey, (side, side))
+    deviation = np.sqrt(np.maximum(square - mean * mean, 0))
+    x, y = np.clip(np.rint(points), 0, [image.shape[1] - 1, image.shape[0] - 1]).astype(np.intp).T
+    return np.asarray(np.clip(deviation[y, x] / _TEXTURED, 0.02, 1), np.float64)
