@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -156,6 +158,16 @@ def test_morph_writes_films_and_animations(pair: tuple[Path, Path], tmp_path: Pa
         assert max(facts["width"], facts["height"]) == 48 and abs(facts["seconds"] - 0.5) < 0.05
     capture = cv2.VideoCapture(str(tmp_path / "a.mp4"))
     assert int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) == 12
+
+
+def test_the_page_runs_in_order() -> None:
+    page = Path("docs/align-and-morph.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    found: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, found)
+    assert len(blocks) == 3 and len(found["frames"]) == 10
+    assert found["warped"].shape == found["b"].shape and found["cutout"].shape[2] == 4
 
 
 def test_match_draws_vectors_that_are_the_same_each_time(pair: tuple[Path, Path], tmp_path: Path) -> None:
