@@ -111,6 +111,10 @@ def dcc(ctx: click.Context, max_pixels: int | None) -> None:
     Results go to stdout, everything else to stderr. Exit codes: 1 failure, 2 usage, 3 an export or
     engine that failed its verification, 130 interrupted.
     """
+    if ctx.invoked_subcommand is not None:
+        from dccnet.runtime.messages import show_messages
+
+        show_messages()
     if max_pixels is not None:
         from dccnet.runtime.pixel_limit import set_max_pixels
 

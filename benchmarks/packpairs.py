@@ -25,6 +25,7 @@ from dccnet.evaluation.pck import DESCRIPTIONS, pair_pck, pair_scores
 from dccnet.network.conv4d import TRAINING_LOWERINGS
 from dccnet.network.model import DCCNet
 from dccnet.runtime import geometry
+from dccnet.runtime.messages import show_messages
 from dccnet.training.autotune import usual_lowering
 from dccnet.training.commands import network_config
 from dccnet.training.cpu import flush_denormals, keep_freed_memory
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder that keeps the runs")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    show_messages()
     keep_freed_memory()
     flush_denormals(True)
     same = read_pairs(options.data / "test_pairs.csv")

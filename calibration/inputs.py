@@ -9,11 +9,11 @@ from dccnet.calibration.frames import Frame, Sample, sample_frames
 from dccnet.calibration.settings import PictureSettings
 from dccnet.export.bundles.samples import PICTURES
 from dccnet.runtime.arrays import Image
-from dccnet.runtime.console import note, warn
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.files import sha256_of
 from dccnet.runtime.geometry import Size, resize_uint8
 from dccnet.runtime.images import find_images, read_image
+from dccnet.runtime.messages import note, warn
 
 
 def read_frames(settings: PictureSettings, size: Size) -> Sample | None:

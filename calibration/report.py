@@ -12,7 +12,8 @@ from dccnet.calibration.search import PrecisionPlan, search
 from dccnet.calibration.sensitivity import measure
 from dccnet.calibration.settings import SearchSettings
 from dccnet.calibration.tables import sensitivity_table
-from dccnet.runtime.console import console, note, print_wide, progress_bar
+from dccnet.runtime.console import console, print_wide, progress_bar
+from dccnet.runtime.messages import note
 
 WIDTH = 110
 _NONE: Mapping[str, float] = {}

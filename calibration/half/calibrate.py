@@ -15,9 +15,10 @@ from dccnet.calibration.plan_file import HALF, PlanFile
 from dccnet.calibration.report import search_and_report
 from dccnet.calibration.settings import HalfSettings, SearchSettings
 from dccnet.runtime.bundle import Bundle
-from dccnet.runtime.console import note, steps
+from dccnet.runtime.console import steps
 from dccnet.runtime.errors import NotVerifiedError
 from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.messages import note
 
 
 def calibrate_half(bundle: Bundle, output: Path, settings: HalfSettings) -> Bundle:

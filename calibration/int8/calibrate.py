@@ -19,9 +19,10 @@ from dccnet.calibration.plan_file import PlanFile
 from dccnet.calibration.report import search_and_report
 from dccnet.calibration.settings import Int8Settings
 from dccnet.runtime.bundle import Bundle
-from dccnet.runtime.console import note, progress_bar
+from dccnet.runtime.console import progress_bar
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.messages import note
 
 
 def calibrate_int8(bundle: Bundle, output: Path, settings: Int8Settings) -> Bundle:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from dccnet.evaluation.scoring import Outcome
-from dccnet.runtime.console import warn
 from dccnet.runtime.decoding import decode
 from dccnet.runtime.journal import JOURNAL, Identity
 from dccnet.runtime.journal import Journal as AnyJournal
+from dccnet.runtime.messages import warn
 
 SCHEMA = 1
 

@@ -11,9 +11,9 @@ from dccnet.network.config import ModelConfig
 from dccnet.network.conv4d import TRAINING_LOWERINGS
 from dccnet.network.conv4d.direct import is_supported
 from dccnet.network.model import DCCNet
-from dccnet.runtime.console import note
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.extras import install
+from dccnet.runtime.messages import note
 from dccnet.runtime.turns import medians, take_turns
 from dccnet.training.processes import CPU, Processes
 

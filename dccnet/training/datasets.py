@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 from dccnet.evaluation.pairs import Pair, read_pairs
 from dccnet.network.config import ModelConfig
-from dccnet.runtime.console import progress_bar, warn
+from dccnet.runtime.console import progress_bar
 from dccnet.runtime.errors import DataError, DccError
 from dccnet.runtime.images import find_images, read_image
+from dccnet.runtime.messages import warn
 from dccnet.runtime.remap import check_remap
 from dccnet.training.processes import Processes
 from dccnet.training.settings import TrainSettings

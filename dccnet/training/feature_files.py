@@ -15,11 +15,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dccnet.evaluation.pairs import Picture
-from dccnet.runtime.console import warn
 from dccnet.runtime.errors import DccError, ImageError
 from dccnet.runtime.files import atomic_path, sha256
 from dccnet.runtime.frames import UINT8, FrameFormat
 from dccnet.runtime.geometry import Size
+from dccnet.runtime.messages import warn
 
 SCHEMA = 1
 

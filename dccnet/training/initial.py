@@ -6,8 +6,8 @@ import torch
 
 from dccnet.network.config import ModelConfig
 from dccnet.network.model import DCCNet
-from dccnet.runtime.console import note
 from dccnet.runtime.errors import UsageError
+from dccnet.runtime.messages import note
 from dccnet.training.dead_embedding import draw_living_embedding
 from dccnet.training.starts import start_both_ways, start_plain
 from dccnet.weights.pretrained import load_backbone_weights

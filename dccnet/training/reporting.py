@@ -10,9 +10,10 @@ from typing import Any
 from rich.progress import TaskID
 
 from dccnet.evaluation.pck import DESCRIPTIONS
-from dccnet.runtime.console import note, progress_bar, warn
+from dccnet.runtime.console import progress_bar
 from dccnet.runtime.extras import required
 from dccnet.runtime.files import write_text
+from dccnet.runtime.messages import note, warn
 from dccnet.runtime.reading import parse_json
 from dccnet.training.settings import RunFolder, TrainSettings
 from dccnet.training.state import Progress

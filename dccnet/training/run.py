@@ -15,9 +15,9 @@ from dccnet.network.config import ModelConfig
 from dccnet.network.conv4d import TRAINING_LOWERINGS
 from dccnet.network.model import DCCNet
 from dccnet.network.precision import set_tf32
-from dccnet.runtime.console import note, warn
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.locks import folder_lock
+from dccnet.runtime.messages import note, warn
 from dccnet.training.autotune import lowering_here, lowering_of_run, refuse_missing
 from dccnet.training.cpu import keep_loops_private
 from dccnet.training.datasets import Datasets, datasets

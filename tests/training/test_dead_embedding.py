@@ -10,6 +10,7 @@ import torch
 from dccnet.export.bundles.samples import PICTURES
 from dccnet.network.config import PRESETS, ModelConfig
 from dccnet.network.consensus import NeighbourhoodConsensus
+from dccnet.runtime.messages import show_messages
 from dccnet.training.dead_embedding import draw_living_embedding, is_dead
 from dccnet.training.initial import initial_network, revive_embedding
 from dccnet.training.run import check_run
@@ -49,6 +50,7 @@ def test_a_dead_embedding_is_drawn_again_as_the_seed_says(both_ways: bool) -> No
 
 
 def test_a_start_of_a_run_does_so(capfd: pytest.CaptureFixture[str]) -> None:
+    show_messages()
     model = initial_network(TINY, "random", "random", both_ways=False, seed=DEAD)
     assert model.fusion is not None and model.fusion.embedding is not None
     assert not is_dead(model.consensus, model.fusion.embedding)
@@ -56,6 +58,7 @@ def test_a_start_of_a_run_does_so(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_first_process_alone_says_so(capfd: pytest.CaptureFixture[str]) -> None:
+    show_messages()
     model = build(TINY, DEAD)
     revive_embedding(model, both_ways=False, tell=False)
     assert model.fusion is not None and model.fusion.embedding is not None
@@ -66,6 +69,7 @@ def test_the_first_process_alone_says_so(capfd: pytest.CaptureFixture[str]) -> N
 def test_a_network_that_is_only_checked_is_not_reported(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    show_messages()
     torch.manual_seed(DEAD)
     check_run(str(tmp_path / "run"), TINY, {"synthetic": str(PICTURES)})
     assert capfd.readouterr().err == ""

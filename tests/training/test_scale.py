@@ -22,6 +22,7 @@ from dccnet.network.loss import weak_loss
 from dccnet.runtime.child import child_command
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.frames import FrameFormat
+from dccnet.runtime.messages import show_messages
 from dccnet.training.batches import Batches
 from dccnet.training.feature_files import FeatureFiles
 from dccnet.training.features import FeatureCache
@@ -348,6 +349,7 @@ def test_features_belong_to_a_files_content_not_its_place(tmp_path: Path, pictur
 def test_a_full_disk_costs_only_the_cache(
     pairs: list[Pair], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    show_messages()
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     model = build(CONFIG)

@@ -9,6 +9,7 @@ import pytest
 
 from dccnet.network.config import ModelConfig
 from dccnet.runtime.errors import DataError, ImageError
+from dccnet.runtime.messages import show_messages
 from dccnet.training.datasets import datasets
 from dccnet.training.run import resume_run, start_run
 from dccnet.training.settings import RunFolder, TrainSettings
@@ -56,6 +57,7 @@ def test_pictures_that_cannot_be_read_are_told_before_a_run_starts(data: Path, t
 def test_pairs_that_are_left_out_change_nothing_else_and_stay_out(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    show_messages()
     options = OPTIONS | {"skip_unreadable": True, "validate": None}
     expected, _ = start_run(str(tmp_path / "good"), CONFIG, options | {"data": str(data / "good.csv")})
     capsys.readouterr()

@@ -13,6 +13,7 @@ from dccnet.evaluation.pck import mean_pck
 from dccnet.export.bundles.samples import PICTURES
 from dccnet.network.fusion import DynamicFusion
 from dccnet.network.model import DCCNet
+from dccnet.runtime.messages import show_messages
 from dccnet.training.features import FeatureCache
 from dccnet.training.run import start_run
 from dccnet.training.settings import RunFolder, TrainSettings
@@ -95,6 +96,7 @@ def test_a_dead_embedding_is_named(pairs: list[Pair]) -> None:
 def test_a_run_logs_what_it_validated(
     with_list: bool, tmp_path: Path, pairs: list[Pair], capfd: pytest.CaptureFixture[str]
 ) -> None:
+    show_messages()
     rows = ["source_image,target_image,class,XA,YA,XB,YB"]
     rows += [f"{path},{path},1,5;9,5;60,6;8,4;50" for path in sorted(PICTURES.glob("*.jpg"))]
     (tmp_path / "list.csv").write_text("\n".join(rows))

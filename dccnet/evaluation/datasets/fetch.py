@@ -9,12 +9,12 @@ from pathlib import Path
 
 from dccnet.evaluation.datasets.sources import Download, Source
 from dccnet.runtime.addresses import without_secrets
-from dccnet.runtime.console import warn
 from dccnet.runtime.decoding import decode
 from dccnet.runtime.download import OnBytes, download, require_downloader
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.files import write_text
 from dccnet.runtime.locks import folder_lock
+from dccnet.runtime.messages import warn
 from dccnet.runtime.reading import read_json
 from dccnet.runtime.unpack import unpack
 

@@ -16,11 +16,12 @@ from dccnet.evaluation.models import open_model
 from dccnet.evaluation.results import to_dict
 from dccnet.evaluation.runner import EvaluationOptions, evaluate
 from dccnet.evaluation.summary import summarise
-from dccnet.runtime.console import note, progress_bar, warn
+from dccnet.runtime.console import progress_bar
 from dccnet.runtime.decoding import decode
 from dccnet.runtime.errors import DccError
 from dccnet.runtime.files import write_text
 from dccnet.runtime.locks import folder_lock
+from dccnet.runtime.messages import note, warn
 from dccnet.runtime.reading import read_json
 from dccnet.runtime.selection import BackendChoice
 from dccnet.training.ablation.output import write_results
