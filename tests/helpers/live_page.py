@@ -120,7 +120,9 @@ class OpenedLivePage:
 
     def place(self, side: str, share: tuple[float, float]) -> tuple[float, float]:
         """Position on the screen of a place in a picture, given as a share of its width and height."""
-        box = self.page.locator(f"[data-side={side}] .stage").bounding_box()
+        stage = self.page.locator(f"[data-side={side}] .stage")
+        stage.scroll_into_view_if_needed()
+        box = stage.bounding_box()
         return box["x"] + share[0] * box["width"], box["y"] + share[1] * box["height"]
 
     def hover(self, side: str, share: tuple[float, float]) -> None:

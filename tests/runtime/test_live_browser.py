@@ -80,6 +80,30 @@ def opened(browser: Any, built_in: Bundle, web: WebRuntime, pair: Pair) -> Itera
         opened.context.close()
 
 
+CAMERA = """
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [160, 120];
+  setInterval(() => {
+    const context = canvas.getContext("2d");
+    context.fillStyle = `hsl(${performance.now() / 10} 50% 50%)`;
+    context.fillRect(0, 0, 160, 120);
+  }, 50);
+  navigator.mediaDevices.getUserMedia = async () => canvas.captureStream(20);
+"""
+
+
+@pytest.fixture(scope="module")
+def phone(browser: Any, bundle: Bundle, web: WebRuntime, pair: Pair) -> Iterator[OpenedLivePage]:
+    """The page of a small float32 bundle on a phone with a camera; tests leave the pair matched."""
+    options = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+    with serving(live_page(bundle, "tiny", web, pair).files) as url:
+        phone = OpenedLivePage(browser, url, CAMERA, **options)
+        phone.page.wait_for_selector("body[data-listed]")
+        yield phone
+        assert phone.problems == []
+        phone.context.close()
+
+
 def test_dropped_pictures_match_as_in_the_runtime(
     opened: OpenedLivePage, expected: Correspondences
 ) -> None:
@@ -89,20 +113,15 @@ def test_dropped_pictures_match_as_in_the_runtime(
 
 
 def test_a_float32_bundle_matches_as_in_the_runtime(
-    browser: Any, bundle: Bundle, web: WebRuntime, pair: Pair
+    phone: OpenedLivePage, bundle: Bundle, pair: Pair
 ) -> None:
-    """With heat maps, without fine features or confidence, and with the pictures in the folder."""
-    with serving(live_page(bundle, "tiny", web, pair).files) as url:
-        opened = OpenedLivePage(browser, url)
-        opened.page.wait_for_selector("body[data-listed]")
-        expected = Matcher.open(bundle).match(*map(read_image, pair))
-        assert expected.rule == "subcell"
-        check_equal(opened, expected)
-        assert not opened.page.is_visible("#confidence-entry")
-        opened.hover("a", (0.4, 0.4))
-        assert opened.page.locator("[data-side=b] .under-heat").count() == 1
-        assert opened.problems == []
-        opened.context.close()
+    """With heat maps, without fine features and confidence; the pictures came with the page."""
+    expected = Matcher.open(bundle).match(*map(read_image, pair))
+    assert expected.rule == "subcell"
+    check_equal(phone, expected)
+    assert not phone.page.is_visible("#confidence-entry")
+    phone.hover("a", (0.4, 0.4))
+    assert phone.page.locator("[data-side=b] .under-heat").count() == 1
 
 
 @pytest.mark.parametrize(("side", "there"), [("a", "b"), ("b", "a")])
@@ -266,57 +285,45 @@ def test_what_is_no_picture_is_refused_and_the_pair_stays(opened: OpenedLivePage
     assert opened.painted("b")
 
 
-def test_only_the_picture_that_changed_is_encoded_again(opened: OpenedLivePage, pair: Pair) -> None:
-    before = opened.page.evaluate("() => Number(document.body.dataset.matched)")
-    opened.paste(pair[0])  # A is there, so that this is B
-    opened.page.wait_for_function(f"() => document.body.dataset.listed > {before}")
-    # One number for the picture and one for the match.
-    assert opened.page.evaluate("() => Number(document.body.dataset.matched)") == before + 2
-    opened.hover("a", (0.4, 0.5))
-    assert opened.point("to") == pytest.approx(opened.point("from"), abs=0.2)  # the same picture twice
-    opened.page.click("#swap")
-    opened.page.wait_for_function(f"() => document.body.dataset.listed > {before + 2}")
-    opened.match(*pair)
+def test_a_tap_on_a_phone_shows_the_match(phone: OpenedLivePage, pair: Pair) -> None:
+    assert phone.page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+    phone.page.touchscreen.tap(*phone.place("a", (0.3, 0.6)))
+    phone.settle()
+    height, width = read_image(pair[0]).shape[:2]
+    assert phone.point("from") == pytest.approx([0.3 * width, 0.6 * height], abs=2)
+    assert "Pinned" in phone.text("state")
 
 
-CAMERA = """
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [160, 120];
-  setInterval(() => {
-    const context = canvas.getContext("2d");
-    context.fillStyle = `hsl(${performance.now() / 10} 50% 50%)`;
-    context.fillRect(0, 0, 160, 120);
-  }, 50);
-  navigator.mediaDevices.getUserMedia = async () => canvas.captureStream(20);
-"""
+def test_only_the_picture_that_changed_is_encoded_again(phone: OpenedLivePage, pair: Pair) -> None:
+    number = "() => Number(document.body.dataset.listed)"
+    changes = (
+        lambda: phone.paste(pair[0]),  # A is there, so that this is B
+        lambda: phone.page.set_input_files("[data-side=b] .tools input", str(pair[1])),
+    )
+    for change in changes:
+        before = phone.page.evaluate(number)
+        change()
+        phone.page.wait_for_function(f"() => document.body.dataset.listed > {before}")
+        # One number for the picture and one for the match.
+        assert phone.page.evaluate(number) == before + 2
+    phone.page.click("#swap")
+    phone.page.wait_for_function(f"() => document.body.dataset.listed > {before + 2}")
+    assert phone.page.text_content("[data-side=a] .name") == "b.png"
+    phone.match(*pair)
 
 
-def test_a_phone_matches_by_tapping_and_with_its_camera(
-    browser: Any, bundle: Bundle, web: WebRuntime, pair: Pair
-) -> None:
-    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
-    with serving(live_page(bundle, "tiny", web).files) as url:
-        opened = OpenedLivePage(browser, url, CAMERA, **phone)
-        page = opened.page
-        for side, picture in zip("ab", pair, strict=True):  # also before the network is there
-            page.set_input_files(f"[data-side={side}] .invitation input", str(picture))
-        page.wait_for_selector("body[data-listed]")
-        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
-        page.touchscreen.tap(*opened.place("a", (0.3, 0.6)))
-        opened.settle()
-        size = read_image(pair[0]).shape
-        assert opened.point("from") == pytest.approx([0.3 * size[1], 0.6 * size[0]], abs=2)
-        pinned = opened.text("from")
-        page.locator("[data-side=b] .tools .camera").tap()
-        matched = "() => Number(document.body.dataset.matched)"
-        first = page.evaluate(matched)
-        page.wait_for_function(f"() => document.body.dataset.matched > {first + 2}")  # two frames
-        assert page.text_content("[data-side=b] .size").strip() == "160 × 120"
-        assert opened.text("from") == pinned and opened.text("from-label") == "A"
-        page.locator("[data-side=b] .tools .camera").tap()
-        assert page.text_content("[data-side=b] .tools .camera") == "Camera"
-        assert opened.problems == []
-        opened.context.close()
+def test_a_pinned_point_stays_while_the_camera_runs(phone: OpenedLivePage, pair: Pair) -> None:
+    phone.page.touchscreen.tap(*phone.place("a", (0.5, 0.4)))
+    phone.settle()
+    pinned, camera = phone.text("from"), phone.page.locator("[data-side=b] .tools .camera")
+    before = phone.page.evaluate("() => Number(document.body.dataset.matched)")
+    camera.tap()
+    phone.page.wait_for_function(f"() => document.body.dataset.matched > {before + 2}")  # two frames
+    assert str(phone.page.text_content("[data-side=b] .size")).strip() == "160 × 120"
+    assert phone.text("from") == pinned and phone.text("from-label") == "A"
+    camera.tap()
+    assert camera.text_content() == "Camera"
+    phone.match(*pair)
 
 
 @pytest.mark.parametrize("damage", ["missing", "changed", "wasm"])
