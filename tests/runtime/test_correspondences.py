@@ -99,7 +99,7 @@ def test_warp_refuses_a_picture_of_another_size() -> None:
 @pytest.mark.parametrize(
     ("points", "says"),
     [
-        ([1.0, 2.0], "points must have 2 columns"),
+        ([1.0, 2.0, 3.0], "points must have 2 columns"),
         (
             [[1.0, 2.0, 0.9], [3.0, 4.0, 0.8]],
             r"2 columns \(x, y\), got the shape \(2, 3\)",
