@@ -140,11 +140,12 @@ def video(data: Path, scratch: Path) -> dict[str, Any]:
             named = dict(zip(clip.names, clip.start_points(), strict=True))
             reference = coco_file(scratch / f"{clip.name}.json", {first.name: named}, first.parent)
             for label, option in (("one video", "--same-instance"), ("each frame", "--different")):
-                found = carried(
-                    reference, first.parent, scratch / f"{clip.name}{option}.json", option, every=True
-                )
+                output = scratch / f"{clip.name}{option}.csv"
+                arguments = [str(reference), str(first.parent), "-o", str(output), option]
+                propagate_command.main(arguments, standalone_mode=False)
+                found = places_in_csv(output)
                 predictions = {
-                    at: np.array([found[path.name][0][name] for name in clip.names])
+                    at: np.array([found[path.name][name] for name in clip.names])
                     for at, path in enumerate(clip.frames)
                 }
                 rows.setdefault(f"dcc propagate, {label}", []).append(clip_pck(clip, predictions))
@@ -157,6 +158,14 @@ def video(data: Path, scratch: Path) -> dict[str, Any]:
             tracked = dict(enumerate((p[LUCAS_KANADE].points for p in lucas_kanade(clip)), clip.first + 1))
             rows.setdefault("Lucas-Kanade", []).append(clip_pck(clip, tracked))
     return {f"PCK, {name}": float(np.mean(values)) for name, values in rows.items()}
+
+
+def places_in_csv(path: Path) -> dict[str, dict[str, Any]]:
+    """By picture and name; also of points that do not count, which COCO leaves out."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in csv.DictReader(path.open()):
+        found.setdefault(row["image"], {})[row["label"]] = float(row["x"]), float(row["y"])
+    return found
 
 
 def clip_pck(clip: Clip, predictions: Mapping[int, Points | None]) -> float:

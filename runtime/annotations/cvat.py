@@ -269,15 +269,16 @@ def _drawing(category: Category) -> str:
 
 
 def _shapes(instance: Instance, category: Category, group: int) -> Iterator[str]:
+    made = "manual" if instance.score is None else "auto"
     separate = category.layout == "skeleton" and bool(category.points)
-    owner, grouped = category.name, f' source="auto" group_id="{group}"'
+    owner, grouped = category.name, f' source="{made}" group_id="{group}"'
     counted, placed = instance.annotated, instance.placed
     if category.layout == "skeleton" and placed.any():
         yield f'    <skeleton label={quoteattr(owner)}{grouped} z_order="0">\n'
         for row, name in enumerate(category.points):
             if placed[row]:
                 outside = f' outside="{int(not counted[row])}"'
-                yield "      " + _point(instance, [row], name, outside + ' source="auto"')
+                yield "      " + _point(instance, [row], name, outside + f' source="{made}"')
         yield "    </skeleton>\n"
     elif category.layout == "series" and counted.any():
         yield "    " + _point(instance, np.flatnonzero(counted).tolist(), owner, grouped)

@@ -29,6 +29,7 @@ from dccnet.runtime.standard_streams import visible
 SIDE = 280
 """Longest side of a thumbnail, in pixels."""
 _QUALITY = 72
+_RADIUS = 4.5  # of a point, in pixels of the thumbnail
 _COLOURS = (
     *("#ff4d4d", "#ffb000", "#7ad151", "#22b8cf", "#4f8cff", "#b06bff"),
     *("#ff6fb5", "#c0ca33", "#00c853", "#ff8a50", "#00bfa5", "#8d9eff"),
@@ -167,10 +168,10 @@ class Sheet:
         for row in np.flatnonzero(instance.placed):
             name, (x, y) = category.points[row], places[row]
             told = "" if instance.confidence is None else f" {instance.confidence[row]:.2f}"
-            kind, radius = ("on", 4.5) if counted[row] else ("off", 4.0)
+            kind = "on" if counted[row] else "off"
             shapes.append(
                 f'<circle class={kind} style="--c:{self._colours[name]}" cx="{x:.1f}" cy="{y:.1f}" '
-                f'r="{radius * unit:.1f}"><title>{_text(name)}{told}</title></circle>'
+                f'r="{_RADIUS * unit:.1f}"><title>{_text(name)}{told}</title></circle>'
             )
         return "".join(shapes)
 
