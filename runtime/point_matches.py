@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dccnet.runtime.arrays import Points
+from dccnet.runtime.extras import required
 from dccnet.runtime.one_line import OneLine
 
 
@@ -30,6 +31,25 @@ class PointMatches(OneLine):
         """The matches of these numbers, in their order, or for which a mask ``(N,)`` is true."""
         confidence = None if self.confidence is None else self.confidence[chosen]
         return PointMatches(self.points_a[chosen], self.points_b[chosen], self.scores[chosen], confidence)
+
+    def to_dataframe(self) -> Any:
+        """A ``pandas.DataFrame`` with a row for each match: ``x_a, y_a, x_b, y_b, score``, and
+        ``confidence`` where there is any; pixels as above.
+
+        Raises :class:`DccError` where pandas is not installed (extra ``dataframe``).
+        """
+        with required("a DataFrame", "dataframe"):
+            import pandas
+        columns: dict[str, Any] = {
+            "x_a": self.points_a[:, 0],
+            "y_a": self.points_a[:, 1],
+            "x_b": self.points_b[:, 0],
+            "y_b": self.points_b[:, 1],
+            "score": self.scores,
+        }
+        if self.confidence is not None:
+            columns["confidence"] = self.confidence
+        return pandas.DataFrame(columns)
 
     def confident(self, least: float | None) -> NDArray[np.bool_]:
         """``(N,)``: which matches have at least this confidence; all of them if ``least`` is None.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,6 +20,9 @@ from dccnet.training.settings import RunFolder, TrainSettings
 from dccnet.training.state import Progress
 from dccnet.training.validation import Validation
 
+EVERY_S = 60.0
+"""Seconds between two lines about the loss where no terminal shows the bar."""
+
 
 class RunReport:
     """Reports what a :class:`~dccnet.training.trainer.Trainer` does; a context manager."""
@@ -33,6 +37,7 @@ class RunReport:
         self._log = folder.log.open("a", encoding="utf-8")
         self._bar = progress_bar("{task.fields[values]}")
         self._task: TaskID | None = None
+        self._told = time.monotonic()
 
     def __enter__(self) -> RunReport:
         self._bar.start()
@@ -50,14 +55,18 @@ class RunReport:
 
     def on_step(self, progress: Progress, steps: int, values: dict[str, float]) -> None:
         total = steps * self._settings.epochs
+        text = _step_text(values)
+        epoch = f"epoch {progress.epoch + 1}/{self._settings.epochs}"
+        if self._bar.disable and time.monotonic() - self._told >= EVERY_S:
+            self._told = time.monotonic()
+            note(f"{epoch}, step {progress.step}/{steps}: {text}")
         if self._task is None:
             self._task = self._bar.add_task("", total=total, values="")
         self._bar.update(
             self._task,
             completed=steps * progress.epoch + progress.step,
-            description=f"epoch {progress.epoch + 1}/{self._settings.epochs}",
-            values=f"loss {values['loss']:+.4f}  positive {values['positive']:.4f}  "
-            f"negative {values['negative']:.4f}  {values['images_per_s']:.0f} images/s",
+            description=epoch,
+            values=text,
         )
         for name, value in values.items():
             self._events.add_scalar(f"train/{name}", value, progress.total_steps)
@@ -85,6 +94,15 @@ class RunReport:
     def _write(self, record: dict[str, Any]) -> None:
         self._log.write(json.dumps(record) + "\n")
         self._log.flush()
+
+
+def _step_text(values: dict[str, float]) -> str:
+    """Losses with three significant digits: after a few epochs, they change in the third decimal."""
+    loss, positive, negative = (values[name] for name in ("loss", "positive", "negative"))
+    return (
+        f"loss {loss:+#.3g}  positive {positive:#.3g}  negative {negative:#.3g}  "
+        f"{values['images_per_s']:.0f} images/s"
+    )
 
 
 def _truncate_log(log: Path, progress: Progress) -> None:

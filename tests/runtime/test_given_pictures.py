@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import ArgumentError, DccError, ImageError
 from dccnet.runtime.given_pictures import as_image
 from dccnet.runtime.images import write_image
+from dccnet.runtime.point_matches import PointMatches
 from tests.helpers.streams import IdentityBackend, grey, matcher_of
 
 SHAPE = (12, 20, 3)
@@ -114,6 +116,20 @@ def test_errors_of_points_are_both_of_dcc_and_of_values(result: Correspondences)
         for error in (DccError, ValueError, ArgumentError):
             with pytest.raises(error, match=says):
                 result.transfer(points, from_="a")
+
+
+def test_matches_become_a_dataframe(result: Correspondences, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pandas")
+    matches = result.matches("a")
+    frame = matches.to_dataframe()
+    assert list(frame.columns) == ["x_a", "y_a", "x_b", "y_b", "score"] and len(frame) == len(matches)
+    np.testing.assert_array_equal(frame[["x_a", "y_a"]], matches.points_a)
+    np.testing.assert_array_equal(frame[["x_b", "y_b"]], matches.points_b)
+    sure = PointMatches(matches.points_a, matches.points_b, matches.scores, 1 - matches.scores)
+    np.testing.assert_array_equal(sure.to_dataframe()["confidence"], 1 - matches.scores)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(DccError, match="a DataFrame needs pandas: pip install 'dccnet\\[dataframe\\]'"):
+        matches.to_dataframe()
 
 
 def test_what_people_print_is_one_short_line(result: Correspondences) -> None:
