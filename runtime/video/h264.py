@@ -12,6 +12,7 @@ import numpy as np
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.errors import VideoError
 from dccnet.runtime.extras import install, required
+from dccnet.runtime.files import native_path
 
 ADVICE = f"without H.264, videos take much longer to write as VP9: {install('video')}"
 
@@ -39,7 +40,7 @@ class H264Encoder:
             import av
         self._av, self._path = av, path
         try:
-            self._file = av.open(str(path), "w", format="mp4", options={"movflags": "faststart"})
+            self._file = av.open(native_path(path), "w", format="mp4", options={"movflags": "faststart"})
             self._stream = self._file.add_stream(
                 "libx264", rate=Fraction(rate).limit_denominator(1001), options=dict(_OPTIONS)
             )
