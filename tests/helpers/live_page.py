@@ -7,6 +7,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -54,11 +55,15 @@ def encoded(array: Any, dtype: str) -> str:
 
 
 def web_runtime(build: Build = CPU) -> WebRuntime:
-    """onnxruntime-web from the cache, or fetched into it; the test fails where neither is possible."""
+    """onnxruntime-web from the cache, or fetched into it. Where neither is possible, the test is skipped,
+    and CI fails."""
     try:
         return find_web_runtime(build=build, fetch=True)
     except DccError as error:
-        pytest.fail(f"the live page cannot be tested without onnxruntime-web: {error}")
+        message = f"the live page cannot be tested without onnxruntime-web: {error}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
 
 
 @contextlib.contextmanager
