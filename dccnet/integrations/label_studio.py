@@ -22,7 +22,8 @@ from xml.etree import ElementTree
 
 import click
 
-from dccnet.runtime.annotations.label_studio import path_of, results_of
+from dccnet.runtime.annotations.label_studio import path_of
+from dccnet.runtime.annotations.label_studio_writing import results_of
 from dccnet.runtime.console import note, warn
 from dccnet.runtime.errors import DccError, ImageError
 from dccnet.runtime.images import read_image

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from dccnet.runtime.annotations.coco import from_coco, to_coco
-from dccnet.runtime.annotations.cvat import from_cvat, to_cvat
+from dccnet.runtime.annotations.cvat import from_cvat
+from dccnet.runtime.annotations.cvat_writing import to_cvat
 from dccnet.runtime.annotations.deeplabcut import from_deeplabcut, is_deeplabcut, to_csv, write_h5
-from dccnet.runtime.annotations.label_studio import from_label_studio, to_label_studio
+from dccnet.runtime.annotations.label_studio import from_label_studio
+from dccnet.runtime.annotations.label_studio_writing import to_label_studio
 from dccnet.runtime.annotations.model import AnnotationSet
 from dccnet.runtime.annotations.sleap import from_sleap, write_sleap
 from dccnet.runtime.annotations.table import from_csv, to_csv_rows

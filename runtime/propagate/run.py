@@ -115,7 +115,7 @@ def propagate(
         before = known(target)
         if before is not None:
             carrying.keep(target, image, before.picture, before.state)
-            return _Result(before.picture, None, None)
+            return _Result(before.picture, image, None)
         assert image is not None
         stamp = _stamp(target.path)
         own = by_hand.get((target.path.resolve(), target.frame))

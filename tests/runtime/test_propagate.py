@@ -227,7 +227,12 @@ def test_points_of_a_video_follow_its_motion(
     interrupt_after(monkeypatch, 3)
     with pytest.raises(BaseException, match=""):
         call(*arguments, "-o", "again.csv")
-    assert call(*arguments, "-o", "again.csv")["resumed"] == 3
+    more = ("--review", "again.html", "--save-frames", "frames")
+    assert call(*arguments, "-o", "again.csv", *more)["resumed"] == 3
+    sheet = (place / "again.html").read_text()
+    assert sheet.count("<figure") == 6 and 'href="frames/frame_000002.png#t=0.08"' in sheet
+    text = (place / "again.csv").read_text().replace("frames/", "pan.mp4/").replace(".png", "")
+    (place / "again.csv").write_text(text)
     assert (place / "again.csv").read_text() == (place / "whole.csv").read_text()
 
 
