@@ -46,7 +46,7 @@ seed_option = click.option(
 
 
 _TRAIN_GROUPS = {
-    "Model": "--preset --set",
+    "Model": "--preset --set --from",
     **GROUPS,
     "Recipe": f"{GROUPS['Recipe']} --seed",
     "Machine": f"{GROUPS['Machine']} --nproc",
@@ -57,6 +57,13 @@ _TRAIN_GROUPS = {
 @click.command(cls=GroupedCommand, groups=_TRAIN_GROUPS)
 @preset_option
 @set_option
+@click.option(
+    "--from",
+    "from_checkpoint",
+    metavar="MODEL",
+    help="Train this network on (.safetensors) with its own sizes and weights, such as a published or an "
+    "imported one; --preset then chooses the recipe alone.",
+)
 @training_options
 @seed_option
 @click.option(
@@ -91,6 +98,7 @@ def train(
     dcc train --preset tiny --data pairs.csv --validate test.csv -o runs/tiny
     dcc train --preset tiny --synthetic photos/ -o runs/warps
     dcc train --preset dccnet --data pairs.csv --nproc 4 -o runs/paper
+    dcc train --from dccnet.safetensors --data pairs.csv --learning-rate 1e-4 -o runs/tuned
     dcc train --resume runs/tiny
 
     The run's folder contains best.safetensors, last.safetensors, the state to resume from, the
@@ -112,8 +120,12 @@ def train(
     from dccnet.training.processes import is_first, joins_others, leave
     from dccnet.training.recipes import recipe
     from dccnet.training.run import check_free, check_run, resume_run, start_run
+    from dccnet.weights.checkpoint import load_checkpoint
 
-    config = network_config(preset, changes)
+    start_from: str | None = options["from_checkpoint"]
+    if start_from is not None and was_given(ctx, "changes", "start", "weights"):
+        raise UsageError("--from has the network and all its weights: remove --set, --start and --weights")
+    config = network_config(preset, changes) if start_from is None else load_checkpoint(start_from).config
     settings = options | recipe(preset) | given
     if nproc > 1 and not joins_others():
         from dccnet.training.launch import launch
@@ -150,7 +162,7 @@ def _report(folder: RunFolder, progress: Progress, *, as_json: bool) -> None:
     untrained = progress.epoch > 0 and progress.stale_epochs >= progress.validated_epochs > 0
     if untrained:
         warn(
-            f"no epoch was better in validation than the untrained network, which {folder.best} is: "
+            f"no epoch was better in validation than the network before training, which {folder.best} is: "
             f"{folder.last} is the trained one"
         )
     note(f"next: dcc export {folder.last if untrained else folder.best} -o BUNDLE")

@@ -34,7 +34,8 @@ from dccnet.weights.pretrained import load_backbone_weights
 def start_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> tuple[RunFolder, Progress]:
     """Train a new network in the folder ``path``; returns the folder and the final progress.
 
-    ``options`` are fields of :class:`TrainSettings`. Raises :class:`DccError` for settings, lists or
+    ``options`` are fields of :class:`TrainSettings`; with ``from_checkpoint``, ``config`` is that of the
+    checkpoint. Raises :class:`DccError` for settings, lists or
     weights that cannot be used.
     """
     settings = TrainSettings(**options)
@@ -45,14 +46,16 @@ def start_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> tup
             folder = new_run_folder(path)
             group.wait()  # until all processes have checked that the folder is free
             torch.manual_seed(settings.seed)
-            model = DCCNet(config)
+            model = _network(config, settings)
             lowering = lowering_of_run(settings.conv4d, model, settings.batch_size, group)
             settings = with_absolute_paths(dataclasses.replace(settings, conv4d=lowering))
-            load_backbone_weights(model.backbone, config.backbone, settings.weights)
+            if settings.from_checkpoint is None:
+                load_backbone_weights(model.backbone, config.backbone, settings.weights)
             _unfreeze(model, settings.finetune_blocks)
-            both_ways = settings.opposite > 0
-            apply_start(model, settings.start, both_ways)
-            revive_embedding(model, both_ways, tell=group.first)
+            if settings.from_checkpoint is None:
+                both_ways = settings.opposite > 0
+                apply_start(model, settings.start, both_ways)
+                revive_embedding(model, both_ways, tell=group.first)
             if group.first:
                 save_checkpoint(model, folder.start)
                 # From now on, the run can be resumed.
@@ -116,9 +119,23 @@ def check_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> Non
     datasets(config, settings)
     new_run_folder(path)
     check_free(path)
-    model = DCCNet(config)
+    model = _network(config, settings)
     _unfreeze(model, settings.finetune_blocks)
-    apply_start(model, settings.start, both_ways=settings.opposite > 0)
+    if settings.from_checkpoint is None:
+        apply_start(model, settings.start, both_ways=settings.opposite > 0)
+
+
+def _network(config: ModelConfig, settings: TrainSettings) -> DCCNet:
+    """A new network, or that of ``from_checkpoint``, whose configuration ``config`` must be.
+
+    Raises :class:`CheckpointError`, and :class:`UsageError` for another configuration.
+    """
+    if settings.from_checkpoint is None:
+        return DCCNet(config)
+    model = load_checkpoint(settings.from_checkpoint)
+    if model.config != config:
+        raise UsageError(f"{settings.from_checkpoint} is another network than the one to train")
+    return model
 
 
 def _unfreeze(model: DCCNet, blocks: int) -> None:

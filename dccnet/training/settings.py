@@ -43,6 +43,8 @@ class TrainSettings:
     """Synthetic pairs per epoch."""
     weights: str = "imagenet"
     """Weights of the backbone: ``imagenet``, ``random``, or a file."""
+    from_checkpoint: str | None = None
+    """File of a whole network to train on from; ``weights`` and ``start`` then have no meaning."""
     epochs: int = 5
     batch_size: int = 16
     learning_rate: float = 5e-4
@@ -111,6 +113,7 @@ def with_absolute_paths(settings: TrainSettings) -> TrainSettings:
     A file of backbone weights is a path, too.
     """
     paths = {name: getattr(settings, name) for name in PATHS}
+    paths["from_checkpoint"] = settings.from_checkpoint
     if Path(settings.weights).is_file():
         paths["weights"] = settings.weights
     # Not resolved: the pictures of a list that is a link are beside the link.
