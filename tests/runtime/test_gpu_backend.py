@@ -701,11 +701,13 @@ def test_tensorrt_without_a_library(classic: Machine, bundle: Bundle) -> None:
         Matcher.open(bundle, backend="tensorrt")
 
 
-def test_tensorrt_from_the_command_line_without_a_driver(bundle: Bundle, dcc: Cli) -> None:
+def test_tensorrt_from_the_command_line_without_a_driver(
+    bundle: Bundle, pictures: list[Path], dcc: Cli
+) -> None:
     if cuda_problem() is None:
         pytest.skip("this machine has a GPU")
     for arguments in (("--backend", "tensorrt"), ("--device", "cuda:0")):
-        result = dcc("match", bundle.path, "a.jpg", "b.jpg", *arguments)
+        result = dcc("match", bundle.path, *pictures[:2], *arguments)
         assert result.returncode == 1 and "dcc doctor" in result.stderr
         assert len(result.stderr.strip().splitlines()) == 1
 
