@@ -53,7 +53,7 @@ def test_what_is_wrong_with_pictures_is_said_before_the_model_is_loaded(
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(a.read_bytes()[:1000])
     for arguments, says in (
-        ((a, b, "-o", "m.svg"), "cannot write 'm.svg': its suffix must be one of"),
+        ((a, b, "-o", "m.docx"), "cannot write 'm.docx': its suffix must be one of"),
         ((a, b, a, "-o", "m.jpg"), "several pictures B need one -o that names a folder"),
         (("absent.jpg", b), "absent.jpg does not exist"),
         ((a, "absent.jpg"), "absent.jpg does not exist"),
