@@ -50,7 +50,8 @@ test-cuda:
 	PYTHONPATH=. $(PYTHON) -m pytest -m cuda -v -rs -p no:cacheprovider tests/cuda
 
 # Tests, then latencies, in an environment of their own, which has TensorRT and ONNX Runtime for GPUs.
-# gpu-report/ is what to send back; its tests.txt ends with what was not tested, and why.
+# gpu-report/ is what to send back; its tests.txt ends with what was not tested, and why. Exit code 3 of
+# dcc export is no obstacle to timing: in half precision, random weights leave too many cells undecided.
 GPU := .venv-gpu/bin
 test-gpu: .venv-gpu/.installed
 	mkdir -p gpu-report
@@ -62,7 +63,8 @@ test-gpu: .venv-gpu/.installed
 	  bundles=; \
 	  for how in "stack" "spectral" "stack --fp16" "spectral --fp16" "spectral3 --fp16"; do \
 	    bundle="gpu-report/$$preset-$$(echo $$how | tr -d ' ')"; bundles="$$bundles $$bundle"; \
-	    test -e $$bundle || $(GPU)/dcc export gpu-report/$$preset.safetensors --conv4d $$how -o $$bundle; \
+	    test -e $$bundle || $(GPU)/dcc export gpu-report/$$preset.safetensors --conv4d $$how -o $$bundle || \
+	      [ $$? = 3 ] || exit 1; \
 	  done; \
 	  $(GPU)/python benchmarks/gpu.py $$bundles --report gpu-report/$$preset.json || exit 1; \
 	done
