@@ -17,6 +17,8 @@ from dccnet.runtime.errors import DccWarning, ImageError
 from dccnet.runtime.file_names import natural_key
 from dccnet.runtime.files import atomic_path
 from dccnet.runtime.native_messages import Heard, listening, readable
+from dccnet.runtime.pam import MAGIC as PAM
+from dccnet.runtime.pam import read_pam
 from dccnet.runtime.pixel_limit import check_pixels
 from dccnet.runtime.reading import read_bytes as read_limited
 
@@ -41,9 +43,13 @@ def read_image(path: str | os.PathLike[str]) -> Image:
     """
     path = Path(path)
     data = read_bytes(path)
-    image = _decode(_prepared(path, data), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, path)
+    if data.startswith(PAM):
+        image, white = _decode_pam(data, path)
+        image = formats.in_full_range(image[..., :3] if image.ndim == 3 else np.dstack([image] * 3), white)
+    else:
+        image = _decode(_prepared(path, data), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, path)
     if formats.is_netpbm(data):
-        image = formats.in_full_range(image, data)
+        image = formats.in_full_range(image, _white_of_netpbm(image, data, path))
     if image.dtype == np.uint16:
         image = _with_8_bits(image, path)
     if image.dtype != np.uint8:
@@ -73,7 +79,21 @@ def read_bytes(path: Path) -> bytes:
 
 def decode_unchanged(data: bytes, path: Path) -> np.ndarray[Any, Any]:
     """``(H, W)`` or ``(H, W, C)`` as the file has it. Raises :class:`ImageError`."""
-    return _decode(data, cv2.IMREAD_UNCHANGED, path)
+    return _decode_pam(data, path)[0] if data.startswith(PAM) else _decode(data, cv2.IMREAD_UNCHANGED, path)
+
+
+def _decode_pam(data: bytes, path: Path) -> tuple[np.ndarray[Any, Any], int]:
+    try:
+        return read_pam(data)
+    except ValueError as error:
+        raise ImageError(f"{path} is a PAM picture that cannot be read: {error}") from error
+
+
+def _white_of_netpbm(image: np.ndarray[Any, Any], data: bytes, path: Path) -> int:
+    try:
+        return formats.white_of_netpbm(image, data)
+    except ValueError as error:
+        raise ImageError(f"{path} is a Netpbm picture that cannot be read: {error}") from error
 
 
 def _prepared(path: Path, data: bytes) -> bytes:

@@ -40,13 +40,22 @@ def is_netpbm(data: bytes) -> bool:
     return re.match(rb"P[2356]\s", data) is not None
 
 
-def in_full_range(image: np.ndarray[Any, Any], netpbm: bytes) -> np.ndarray[Any, Any]:
-    """White is the largest value of the type, not that in the header, to which OpenCV leaves values."""
-    header = re.sub(rb"#[^\n]*", b" ", netpbm[:1024]).split()
-    full, largest = np.iinfo(image.dtype).max, int(header[3])
-    if largest == full or (netpbm[1:2] in b"23" and image.dtype == np.uint8):  # OpenCV scales these
+def white_of_netpbm(image: np.ndarray[Any, Any], netpbm: bytes) -> int:
+    """The value of white in the ``image`` that OpenCV decoded. Raises ``ValueError``."""
+    if netpbm[1:2] in b"23" and image.dtype == np.uint8:  # OpenCV scales these
+        return 255
+    header = re.sub(rb"#[^\n]*(\n|$)", b" ", netpbm[: 1 << 16]).split(maxsplit=4)
+    if len(header) < 4:
+        raise ValueError("its header is too long")
+    return int(header[3])
+
+
+def in_full_range(image: np.ndarray[Any, Any], white: int) -> np.ndarray[Any, Any]:
+    """With the largest value of the type as white, instead of the value ``white``."""
+    full = np.iinfo(image.dtype).max
+    if white == full:
         return image
-    scaled = np.rint(image * (full / largest)).clip(0, full)
+    scaled = np.rint(image * (full / white)).clip(0, full)
     return np.asarray(scaled, image.dtype)
 
 

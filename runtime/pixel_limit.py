@@ -6,6 +6,7 @@ import re
 import struct
 
 from dccnet.runtime.errors import ImageError
+from dccnet.runtime.pam import MAGIC, pam_header
 from dccnet.runtime.picture_formats import JPEG, PNG, is_webp
 
 MAX_PIXELS = 178_956_970
@@ -65,6 +66,9 @@ def declared_size(data: bytes) -> tuple[int, int] | None:
     elif re.match(rb"P[1-6]\s", data):
         header = re.sub(rb"#[^\n]*", b" ", data[:1024]).split()
         width, height = int(header[1]), int(header[2])
+    elif data.startswith(MAGIC):
+        pam = pam_header(data)
+        width, height = pam.width, pam.height
     elif data[4:12] == b"jP  \r\n\x87\n":  # JPEG 2000
         height, width = struct.unpack_from(">II", data, data.index(b"ihdr") + 4)
     elif data[4:8] == b"ftyp":  # AVIF

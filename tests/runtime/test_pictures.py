@@ -275,3 +275,76 @@ def test_white_of_netpbm_is_the_largest_value_of_its_header(
         image = read_image(path)
     wanted = grey.astype(float).reshape(3, 4, channels)[..., ::-1] * (255 / largest)
     assert np.abs(image - wanted).max() <= 1
+
+
+def pam(kind: str, largest: int, values: np.ndarray) -> bytes:
+    height, width, depth = values.shape
+    header = f"P7\n# by hand\nWIDTH {width}\nHEIGHT {height}\nDEPTH {depth}\nMAXVAL {largest}\n"
+    stored = values.astype(">u2" if largest > 255 else np.uint8).tobytes()
+    return (header + f"TUPLTYPE {kind}\nENDHDR\n").encode() + stored
+
+
+@pytest.mark.parametrize(
+    ("kind", "channels", "largest"),
+    [
+        ("BLACKANDWHITE", 1, 1),
+        ("BLACKANDWHITE_ALPHA", 2, 1),
+        ("GRAYSCALE", 1, 15),
+        ("GRAYSCALE_ALPHA", 2, 1023),
+        ("RGB", 3, 100),
+        ("RGB", 3, 65535),
+        ("RGB_ALPHA", 4, 255),
+    ],
+)
+def test_white_of_pam_is_the_largest_value_of_its_header(
+    kind: str, channels: int, largest: int, tmp_path: Path
+) -> None:
+    """OpenCV leaves values as they are, and takes the samples of black and white for packed bits."""
+    values = np.linspace(0, largest, 12 * channels).round().reshape(3, 4, channels)
+    path = tmp_path / "x.pam"
+    path.write_bytes(pam(kind, largest, values))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        image = read_image(path)
+    colours = values[..., 2::-1] if channels > 2 else values[..., :1]
+    assert image.dtype == np.uint8 and image.shape == (3, 4, 3)
+    assert np.abs(image - colours * (255 / largest)).max() <= 1
+
+
+def test_a_pam_mask_keeps_its_labels_and_its_transparency(tmp_path: Path) -> None:
+    path = tmp_path / "mask.pam"
+    labels = np.arange(12).reshape(3, 4, 1)
+    path.write_bytes(pam("GRAYSCALE", 15, labels))
+    np.testing.assert_array_equal(read_mask(path)[0], labels[..., 0])
+    path.write_bytes(pam("BLACKANDWHITE", 1, labels % 2))
+    np.testing.assert_array_equal(read_mask(path)[0], labels[..., 0] % 2)
+    cut_out = np.dstack([labels] * 4)
+    path.write_bytes(pam("RGB_ALPHA", 255, cut_out))
+    np.testing.assert_array_equal(read_mask(path)[0], labels[..., 0])
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"P7\nWIDTH 4\n", "no end"),
+        (b"P7\nWIDTH 4\nENDHDR\n1234", "lacks the width"),
+        (pam("RGB", 255, np.zeros((3, 4, 3)))[:-1], "truncated"),
+        (pam("CMYK", 255, np.zeros((3, 4, 4))), r"4 channels \(CMYK\)"),
+        (pam("RGB", 0, np.zeros((3, 4, 3))), "too small"),
+        (b"P5\n#" + b"x" * (1 << 16) + b"\n4 2\n255\n12345678", "too long"),
+    ],
+)
+def test_netpbm_pictures_that_cannot_be_read_give_a_reason(
+    data: bytes, reason: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.pam"
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match=reason):
+        read_image(path)
+
+
+def test_a_pam_picture_has_a_limit_of_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "x.pam"
+    path.write_bytes(pam("RGB", 255, np.zeros((1, 1, 3))).replace(b"WIDTH 1", b"WIDTH 999999999"))
+    with pytest.raises(ImageError, match="--max-pixels"):
+        read_image(path)
