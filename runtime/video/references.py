@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Union
 
 import numpy as np
 
-from dccnet.runtime.arrays import Boxes, Image, Mask, Points
+from dccnet.runtime.arrays import Boxes, Mask, Points
 from dccnet.runtime.checks import (
     as_boxes,
     as_labels,
@@ -22,7 +21,8 @@ from dccnet.runtime.checks import (
     check_inside,
 )
 from dccnet.runtime.errors import UsageError
-from dccnet.runtime.images import read_image
+from dccnet.runtime.features import check_image
+from dccnet.runtime.given_pictures import GivenPicture, as_image
 from dccnet.runtime.one_line import OneLine
 from dccnet.runtime.video.annotations import Annotations
 
@@ -34,7 +34,8 @@ PREVIOUS = "previous"
 class Reference(OneLine):
     """A picture to match frames with; its points, mask and boxes are carried to every frame.
 
-    Raises :class:`UsageError` where these have another shape or do not lie in the picture.
+    Raises :class:`UsageError` where these have another shape or do not lie in the picture, and
+    :class:`ImageError` for what is no picture.
     """
 
     image: Any
@@ -48,6 +49,7 @@ class Reference(OneLine):
     boxes: Boxes | None = None
 
     def __post_init__(self) -> None:
+        check_image(self.image)
         checks = (("points", as_points), ("mask", as_mask), ("boxes", as_boxes))
         for name, check in checks:
             if getattr(self, name) is not None:
@@ -79,15 +81,18 @@ class Reference(OneLine):
         return dataclasses.replace(self, **given) if given else self
 
 
-ReferenceLike = Union[Reference, Image, str, "os.PathLike[str]"]
-"""A picture with or without annotations, or the path of a picture."""
+ReferenceLike = Union[Reference, GivenPicture]  # noqa: UP007 (Python 3.10 evaluates it)
+"""A picture with or without annotations: an array, the path of a picture, or a picture of PIL."""
 
 
 def as_references(pictures: ReferenceLike | Sequence[ReferenceLike]) -> list[Reference]:
-    """One reference or several. Raises :class:`UsageError` where there is none, or two have one name."""
-    several = (
-        [pictures] if isinstance(pictures, (Reference, np.ndarray, str, os.PathLike)) else list(pictures)
-    )
+    """One reference or several.
+
+    Raises :class:`UsageError` where there is none, or two have one name, and :class:`ImageError` for what
+    is no picture.
+    """
+    one = isinstance(pictures, (Reference, np.ndarray, str, os.PathLike))
+    several = list(pictures) if isinstance(pictures, Iterable) and not one else [pictures]
     if not several:
         raise UsageError("a stream needs a reference: a picture, several, 'frame:0' or 'previous'")
     references = [_as_reference(picture, number) for number, picture in enumerate(several)]
@@ -113,5 +118,5 @@ def _as_reference(picture: ReferenceLike, number: int) -> Reference:
     if isinstance(picture, Reference):
         return picture
     if isinstance(picture, (str, os.PathLike)):
-        return Reference(read_image(Path(picture)), os.fspath(picture))
-    return Reference(picture, f"reference {number}")
+        return Reference(as_image(picture), os.fspath(picture))
+    return Reference(as_image(picture), f"reference {number}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dccnet.runtime.batching import encode_all
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DccError, UsageError, VideoError
-from dccnet.runtime.features import Features, check_image
+from dccnet.runtime.features import Features
 from dccnet.runtime.one_line import OneLine
 from dccnet.runtime.video import stages
 from dccnet.runtime.video.annotations import Annotations
@@ -251,8 +251,6 @@ class Stream(Iterator[FrameResult]):
 
     def _encode(self, references: Sequence[Reference]) -> Candidates:
         matcher = self._state.matcher
-        for reference in references:
-            check_image(reference.image)
         frames = [matcher.manifest.frames.of(one.image) for one in references]
         encoded = encode_all(matcher.backend, frames, len(frames))
         return tuple(

@@ -185,6 +185,25 @@ def test_notes_before_the_first_frame_are_no_reference(reference: str) -> None:
         matcher_of(IdentityBackend()).stream(notes, reference)
 
 
+@pytest.mark.parametrize("wrong", [7, None, 1.5, [grey(0), 7], np.zeros((4, 4), np.uint8)])
+def test_what_is_no_picture_is_no_reference(wrong: object) -> None:
+    with pytest.raises(ImageError, match="a picture must"):
+        matcher_of(IdentityBackend()).stream(greys(2), wrong)  # type: ignore[arg-type]
+
+
+def test_a_reference_made_of_no_picture_is_refused() -> None:
+    with pytest.raises(ImageError, match="got int"):
+        Reference(7, points=np.array([[0.0, 0.0]]))
+
+
+def test_a_reference_can_be_a_picture_of_pil() -> None:
+    pil = pytest.importorskip("PIL.Image")
+    one = pil.fromarray(grey(7))
+    for reference in (one, [one, grey(200)]):
+        results = list(matcher_of(IdentityBackend()).stream([grey(7)], reference))
+        assert level(results[0].reference.image) == 7
+
+
 def test_a_reference_can_be_replaced_while_streaming() -> None:
     backend = IdentityBackend()
     stream = matcher_of(backend).stream(greys(100), grey(7))
