@@ -38,13 +38,16 @@ def help_of(name: str) -> str:
 
 
 LONG = [name for name in COMMANDS if len(options(loaded(name))) > MANY]
+GROUPED = [name for name in COMMANDS if isinstance(loaded(name), GroupedCommand)]
+"""The long ones, and those that share their options with one of them."""
 
 
 def test_the_longest_are_among_them() -> None:
-    assert {"match", "train", "calibrate"} <= set(LONG)
+    assert {"match", "train", "calibrate"} <= set(LONG) <= set(GROUPED)
+    assert {"align", "morph"} <= set(GROUPED)
 
 
-@pytest.mark.parametrize("name", LONG)
+@pytest.mark.parametrize("name", GROUPED)
 def test_every_option_is_in_exactly_one_group(name: str) -> None:
     command = loaded(name)
     assert isinstance(command, GroupedCommand)
@@ -53,7 +56,7 @@ def test_every_option_is_in_exactly_one_group(name: str) -> None:
     assert "Other:" not in help_of(name)
 
 
-@pytest.mark.parametrize("name", LONG)
+@pytest.mark.parametrize("name", GROUPED)
 def test_help_has_examples_first_and_every_option_below_its_heading(name: str) -> None:
     command, text = loaded(name), help_of(name)
     assert isinstance(command, GroupedCommand)

@@ -7,12 +7,15 @@ from typing import Any
 
 import click
 
-from dccnet.runtime.commands.pair import PairOptions, match_pair, pair_options
+from dccnet.runtime.commands.pair import MACHINE, MODEL, PairOptions, match_pair, pair_options
+from dccnet.runtime.option_groups import GroupedCommand
 
 _WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")
 
+GROUPS = {"Model": MODEL, "Output": "--output --mask --outside --json", "Machine": MACHINE}
 
-@click.command()
+
+@click.command(cls=GroupedCommand, groups=GROUPS)
 @pair_options
 @click.option(
     "-o",
@@ -46,6 +49,7 @@ def align(
     \b
     dcc align cat.jpg tiger.jpg -o aligned.png
     dcc align cat.jpg tiger.jpg -o aligned.png -o flow.flo --mask mask.png
+    dcc align cat.jpg tiger.jpg -o cut.png --outside transparent
 
     Everything has the size of B. A is warped by a smooth map through the confident matches, which never
     folds. A model comes with dcc; --model or, as the first argument, BUNDLE names another one.

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dccnet.runtime.commands.pair import PairOptions, match_pair, pair_options
+from dccnet.runtime.commands.pair import MACHINE, MODEL, PairOptions, match_pair, pair_options
+from dccnet.runtime.option_groups import GroupedCommand
 from dccnet.runtime.option_types import Number, Whole
 
 if TYPE_CHECKING:
@@ -16,8 +17,15 @@ if TYPE_CHECKING:
 _SMALL_RATE, _SMALL_LONGEST = 12.5, 480  # of animated pictures, which compress frames less well
 _RATE, _LONGEST = 25.0, 1920
 
+GROUPS = {
+    "Model": MODEL,
+    "Film": "--seconds --once --side-by-side --fps --longest",
+    "Output": "--output --json",
+    "Machine": MACHINE,
+}
 
-@click.command()
+
+@click.command(cls=GroupedCommand, groups=GROUPS)
 @pair_options
 @click.option(
     "-o",
@@ -64,6 +72,7 @@ def morph(
     \b
     dcc morph cat.jpg tiger.jpg -o morph.mp4
     dcc morph cat.jpg tiger.jpg -o morph.gif --side-by-side
+    dcc morph cat.jpg tiger.jpg -o morph.webm --once --seconds 2
 
     Both pictures move towards each other along a smooth map through the confident matches, while A fades
     into B. With the extra video, .mp4 is H.264, which plays everywhere; without it, VP9. A model comes with

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from dccnet.runtime.arrays import Image
     from dccnet.runtime.correspondences import Correspondences
 
+MODEL, MACHINE = "--model --refine --min-confidence", "--backend --device"
+"""The options of :func:`pair_options`, as groups of ``--help``."""
+
 
 @dataclass(frozen=True, slots=True)
 class PairOptions:
