@@ -53,6 +53,8 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="use every n-th pair")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    if not Bundle.open(options.float32).manifest.heatmaps:  # decided cells are known by all scores
+        raise SystemExit(f"{options.float32} has no heatmaps: run dcc export --heatmaps")
     pairs = read_pairs(options.pairs)[:: options.every]
     ways: dict[str, Match] = {str(path): bundle_matcher(path) for path in (options.float32, *options.half)}
     truth = [ways[str(options.float32)](pair) for pair in pairs]
