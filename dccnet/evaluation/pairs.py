@@ -175,8 +175,13 @@ def _picture_path(root: Path, name: str, where: str) -> Path:
     path = root / name.strip().replace("\\", "/")
     if not path.name:
         raise DataError(f"{where}: a picture has no name")
+    if "\0" in name:
+        raise DataError(f"{where}: the name of a picture contains a zero byte: the list is damaged")
     candidates = (path, path.with_suffix(path.suffix.lower()), path.with_suffix(path.suffix.upper()))
-    return next((candidate for candidate in candidates if candidate.is_file()), path)
+    try:
+        return next((candidate for candidate in candidates if candidate.is_file()), path)
+    except OSError as error:  # such as a name that is too long
+        raise DataError(f"{where}: cannot look for a picture: {error.strerror or error}") from error
 
 
 def file_picture(path: Path, flip: bool = False) -> Picture:

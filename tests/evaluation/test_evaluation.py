@@ -123,3 +123,14 @@ def test_a_field_longer_than_pythons_limit_is_one_sentence(
     path.write_text("source_image,target_image,class,flip\n" + "x" * 200_000 + ",b,1,0\n")
     with pytest.raises(DataError, match="field larger than field limit"):
         read(path)
+
+
+@pytest.mark.parametrize(("name", "reason"), [("a" * 300 + ".jpg", "too long"), ("a\0.jpg", "zero byte")])
+@pytest.mark.parametrize("must_exist", [True, False])
+def test_a_name_that_no_file_can_have_is_told_with_its_line(
+    name: str, reason: str, must_exist: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text(f"source_image,target_image,class,flip\n{name},b.jpg,1,0\n")
+    with pytest.raises(DataError, match=f"line 2: .*{reason}"):
+        read_pairs(path, must_exist=must_exist)
