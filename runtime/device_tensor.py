@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dccnet.runtime.dlpack import CUDA, export_capsule
+from dccnet.runtime.errors import EngineError
 
 
 @dataclass(frozen=True, eq=False)  # no slots: the pool of memory holds a weak reference
@@ -17,6 +19,7 @@ class DeviceTensor:
 
     ``cupy.asarray(tensor)``, ``torch.as_tensor(tensor, device="cuda")`` and ``from_dlpack(tensor)`` of any
     library keep the memory alive. It must not be written to: later matches would use what was written.
+    Keep it until your own work on the GPU that reads it is done: the memory is then used again.
     """
 
     pointer: int
@@ -61,3 +64,16 @@ class DeviceTensor:
         if copy or dl_device not in (None, here):
             raise BufferError(f"these features are on {here} and are not copied here")
         return export_capsule(self.pointer, self.shape, self.dtype, here, self)
+
+
+def require_on_gpu(features: Mapping[str, Any], device: int) -> dict[str, DeviceTensor]:
+    """The features by name. Raises :class:`EngineError` where one of them is not on GPU ``device``."""
+    for tensor in features.values():
+        if not isinstance(tensor, DeviceTensor):
+            raise EngineError("these features were encoded by another backend: encode them again")
+        if tensor.device != device:
+            raise EngineError(
+                f"these features are on cuda:{tensor.device}, the matcher is on cuda:{device}: encode them "
+                "again there"
+            )
+    return dict(features)

@@ -12,8 +12,8 @@ from dccnet.runtime.arrays import Array
 from dccnet.runtime.backend import Tensors, matcher_inputs
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.cuda import open_device
-from dccnet.runtime.device_tensor import DeviceTensor
-from dccnet.runtime.errors import EngineError, NotVerifiedError
+from dccnet.runtime.device_tensor import DeviceTensor, require_on_gpu
+from dccnet.runtime.errors import NotVerifiedError
 from dccnet.runtime.manifest import FINE
 from dccnet.runtime.onnx_runtime import OnnxRuntimeBackend, frame_on_host
 from dccnet.runtime.tensorrt.cache import compared_once
@@ -44,9 +44,7 @@ class OnnxRuntimeGpuBackend(OnnxRuntimeBackend):
         return self.encode_many([frame_on_host(frame)])[0]
 
     def match(self, a: Tensors, b: Tensors, stream: int | None = None) -> dict[str, Array]:
-        inputs = matcher_inputs(a, b)
-        if not all(isinstance(tensor, DeviceTensor) for tensor in inputs.values()):
-            raise EngineError("these features were encoded by another backend: encode them again")
+        inputs = require_on_gpu(matcher_inputs(a, b), self._place[1])
         outputs: dict[str, Any] = self._matcher.run_on_device(inputs, self._place, ())
         return {name: value[0] for name, value in outputs.items()}
 

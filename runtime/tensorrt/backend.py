@@ -14,7 +14,7 @@ from dccnet.runtime.backend import Tensors, matcher_inputs
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.cuda import Device, open_device
 from dccnet.runtime.device_arrays import check_frame, device_view
-from dccnet.runtime.device_tensor import DeviceTensor
+from dccnet.runtime.device_tensor import DeviceTensor, require_on_gpu
 from dccnet.runtime.errors import EngineError
 from dccnet.runtime.manifest import ENCODER, FINE, MATCHER
 from dccnet.runtime.tensorrt.library import Library
@@ -149,11 +149,7 @@ class TensorRTBackend:
             bound.prepare(len(pairs))
             _make_wait(device, used, stream)
             for i, (a, b) in enumerate(pairs):
-                for name, tensor in matcher_inputs(a, b).items():
-                    if not isinstance(tensor, DeviceTensor):
-                        raise EngineError(
-                            "these features were encoded by another backend: encode them again"
-                        )
+                for name, tensor in self._inputs(a, b).items():
                     target = bound.pointers[name] + i * tensor.nbytes
                     device.copy_on_device(target, tensor.pointer, tensor.nbytes, used)
             bound.run(self._note_failed_capture)
@@ -167,6 +163,14 @@ class TensorRTBackend:
                 {info.name: bound.host[info.name][i].copy() for info in self._matcher.outputs}
                 for i in range(len(pairs))
             ]
+
+    def _inputs(self, a: Tensors, b: Tensors) -> dict[str, DeviceTensor]:
+        """The matcher's inputs by name. Raises :class:`EngineError` for features of another network."""
+        found = require_on_gpu(matcher_inputs(a, b), self._device.index)
+        wanted = {info.name: (info.shape, info.dtype) for info in self._matcher.inputs}
+        if {name: (tensor.shape, tensor.dtype) for name, tensor in found.items()} != wanted:
+            raise EngineError("these features were encoded by another network: encode them again with this")
+        return found
 
     def gpu_milliseconds(self, repeats: int = 20) -> dict[str, float]:
         """Time of one run of each engine on the GPU: the mean of ``repeats`` runs without a pause.

@@ -300,6 +300,29 @@ def test_features_of_another_backend_are_refused(
         Matcher.open(bundle).match(features, features)
 
 
+def test_features_of_another_network_are_refused(
+    classic: Machine, bundle: Bundle, photos: list[Image]
+) -> None:
+    """They would be copied past the end of the memory, or leave the features of an earlier pair there."""
+    matcher = Matcher.open(bundle)
+    features = matcher.encode(photos[0])
+    matcher.match(features, features)
+    local = features.tensors["local"]
+    batch, channels, *cells = local.shape
+    larger = dataclasses.replace(local, shape=(batch, channels + 1, *cells), owner=local)
+    half = dataclasses.replace(local, dtype=np.dtype(np.float16), owner=local)
+    elsewhere = dataclasses.replace(local, device=1, owner=local)
+    for tensors, reason in (
+        (dict(features.tensors) | {"local": larger}, "another network"),
+        (dict(features.tensors) | {"local": half}, "another network"),
+        ({"local": local}, "another network"),
+        (dict(features.tensors) | {"local": elsewhere}, "on cuda:1, the matcher is on cuda:0"),
+    ):
+        other = dataclasses.replace(features, tensors=tensors)
+        with pytest.raises(EngineError, match=reason):
+            matcher.match(other, features)
+
+
 # Frames on the GPU ------------------------------------------------------------------------------
 
 
