@@ -175,6 +175,8 @@ def propagate_command(
     inputs = read_inputs(names, where, drawn, given["pictures"], given["use"], given["corrections"])
     targets = find_targets(where, inputs.roots)
     _check_outputs(targets, inputs, chosen_form, save_masks, save_frames)
+    if save_masks is not None:
+        _check_mask_folder(save_masks, where, targets, inputs, given["mask"])
     mode = _mode(targets, inputs, same_instance)
     bundle, _ = choose_model(model, ())
     opened = bundle.open()
@@ -227,13 +229,23 @@ def _check_outputs(
         raise UsageError("--save-masks needs a reference with a mask")
     if frames is not None and targets.video is None:
         raise UsageError("--save-frames goes with a video")
-    folders = {path.parent.resolve() for path in targets.pictures}
-    if masks is not None and masks.resolve() in folders:
-        raise UsageError(f"{masks} contains the pictures: write the masks to another folder")
     if form in ("dlc", "sleap") and (has_masks or has_boxes):
         warn(f"the format {form} has points only: boxes and masks are left out")
     if form == "csv" and has_masks:
         warn("CSV has no masks: --save-masks FOLDER writes them as PNG")
+
+
+def _check_mask_folder(
+    masks: Path, where: str, targets: Targets, inputs: Inputs, drawn: Path | None
+) -> None:
+    """Masks must replace nothing that is read, and be no pictures of the next call."""
+    folder, asked = masks.resolve(), Path(where).resolve()
+    if asked.is_dir() and folder.is_relative_to(asked):
+        raise UsageError(f"{masks} is in the folder of the pictures, {where}: write the masks elsewhere")
+    read = [*targets.pictures, *(one.path for one in inputs.references), *([drawn] if drawn else [])]
+    for path in read:
+        if path.resolve().is_relative_to(folder):
+            raise UsageError(f"{masks} contains {path}, which is read: write the masks to another folder")
 
 
 def usable_cores() -> int:

@@ -65,7 +65,7 @@ def read_inputs(
 
     Raises :class:`DccError`.
     """
-    around = [*places, *_folders(target)]
+    around = [Path(target) if Path(target).is_dir() else Path(target).parent]
     sets: list[AnnotationSet] = []
     references: list[Reference] = []
     roots: list[Path] = []
@@ -86,7 +86,7 @@ def read_inputs(
                 f"the reference {name} is neither a picture nor one of {', '.join(READ_SUFFIXES)}"
             )
         annotations = read_annotations(path)
-        found, root = find_references(annotations, around, chosen, path)
+        found, root = find_references(annotations, places, around, chosen, path)
         sets.append(annotations)
         references += found
         roots.append(root)
@@ -97,16 +97,11 @@ def read_inputs(
         annotations = changed_from(read_annotations(edited), read_annotations(known))
         if not any(picture.annotated for picture in annotations.pictures):
             raise UsageError(f"{edited} does not differ from {known}: there are no corrections in it")
-        found, _ = find_references(annotations, around, (), edited)
+        found, _ = find_references(annotations, places, around, (), edited)
         sets.append(annotations)
         references += found
     references, categories = united(references, sets)
     return Inputs(_once(references), categories, tuple(roots), hints, palette)
-
-
-def _folders(target: str) -> list[Path]:
-    path = Path(target)
-    return [path if path.is_dir() else path.parent]
 
 
 def _once(references: list[Reference]) -> list[Reference]:

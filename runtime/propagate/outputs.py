@@ -9,8 +9,9 @@ import numpy as np
 
 from dccnet.runtime.annotations.model import Picture
 from dccnet.runtime.arrays import Image
+from dccnet.runtime.errors import UsageError
 from dccnet.runtime.files import atomic_path
-from dccnet.runtime.images import write_image
+from dccnet.runtime.images import read_image, write_image
 from dccnet.runtime.palettes import Palette
 from dccnet.runtime.propagate.targets import Targets
 from dccnet.runtime.video.mask_files import encode_mask
@@ -42,8 +43,11 @@ class MaskFolder:
 
 
 def write_frame(folder: Path, number: int, image: Image) -> Path:
-    """A frame as PNG. Raises :class:`DccError`."""
+    """A frame as PNG; one that an earlier run saved stays. Raises :class:`DccError`, also where another
+    picture has its name."""
     path = folder / f"frame_{number:06d}.png"
     if not path.exists():
         write_image(path, image)
+    elif not np.array_equal(read_image(path), image):
+        raise UsageError(f"{path} is not frame {number} of this video: choose another folder, or remove it")
     return path

@@ -66,13 +66,20 @@ def read_frame(video: Path, number: int) -> Image:
 
 
 def find_references(
-    annotations: AnnotationSet, places: Sequence[Path], chosen: Sequence[str], source: Path
+    annotations: AnnotationSet,
+    places: Sequence[Path],
+    around: Sequence[Path],
+    chosen: Sequence[str],
+    source: Path,
 ) -> tuple[list[Reference], Path]:
     """The annotated pictures of a file, and the folder that its names are relative to.
 
-    Pictures are looked for beside the file, in the folders around it, and in ``places``. ``chosen`` are
-    globs of names; none means all. Raises :class:`DataError` for a picture that is not there, and
-    :class:`UsageError` where nothing is annotated or chosen.
+    Pictures are looked for in the folders ``places`` that the user named; then, first by their whole
+    names, beside the file, in the folders ``around`` of the targets, and in the folders around the file.
+    ``chosen`` are globs of names; none means all.
+
+    Raises :class:`DataError` for a picture that is not there, and :class:`UsageError` where nothing is
+    annotated or chosen.
     """
     annotated = [one for one in annotations.pictures if one.annotated]
     if not annotated:
@@ -83,16 +90,16 @@ def find_references(
             f"{source} annotates no picture that --use names; it has {annotated[0].name}"
             + (f" and {len(annotated) - 1} others" if len(annotated) > 1 else "")
         )
-    above = list(dict.fromkeys([annotations.root, *list(annotations.root.resolve().parents)[:3]]))
-    roots = [*places, *above]
+    above = list(annotations.root.resolve().parents)[:3]
+    roots = list(dict.fromkeys([annotations.root, *around, *above]))
     references = []
     root = annotations.root
     for at, picture in enumerate(wanted):
-        found = _located(picture.name, roots)
+        found = _located(picture.name, places) or _located(picture.name, roots)
         if found is None:
             raise DataError(
                 f"{source} names the picture {picture.name}, which is neither beside it nor in "
-                f"{', '.join(map(str, places))}: name its folder with --pictures"
+                f"{', '.join(map(str, [*places, *around]))}: name its folder with --pictures"
             )
         path, frame, base = found
         root = base if at == 0 else root
@@ -101,21 +108,24 @@ def find_references(
 
 
 def _located(name: str, roots: Iterable[Path]) -> tuple[Path, int | None, Path] | None:
-    """The file that a name means, the number of the frame, and the folder that the name is relative to."""
+    """The file that a name means, the number of the frame, and the folder that the name is relative to.
+
+    The whole name comes first: a picture of the same last name in another folder is another picture.
+    """
     parts = as_parts(name)
     short = parts[1:] if parts[:1] == ("labeled-data",) else parts
     own = parts[-1]
     uploaded = (own[_HASH + 1 :],) if own[_HASH : _HASH + 1] == "-" else ()
     video = frame_of(name)
-    for root in roots:
-        for names in dict.fromkeys([parts, short, (own,), uploaded]):
-            path = root.joinpath(*names) if names else root
-            if names and path.is_file():
+    for names in dict.fromkeys([parts, short, (own,), uploaded]):
+        for root in roots if names else ():
+            path = root.joinpath(*names)
+            if path.is_file():
                 return path, None, root if names == parts else path.parent
-        if video is not None:
-            for clip in (root / video[0], root / Path(video[0]).name):
-                if clip.is_file():
-                    return clip, video[1], clip.parent
+    if video is not None:
+        for clip in (root / own for own in (video[0], Path(video[0]).name) for root in roots):
+            if clip.is_file():
+                return clip, video[1], clip.parent
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,8 @@ class Targets:
 
     def names(self) -> list[str]:
         """Of the pictures. Two of one name in different folders have different ones."""
-        return [path.relative_to(self.root).as_posix() for path in self.pictures]
+        root = _absolute(self.root)
+        return [_absolute(path).relative_to(root).as_posix() for path in self.pictures]
 
 
 Read = tuple[Target, Image | DccError | None]
@@ -74,8 +76,12 @@ def find_targets(where: str, roots: tuple[Path, ...]) -> Targets:
     else:
         pictures = tuple(find_images(where))
         folder = _common(pictures)
-    whole = [root for root in roots if all(p.is_relative_to(root) for p in pictures)]
+    whole = [root for root in roots if all(_absolute(p).is_relative_to(_absolute(root)) for p in pictures)]
     return Targets(pictures, None, whole[0] if whole else folder, len(pictures))
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 (resolving links would change names)
 
 
 def _hidden(path: Path, folder: Path) -> bool:

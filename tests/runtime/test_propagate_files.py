@@ -1,0 +1,77 @@
+"""Names of ``dcc propagate`` mean the right files, and no file that is read is replaced."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dccnet.runtime.commands.propagate import propagate_command
+from dccnet.runtime.errors import UsageError
+from dccnet.runtime.propagate.inputs import Drawn, read_inputs
+from dccnet.runtime.propagate.outputs import write_frame
+from dccnet.runtime.propagate.targets import find_targets
+
+
+def picture(path: Path, value: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((40, 60, 3), value, np.uint8))
+    return path
+
+
+def annotated(path: Path, name: str) -> Path:
+    """A COCO file of one picture with a box."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 10, 20]}
+    content = {
+        "images": [{"id": 1, "file_name": name, "width": 60, "height": 40}],
+        "categories": [{"id": 1, "name": "cat"}],
+        "annotations": [annotation],
+    }
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_a_picture_of_the_whole_name_comes_before_one_of_the_last_name(tmp_path: Path) -> None:
+    coco = annotated(tmp_path / "coco.json", "a/x.png")
+    right, other = picture(tmp_path / "a/x.png"), picture(tmp_path / "photos/x.png")
+    (found,) = read_inputs([str(coco)], str(tmp_path / "photos"), Drawn(), [], []).references
+    assert found.path == right
+    (asked,) = read_inputs([str(coco)], str(tmp_path), Drawn(), [other.parent], []).references
+    assert asked.path == other  # where the user says that they are
+
+
+def test_names_are_relative_to_the_folder_of_the_references(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    annotated(tmp_path / "labels/coco.json", "photos/x.png")
+    picture(tmp_path / "photos/x.png"), picture(tmp_path / "photos/y.png")
+    for folder in ("photos", str(tmp_path / "photos")):
+        for coco in ("labels/coco.json", str(tmp_path / "labels/coco.json")):
+            roots = read_inputs([coco], folder, Drawn(), [], []).roots
+            assert find_targets(folder, roots).names() == ["photos/x.png", "photos/y.png"]
+
+
+@pytest.mark.parametrize("folder", ["photos", "photos/masks", ".", "labels"])
+def test_masks_never_replace_what_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = [picture(tmp_path / "photos/sub/x.png", 9), picture(tmp_path / "labels/x.png", 255)]
+    before = [path.read_bytes() for path in paths]
+    arguments = ["photos/sub/x.png", "photos", "--mask", "labels/x.png", "-o", "all.json"]
+    with pytest.raises(UsageError, match="write the masks"):
+        propagate_command.main([*arguments, "--save-masks", folder], standalone_mode=False)
+    assert [path.read_bytes() for path in paths] == before
+
+
+def test_a_frame_of_another_video_is_not_taken_for_this_ones(tmp_path: Path) -> None:
+    frame = np.full((8, 8, 3), 50, np.uint8)
+    path = write_frame(tmp_path, 0, frame)
+    assert write_frame(tmp_path, 0, frame) == path  # an interrupted run continues
+    with pytest.raises(UsageError, match="is not frame 0 of this video: choose another folder"):
+        write_frame(tmp_path, 0, frame + 1)
