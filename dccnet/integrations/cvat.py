@@ -99,16 +99,14 @@ class Detector:
         if category.points:
             points = [cvat.keypoint_spec(name, at) for at, name in enumerate(category.points)]
             found.append(cvat.skeleton_label_spec(category.name, number, points))
-        if any(one.box is not None for one in instances):
-            name = self._named(category, "box")
+        boxed = any(one.box is not None for one in instances)
+        if boxed:
+            name = f"{category.name} box" if category.points else category.name
             found.append(cvat.label_spec(name, number + _BOX, type="rectangle"))
         if any(one.mask is not None for one in instances):
-            name = self._named(category, "mask")
+            name = f"{category.name} mask" if category.points or boxed else category.name
             found.append(cvat.label_spec(name, number + _MASK, type="mask"))
         return found
-
-    def _named(self, category: Category, part: str) -> str:
-        return f"{category.name} {part}" if category.points or part == "mask" else category.name
 
     def detect(self, context: cvat.DetectionFunctionContext, image: Any) -> list[Any]:
         """Shapes for one picture; points below the confidence that is asked for are ``outside``."""

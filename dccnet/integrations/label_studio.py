@@ -100,12 +100,14 @@ class Backend:
 
     def _inside(self, address: str) -> Path:
         """The file below the root that an address of Label Studio means. Raises :class:`ImageError`."""
-        parts = urlsplit(address)
+        try:
+            parts, name = urlsplit(address), path_of(address).lstrip("/")
+        except ValueError as error:
+            raise ImageError(f"{address!r} is no address: {error}") from None
         if parts.scheme and "/data/local-files/" not in parts.path:
             raise ImageError(
                 f"{parts.scheme}: addresses are not fetched: serve local files from {self._root}"
             )
-        name = path_of(address).lstrip("/")
         try:
             path = (self._root / name).resolve()
             inside = path.is_relative_to(self._root) and path.is_file()

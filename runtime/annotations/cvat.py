@@ -88,14 +88,18 @@ def _categories(tree: ElementTree.Element, images: list[ElementTree.Element]) ->
         found[OBJECT] = Category(OBJECT, tuple(single), layout="labels")
     for image in images:
         for shape in image:
-            if shape.tag in _SUFFIXES and _owner(shape) not in found:
-                found[_owner(shape)] = Category(_owner(shape))
+            if shape.tag in _SUFFIXES:
+                owner = _owner(shape, found)
+                found.setdefault(owner, Category(owner))
     return found
 
 
-def _owner(shape: ElementTree.Element) -> str:
-    """The category of a box or a mask."""
-    return shape.get("label", OBJECT).removesuffix(_SUFFIXES[shape.tag]) or OBJECT
+def _owner(shape: ElementTree.Element, categories: Mapping[str, Category]) -> str:
+    """The category of a box or a mask: "bird" of "bird box" if birds have a skeleton, but "toy box" of a
+    label that is called so."""
+    label = shape.get("label", OBJECT)
+    pointed = categories.get(label.removesuffix(_SUFFIXES[shape.tag]))
+    return label if pointed is None or not pointed.points else pointed.name
 
 
 def _edges(svg: str, points: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
@@ -128,7 +132,11 @@ def _picture(image: ElementTree.Element, categories: Mapping[str, Category]) -> 
         if shape.tag not in ("skeleton", "points", *_SUFFIXES):
             continue
         owner = (
-            OBJECT if single else _owner(shape) if shape.tag in _SUFFIXES else shape.get("label", OBJECT)
+            OBJECT
+            if single
+            else _owner(shape, categories)
+            if shape.tag in _SUFFIXES
+            else shape.get("label", OBJECT)
         )
         group = shape.get("group_id", "0")
         if group == "0" and not single:
@@ -152,7 +160,7 @@ def _joined(parts: Mapping[tuple[str, str], Instance]) -> Iterator[Instance]:
         boxes = [one for one in instances if one.box is not None]
         masks = [one for one in instances if one.mask is not None]
         if len(instances) > 1 and max(len(pointed), len(boxes), len(masks)) == 1:
-            first = (pointed or boxes)[0]
+            first = (pointed or boxes or masks)[0]
             box, mask = (boxes[0].box if boxes else None), (masks[0].mask if masks else None)
             yield dataclasses.replace(first, box=box, mask=mask)
         else:
@@ -179,6 +187,10 @@ def _with_shape(
             points[: len(places)], visibility[: len(places)] = places, hidden
             continue
         row = category.points.index(element.get("label", ""))
+        if np.isfinite(points[row]).all():
+            raise AnnotationError(
+                f"{where} has two points {category.points[row]} in one thing: group those of each thing"
+            )
         points[row] = places[0]
         visibility[row] = NONE if element.get("outside") == "1" else hidden
     return dataclasses.replace(instance, points=points, visibility=visibility)

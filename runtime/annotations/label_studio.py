@@ -99,16 +99,16 @@ def path_of(address: str) -> str:
 
 
 def _results(task: Mapping[str, Any], at: int) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
     for kind in ("annotations", "predictions"):
-        for annotation in objects(task, kind, (), needed=False):
-            if annotation.get("was_cancelled"):
-                continue
+        kept = [one for one in objects(task, kind, (), needed=False) if not one.get("was_cancelled")]
+        for annotation in kept:
             results = objects(annotation, "result", ("type",), needed=False)
             found = [result for result in results if result["type"] in _TYPES]
             if found:
                 return [_checked(result, f"task {at}") for result in found]
-    return found
+        if kept:  # an empty annotation says that nothing is there, whatever was predicted
+            return []
+    return []
 
 
 def _checked(result: dict[str, Any], where: str) -> dict[str, Any]:
@@ -198,5 +198,9 @@ def _with(
         return dataclasses.replace(instance, box=np.concatenate([place, extent]))
     points, visibility = instance.points.copy(), instance.visibility.copy()
     row = category.points.index(_label(result))
+    if visibility[row]:
+        raise AnnotationError(
+            f"two points {_label(result)} belong to one thing: relate the points of each thing to its box"
+        )
     points[row], visibility[row] = place, SEEN
     return dataclasses.replace(instance, points=points, visibility=visibility)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -23,7 +24,7 @@ def to_label_studio(annotations: AnnotationSet, version: str) -> str:
     for picture in annotations.pictures:
         if picture.problem or picture.size is None:
             continue
-        address = hints.get("prefix", LOCAL) + picture.name
+        address = hints.get("prefix", LOCAL) + quote(picture.name)
         task: dict[str, Any] = {"data": {hints.get("data", "image"): address}}
         carried = any(one.score is not None for one in picture.instances)
         result: dict[str, Any] = {"result": results_of(picture, annotations)}

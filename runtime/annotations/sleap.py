@@ -38,7 +38,13 @@ def from_sleap(path: Path, root: Path) -> AnnotationSet:
     categories = {skeleton: _category(skeleton) for skeleton in labels.skeletons}
     pictures = []
     for frame in labels.labeled_frames:
-        found = tuple(_instance(one, categories[one.skeleton]) for one in frame.instances)
+        # A prediction from which a person made an instance is shown no longer, but still in the file.
+        used = {id(one.from_predicted) for one in frame.instances}
+        shown = [
+            *frame.user_instances,
+            *(one for one in frame.unused_predictions if id(one) not in used),
+        ]
+        found = tuple(_instance(one, categories[one.skeleton]) for one in shown)
         names = frame.video.filename
         number = int(frame.frame_idx)
         if isinstance(names, list):

@@ -76,6 +76,11 @@ def _with_row(instance: Instance, row: Mapping[str, str], category: Category, wh
     points, visibility = instance.points.copy(), instance.visibility.copy()
     if row["x"]:
         at = category.points.index(row["label"])
+        if instance.visibility[at]:
+            raise AnnotationError(
+                f"{where}: {row['image']} has a second point {row['label']}: number the things of a "
+                "picture in a column 'instance'"
+            )
         points[at] = as_number(row["x"], where), as_number(row["y"], where)
         shown = row.get("visible") or str(SEEN)
         if shown not in ("0", "1", "2"):

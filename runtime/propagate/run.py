@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from dccnet.runtime.annotations.model import AnnotationSet, Category, Picture
 from dccnet.runtime.arrays import Image
-from dccnet.runtime.errors import DccError
+from dccnet.runtime.errors import DccError, UsageError
 from dccnet.runtime.journal import Journal
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.propagate.carrying import (
@@ -46,7 +46,10 @@ class Job:
 
     def identity(self, model: str) -> dict[str, Any]:
         """The values that must be equal for a run to be continued; ``model`` stands for the bundle."""
-        listed = [picture_values(one.picture) for one in self.references]
+        listed = [
+            [picture_values(one.picture), str(one.path.resolve()), _stamp(one.path)]
+            for one in self.references
+        ]
         digest = hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()
         return {
             "schema": 1,
@@ -180,8 +183,16 @@ def result_of(
 
 def changed_from(annotations: AnnotationSet, before: AnnotationSet) -> AnnotationSet:
     """The pictures whose annotations a person changed since ``before`` was written: by a point that moved
-    by more than half a pixel, came or went, by another box, mask or number of instances."""
+    by more than half a pixel, came or went, by another box, mask or number of instances.
+
+    Raises :class:`UsageError` where the two have no picture in common.
+    """
     known = {picture.name: picture for picture in before.pictures}
+    if known and not any(picture.name in known for picture in annotations.pictures):
+        raise UsageError(
+            "no picture has the same name in both files of a correction: the first is "
+            f"{_first(annotations)} in the edited one and {_first(before)} in the written one"
+        )
     kept = [
         picture
         for picture in annotations.pictures
@@ -199,6 +210,10 @@ def changed_from(annotations: AnnotationSet, before: AnnotationSet) -> Annotatio
     return dataclasses.replace(annotations, pictures=plain)
 
 
+def _first(annotations: AnnotationSet) -> str:
+    return next((picture.name for picture in annotations.pictures), "none")
+
+
 def _same(a: Picture, of_a: AnnotationSet, b: Picture, of_b: AnnotationSet) -> bool:
     if len(a.instances) != len(b.instances):
         return False
@@ -209,6 +224,8 @@ def _same(a: Picture, of_a: AnnotationSet, b: Picture, of_b: AnnotationSet) -> b
         if any(abs(first[name] - second[name]).max() > 0.5 for name in first):
             return False
         boxes = one.box, other.box
+        if other.box is None and one.box is not None:  # COCO wants a box, so that tools keep the extent
+            boxes = one.box, other.extent()
         if (boxes[0] is None) != (boxes[1] is None) or one.mask != other.mask:
             return False
         if boxes[0] is not None and boxes[1] is not None and abs(boxes[0] - boxes[1]).max() > 0.5:

@@ -12,6 +12,7 @@ from dccnet.runtime.annotations.frame_names import frame_name
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.errors import DccError, ImageError, UsageError, VideoError
 from dccnet.runtime.file_names import natural_key
+from dccnet.runtime.files import native_path
 from dccnet.runtime.images import find_images, is_picture, read_image
 from dccnet.runtime.video.captures import BetweenFramesError
 from dccnet.runtime.video.pipeline import Background, close_iterator
@@ -76,6 +77,8 @@ def find_targets(where: str, roots: tuple[Path, ...]) -> Targets:
     else:
         pictures = tuple(find_images(where))
         folder = _common(pictures)
+    for picture in pictures:
+        native_path(picture)  # no file of annotations can hold a name that is not UTF-8
     whole = [root for root in roots if all(_absolute(p).is_relative_to(_absolute(root)) for p in pictures)]
     return Targets(pictures, None, whole[0] if whole else folder, len(pictures))
 

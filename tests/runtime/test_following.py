@@ -50,6 +50,14 @@ def test_points_follow_the_picture_where_matches_are_coarse_or_wrong() -> None:
         assert found.visible.all()
 
 
+def test_a_visible_point_lies_inside_the_frame() -> None:
+    follower, reference = Follower(), object()
+    inner = np.array([[319.0, 60.0], [150.0, 120.0], [220.0, 90.0]])
+    follower.follow(matched(inner, True), frame(0), GRID, reference)
+    found = follower.follow(matched(inner, True), frame(1), GRID, reference)
+    assert found.visible.all() and (found.points_b <= [320, 240]).all()
+
+
 def test_a_visible_match_far_away_is_right() -> None:
     follower, reference = Follower(), object()
     follower.follow(matched(POINTS, True), frame(0), GRID, reference)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from dccnet.runtime.annotations.coco import from_coco, to_coco
+from dccnet.runtime.annotations.model import AnnotationSet, Picture
 from dccnet.runtime.commands.propagate import propagate_command
-from dccnet.runtime.errors import UsageError
+from dccnet.runtime.errors import DccError, UsageError
 from dccnet.runtime.propagate.inputs import Drawn, read_inputs
 from dccnet.runtime.propagate.outputs import write_frame
+from dccnet.runtime.propagate.run import Job, changed_from
 from dccnet.runtime.propagate.targets import find_targets
+from dccnet.runtime.video.propagation.settings import Propagation
+from tests.helpers.annotation_sets import BIRD, bird
 
 
 def picture(path: Path, value: int = 0) -> Path:
@@ -67,6 +73,40 @@ def test_masks_never_replace_what_is_read(
     with pytest.raises(UsageError, match="write the masks"):
         propagate_command.main([*arguments, "--save-masks", folder], standalone_mode=False)
     assert [path.read_bytes() for path in paths] == before
+
+
+def test_a_name_that_no_file_of_annotations_can_hold_is_told_first(tmp_path: Path) -> None:
+    picture(tmp_path / "x.png").rename(tmp_path / os.fsdecode(b"\xff.png"))
+    with pytest.raises(DccError, match="is not UTF-8: rename it"):
+        find_targets(str(tmp_path), ())
+
+
+def test_a_run_continues_only_with_the_same_reference_picture(tmp_path: Path) -> None:
+    coco, path = annotated(tmp_path / "coco.json", "x.png"), picture(tmp_path / "x.png", 1)
+
+    def identity() -> dict[str, object]:
+        inputs = read_inputs([str(coco)], str(tmp_path), Drawn(), [], [])
+        targets = find_targets(str(tmp_path), inputs.roots)
+        return Job(inputs.references, inputs.categories, targets, "semantic", Propagation(), 5).identity(
+            "m"
+        )
+
+    before = identity()
+    assert identity() == before
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8))
+    assert identity() != before
+
+
+def test_corrections_are_those_of_a_person(tmp_path: Path) -> None:
+    plain = (Picture("x.png", (40, 60), (bird(box=False, mask=False),)),)
+    written = to_coco(AnnotationSet((BIRD,), plain), {})
+    content = json.loads(written)
+    before = from_coco(content, tmp_path)
+    del content["annotations"][0]["box_annotated"]  # as other tools do
+    assert changed_from(from_coco(content, tmp_path), before).pictures == ()
+    content["images"][0]["file_name"] = "upload/x.png"
+    with pytest.raises(UsageError, match=r"the first is upload/x\.png in the edited one and x\.png in"):
+        changed_from(from_coco(content, tmp_path), before)
 
 
 def test_a_frame_of_another_video_is_not_taken_for_this_ones(tmp_path: Path) -> None:

@@ -70,8 +70,9 @@ class Follower:
             moved /= scale
             cell = np.maximum(geometry.pixels_per_cell(size, grid), 1e-9)
             apart = np.linalg.norm((moved - points) / cell, axis=1)
+            found &= inside(moved, size)
             by_match = visible & (~found | (apart > PART))
-            kept = ~by_match & self._visible & found & inside(moved, size)
+            kept = ~by_match & self._visible & found
             step = Followed(np.where(by_match[:, None], points, moved), visible | kept, kept)
         self._owner, self._grey = owner, grey
         self._points, self._visible = step.points, step.visible
