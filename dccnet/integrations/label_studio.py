@@ -12,7 +12,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,7 +26,7 @@ import click
 from dccnet.runtime.annotations.label_studio import path_of
 from dccnet.runtime.annotations.label_studio_writing import results_of
 from dccnet.runtime.console import note, warn
-from dccnet.runtime.errors import DccError, ImageError
+from dccnet.runtime.errors import DccError, ImageError, UsageError
 from dccnet.runtime.images import read_image
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.models.option import choose_model, model_option
@@ -225,12 +226,26 @@ def main(
     chosen, _ = choose_model(model, ())
     matcher = Matcher.open(chosen.open(), on_note=note)
     annotator = Annotator(matcher, references, pictures=[root], min_confidence=min_confidence)
-    server = serve(Backend(annotator, root, f"dcc with {chosen.named}"), host, port)
+    try:
+        server = serve(Backend(annotator, root, f"dcc with {chosen.named}"), host, port)
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {host}:{port} ({error.strerror or error}): choose another --port or --host"
+        ) from error
     note(
         f"http://{host}:{port} answers for pictures below {root}: add this address to Label Studio's models"
     )
     server.serve_forever()
 
 
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; an error that a user can act on becomes one sentence and an exit code."""
+    try:
+        main(arguments)
+    except DccError as error:
+        note(f"dcc: {error}")
+        sys.exit(error.exit_code)
+
+
 if __name__ == "__main__":
-    main()
+    run()

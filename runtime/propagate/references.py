@@ -181,8 +181,16 @@ class EncodedReferences:
                 self._kept.popitem(last=False)
             return found
 
+    @property
+    def compared(self) -> bool:
+        """Whether :meth:`nearest` chooses by similarity; else it takes the first ones, because features on
+        a GPU are not compared."""
+        few = len(self.references) <= self._most
+        return few or all(one is not None for one in self._summaries)
+
     def nearest(self, features: Features) -> list[int]:
-        """The references whose features are most similar on the whole, the most similar first."""
+        """The references whose features are most similar on the whole, the most similar first; the first
+        ones where features are not :attr:`compared`."""
         own = summary(features)
         if own is None or len(self.references) <= self._most:
             return list(range(len(self.references)))[: self._most]

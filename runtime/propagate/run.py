@@ -101,6 +101,11 @@ def propagate(
     opened.
     """
     encoded = EncodedReferences(matcher, job.references, job.most)
+    if not encoded.compared:
+        on_note(
+            f"features on a GPU are not compared: the first {job.most} of {len(job.references)} references "
+            "vote on every picture (--backend onnxruntime chooses the most similar ones)"
+        )
     semantic = Semantic(matcher, encoded, job.settings)
     carrying: Carrying = semantic
     if job.mode == TEMPORAL:

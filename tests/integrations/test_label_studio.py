@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dccnet.integrations.label_studio import LARGEST_REQUEST, Backend, controls_of, serve
+from dccnet.integrations.label_studio import LARGEST_REQUEST, Backend, controls_of, run, serve
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.propagate.annotator import Annotator
 from tests.helpers.shifted_views import CELL, POINTS, view
@@ -148,3 +148,21 @@ def test_names_come_from_the_labelling_configuration() -> None:
     }
     with pytest.raises(ValueError, match="entities"):
         controls_of('<!DOCTYPE x [<!ENTITY y "z">]><View/>')
+
+
+def test_an_address_that_is_none_spoils_no_other_task(ask: Ask) -> None:
+    request = {"tasks": [task("http://[x/a.png"), task("set/a b.png")], "label_config": CONFIG}
+    status, answer = ask("POST", "/predict", request)
+    assert status == 200 and [bool(one["result"]) for one in answer["results"]] == [False, True]
+
+
+def test_a_port_in_use_is_told_in_one_sentence(
+    annotator: Annotator, root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dccnet.integrations.label_studio.Annotator", lambda *_, **__: annotator)
+    monkeypatch.setattr("dccnet.integrations.label_studio.Matcher.open", lambda *_, **__: None)
+    taken = serve(Backend(annotator, root, "dcc 1"), port=0)
+    with taken, pytest.raises(SystemExit) as ended:
+        run(["a.json", "--root", str(root), "--port", str(taken.server_address[1])])
+    assert ended.value.code == 2
+    assert "choose another --port" in capsys.readouterr().err

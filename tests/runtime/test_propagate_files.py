@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import cv2
 import numpy as np
@@ -14,9 +17,12 @@ from dccnet.runtime.annotations.coco import from_coco, to_coco
 from dccnet.runtime.annotations.model import AnnotationSet, Picture
 from dccnet.runtime.commands.propagate import propagate_command
 from dccnet.runtime.errors import DccError, UsageError
+from dccnet.runtime.features import Features
+from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.propagate.inputs import Drawn, read_inputs
 from dccnet.runtime.propagate.outputs import write_frame
-from dccnet.runtime.propagate.run import Job, changed_from
+from dccnet.runtime.propagate.references import Reference
+from dccnet.runtime.propagate.run import Job, changed_from, propagate
 from dccnet.runtime.propagate.targets import find_targets
 from dccnet.runtime.video.propagation.settings import Propagation
 from tests.helpers.annotation_sets import BIRD, bird
@@ -115,3 +121,16 @@ def test_a_frame_of_another_video_is_not_taken_for_this_ones(tmp_path: Path) -> 
     assert write_frame(tmp_path, 0, frame) == path  # an interrupted run continues
     with pytest.raises(UsageError, match="is not frame 0 of this video: choose another folder"):
         write_frame(tmp_path, 0, frame + 1)
+
+
+def test_references_on_a_gpu_are_told_to_be_the_first_ones(tmp_path: Path) -> None:
+    paths = [picture(tmp_path / f"{name}.png") for name in "ab"]
+    references = [Reference(Picture(path.name, (40, 60), (bird(mask=False),)), path) for path in paths]
+    on_gpu = Features({"local": object()}, (40, 60))  # type: ignore[dict-item]
+    matcher = SimpleNamespace(encode=lambda image: on_gpu)
+    job = Job(references, (BIRD,), find_targets(str(tmp_path), ()), "semantic", Propagation(), 1)
+    notes: list[str] = []
+    list(propagate(job, cast(Matcher, matcher), on_note=notes.append))  # both pictures are references
+    assert len(notes) == 1 and "the first 1 of 2 references vote" in notes[0]
+    list(propagate(replace(job, most=2), cast(Matcher, matcher), on_note=notes.append))
+    assert len(notes) == 1
