@@ -215,6 +215,8 @@ def _input_files(names: Sequence[str], where: str, given: dict[str, Any]) -> lis
 
 def _refuse_to_replace(output: Path, review: Path | None, overwrite: bool) -> None:
     """Annotations may have been corrected since."""
+    if review is not None and review.resolve() == output.resolve():
+        raise UsageError(f"the sheet and the annotations are both {output}: name another sheet")
     for path in (output, review):
         if path is not None and path.exists() and not overwrite:
             raise UsageError(f"{path} is there already: choose another name, or add --overwrite")

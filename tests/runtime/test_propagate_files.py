@@ -81,6 +81,12 @@ def test_masks_never_replace_what_is_read(
     assert [path.read_bytes() for path in paths] == before
 
 
+def test_the_sheet_does_not_replace_the_annotations(tmp_path: Path) -> None:
+    both = str(tmp_path / "all.json")
+    with pytest.raises(UsageError, match="name another sheet"):
+        propagate_command.main(["a.json", "b", "-o", both, "--review", both], standalone_mode=False)
+
+
 def test_a_name_that_no_file_of_annotations_can_hold_is_told_first(tmp_path: Path) -> None:
     picture(tmp_path / "x.png").rename(tmp_path / os.fsdecode(b"\xff.png"))
     with pytest.raises(DccError, match="is not UTF-8: rename it"):
