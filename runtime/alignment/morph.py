@@ -128,17 +128,18 @@ class Morph:
 def filled(image: Image, placement: Placement, size: Size) -> Image:
     """``(*size, 3)``: a picture in its place in the frame, before a blurred copy of itself."""
     height, width = size
-    inner = round(image.shape[1] * placement.scale), round(image.shape[0] * placement.scale)
+    inner = tuple(max(round(side * placement.scale), 1) for side in image.shape[1::-1])
     how = cv2.INTER_AREA if placement.scale < 1 else cv2.INTER_CUBIC
-    resized = np.asarray(cv2.resize(image, inner, interpolation=how), np.uint8)
+    resized = np.asarray(cv2.resize(image, inner, interpolation=how), np.uint8)[:height, :width]
     left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
-    if (left, top) == (0, 0):
-        return np.ascontiguousarray(resized[:height, :width])
+    if left <= 0 and top <= 0:
+        right, below = width - resized.shape[1], height - resized.shape[0]  # 0, or 1 by rounding
+        return np.asarray(cv2.copyMakeBorder(resized, 0, below, 0, right, cv2.BORDER_REPLICATE), np.uint8)
     cover = max(height / image.shape[0], width / image.shape[1])
-    large = cv2.resize(image, None, fx=cover, fy=cover, interpolation=cv2.INTER_LINEAR)
-    y, x = (large.shape[0] - height) // 2, (large.shape[1] - width) // 2
-    behind = cv2.GaussianBlur(large[y : y + height, x : x + width], (0, 0), max(size) * _BLUR)
-    canvas = np.array(behind, np.uint8)
+    rows, columns = (max(round(side / cover), 1) for side in size)  # of the picture, in the frame's shape
+    y, x = (image.shape[0] - rows) // 2, (image.shape[1] - columns) // 2
+    large = cv2.resize(image[y : y + rows, x : x + columns], (width, height))
+    canvas = np.array(cv2.GaussianBlur(large, (0, 0), max(size) * _BLUR), np.uint8)
     canvas[top : top + inner[1], left : left + inner[0]] = resized
     return canvas
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from dccnet.runtime.alignment.morph import Morph, MorphSettings, filled
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import ArgumentError, UsageError
+from dccnet.runtime.geometry import Size
 from dccnet.runtime.images import write_image
 from dccnet.runtime.video.animation import write_animation
 from tests.helpers.results import identity
@@ -89,6 +91,23 @@ def test_a_morph_beside_its_pictures_is_three_times_as_wide() -> None:
     height, width = Frame.around(result.size_a, result.size_b, 64).size
     assert frame.shape == (height, 3 * width + 16, 3) == (*morph.shown_size, 3)
     assert np.abs(frame[:, :width].astype(int) - frame[:, width + 8 : 2 * width + 8]).max() <= 4
+
+
+@pytest.mark.parametrize(("size_a", "size_b"), [((90, 100), (89, 100)), ((100, 90), (100, 91))])
+def test_pictures_of_almost_one_shape_fill_the_frame(size_a: Size, size_b: Size) -> None:
+    """Rounding leaves a picture one row or column short of the frame."""
+    a, b = (np.full((*size, 3), 90, np.uint8) for size in (size_a, size_b))
+    result = dataclasses.replace(identity(size_a), size_b=size_b)
+    morph = Morph(result, a, b, MorphSettings(rate=1, side_by_side=True))
+    for frame in morph.frames():
+        assert frame.shape[:2] == morph.shown_size
+
+
+@pytest.mark.parametrize(("size_a", "size_b"), [((3, 2000), (300, 300)), ((1, 600), (600, 1))])
+def test_a_picture_far_narrower_than_the_frame_is_a_line_in_it(size_a: Size, size_b: Size) -> None:
+    frame = Frame.around(size_a, size_b, 64)
+    for size, placement in ((size_a, frame.a), (size_b, frame.b)):
+        assert np.unique(filled(np.full((*size, 3), 90, np.uint8), placement, frame.size)).tolist() == [90]
 
 
 def test_a_picture_that_does_not_fill_the_frame_lies_on_a_blurred_one() -> None:
