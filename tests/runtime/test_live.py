@@ -10,9 +10,12 @@ import io
 import json
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tarfile
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,7 +29,7 @@ from dccnet.runtime.errors import DataError, DccError, UsageError
 from dccnet.runtime.images import read_image, write_image
 from dccnet.runtime.models.names import open_bundle
 from dccnet.runtime.viewer.live import onnxruntime_web as web
-from dccnet.runtime.viewer.live.folder import live_page, write_page
+from dccnet.runtime.viewer.live.folder import LivePage, live_page, write_page
 from dccnet.runtime.viewer.live.server import PageServer
 from tests.helpers.commands import Cli, one_sentence
 from tests.helpers.live_page import serving
@@ -208,6 +211,43 @@ def test_the_page_has_the_graphs_as_they_are_and_the_licences(tmp_path: Path) ->
     with pytest.raises(DccError, match="exists and is no page of dcc view --live"):
         write_page(page, tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "words"
+
+
+def test_files_of_others_beside_an_earlier_page_are_not_lost(tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    earlier = {"index.html": b"old", "former.js": b"", "onnxruntime-web/LICENSE.txt": b"MIT"}
+    config = json.dumps({"sizes": {"index.html": 3, "former.js": 0}}).encode()
+    write_page(LivePage({**earlier, "page.json": config}, 3), folder)
+    page = LivePage({"index.html": b"new", "page.json": b"{}"}, 3)
+    (folder / ".git").mkdir()
+    (folder / ".git" / "HEAD").write_text("ref: refs/heads/pages")
+    with pytest.raises(DccError, match="HEAD is no file of the page, and would be lost"):
+        write_page(page, folder)
+    assert (folder / "index.html").read_text() == "old" and (folder / ".git" / "HEAD").exists()
+    (folder / ".git" / "HEAD").unlink()
+    write_page(page, folder)
+    assert sorted(path.name for path in folder.rglob("*")) == ["index.html", "page.json"]
+    (folder / "page.json").write_text("[]")  # of another program
+    with pytest.raises(DccError, match=r"index\.html is no file of the page"):
+        write_page(page, folder)
+
+
+def test_browsers_leave_out_the_port_80() -> None:
+    with PageServer({}) as server:
+        assert "localhost" not in server.hosts and f"localhost:{server.server_port}" in server.hosts
+        server.server_port = 80
+        assert {"127.0.0.1", "localhost"} <= set(server.hosts)
+
+
+def test_a_tab_that_is_closed_while_files_arrive_is_no_error(capfd: pytest.CaptureFixture[str]) -> None:
+    with serving({"index.html": b"x" * 30_000_000}) as url:
+        port = urlsplit(url).port or 0
+        with socket.create_connection(("127.0.0.1", port)) as tab:
+            tab.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closed at once
+            tab.sendall(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+            tab.recv(1000)
+        time.sleep(0.3)
+    assert capfd.readouterr().err == ""
 
 
 def test_the_page_names_no_other_place_and_runs_no_text() -> None:

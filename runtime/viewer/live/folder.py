@@ -20,6 +20,7 @@ from dccnet.runtime.viewer.live.onnxruntime_web import PACKAGE, WEBGPU, WebRunti
 
 CONFIG = "page.json"
 INDEX = "index.html"
+LICENCES = (f"{PACKAGE}/LICENSE.txt", "bundle/LICENSE.txt")
 SHOWN_BY_BROWSERS = (".avif", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 _TYPES = (".css", ".html", ".js")
 
@@ -59,24 +60,39 @@ def live_page(bundle: Bundle, name: str, runtime: WebRuntime, pictures: Sequence
     content[CONFIG] = json.dumps(config, indent=2).encode()
     loaded = sum(map(len, content.values()))
     package = files("dccnet.runtime.viewer.live")
-    content[f"{PACKAGE}/LICENSE.txt"] = package.joinpath(f"{PACKAGE}.txt").read_bytes()
+    of_runtime, of_bundle = LICENCES
+    content[of_runtime] = package.joinpath(f"{PACKAGE}.txt").read_bytes()
     if bundle.path.parent == BUILT_IN:
-        content["bundle/LICENSE.txt"] = (BUILT_IN / "APACHE-2.0.txt").read_bytes()
+        content[of_bundle] = (BUILT_IN / "APACHE-2.0.txt").read_bytes()
     return LivePage(content, loaded)
 
 
 def write_page(page: LivePage, folder: Path) -> None:
     """Write the page's files into ``folder``, completely or not at all; an earlier page there is replaced.
 
-    Raises :class:`DccError` rather than replace another folder, and where it cannot be written.
+    Raises :class:`DccError` rather than replace another folder, or one with files of others beside the
+    page, and where it cannot be written.
     """
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG).is_file()):
         raise DccError(f"{folder} exists and is no page of dcc view --live: name another folder")
+    known = _earlier_files(folder / CONFIG)
+    for path in sorted(folder.rglob("*")):
+        if not path.is_dir() and path.relative_to(folder).as_posix() not in known:
+            raise DccError(f"{path} is no file of the page, and would be lost: name another folder")
     with atomic_path(folder) as temporary:
         for name, content in page.files.items():
             path = temporary / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
+
+
+def _earlier_files(config: Path) -> set[str]:
+    """What a page of an earlier run consists of, by its ``page.json``; nothing of a file of others."""
+    try:
+        sizes = json.loads(config.read_bytes())["sizes"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return set()
+    return {CONFIG, *LICENCES, *sizes} if isinstance(sizes, dict) else set()
 
 
 def _own_files() -> dict[str, bytes]:

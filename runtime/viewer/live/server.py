@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -58,6 +59,18 @@ class PageServer(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://{HOST}:{self.server_port}/"
 
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """What browsers call this server; they leave out the port 80."""
+        names = (HOST, "localhost")
+        with_port = tuple(f"{name}:{self.server_port}" for name in names)
+        return (*with_port, *names) if self.server_port == 80 else with_port
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A tab that is closed while files arrive is no error."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: PageServer
@@ -70,9 +83,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(with_content=False)
 
     def _answer(self, *, with_content: bool) -> None:
-        port = self.server.server_port
         # A page of somebody else whose name leads to this machine must not read the bundle.
-        if self.headers.get("Host") not in (f"{HOST}:{port}", f"localhost:{port}"):
+        if self.headers.get("Host") not in self.server.hosts:
             self._send(HTTPStatus.MISDIRECTED_REQUEST, "text/plain", b"unknown host\n", with_content)
             return
         name = unquote(urlsplit(self.path).path).removeprefix("/") or "index.html"
