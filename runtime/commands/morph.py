@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _SMALL_RATE, _SMALL_LONGEST = 12.5, 480  # of animated pictures, which compress frames less well
 _RATE, _LONGEST = 25.0, 1920
+_ANIMATED_BYTES = 2 << 30  # all frames of an animated picture, which is written at once
 
 GROUPS = {
     "Model": MODEL,
@@ -111,12 +112,20 @@ def morph(
 
 
 def _write(output: Path, morphed: Morph) -> tuple[tuple[int, int], int]:
-    """Write all frames. Returns the (height, width) of a frame, and their number."""
+    """Write all frames. Returns the (height, width) of a frame, and their number. Raises
+    :class:`UsageError` for an animated picture that would take too much memory."""
     from dccnet.runtime.console import progress_bar
+    from dccnet.runtime.errors import UsageError
     from dccnet.runtime.video.animation import ANIMATED, write_animation
     from dccnet.runtime.video.writer import video_writer
 
     settings, count = morphed.settings, morphed.count
+    height, width = morphed.shown_size
+    if output.suffix.lower() in ANIMATED and 3 * count * height * width > _ANIMATED_BYTES:
+        raise UsageError(
+            f"{count} frames of {width}x{height} pixels are too many for {output.suffix}: write .mp4 or "
+            ".webm, or choose less with --seconds, --fps or --longest"
+        )
     with progress_bar() as progress:
         frames = progress.track(morphed.frames(), total=count, description="drawing")
         if output.suffix.lower() in ANIMATED:

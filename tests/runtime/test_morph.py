@@ -179,6 +179,16 @@ def test_morph_writes_films_and_animations(pair: tuple[Path, Path], tmp_path: Pa
     assert int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) == 12
 
 
+def test_an_animated_picture_that_does_not_fit_into_memory_is_refused(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    output = tmp_path / "morph.gif"
+    options = ["--seconds", "60", "--fps", "120", "--longest", "480", "-o", str(output)]
+    result = CliRunner().invoke(dcc, ["morph", *map(str, pair), *options])
+    assert isinstance(result.exception, UsageError) and "are too many for .gif" in str(result.exception)
+    assert not output.exists()
+
+
 def test_the_page_runs_in_order() -> None:
     page = Path("docs/align-and-morph.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
