@@ -59,15 +59,19 @@ def _owned_folder(parent: Path) -> tuple[Path, IO[bytes]]:
     """A new folder, and its owner's file, locked."""
     while True:
         scratch = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-        # A process that clears the parent may take the folder for a dead one's before the lock is held.
-        with contextlib.suppress(FileNotFoundError):
+        try:
             owner = (scratch / _OWNER).open("wb")
-            try:
-                if try_lock(owner) and is_at(scratch / _OWNER, owner):
-                    return scratch, owner
-            except LocksNotSupportedError:
+        except FileNotFoundError:
+            continue  # a process that clears the parent took it for a dead one's, before the lock was held
+        except BaseException:  # such as a full disk
+            _remove(scratch)
+            raise
+        try:
+            if try_lock(owner) and is_at(scratch / _OWNER, owner):
                 return scratch, owner
-            owner.close()
+        except LocksNotSupportedError:
+            return scratch, owner
+        owner.close()
 
 
 def _remove(scratch: Path) -> None:

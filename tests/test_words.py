@@ -69,8 +69,14 @@ def test_what_is_wrong_with_pictures_is_said_before_the_model_is_loaded(
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ("branches=local", """branches must be a list, such as ["local", "context"], got 'local'"""),
-        ('branches=["lokal"]', """branches must be ["local"], ["context"] or ["local", "context"], got"""),
+        (
+            "branches=local",
+            """branches must be a list, such as ["local", "context"], in this order, got 'local'""",
+        ),
+        (
+            'branches=["lokal"]',
+            """branches must be ["local"], ["context"] or ["local", "context"], in this order, got""",
+        ),
         ("image_size=320", "image_size must be a list, such as [400, 400], got 320"),
         ("consensus_kernels=5", "consensus_kernels must be a list, such as [5, 5, 5], got 5"),
         ("backbone=[1]", "unknown backbone '[1]': choose one of"),

@@ -92,7 +92,8 @@ class ModelConfig:
         )
         _require(
             self.branches in (("local",), ("context",), BRANCHES),
-            f'branches must be ["local"], ["context"] or ["local", "context"], got {list(self.branches)}',
+            f'branches must be ["local"], ["context"] or ["local", "context"], in this order, '
+            f"got {list(self.branches)}",
         )
         _require(
             len(self.consensus_kernels) == len(self.consensus_channels) > 0,

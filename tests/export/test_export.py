@@ -279,7 +279,7 @@ def test_threads_share_a_matcher(bundle: Bundle, photos: list[Image]) -> None:
         np.zeros((20, 20, 4), np.uint8),
         np.full((20, 20, 3), np.nan, np.float32),
         np.zeros((0, 20, 3), np.uint8),
-        "picture.jpg",
+        7,
     ],
 )
 def test_arrays_that_are_no_pictures_are_refused(bundle: Bundle, image: object) -> None:
