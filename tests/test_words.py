@@ -71,7 +71,7 @@ def test_what_is_wrong_with_pictures_is_said_before_the_model_is_loaded(
     [
         (
             "branches=local",
-            """branches must be a list, such as ["local", "context"], in this order, got 'local'""",
+            """branches must be a list, such as ["local", "context"], got 'local'""",
         ),
         (
             'branches=["lokal"]',
