@@ -78,17 +78,26 @@ class Journal(Generic[_Entry]):
         end = content.rfind(b"\n") + 1
         self._file.truncate(end)  # removes a line that was incomplete when the process ended
         if end == 0:
-            self._file.write(json.dumps(self._identity).encode() + b"\n")
-            self._file.flush()
+            self._begin()
             return
         first, *lines = content[:end].splitlines()
         try:
-            self._check(parse_json(first))
+            found = parse_json(first)
+            if not lines and found.keys() == self._identity.keys():  # nothing was done: nothing can be lost
+                self._begin()
+                return
+            self._check(found)
             for line_number, line in enumerate(lines, start=2):
                 key, entry = self._decode(parse_json(line), f"line {line_number}")
                 self.entries[key] = entry
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise DccError(f"{self._path} is damaged ({error}): start again with --restart") from error
+
+    def _begin(self) -> None:
+        assert self._file is not None
+        self._file.truncate(0)
+        self._file.write(json.dumps(self._identity).encode() + b"\n")
+        self._file.flush()
 
     def _check(self, found: Identity) -> None:
         wanted = self._identity

@@ -175,6 +175,18 @@ def test_two_evaluations_do_not_write_to_one_folder(tmp_path: Path) -> None:
         pass
 
 
+def test_a_journal_without_entries_becomes_that_of_another_run(tmp_path: Path) -> None:
+    """Such as of a command that was refused, and is called again with other arguments."""
+    with Journal(tmp_path, {"a": 1}):
+        pass
+    with Journal(tmp_path, {"a": 2}) as journal:
+        journal.add_outcome(0, Outcome("ü", "c", 2, (1,), 3.5, (0.1, 7.0), ((1.0, 2.0),)))
+    with pytest.raises(UsageError, match="its a is 2, not 1"), Journal(tmp_path, {"a": 1}):
+        pass
+    with Journal(tmp_path, {"a": 2}) as journal:
+        assert len(journal.outcomes) == 1
+
+
 def test_a_damaged_journal_says_how_to_begin_again(tmp_path: Path) -> None:
     with Journal(tmp_path, {"a": 1}):
         pass
