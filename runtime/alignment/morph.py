@@ -28,7 +28,8 @@ SHORTEST, LONGEST = 0.5, 60.0
 _REST = 0.12  # share of the time for which each picture stands still
 _FEATHER = 1 / 40  # width of the border along which a picture fades where it ends, as a share of the frame
 _KEPT_BYTES = 400 << 20
-_BLUR = 1 / 25  # of what fills the frame beside a picture of another shape
+_BLUR = 1 / 25  # of what fills the frame beside a picture of another shape, as a share of the frame
+_BLURRED_AT = 256  # longest side at which it is blurred: at that of the frame it would take minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +139,11 @@ def filled(image: Image, placement: Placement, size: Size) -> Image:
     cover = max(height / image.shape[0], width / image.shape[1])
     rows, columns = (max(round(side / cover), 1) for side in size)  # of the picture, in the frame's shape
     y, x = (image.shape[0] - rows) // 2, (image.shape[1] - columns) // 2
-    large = cv2.resize(image[y : y + rows, x : x + columns], (width, height))
-    canvas = np.array(cv2.GaussianBlur(large, (0, 0), max(size) * _BLUR), np.uint8)
+    less = min(_BLURRED_AT / max(size), 1)
+    reduced = max(round(width * less), 1), max(round(height * less), 1)
+    part = cv2.resize(image[y : y + rows, x : x + columns], reduced, interpolation=cv2.INTER_AREA)
+    blurred = cv2.GaussianBlur(part, (0, 0), max(reduced) * _BLUR)
+    canvas = np.array(cv2.resize(blurred, (width, height)), np.uint8)
     canvas[top : top + inner[1], left : left + inner[0]] = resized
     return canvas
 

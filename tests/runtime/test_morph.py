@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import cv2
@@ -120,6 +121,17 @@ def test_a_picture_that_does_not_fill_the_frame_lies_on_a_blurred_one() -> None:
     frame = Frame.around((50, 100), (100, 50), 100)
     picture = np.full((50, 100, 3), 90, np.uint8)
     np.testing.assert_array_equal(filled(picture, frame.a, frame.size), 90)
+
+
+def test_the_largest_frame_is_filled_in_seconds_as_a_small_one_is() -> None:
+    """A blur at the size of the frame took minutes."""
+    picture = cv2.resize(np.random.default_rng(0).integers(0, 256, (5, 10, 3), np.uint8), (100, 50))
+    small, large = (Frame.around((50, 100), (100, 50), longest) for longest in (240, 7680))
+    started = process_time()
+    found = filled(picture, large.a, large.size)
+    assert process_time() - started < 20
+    reduced = cv2.resize(found, small.size[::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(reduced.astype(int) - filled(picture, small.a, small.size)).mean() < 2
 
 
 @pytest.mark.parametrize("wrong", [{"seconds": 0.1}, {"seconds": 100}, {"rate": 0}, {"longest": 4}])
