@@ -69,10 +69,11 @@ function paint() {
   if (checked("attention") && pair.attention) paintAttention(from.context, pair, side);
   if (heat) paintHeat(to.context, pair, map, side, cell);
   if (checked("matches")) {
-    const strong = matches.filter((match) => trust(pair, "a")[match.cell] >= threshold(pair, "a", percent));
+    const [trustA, leastA] = [trust(pair, "a"), threshold(pair, "a", percent)];
+    const strong = matches.filter((match) => trustA[match.cell] >= leastA);
     for (const name of ["a", "b"]) paintMatches(stages[name].context, pair, name, strong, ratio);
   }
-  paintVeil(from.context, pair, side, least, veil);
+  paintVeil(from.context, pair, side, trusted, least, veil);
   paintCell(from.context, pair, side, cell, ratio);
   to.stage.classList.toggle("under-heat", heat);
   from.stage.classList.remove("under-heat");

@@ -61,10 +61,10 @@ function cellRectangle(canvas, pair, side, cell) {
   return [left, top, right, bottom];
 }
 
-// Fades cells that are trusted less than `least`.
-function paintVeil(context, pair, side, least, colour) {
+// Fades cells whose trust, one of `trusted` each, is less than `least`.
+function paintVeil(context, pair, side, trusted, least, colour) {
   context.fillStyle = colour;
-  trust(pair, side).forEach((value, cell) => {
+  trusted.forEach((value, cell) => {
     if (value < least) {
       const [left, top, right, bottom] = cellRectangle(context.canvas, pair, side, cell).map(Math.round);
       context.fillRect(left, top, right - left, bottom - top); // whole pixels: no seams
