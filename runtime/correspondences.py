@@ -73,6 +73,8 @@ class Correspondences(OneLine):
     """Kept from the first call, by direction."""
     _mutual: dict[Rule, PointMatches] = field(default_factory=dict, init=False, repr=False)
     """Kept from the first call, by rule: a video's frame is drawn and written to several files."""
+    _smooth: dict[Rule, SmoothMap] = field(default_factory=dict, init=False, repr=False)
+    """Kept from the first call, by rule, in the default frame: a fit takes a second."""
 
     @property
     def rule(self) -> Rule:
@@ -222,7 +224,12 @@ class Correspondences(OneLine):
     def smooth_map(self, rule: Rule | None = None, frame: Frame | None = None) -> SmoothMap:
         """The map through the confident matches that folds nowhere (docs/align-and-morph.md); ``rule``
         places the matches. ``frame`` is where both pictures lie, by default of their mean shape."""
-        return fit_smooth_map(self, self._rule(rule), frame)
+        rule = self._rule(rule)
+        if frame is not None:
+            return fit_smooth_map(self, rule, frame)
+        if rule not in self._smooth:
+            self._smooth[rule] = fit_smooth_map(self, rule)
+        return self._smooth[rule]
 
     def flow(
         self, from_: Side = "a", rule: Rule | None = None, *, smooth: bool = False

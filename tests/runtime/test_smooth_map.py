@@ -75,6 +75,16 @@ def test_it_follows_the_matches_and_ignores_a_few_wrong_ones() -> None:
     np.testing.assert_allclose(result.flow("b", smooth=True)[35, 35], carried[0] - points[0], atol=0.1)
 
 
+def test_it_is_fitted_once_for_each_rule_and_again_in_another_frame() -> None:
+    result = stretched()
+    found = result.smooth_map()
+    assert result.smooth_map() is found is result.smooth_map("cells")
+    frame = Frame.around(result.size_a, result.size_b, 60)
+    assert result.smooth_map(frame=frame).frame is frame
+    assert result.smooth_map() is found
+    assert dataclasses.replace(result, index_a=np.zeros_like(result.index_a)).smooth_map() is not found
+
+
 def test_without_a_confident_match_nothing_moves() -> None:
     result = stretched()
     apart = dataclasses.replace(result, index_a=np.zeros_like(result.index_a))  # no mutual matches but one
