@@ -18,8 +18,6 @@ let pair = null;
 let matches = [];
 const state = { side: "a", point: { x: 0, y: 0 }, pinned: false };
 
-const formatPoint = (point) => `${point.x.toFixed(1)}, ${point.y.toFixed(1)}`;
-const formatScore = (score) => (score === 0 || score >= 0.001 ? score.toPrecision(3) : score.toExponential(1));
 const checked = (name) => controls[name].checked;
 const chosenMap = () => controls.map.value;
 
@@ -110,19 +108,13 @@ function updateReadout(side, point, match, map, cell, percent, least, weak) {
     weak ? "Below the selected confidence." : "",
   ].join(" ");
   if (pair.confidence) byId("probability").textContent = confidenceAt(pair, side, point).toFixed(2);
-  byId("least").textContent = hiddenCells(percent, least);
+  byId("least").textContent = hiddenCells(percent, least, pair.confidence !== null);
   if (entry.steps) {
     byId("lowest").textContent = formatScore(entry.lowest[cell]);
     byId("highest").textContent = formatScore(score);
   }
   byId("heat-legend").hidden = !entry.steps || !checked("heat");
   byId("attention-legend").hidden = !(pair.attention && checked("attention"));
-}
-
-function hiddenCells(percent, least) {
-  if (percent === 0) return "all cells shown";
-  if (pair.confidence) return `below ${least.toFixed(2)} hidden`;
-  return `weakest ${percent} % hidden: below ${formatScore(least)}`;
 }
 
 let announcementTimer = 0;
@@ -158,8 +150,6 @@ function listenToPointer(side) {
     selectPoint(side, pointerPosition(side, event));
   });
 }
-
-const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 function listenToKeys(side) {
   const { stage } = stages[side];
@@ -199,22 +189,6 @@ function listenToControls() {
       requestPaint();
     }
   });
-}
-
-function listenToTheme() {
-  const dark = window.matchMedia("(prefers-color-scheme: dark)");
-  const button = byId("theme");
-  const isDark = () => (document.documentElement.dataset.theme || (dark.matches ? "dark" : "light")) === "dark";
-  const refresh = () => {
-    button.textContent = isDark() ? "Light theme" : "Dark theme"; // what a click does
-    requestPaint();
-  };
-  button.addEventListener("click", () => {
-    document.documentElement.dataset.theme = isDark() ? "light" : "dark";
-    refresh();
-  });
-  dark.addEventListener("change", refresh);
-  refresh();
 }
 
 // Fills in everything that does not change.
@@ -262,7 +236,7 @@ function start() {
     listenToKeys(side);
   }
   listenToControls();
-  listenToTheme();
+  listenToTheme(requestPaint);
   new ResizeObserver(requestPaint).observe(byId("pictures"));
   document.body.dataset.ready = "";
 }

@@ -30,7 +30,7 @@ LEVELS = (255, 63, 15)
 PICTURE_SIDE = 1024
 """Longest side of the pictures in a page, in pixels; coordinates refer to the originals."""
 JPEG_QUALITY = 82
-SCRIPTS = ("scores.js", "colours.js", "paint.js", "page.js")
+SCRIPTS = ("scores.js", "colours.js", "shared.js", "paint.js", "page.js")
 SIDES: tuple[Side, Side] = ("a", "b")
 PLACES = 65535
 """Steps that places in a picture are rounded to, along each axis: far below a pixel."""

@@ -256,7 +256,7 @@ def test_the_page_names_no_other_place_and_runs_no_text() -> None:
     own = {
         name: text.decode() for name, text in page.files.items() if name.endswith((".js", ".html", ".css"))
     }
-    assert {"index.html", "live.js", "worker.js", "page.css", "colours.js"} <= own.keys()
+    assert {"index.html", "live.js", "worker.js", "page.css", "colours.js", "shared.js"} <= own.keys()
     for name, text in own.items():
         for forbidden in ("http:", "https:", "eval(", "innerHTML", "new Function", "//cdn"):
             assert forbidden not in text, f"{name}: {forbidden}"
@@ -265,7 +265,7 @@ def test_the_page_names_no_other_place_and_runs_no_text() -> None:
     assert "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'" in index and "'unsafe" not in index
     for name in own:
         if name.endswith(".js"):
-            assert name in {"live.js", "worker.js", "colours.js"} or any(
+            assert name in {"live.js", "worker.js", "colours.js", "shared.js"} or any(
                 f'"./{name}"' in text for text in own.values()
             ), f"nothing loads {name}"
 

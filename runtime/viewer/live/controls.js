@@ -1,8 +1,5 @@
 // Pointer, keys and controls: what they change.
 
-
-const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-
 // `actions` are those of the page (live.js).
 export function listenToControls(stages, state, controls, actions) {
   for (const stage of Object.values(stages)) {
@@ -67,22 +64,4 @@ function listenToKeys(stage, state, actions) {
     actions.repaint();
     actions.announce();
   });
-}
-
-// The button names what it does.
-export function listenToTheme(repaint) {
-  const dark = window.matchMedia("(prefers-color-scheme: dark)");
-  const root = document.documentElement;
-  const button = document.getElementById("theme");
-  const isDark = () => (root.dataset.theme || (dark.matches ? "dark" : "light")) === "dark";
-  const refresh = () => {
-    button.textContent = isDark() ? "Light theme" : "Dark theme";
-    repaint();
-  };
-  button.addEventListener("click", () => {
-    root.dataset.theme = isDark() ? "light" : "dark";
-    refresh();
-  });
-  dark.addEventListener("change", refresh);
-  refresh();
 }

@@ -98,7 +98,7 @@ def _earlier_files(config: Path) -> set[str]:
 def _own_files() -> dict[str, bytes]:
     viewer = files("dccnet.runtime.viewer")
     live = [entry for entry in viewer.joinpath("live").iterdir() if Path(entry.name).suffix in _TYPES]
-    shared = [viewer.joinpath(name) for name in ("page.css", "colours.js")]
+    shared = [viewer.joinpath(name) for name in ("page.css", "colours.js", "shared.js")]
     return {entry.name: entry.read_bytes() for entry in sorted((*live, *shared), key=lambda e: e.name)}
 
 

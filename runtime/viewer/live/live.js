@@ -1,7 +1,7 @@
 // The page: what comes in, the selected point, and what is shown for it.
 
 import { chooseMatches } from "./choosing.js";
-import { listenToControls, listenToTheme } from "./controls.js";
+import { listenToControls } from "./controls.js";
 import { drawing, MOST_LINES, save, toCsv, toJson } from "./downloads.js";
 import { clamp, OTHER, spacing } from "./geometry.js";
 import { Camera, listenToFiles } from "./inputs.js";
@@ -15,9 +15,6 @@ const stages = Object.fromEntries(figures.map((figure) => [figure.dataset.side, 
 const camera = new Camera(byId("video"));
 const state = { side: "a", point: null, pinned: false };
 let session = null;
-
-const formatPoint = (point) => `${point.x.toFixed(1)}, ${point.y.toFixed(1)}`;
-const formatScore = (score) => (score === 0 || score >= 0.001 ? score.toPrecision(3) : score.toExponential(1));
 
 // A line above the pictures; `share` is of a progress bar, null for one without an end, undefined for none.
 function say(text, share, wrong = false) {
@@ -186,16 +183,10 @@ function paint() {
   const weak = trust[cell] < least;
   from.placeMarker(point, "here");
   to.placeMarker(match, weak ? "match weak" : "match");
-  updateReadout(way, point, match, weak, hiddenCells(percent, least));
+  updateReadout(way, point, match, weak, hiddenCells(percent, least, Boolean(way.logOdds)));
 }
 
 const colourOf = ({ cell }) => placeColour({ grid: { a: session.pair.a.grid } }, cell);
-
-function hiddenCells(percent, least) {
-  if (percent === 0) return "all cells shown";
-  if (session.pair.a.logOdds) return `below ${least.toFixed(2)} hidden`;
-  return `weakest ${percent} % hidden: below ${formatScore(least)}`;
-}
 
 function updateReadout(way, point, match, weak, least) {
   const { side } = state;
