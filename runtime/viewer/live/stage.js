@@ -1,6 +1,6 @@
 // A picture on the page, with what is painted over it.
 
-import { spacing } from "./geometry.js";
+import { cellPixel, spacing } from "./geometry.js";
 
 const LARGEST = 1600; // pixels along the longer side of a picture as it is shown
 
@@ -84,7 +84,7 @@ export class Stage {
     const [height, width] = this.size;
     const { canvas } = this.context;
     const step = spacing(this.size, grid);
-    const [x, y] = [(cell % grid[1]) * step.x, Math.floor(cell / grid[1]) * step.y];
+    const { x, y } = cellPixel(cell, grid, this.size);
     return [
       (Math.max(x - step.x / 2 + 0.5, 0) * canvas.width) / width,
       (Math.max(y - step.y / 2 + 0.5, 0) * canvas.height) / height,
