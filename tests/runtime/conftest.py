@@ -1,8 +1,17 @@
-"""Which of the runtime's tests ``make test-oldest`` runs."""
+"""Which of the runtime's tests ``make test-oldest`` runs, and the browser that opens pages."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from importlib.util import find_spec
+from typing import Any
+
+import pytest
+
+from dccnet.demo.browser import chromium
+from dccnet.runtime.errors import DccError
 
 NEED_TORCH = [
     "test_bombs.py",
@@ -24,3 +33,15 @@ NEED_TORCH = [
 """These compare with PyTorch, change graphs with ONNX, or emulate cuda-python, which is needed for that."""
 
 collect_ignore = [] if find_spec("torch") else NEED_TORCH
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with contextlib.ExitStack() as stack:
+        try:
+            browser = stack.enter_context(chromium())
+        except DccError as error:
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"CI must open the page in a browser: {error}")
+            pytest.skip(str(error))
+        yield browser

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from dccnet.demo.browser import chromium
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.correspondences import Correspondences
-from dccnet.runtime.errors import DccError
 from dccnet.runtime.frames import FrameFormat
 from dccnet.runtime.images import read_image
 from dccnet.runtime.matcher import Matcher
@@ -34,18 +30,6 @@ from tests.helpers.live_page import (
     web_runtime,
     write_pair,
 )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with contextlib.ExitStack() as stack:
-        try:
-            browser = stack.enter_context(chromium())
-        except DccError as error:
-            if os.environ.get("CI") == "true":
-                pytest.fail(f"CI must open the page in a browser: {error}")
-            pytest.skip(str(error))
-        yield browser
 
 
 @pytest.fixture(scope="module")

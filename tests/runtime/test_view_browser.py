@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,18 +22,6 @@ from tests.helpers.opened_page import OpenedPage
 
 STEP = 1 / 65535
 """Places in a page are rounded to this share of the picture."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with contextlib.ExitStack() as stack:
-        try:
-            browser = stack.enter_context(chromium())
-        except DccError as error:
-            if os.environ.get("CI") == "true":
-                pytest.fail(f"CI must open the page in a browser: {error}")
-            pytest.skip(str(error))
-        yield browser
 
 
 @pytest.fixture(scope="module")
