@@ -23,6 +23,7 @@ from dccnet.runtime.errors import DccError
 from dccnet.runtime.images import write_image
 from dccnet.runtime.viewer.live.onnxruntime_web import CPU, Build, WebRuntime, find_web_runtime
 from dccnet.runtime.viewer.live.server import PageServer
+from tests.helpers.browser_page import BrowserPage
 
 Pair = tuple[Path, Path]
 """Files of the pictures A and B."""
@@ -79,22 +80,12 @@ def serving(files: Mapping[str, bytes]) -> Iterator[str]:
             thread.join()
 
 
-class OpenedLivePage:
+class OpenedLivePage(BrowserPage):
     """A page, its requests and its messages."""
 
     def __init__(self, browser: Any, url: str, script: str = "", **options: Any) -> None:
-        self.context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}} | options)
-        self.page = self.context.new_page()
-        self.page.set_default_timeout(60_000)  # the network takes all cores, and other tests run beside it
-        self.problems: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", lambda message: self.problems.append(message.text))
-        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        if script:
-            self.page.add_init_script(script)
-        self.page.goto(url)
-        self.url = url
+        # The network takes all cores, and other tests run beside it.
+        super().__init__(browser, url, timeout=60_000, script=script, **options)
 
     def drop(self, *pictures: Path) -> None:
         """Drop files on the page; one goes to A."""
@@ -113,15 +104,8 @@ class OpenedLivePage:
         self.page.wait_for_function(f"() => document.body.dataset.listed > {before or 0}")
         self.settle()
 
-    def settle(self) -> None:
-        """Wait for two frames, after which everything is painted."""
-        self.page.evaluate("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
-
     def text(self, name: str) -> str:
-        return str(self.page.text_content(f"#{name}")).strip()
-
-    def point(self, name: str) -> list[float]:
-        return [float(value) for value in self.text(name).split(",")]
+        return super().text(name).strip()
 
     def place(self, side: str, share: tuple[float, float]) -> tuple[float, float]:
         """Position on the screen of a place in a picture, given as a share of its width and height."""
@@ -132,11 +116,6 @@ class OpenedLivePage:
 
     def hover(self, side: str, share: tuple[float, float]) -> None:
         self.page.mouse.move(*self.place(side, share))
-        self.settle()
-
-    def choose(self, name: str, value: str | None = None) -> None:
-        which = f"[value={value}]" if value else ""
-        self.page.locator(f"input[name={name}]{which}").click()
         self.settle()
 
     def painted(self, side: str) -> bool:

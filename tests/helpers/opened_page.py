@@ -8,32 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from tests.helpers.browser_page import BrowserPage
 
-class OpenedPage:
+
+class OpenedPage(BrowserPage):
     """A page, its requests and its error messages."""
 
     def __init__(self, browser: Any, path: Path, **options: Any) -> None:
-        self.context = browser.new_context(viewport={"width": 1200, "height": 900}, **options)
-        self.page = self.context.new_page()
-        self.page.set_default_timeout(10_000)
-        self.problems: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", lambda message: self.problems.append(message.text))
-        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(path.as_uri())
+        super().__init__(browser, path.as_uri(), timeout=10_000, **options)
         self.page.wait_for_selector("body[data-ready]")
         self.settle()
-
-    def settle(self) -> None:
-        """Wait for two frames, after which everything is painted."""
-        self.page.evaluate("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
-
-    def text(self, name: str) -> str:
-        return str(self.page.text_content(f"#{name}"))
-
-    def point(self, name: str) -> list[float]:
-        return [float(value) for value in self.text(name).split(",")]
 
     def place(self, side: str, x: float, y: float) -> tuple[float, float]:
         """Position of a picture's pixel on the screen."""
@@ -45,11 +29,6 @@ class OpenedPage:
 
     def hover(self, side: str, x: float, y: float) -> None:
         self.page.mouse.move(*self.place(side, x, y))
-        self.settle()
-
-    def choose(self, name: str, value: str | None = None) -> None:
-        which = f"[value={value}]" if value else ""
-        self.page.locator(f"input[name={name}]{which}").click()
         self.settle()
 
     def painted(self, side: str) -> Any:
