@@ -12,18 +12,16 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
 from results import save
 
-from dccnet.demo.browser import chromium
+from dccnet.demo.browser import chromium, serving
 from dccnet.runtime.models.names import open_bundle
 from dccnet.runtime.viewer.live.folder import live_page
 from dccnet.runtime.viewer.live.onnxruntime_web import find_web_runtime
-from dccnet.runtime.viewer.live.server import PageServer
 
 # Times of all callbacks that paint.
 TIMED = """
@@ -114,10 +112,8 @@ def main() -> None:
         given.pictures = sorted(PICTURES.glob("*.jpg"))[:2]
     bundle = open_bundle(given.bundle)
     files = Counted(live_page(bundle, bundle.path.name, find_web_runtime()).files)
-    with chromium() as browser, PageServer(files) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        rounds = [measure(browser, server.url, files, tuple(given.pictures)) for _ in range(given.rounds)]
-        server.shutdown()
+    with chromium() as browser, serving(files) as url:
+        rounds = [measure(browser, url, files, tuple(given.pictures)) for _ in range(given.rounds)]
     for name in rounds[0]:
         print(f"{name:16}", *(f"{row[name]:8.2f}" for row in rounds))
     save(given.json, rounds=rounds)

@@ -7,15 +7,13 @@ in the cache (``dcc view --live --fetch``).
 from __future__ import annotations
 
 import argparse
-import threading
 from pathlib import Path
 
-from dccnet.demo.browser import chromium
+from dccnet.demo.browser import chromium, point_at, serving
 from dccnet.runtime.files import atomic_path
 from dccnet.runtime.models.names import DEFAULT, open_bundle
 from dccnet.runtime.viewer.live.folder import live_page
 from dccnet.runtime.viewer.live.onnxruntime_web import find_web_runtime
-from dccnet.runtime.viewer.live.server import PageServer
 
 PLACE = (0.385, 0.35)
 """Of the pointer on picture A, as shares of its width and height."""
@@ -26,18 +24,14 @@ LONGEST_MS = 120_000.0
 def take_picture(a: Path, b: Path, path: Path) -> None:
     """Write a screenshot of the page that matches ``a`` and ``b`` with the built-in model."""
     page = live_page(open_bundle(), DEFAULT, find_web_runtime(), [a, b])
-    with chromium() as browser, PageServer(page.files) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with chromium() as browser, serving(page.files) as url:
         tab = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
-        tab.goto(server.url)
+        tab.goto(url)
         tab.wait_for_selector("body[data-listed]", timeout=LONGEST_MS)
-        box = tab.locator("[data-side=a] .stage").bounding_box()
-        assert box is not None
-        tab.mouse.move(box["x"] + PLACE[0] * box["width"], box["y"] + PLACE[1] * box["height"])
+        point_at(tab, PLACE)
         tab.wait_for_timeout(200)
         with atomic_path(path) as temporary:
             tab.screenshot(path=temporary, type="jpeg", quality=88)
-        server.shutdown()
 
 
 def main() -> None:

@@ -10,10 +10,8 @@ import argparse
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
 from dccnet.demo.animals import MARKED, animal
-from dccnet.demo.browser import chromium
+from dccnet.demo.browser import chromium, point_at
 from dccnet.export.build import export_bundle
 from dccnet.export.bundles.samples import PICTURES
 from dccnet.network.config import PRESETS
@@ -83,10 +81,7 @@ def _screenshots(folder: Path) -> list[Path]:
                 tab = context.new_page()
                 tab.goto(page.as_uri())
                 tab.wait_for_selector("body[data-ready]")
-                box = tab.locator("[data-side=a] .stage").bounding_box()
-                assert box is not None
-                place = np.array(POINTED) * [box["width"], box["height"]] + [box["x"], box["y"]]
-                tab.mouse.move(float(place[0]), float(place[1]))
+                point_at(tab, POINTED)
                 tab.wait_for_function("document.querySelector('.match') !== null")
                 path = folder / f"view-{scheme}.jpg"
                 with atomic_path(path) as temporary:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import csv
 import io
 import json
 import os
-import threading
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +19,6 @@ from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DccError
 from dccnet.runtime.images import write_image
 from dccnet.runtime.viewer.live.onnxruntime_web import CPU, Build, WebRuntime, find_web_runtime
-from dccnet.runtime.viewer.live.server import PageServer
 from tests.helpers.browser_page import BrowserPage
 
 Pair = tuple[Path, Path]
@@ -65,19 +61,6 @@ def web_runtime(build: Build = CPU) -> WebRuntime:
         if os.environ.get("CI") == "true":
             pytest.fail(message)
         pytest.skip(message)
-
-
-@contextlib.contextmanager
-def serving(files: Mapping[str, bytes]) -> Iterator[str]:
-    """The address of a page with these files."""
-    with PageServer(files) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield server.url
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 class OpenedLivePage(BrowserPage):

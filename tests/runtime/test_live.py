@@ -25,6 +25,7 @@ import pytest
 from click.testing import CliRunner
 
 from dccnet.cli import dcc as dcc_command
+from dccnet.demo.browser import serving
 from dccnet.runtime.errors import DataError, DccError, UsageError
 from dccnet.runtime.images import read_image, write_image
 from dccnet.runtime.models.names import open_bundle
@@ -32,7 +33,6 @@ from dccnet.runtime.viewer.live import onnxruntime_web as web
 from dccnet.runtime.viewer.live.folder import LivePage, live_page, write_page
 from dccnet.runtime.viewer.live.server import PageServer
 from tests.helpers.commands import Cli, one_sentence
-from tests.helpers.live_page import serving
 from tests.helpers.model_server import ModelServer
 
 MODULE, WASM = b"export const a = 1;", b"\0asm" + bytes(1000)

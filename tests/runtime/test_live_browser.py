@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from dccnet.demo.browser import serving
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.correspondences import Correspondences
@@ -26,7 +27,6 @@ from tests.helpers.live_page import (
     Pair,
     check_equal,
     encoded,
-    serving,
     web_runtime,
     write_pair,
 )

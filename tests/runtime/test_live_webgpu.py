@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dccnet.demo.browser import chromium
+from dccnet.demo.browser import chromium, serving
 from dccnet.demo.live_picture import HEIGHT, WIDTH, take_picture
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle
@@ -14,7 +14,7 @@ from dccnet.runtime.images import read_image
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.viewer.live.folder import live_page
 from dccnet.runtime.viewer.live.onnxruntime_web import WEBGPU
-from tests.helpers.live_page import OpenedLivePage, Pair, check_equal, serving, web_runtime, write_pair
+from tests.helpers.live_page import OpenedLivePage, Pair, check_equal, web_runtime, write_pair
 
 pytestmark = pytest.mark.slow
 
