@@ -29,14 +29,16 @@ class Journal(Generic[_Entry]):
         decode: Callable[[dict[str, Any], str], tuple[Any, _Entry]],
         *,
         what: str,
+        output: str = "folder",
         restart: bool = False,
         on_no_locks: Callable[[str], None],
     ) -> None:
         """``decode`` makes a key and an entry of a line's values and its place, and raises ``ValueError``
-        for wrong ones. ``what`` names such a run in messages, such as "evaluation"."""
+        for wrong ones. ``what`` names such a run in messages, such as "evaluation", and ``output`` is what
+        the command's ``-o`` names: a "folder" or a "file"."""
         self._path = folder / JOURNAL
         self._identity = json.loads(json.dumps(identity))
-        self._decode, self._what, self._restart = decode, what, restart
+        self._decode, self._what, self._output, self._restart = decode, what, output, restart
         self._on_no_locks = on_no_locks
         self.entries: dict[Any, _Entry] = {}
         self._file: IO[bytes] | None = None
@@ -51,7 +53,7 @@ class Journal(Generic[_Entry]):
         with contextlib.ExitStack() as stack:
             folder = self._path.parent
             busy = f"another process is writing to {folder}"
-            advice = "wait for it, or choose another folder"
+            advice = f"wait for it, or choose another {self._output}"
             stack.enter_context(folder_lock(folder, busy, advice, self._on_no_locks))
             try:
                 self._file = stack.enter_context(self._path.open("a+b"))
@@ -106,7 +108,7 @@ class Journal(Generic[_Entry]):
             raise UsageError(
                 f"{self._path.parent} holds another {self._what} "
                 f"({', '.join(_change(key, found.get(key), wanted.get(key)) for key in changed)}): choose "
-                "another folder with -o, or start again with --restart"
+                f"another {self._output} with -o, or start again with --restart"
             )
 
 

@@ -76,7 +76,13 @@ def open_journal(
     folder: Path, job: Job, model: str, restart: bool, on_no_locks: Callable[[str], None]
 ) -> Journal[Done]:
     return Journal(
-        folder, job.identity(model), _done_of, what="run", restart=restart, on_no_locks=on_no_locks
+        folder,
+        job.identity(model),
+        _done_of,
+        what="run",
+        output="file",
+        restart=restart,
+        on_no_locks=on_no_locks,
     )
 
 

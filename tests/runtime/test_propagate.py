@@ -159,7 +159,7 @@ def test_an_interrupted_run_continues(call: Call, place: Path, monkeypatch: pyte
     with pytest.raises(click.Abort) as stopped:
         call("coco.json", "photos", "-o", "all.json", "--review", "sheet.html")
     assert not isinstance(stopped.value, DccError) and not (place / "all.json").exists()
-    with pytest.raises(UsageError, match="holds another run"):
+    with pytest.raises(UsageError, match=r"holds another run .*: choose another file with -o"):
         call("coco.json", "photos", "-o", "all.json", "--min-confidence", "0.9")
     summary = call("coco.json", "photos", "-o", "all.json", "--review", "sheet.html")
     assert summary["resumed"] == 2
