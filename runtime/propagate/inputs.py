@@ -71,6 +71,7 @@ def read_inputs(
     roots: list[Path] = []
     hints: dict[str, str] = {}
     palette: Palette | None = None
+    annotated: dict[tuple[Path, int | None], str] = {}
     for name in names:
         path = Path(name)
         if frame_number(name) is not None or is_picture(path):
@@ -87,6 +88,7 @@ def read_inputs(
             )
         annotations = read_annotations(path)
         found, root = find_references(annotations, places, around, chosen, path)
+        _refuse_twice(found, name, annotated)
         sets.append(annotations)
         references += found
         roots.append(root)
@@ -104,10 +106,30 @@ def read_inputs(
     return Inputs(_once(references), categories, tuple(roots), hints, palette)
 
 
+def _refuse_twice(
+    references: list[Reference], source: str, annotated: dict[tuple[Path, int | None], str]
+) -> None:
+    """Add the references of a file to ``annotated``, which has the file that annotates each picture.
+
+    Raises :class:`UsageError` for a picture that is there already: either could be the right one.
+    """
+    for one in references:
+        before = annotated.setdefault(_identity(one), source)
+        if before != source:
+            raise UsageError(
+                f"{one.name} is annotated in {before} and in {source}: remove it from one of them, or name "
+                "the one that you corrected with --corrections"
+            )
+
+
 def _once(references: list[Reference]) -> list[Reference]:
     """Of two annotations of one picture, the later one: it is the corrected one."""
-    latest = {(one.path.resolve(), one.frame): one for one in references}
-    return list(latest.values())
+    return list({_identity(one): one for one in references}.values())
+
+
+def _identity(reference: Reference) -> tuple[Path, int | None]:
+    """What two annotations of one picture have in common."""
+    return reference.path.resolve(), reference.frame
 
 
 def _drawn_reference(name: str, target: str, drawn: Drawn) -> tuple[Reference, tuple[Category, ...]]:

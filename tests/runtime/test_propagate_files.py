@@ -109,6 +109,20 @@ def test_a_run_continues_only_with_the_same_reference_picture(tmp_path: Path) ->
     assert identity() != before
 
 
+def test_two_files_that_annotate_one_picture_are_refused(tmp_path: Path) -> None:
+    path = picture(tmp_path / "photos" / "x.png")
+    first, second = (
+        annotated(tmp_path / "a.json", "photos/x.png"),
+        annotated(path.parent / "b.json", "x.png"),
+    )
+    with pytest.raises(UsageError, match=r"x\.png is annotated in .*a\.json and in .*b\.json: remove it"):
+        read_inputs([str(first), str(second)], str(path.parent), Drawn(), [], [])
+    picture(path.parent / "y.png")
+    other = annotated(path.parent / "c.json", "y.png")
+    found = read_inputs([str(first), str(other)], str(path.parent), Drawn(), [], []).references
+    assert [one.name for one in found] == ["photos/x.png", "y.png"]
+
+
 def test_corrections_are_those_of_a_person(tmp_path: Path) -> None:
     plain = (Picture("x.png", (40, 60), (bird(box=False, mask=False),)),)
     written = to_coco(AnnotationSet((BIRD,), plain), {})
