@@ -135,9 +135,10 @@ def united(
     """References of several files with the categories of all of them."""
     categories = merged(category for one in sets for category in one.categories)
     named = {category.name: category for category in categories}
+    owners = {id(picture): one for one in sets for picture in one.pictures}
     found = []
     for reference in references:
-        own = next(one for one in sets if any(picture is reference.picture for picture in one.pictures))
+        own = owners[id(reference.picture)]
         instances = tuple(
             fitted(instance, own.category(instance.category), named[instance.category])
             for instance in reference.picture.instances
