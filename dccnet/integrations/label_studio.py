@@ -19,10 +19,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
-from xml.etree import ElementTree
 
 import click
 
+from dccnet.runtime.annotations.fields import parse_xml
 from dccnet.runtime.annotations.label_studio import path_of
 from dccnet.runtime.annotations.label_studio_writing import results_of
 from dccnet.runtime.console import note, warn
@@ -122,14 +122,8 @@ class Backend:
 def controls_of(config: str) -> dict[str, str]:
     """From a labelling configuration: the names of the controls of each type, of the picture, and of its
     key in a task's data. Raises ``ValueError``."""
-    if "<!DOCTYPE" in config or "<!ENTITY" in config:
-        raise ValueError("the labelling configuration declares entities")
-    try:
-        tree = ElementTree.fromstring(config)
-    except (ElementTree.ParseError, RecursionError) as error:
-        raise ValueError(f"the labelling configuration is no XML: {error}") from None
     found: dict[str, str] = {}
-    for tag in tree.iter():
+    for tag in parse_xml(config, "the labelling configuration").iter():
         if tag.tag in _CONTROLS:
             found.setdefault(f"from_name:{_CONTROLS[tag.tag]}", tag.get("name", ""))
             found.setdefault("to_name", tag.get("toName", "image"))

@@ -17,7 +17,7 @@ from xml.sax.saxutils import unescape
 import numpy as np
 from numpy.typing import NDArray
 
-from dccnet.runtime.annotations.fields import AnnotationError, as_number
+from dccnet.runtime.annotations.fields import AnnotationError, as_number, parse_xml
 from dccnet.runtime.annotations.model import (
     HIDDEN,
     NONE,
@@ -40,12 +40,7 @@ _FIELD = re.compile(r'data-([a-z-]+)="([^"]*)"')
 
 def from_cvat(text: str, root: Path) -> AnnotationSet:
     """Raises ``ValueError`` (:class:`AnnotationError`) for a file that is wrong, or of videos' tracks."""
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise AnnotationError("it declares entities, which dcc does not expand")
-    try:
-        tree = ElementTree.fromstring(text)
-    except (ElementTree.ParseError, RecursionError) as error:
-        raise AnnotationError(f"it is no XML: {error}") from None
+    tree = parse_xml(text, "it")
     if tree.tag != "annotations":
         raise AnnotationError(f"its root is <{tree.tag}>, that of a file of CVAT <annotations>")
     if tree.find("track") is not None:

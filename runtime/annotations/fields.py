@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+from xml.etree import ElementTree
 
 
 class AnnotationError(ValueError):
@@ -62,3 +63,13 @@ def as_number(text: Any, where: str) -> float:
         return number(float(text), where)
     except (TypeError, ValueError):
         raise AnnotationError(f"{where}: {text!r} is no number") from None
+
+
+def parse_xml(text: str, what: str) -> ElementTree.Element:
+    """The root of ``what``. Entities, which can expand to gigabytes, are refused."""
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise AnnotationError(f"{what} declares entities, which dcc does not expand")
+    try:
+        return ElementTree.fromstring(text)
+    except (ElementTree.ParseError, RecursionError) as error:
+        raise AnnotationError(f"{what} is no XML: {error}") from None
