@@ -44,3 +44,39 @@ def refine_option(function: Function) -> Function:
         "[default: where the bundle returns these]",
     )
     return decorate(function)
+
+
+def backend_option(function: Function) -> Function:
+    """Add ``--backend`` to a command that runs a bundle."""
+    from dccnet.runtime.selection import BACKENDS
+
+    decorate = click.option(
+        "--backend",
+        type=click.Choice(BACKENDS),
+        default="auto",
+        show_default=True,
+        help="Backend that runs the network; auto takes the fastest that works here.",
+    )
+    return decorate(function)
+
+
+def device_option(function: Function) -> Function:
+    """Add ``--device`` to a command."""
+    decorate = click.option("--device", default="auto", show_default=True, help="cpu, cuda or cuda:N.")
+    return decorate(function)
+
+
+def trust_engine_option(function: Function) -> Function:
+    """Add ``--trust-engine`` to a command."""
+    decorate = click.option(
+        "--trust-engine", is_flag=True, help="Load engines that the bundle's manifest does not name."
+    )
+    return decorate(function)
+
+
+def threads_option(function: Function) -> Function:
+    """Add ``--threads`` to a command."""
+    decorate = click.option(
+        "--threads", type=Whole(0, 256), default=0, help="CPU threads.  [default: all cores]"
+    )
+    return decorate(function)

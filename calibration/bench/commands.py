@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from dccnet.runtime.option_types import Whole
+from dccnet.runtime.option_types import Whole, device_option, threads_option, trust_engine_option
 
 _ENDS = (".md", ".json")
 
@@ -32,9 +32,9 @@ _ENDS = (".md", ".json")
     help="Backends to measure, each in a row of its own; repeatable.  [default: onnxruntime and, where "
     "there is a GPU, tensorrt]",
 )
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda or cuda:N.")
-@click.option("--threads", type=Whole(0, 256), default=0, help="CPU threads.  [default: all cores]")
-@click.option("--trust-engine", is_flag=True, help="Load engines that the bundle's manifest does not name.")
+@device_option
+@threads_option
+@trust_engine_option
 @click.option(
     "-o",
     "--output",

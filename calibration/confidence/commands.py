@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dccnet.runtime.option_types import Number, Whole
+from dccnet.runtime.option_types import Number, threads_option
 
 if TYPE_CHECKING:
     from dccnet.evaluation.pairs import Pair
@@ -64,7 +64,7 @@ SEED = 1
     type=click.Path(path_type=Path),
     help="Bundle to write (a folder); BUNDLE itself is replaced.",
 )
-@click.option("--threads", type=Whole(0, 256), default=0, help="CPU threads.  [default: all cores]")
+@threads_option
 @click.option("--json", "as_json", is_flag=True, help="Print what was fitted as JSON.")
 def confidence_command(
     bundle: Path,

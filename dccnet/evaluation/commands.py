@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dccnet.runtime.option_groups import GroupedCommand
-from dccnet.runtime.option_types import Number, Whole, refine_option
+from dccnet.runtime.option_types import Number, refine_option, threads_option, trust_engine_option
 
 if TYPE_CHECKING:
     from dccnet.evaluation.benchmark import Benchmark
@@ -100,8 +100,8 @@ GROUPS = {
 @click.option("--device", default="auto", show_default=True, help="Where to run it: cpu, cuda or cuda:N.")
 @click.option("--provider", type=click.Choice(["cpu", "cuda"]), help="Execution provider of ONNX Runtime.")
 @click.option("--tf32", is_flag=True, help="Let a GPU multiply float32 with ten bits of mantissa.")
-@click.option("--trust-engine", is_flag=True, help="Load engines that the bundle's manifest does not name.")
-@click.option("--threads", type=Whole(0, 256), default=0, help="CPU threads.  [default: all cores]")
+@trust_engine_option
+@threads_option
 @click.option(
     "--cache-gb",
     type=Number(0),

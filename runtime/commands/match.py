@@ -25,7 +25,14 @@ from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.models.option import ModelChoice, choose_model, model_option
 from dccnet.runtime.onnx_runtime import PROVIDERS
 from dccnet.runtime.option_groups import GroupedCommand
-from dccnet.runtime.option_types import Number, Whole, refine_option
+from dccnet.runtime.option_types import (
+    Number,
+    Whole,
+    device_option,
+    refine_option,
+    threads_option,
+    trust_engine_option,
+)
 from dccnet.runtime.selection import BACKENDS
 from dccnet.runtime.video.annotations import parse_points
 from dccnet.runtime.video.drawing import STYLES as FRAME_STYLES
@@ -149,14 +156,14 @@ GROUPS = {
     show_default=True,
     help="What runs the network; auto takes the fastest that works on this machine, and says which.",
 )
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda or cuda:N.")
+@device_option
 @click.option(
     "--provider",
     type=click.Choice(list(PROVIDERS)),
     help="ONNX Runtime's execution provider.  [default: depends on --device]",
 )
-@click.option("--trust-engine", is_flag=True, help="Load engines that the bundle's manifest does not name.")
-@click.option("--threads", type=Whole(0, 256), default=0, help="CPU threads.  [default: all cores]")
+@trust_engine_option
+@threads_option
 def match(
     arguments: tuple[str, ...],
     model: str | None,

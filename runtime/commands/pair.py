@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dccnet.runtime.models.option import choose_model, model_option
-from dccnet.runtime.option_types import Function, Number, refine_option
-from dccnet.runtime.selection import BACKENDS
+from dccnet.runtime.option_types import Function, Number, backend_option, device_option, refine_option
 
 if TYPE_CHECKING:
     from dccnet.runtime.arrays import Image
@@ -56,14 +55,8 @@ def pair_options(function: Function) -> Function:
                 "a match, the less it counts]",
             ),
             refine_option,
-            click.option(
-                "--backend",
-                type=click.Choice(BACKENDS),
-                default="auto",
-                show_default=True,
-                help="Backend that runs the network; auto takes the fastest that works here.",
-            ),
-            click.option("--device", default="auto", show_default=True, help="cpu, cuda or cuda:N."),
+            backend_option,
+            device_option,
         ]
     ):
         function = decorate(function)

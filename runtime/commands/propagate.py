@@ -21,12 +21,18 @@ from dccnet.runtime.files import sha256
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.models.option import choose_model, model_option
 from dccnet.runtime.option_groups import GroupedCommand
-from dccnet.runtime.option_types import Number, Whole, refine_option
+from dccnet.runtime.option_types import (
+    Number,
+    Whole,
+    backend_option,
+    device_option,
+    refine_option,
+    threads_option,
+)
 from dccnet.runtime.propagate.carrying import SEMANTIC, TEMPORAL
 from dccnet.runtime.propagate.inputs import Drawn, Inputs, read_inputs
 from dccnet.runtime.propagate.run import Job
 from dccnet.runtime.propagate.targets import Targets, find_targets
-from dccnet.runtime.selection import BACKENDS
 from dccnet.runtime.video.propagation.settings import Propagation
 
 GROUPS = {
@@ -127,9 +133,9 @@ GROUPS = {
 @click.option("--restart", is_flag=True, help="Forget what an interrupted run has done.")
 @refine_option
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON on stdout.")
-@click.option("--backend", type=click.Choice(BACKENDS), default="auto", show_default=True)
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda or cuda:N.")
-@click.option("--threads", type=Whole(0, 256), default=0, help="CPU threads.  [default: all cores]")
+@backend_option
+@device_option
+@threads_option
 def propagate_command(
     arguments: tuple[str, ...],
     model: str | None,

@@ -9,8 +9,7 @@ import click
 from click.core import ParameterSource
 
 from dccnet.runtime.models.option import choose_model, model_option
-from dccnet.runtime.option_types import Whole
-from dccnet.runtime.selection import BACKENDS
+from dccnet.runtime.option_types import Whole, backend_option, device_option
 
 _FOR_LIVE = {
     "webgpu": "--webgpu",
@@ -59,14 +58,8 @@ _FOR_PAIR = {"backend": "--backend", "device": "--device"}
     default=True,
     help="With --live: open the page in the browser, or only print its address.  [default: open]",
 )
-@click.option(
-    "--backend",
-    type=click.Choice(BACKENDS),
-    default="auto",
-    show_default=True,
-    help="Backend that runs the network; auto takes the fastest that works here.",
-)
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda or cuda:N.")
+@backend_option
+@device_option
 @click.option("--json", "as_json", is_flag=True, help="Print a description of the page as JSON.")
 @click.pass_context
 def view(
