@@ -179,9 +179,7 @@ class Tracker:
         """A shape is lost where less than half of its points, or of its box, are visible: by
         ``min_confidence``, or while they can be followed. A mask is lost by its mean confidence."""
         self._matcher = matcher
-        self._settings = (
-            Propagation() if min_confidence is None else Propagation(min_confidence=min_confidence)
-        )
+        self._settings = Propagation.of_confidence(min_confidence)
         self._spec = cvat.TrackingFunctionSpec(supported_shape_types=_SHAPES)
 
     @property

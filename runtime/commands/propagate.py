@@ -199,7 +199,7 @@ def propagate_command(
             matcher.require_confidence()
         elif matcher.manifest.confidence is None:
             warn("this bundle has no confidence: points count where the match back returns to them")
-        settings = Propagation() if min_confidence is None else Propagation(min_confidence=min_confidence)
+        settings = Propagation.of_confidence(min_confidence)
         job = Job(inputs.references, inputs.categories, targets, mode, settings, most)
         digest = f"{sha256(opened.path / 'manifest.json')} refine={matcher.refines}"
         _tell(job)

@@ -54,9 +54,7 @@ class Annotator:
         self.categories: tuple[Category, ...] = inputs.categories
         """With the names of the points, in the order of the rows of an instance."""
         self.hints = inputs.hints
-        self.settings = (
-            Propagation() if min_confidence is None else Propagation(min_confidence=min_confidence)
-        )
+        self.settings = Propagation.of_confidence(min_confidence)
         encoded = EncodedReferences(matcher, inputs.references, most)
         self.references: tuple[Picture, ...] = tuple(one.picture for one in encoded.references)
         self._carrying = Semantic(matcher, encoded, self.settings)

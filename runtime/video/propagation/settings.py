@@ -40,6 +40,11 @@ class Propagation:
     """Whether points follow the picture from frame to frame, and return to their match where both part
     (``following.py``). Needs a kept reference; masks and boxes are carried by matches all the same."""
 
+    @classmethod
+    def of_confidence(cls, least: float | None) -> Propagation:
+        """The usual settings, with ``least`` as the lowest confidence; None: the usual one, too."""
+        return cls() if least is None else cls(min_confidence=least)
+
     def __post_init__(self) -> None:
         if self.map not in MAPS:
             raise UsageError(f"there is no map '{self.map}': choose from {', '.join(MAPS)}")
