@@ -6,7 +6,17 @@ import subprocess
 from collections.abc import Callable
 from subprocess import CompletedProcess
 
+import click
+
+from dccnet.cli import dcc
+
 Cli = Callable[..., CompletedProcess[str]]
+
+
+def run_here(command: click.Command, *arguments: str) -> None:
+    """Run a command in this process, with the settings of ``dcc``: click keeps the names of ``--help`` from
+    the first call on."""
+    command.main(list(arguments), standalone_mode=False, **dcc.context_settings)
 
 
 def one_sentence(result: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:

@@ -30,7 +30,7 @@ from dccnet.runtime.propagate.records import picture_of, picture_values
 from dccnet.runtime.propagate.slots import without_specks
 from dccnet.runtime.video.mask_files import read_mask
 from tests.helpers.annotation_sets import birds
-from tests.helpers.commands import Cli, one_sentence
+from tests.helpers.commands import Cli, one_sentence, run_here
 from tests.helpers.shifted_views import CELL, POINTS, view
 
 Call = Callable[..., dict[str, Any]]
@@ -53,7 +53,7 @@ def call(
 
     def run(*arguments: object) -> dict[str, Any]:
         capsys.readouterr()
-        propagate_command.main([*map(str, arguments), "--json"], standalone_mode=False)
+        run_here(propagate_command, *map(str, arguments), "--json")
         summary: dict[str, Any] = json.loads(capsys.readouterr().out)
         return summary
 

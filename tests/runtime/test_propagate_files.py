@@ -26,6 +26,7 @@ from dccnet.runtime.propagate.run import Job, changed_from, propagate
 from dccnet.runtime.propagate.targets import find_targets
 from dccnet.runtime.video.propagation.settings import Propagation
 from tests.helpers.annotation_sets import BIRD, bird
+from tests.helpers.commands import run_here
 
 
 def picture(path: Path, value: int = 0) -> Path:
@@ -77,14 +78,14 @@ def test_masks_never_replace_what_is_read(
     before = [path.read_bytes() for path in paths]
     arguments = ["photos/sub/x.png", "photos", "--mask", "labels/x.png", "-o", "all.json"]
     with pytest.raises(UsageError, match="write the masks"):
-        propagate_command.main([*arguments, "--save-masks", folder], standalone_mode=False)
+        run_here(propagate_command, *arguments, "--save-masks", folder)
     assert [path.read_bytes() for path in paths] == before
 
 
 def test_the_sheet_does_not_replace_the_annotations(tmp_path: Path) -> None:
     both = str(tmp_path / "all.json")
     with pytest.raises(UsageError, match="name another sheet"):
-        propagate_command.main(["a.json", "b", "-o", both, "--review", both], standalone_mode=False)
+        run_here(propagate_command, "a.json", "b", "-o", both, "--review", both)
 
 
 def test_a_name_that_no_file_of_annotations_can_hold_is_told_first(tmp_path: Path) -> None:
