@@ -12,7 +12,7 @@ from pathlib import Path
 from dccnet.runtime.cuda import Device
 from dccnet.runtime.decoding import decode
 from dccnet.runtime.errors import DccError, EngineError
-from dccnet.runtime.files import sha256_of, write_text
+from dccnet.runtime.files import write_text
 from dccnet.runtime.manifest import EngineComparison, GpuRecord, Graph
 from dccnet.runtime.reading import read_json
 from dccnet.runtime.tensorrt.builder import BuildSettings
@@ -61,15 +61,15 @@ def compared_once(
     return found
 
 
-def kernel_file(plans: Sequence[bytes], library: Library, gpu: GpuRecord) -> Path | None:
-    """File with the kernels that TensorRT-RTX compiled for these plans on this GPU.
+def kernel_file(plans: Sequence[str], library: Library, gpu: GpuRecord) -> Path | None:
+    """File with the kernels that TensorRT-RTX compiled for these plans (SHA-256) on this GPU.
 
     None for TensorRT, which compiles when it builds, and for a user without a cache.
     """
     folder = _usable_folder() if library.is_rtx else None
     if folder is None:
         return None
-    key = [[sha256_of(plan) for plan in plans], library.version, dataclasses.asdict(gpu)]
+    key = [list(plans), library.version, dataclasses.asdict(gpu)]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
     return folder / "kernels" / f"{digest[:20]}.cache"
 

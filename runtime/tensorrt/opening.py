@@ -13,7 +13,6 @@ from dccnet.runtime.bundle_shapes import check_shapes
 from dccnet.runtime.cuda import Device
 from dccnet.runtime.errors import BundleError, EngineError, NotVerifiedError
 from dccnet.runtime.extras import install
-from dccnet.runtime.files import sha256_of
 from dccnet.runtime.tensorrt.builder import BuildSettings, BuiltEngine
 from dccnet.runtime.tensorrt.bundled import build_graph
 from dccnet.runtime.tensorrt.cache import compared_once, engine_folder, kernel_file
@@ -171,7 +170,7 @@ def _require_agreement(
         tf32 = any(plan.record is not None and plan.record.tf32 for plan in plans)
         compare = partial(compare_engines, bundle, opened.encoder, opened.matcher, device, tf32=tf32)
         try:
-            comparison = compared_once([sha256_of(plan.content) for plan in plans], gpu, compare)
+            comparison = compared_once([plan.sha256 for plan in plans], gpu, compare)
         except EngineError as error:
             on_note(f"the engines were not compared with their graphs: {error}")
             return
@@ -196,8 +195,8 @@ def load_engines(
 
     With a ``device``, kernels that TensorRT-RTX compiles there are kept for other processes.
     """
-    contents = [plan.content for plan in plans]
-    file = None if device is None else kernel_file(contents, library, gpu_record(device))
+    digests = [plan.sha256 for plan in plans]
+    file = None if device is None else kernel_file(digests, library, gpu_record(device))
     encoder, matcher = (Engine(library, plan.content, str(plan.path)) for plan in plans)
     if file is not None:
         encoder.cache = matcher.cache = RuntimeCache.open(encoder.create_runtime_config(), file, on_note)

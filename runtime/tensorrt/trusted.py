@@ -13,6 +13,7 @@ from typing import NamedTuple
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.cuda import Device
 from dccnet.runtime.errors import EngineError
+from dccnet.runtime.files import sha256_of
 from dccnet.runtime.manifest import ENCODER, MATCHER, EngineRecord
 from dccnet.runtime.tensorrt.gpu_record import gpu_record
 from dccnet.runtime.tensorrt.library import Library
@@ -28,6 +29,11 @@ class Plan(NamedTuple):
     content: bytes
     record: EngineRecord | None
     """None for a trusted plan that neither the manifest nor a sidecar describes."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the content; it was compared with the record's when the plan was read."""
+        return sha256_of(self.content) if self.record is None else self.record.sha256
 
 
 def _named_engine(bundle: Bundle, name: str, library: Library) -> EngineRecord | None:
