@@ -44,13 +44,15 @@ def datasets(
     settings: TrainSettings,
     group: Processes = ALONE,
     left_out: Sequence[str] | None = None,
+    *,
+    tell: bool = True,
 ) -> Datasets:
     """The pairs that the settings name. Several processes divide the work of looking at the pictures.
 
     For a new run (``left_out`` is None) every picture is decoded, because one that cannot be read would
-    end the training when its turn comes. ``skip_unreadable`` leaves out its pairs and warns. A run that is
-    resumed needs the pairs that it began with: it leaves out the same, and only looks whether the others
-    are there. Raises :class:`DataError` for lists, folders and pictures that cannot be used.
+    end the training when its turn comes. ``skip_unreadable`` leaves out its pairs and, if ``tell``, warns.
+    A run that is resumed needs the pairs that it began with: it leaves out the same, and only looks whether
+    the others are there. Raises :class:`DataError` for lists, folders and pictures that cannot be used.
     """
     photographs = sorted(find_images(settings.synthetic)) if settings.synthetic is not None else []
     listed, validating = _read(settings.data, settings), _read(settings.validate, settings)
@@ -62,7 +64,7 @@ def datasets(
         else _left_out_before(left_out, files, settings, group)
     )
     training, validation = _without(listed, omitted), _without(validating, omitted)
-    if problems and group.first:
+    if problems and group.first and tell:
         _tell(problems, len(listed) - len(training), len(validating) - len(validation))
     if settings.synthetic is not None:
         remaining = [path for path in photographs if path not in omitted]

@@ -116,7 +116,7 @@ def check_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> Non
     settings = TrainSettings(**options)
     gpu = settings.device != "cpu" and torch.cuda.device_count() > 0
     refuse_missing(settings.conv4d, torch.device("cuda" if gpu else "cpu"))
-    datasets(config, settings)
+    datasets(config, settings, tell=False)  # the run itself says it
     new_run_folder(path)
     check_free(path)
     model = _network(config, settings)

@@ -11,7 +11,7 @@ from dccnet.network.config import ModelConfig
 from dccnet.runtime.errors import DataError, ImageError
 from dccnet.runtime.messages import show_messages
 from dccnet.training.datasets import datasets
-from dccnet.training.run import resume_run, start_run
+from dccnet.training.run import check_run, resume_run, start_run
 from dccnet.training.settings import RunFolder, TrainSettings
 from dccnet.training.trainer import Trainer
 from tests.helpers.networks import ONE_BRANCH, SMALL
@@ -70,6 +70,16 @@ def test_pairs_that_are_left_out_change_nothing_else_and_stay_out(
     data.rename(tmp_path / "moved")
     resume_run(str(run), 2, moved={"data": str(tmp_path / "moved" / "all.csv")})
     assert folder.last.read_bytes() == expected.last.read_bytes()
+
+
+def test_a_run_that_is_only_checked_warns_of_nothing(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_messages()
+    check_run(
+        str(tmp_path / "run"), CONFIG, OPTIONS | {"skip_unreadable": True, "data": str(data / "all.csv")}
+    )
+    assert "left out" not in capsys.readouterr().err
 
 
 def test_photographs_are_left_out_before_they_are_split(data: Path) -> None:
