@@ -20,7 +20,6 @@ from dccnet.runtime.manifest import (
     EngineComparison,
     EngineRecord,
     Graph,
-    LoweringTimes,
     Manifest,
     TensorSpec,
 )
@@ -213,7 +212,7 @@ def _engine_row(record: EngineRecord) -> Row:
         "build s": record.build_seconds,
         "built on": "any machine" if record.gpu is None else describe_gpu(record.gpu),
         "compared": _comparison(record.comparison),
-        "chosen by": "" if record.times is None else _times(record.times),
+        "chosen by": "" if record.times is None else f"{record.times.table} on {record.times.gpu.name}",
     }
 
 
@@ -225,11 +224,6 @@ def _comparison(found: EngineComparison | None) -> str:
         f"{verdict} on {describe_gpu(found.gpu)}: {found.identical_cells:.2%} of the best matches, scores "
         f"within {found.largest_score_difference:.1e}"
     )
-
-
-def _times(times: LoweringTimes) -> str:
-    table = ", ".join(f"{name} {value:.2f} ms" for name, value in times.milliseconds.items())
-    return f"{table} on {times.gpu.name}"
 
 
 def _megabytes(count: int | None) -> float | None:

@@ -102,6 +102,11 @@ class LoweringTimes:
     milliseconds: dict[str, float]
     """Time of one run of the matcher's engine on the GPU with each lowering, fastest first."""
 
+    @property
+    def table(self) -> str:
+        """``spectral 1.20 ms, stack 1.50 ms``."""
+        return ", ".join(f"{name} {value:.2f} ms" for name, value in self.milliseconds.items())
+
 
 @dataclass(frozen=True, slots=True)
 class EngineRecord:

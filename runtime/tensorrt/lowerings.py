@@ -83,6 +83,5 @@ def time_engines(library: Library, plans: Mapping[str, bytes], device: Device) -
 
 def describe_times(times: LoweringTimes) -> str:
     """One sentence with the table."""
-    table = ", ".join(f"{name} {value:.2f} ms" for name, value in times.milliseconds.items())
     fastest = next(iter(times.milliseconds))
-    return f"4D convolutions: {fastest}; one run of the matcher on {times.gpu.name}: {table}"
+    return f"4D convolutions: {fastest}; one run of the matcher on {times.gpu.name}: {times.table}"
