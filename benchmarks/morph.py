@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 
 from dccnet.evaluation.pairs import Pair, Picture, read_pairs
+from dccnet.evaluation.pck import pair_pck
 from dccnet.runtime.alignment.morph import Morph, MorphSettings
 from dccnet.runtime.alignment.smooth_map import SmoothMap
 from dccnet.runtime.arrays import Floats, Image
@@ -50,9 +51,8 @@ def hits(pair: Pair, result: Correspondences, found: SmoothMap) -> Floats:
     """PCK in percent of this pair: by the refined transfer, and by the smooth map."""
     source, target = pair.source_points, pair.target_points
     assert source is not None and target is not None
-    within = ALPHA * float(np.ptp(source, axis=0).max())
     moved = result.transfer(target, "b", outside=True), found.carry(target, "b")
-    return np.array([100 * (np.linalg.norm(m - source, axis=1) <= within).mean() for m in moved])
+    return np.array([100 * pair_pck(points, source, result.size_a, ALPHA, "bbox") for points in moved])
 
 
 def name_of(picture: Picture) -> str:
