@@ -16,7 +16,7 @@ from dccnet.runtime.commands import pictures
 from dccnet.runtime.commands import video as video_job
 from dccnet.runtime.commands.video_options import VideoOptions
 from dccnet.runtime.confidence import VISIBLE
-from dccnet.runtime.console import note, warn
+from dccnet.runtime.console import note
 from dccnet.runtime.drawing.styles import STYLES
 from dccnet.runtime.drawing.vector import VECTORS
 from dccnet.runtime.errors import UsageError
@@ -230,8 +230,7 @@ def match(
             matcher.require_confidence()
         if backend == "auto":
             note(f"running on {matcher.backend.description}")
-        if not matcher.manifest.verified:
-            warn(f"{chosen.named} is marked as not verified: its matches may differ from the network's")
+        chosen.warn_unless_verified(matcher.manifest)
         return matcher
 
     if video is not None:

@@ -66,7 +66,7 @@ def pair_options(function: Function) -> Function:
 def match_pair(options: PairOptions, outputs: Sequence[Path]) -> MatchedPair:
     """Read and match the pair. Raises :class:`DccError`, also where an output is one of its pictures."""
     from dccnet.runtime.commands.pictures import refuse_to_overwrite
-    from dccnet.runtime.console import note, warn
+    from dccnet.runtime.console import note
     from dccnet.runtime.errors import UsageError
     from dccnet.runtime.images import read_image
     from dccnet.runtime.matcher import Matcher
@@ -84,8 +84,7 @@ def match_pair(options: PairOptions, outputs: Sequence[Path]) -> MatchedPair:
     )
     if options.min_confidence is not None:
         matcher.require_confidence()
-    if not matcher.manifest.verified:
-        warn(f"{chosen.named} is marked as not verified: its matches may differ from the network's")
+    chosen.warn_unless_verified(matcher.manifest)
     result = matcher.match(image_a, image_b)
     if options.min_confidence is not None:
         result = result.at_least(options.min_confidence)

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import click
 
 from dccnet.runtime.bundle import Bundle
-from dccnet.runtime.console import note
+from dccnet.runtime.console import note, warn
 from dccnet.runtime.errors import BundleError, UsageError
+from dccnet.runtime.manifest import Manifest
 from dccnet.runtime.models.addresses import parse_address
 from dccnet.runtime.models.names import BUILT_IN, DEFAULT, find_model, named_models
 from dccnet.runtime.option_types import Function
@@ -55,6 +56,11 @@ class ModelChoice(NamedTuple):
                 "models); a bundle comes from dcc export MODEL -o BUNDLE"
             )
         return Bundle.open(self.path)
+
+    def warn_unless_verified(self, manifest: Manifest) -> None:
+        """Warn of graphs that were not compared with their network, or differ from it."""
+        if not manifest.verified:
+            warn(f"{self.named} is marked as not verified: its matches may differ from the network's")
 
 
 def model_option(function: Function) -> Function:

@@ -143,8 +143,7 @@ def _view_pair(
         note(chosen.note)
     matcher = Matcher.open(bundle, backend=backend, device=device, on_note=note)
     manifest = matcher.manifest
-    if not manifest.verified:
-        warn(f"{chosen.named} is marked as not verified: its matches may differ from the network's")
+    chosen.warn_unless_verified(manifest)
     page = build_page(
         matcher.match(*pictures),
         *pictures,

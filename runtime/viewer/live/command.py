@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from dccnet.runtime.console import note, warn
+from dccnet.runtime.console import note
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.models.option import choose_model
 from dccnet.runtime.viewer.live.folder import live_page, write_page
@@ -40,8 +40,7 @@ def view_live(
     if len(pictures) not in (0, 2):
         raise UsageError("with --live, name two pictures, A and B, or none")
     bundle = chosen.open()
-    if not bundle.manifest.verified:
-        warn(f"{chosen.named} is marked as not verified: its matches may differ from the network's")
+    chosen.warn_unless_verified(bundle.manifest)
     runtime = find_web_runtime(source, build=WEBGPU if webgpu else CPU, fetch=fetch, on_note=note)
     page = live_page(bundle, _name(chosen.named), runtime, [Path(picture) for picture in pictures])
     if output is not None:
