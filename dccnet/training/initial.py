@@ -22,10 +22,15 @@ def initial_network(config: ModelConfig, weights: str, start: str, both_ways: bo
     """
     torch.manual_seed(seed)
     model = DCCNet(config)
-    load_backbone_weights(model.backbone, config.backbone, weights)
-    apply_start(model, start, both_ways)
-    revive_embedding(model, both_ways)
+    initialise(model, weights, start, both_ways)
     return model
+
+
+def initialise(model: DCCNet, weights: str, start: str, both_ways: bool, tell: bool = True) -> None:
+    """Set all initial weights of a new network, as :func:`initial_network` says; ``tell`` allows notes."""
+    load_backbone_weights(model.backbone, model.config.backbone, weights)
+    apply_start(model, start, both_ways)
+    revive_embedding(model, both_ways, tell)
 
 
 def apply_start(model: DCCNet, start: str, both_ways: bool) -> None:

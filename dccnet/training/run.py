@@ -21,22 +21,20 @@ from dccnet.runtime.messages import note, warn
 from dccnet.training.autotune import lowering_here, lowering_of_run, refuse_missing
 from dccnet.training.cpu import keep_loops_private
 from dccnet.training.datasets import Datasets, datasets
-from dccnet.training.initial import apply_start, revive_embedding
+from dccnet.training.initial import apply_start, initialise
 from dccnet.training.processes import Processes, processes
 from dccnet.training.reporting import NullReport, RunReport
 from dccnet.training.settings import RunFolder, TrainSettings, digests, new_run_folder, with_absolute_paths
 from dccnet.training.state import Progress
 from dccnet.training.trainer import Trainer
 from dccnet.weights.checkpoint import load_checkpoint, save_checkpoint
-from dccnet.weights.pretrained import load_backbone_weights
 
 
 def start_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> tuple[RunFolder, Progress]:
     """Train a new network in the folder ``path``; returns the folder and the final progress.
 
     ``options`` are fields of :class:`TrainSettings`; with ``from_checkpoint``, ``config`` is that of the
-    checkpoint. Raises :class:`DccError` for settings, lists or
-    weights that cannot be used.
+    checkpoint. Raises :class:`DccError` for settings, lists or weights that cannot be used.
     """
     settings = TrainSettings(**options)
     with processes(settings.device) as group:
@@ -50,12 +48,9 @@ def start_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> tup
             lowering = lowering_of_run(settings.conv4d, model, settings.batch_size, group)
             settings = with_absolute_paths(dataclasses.replace(settings, conv4d=lowering))
             if settings.from_checkpoint is None:
-                load_backbone_weights(model.backbone, config.backbone, settings.weights)
-            _unfreeze(model, settings.finetune_blocks)
-            if settings.from_checkpoint is None:
                 both_ways = settings.opposite > 0
-                apply_start(model, settings.start, both_ways)
-                revive_embedding(model, both_ways, tell=group.first)
+                initialise(model, settings.weights, settings.start, both_ways, tell=group.first)
+            _unfreeze(model, settings.finetune_blocks)
             if group.first:
                 save_checkpoint(model, folder.start)
                 # From now on, the run can be resumed.
