@@ -55,6 +55,11 @@ COMMANDS = {
         "eval_command",
         "Score a network on a benchmark, with any backend.",
     ),
+    "compare": (
+        ".evaluation.compare.command",
+        "compare_command",
+        "Compare evaluations of several models, pair by pair.",
+    ),
     "data": (".evaluation.data_commands", "data", "Check or fetch a benchmark's files, or make pairs."),
     "match": (".runtime.commands.match", "match", "Find correspondences in pictures or a video."),
     "propagate": (

@@ -157,13 +157,12 @@ def eval_command(
     On video, the baselines are points at rest, Lucas-Kanade, and the same nearest neighbour; only bundles
     run, and nothing resumes.
     """
-    from dccnet.evaluation.benchmarks import load_benchmark
     from dccnet.evaluation.intervals import Bootstrap
-    from dccnet.evaluation.models import open_model, require_confidence
+    from dccnet.evaluation.models import open_model
     from dccnet.evaluation.options import output_folders, parse_alphas
-    from dccnet.evaluation.reliability import check_diagram
     from dccnet.evaluation.results import to_dict, write_comparison
     from dccnet.evaluation.runner import DEFAULTS, EvaluationOptions
+    from dccnet.evaluation.scored_list import ScoredList
     from dccnet.runtime.console import note, print_wide
     from dccnet.runtime.errors import UsageError
     from dccnet.runtime.selection import BackendChoice
@@ -185,16 +184,10 @@ def eval_command(
     if fps is not None:
         raise UsageError("--fps applies to --benchmark video only")
     if reliability is not None:
-        if benchmark == "tss":
-            raise UsageError(
-                "--reliability takes a benchmark with keypoints: remove it for --benchmark tss"
-            )
-        check_diagram(reliability)
-        for path in models:
-            require_confidence(path, note)
-    loaded = load_benchmark(
-        benchmark, data, root, protocol=protocol, one_based=one_based, split=split, keep_border=keep_border
-    )
+        _check_reliability(reliability, benchmark, models)
+    places = str(data), None if root is None else str(root)
+    listed = ScoredList(benchmark, *places, protocol, one_based, split, keep_border)
+    loaded = listed.load()
     note(f"protocol: {loaded.protocol}")
     bootstrap = Bootstrap([case.pair for case in loaded.cases]) if intervals else None
     budget = DEFAULTS.budget if cache_gb is None else int(cache_gb * 2**30)
@@ -204,6 +197,8 @@ def eval_command(
         note(f"{path}: running on {model.backend}")
         options = EvaluationOptions(folder, restart, flow_folder=flow, budget=budget, baselines=True)
         runs.append(_evaluate(model, loaded, alphas or loaded.alphas, options, bootstrap))
+        if folder is not None:
+            listed.write(folder)
     summaries = [summary for summary, _ in runs]
     if output is not None and len(runs) > 1:
         report = write_comparison(output, loaded, summaries, [outcomes for _, outcomes in runs])
@@ -217,6 +212,20 @@ def eval_command(
     from dccnet.evaluation.tables import WIDTH, tables
 
     print_wide(tables(summaries), WIDTH)
+
+
+def _check_reliability(path: Path, benchmark: str, models: Sequence[Path]) -> None:
+    """Raise a :class:`DccError` if the diagram could not be drawn; no model is loaded for that."""
+    from dccnet.evaluation.models import require_confidence
+    from dccnet.evaluation.reliability import check_diagram
+    from dccnet.runtime.console import note
+    from dccnet.runtime.errors import UsageError
+
+    if benchmark == "tss":
+        raise UsageError("--reliability takes a benchmark with keypoints: remove it for --benchmark tss")
+    check_diagram(path)
+    for model in models:
+        require_confidence(model, note)
 
 
 def _draw_reliability(path: Path, summaries: Sequence[Summary]) -> None:

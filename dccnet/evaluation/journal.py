@@ -8,13 +8,15 @@ from typing import Any
 
 from dccnet.evaluation.scoring import Outcome
 from dccnet.runtime.decoding import decode
+from dccnet.runtime.errors import DccError
 from dccnet.runtime.journal import JOURNAL, Identity
 from dccnet.runtime.journal import Journal as AnyJournal
 from dccnet.runtime.messages import warn
+from dccnet.runtime.reading import parse_json, read_text
 
 SCHEMA = 1
 
-__all__ = ["JOURNAL", "Identity", "Journal"]
+__all__ = ["JOURNAL", "Identity", "Journal", "read_outcomes"]
 
 
 class Journal(AnyJournal[Outcome]):
@@ -46,3 +48,23 @@ class Journal(AnyJournal[Outcome]):
 def _decoded(values: dict[str, Any], where: str) -> tuple[int, Outcome]:
     case = values.pop("case")
     return case, decode(Outcome, values, where)
+
+
+def read_outcomes(folder: Path) -> list[Outcome]:
+    """The outcomes of a complete evaluation in ``folder``, in the benchmark's order.
+
+    Raises :class:`DccError` if the journal is missing, damaged or not complete.
+    """
+    path = folder / JOURNAL
+    try:
+        first, *lines = read_text(path).split("\n")[:-1]  # an incomplete line has no end
+        pairs = parse_json(first)["pairs"]
+        numbered = enumerate(lines, start=2)
+        found = dict(_decoded(parse_json(line), f"line {number}") for number, line in numbered)
+    except FileNotFoundError:
+        raise DccError(f"{path} does not exist: run the same dcc eval again, which writes it") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DccError(f"{path} is damaged ({error}): evaluate again with --restart") from error
+    if sorted(found) != list(range(pairs)):
+        raise DccError(f"{folder} is not complete: run the same dcc eval again, which continues it")
+    return [found[number] for number in range(pairs)]
