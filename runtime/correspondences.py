@@ -69,6 +69,9 @@ class Correspondences(OneLine):
     """Turns what speaks for a match into its confidence. Only from a bundle with confidence."""
     least_confidence: float | None = None
     """Matches with less confidence are left out (:meth:`at_least`)."""
+    mirrored: bool = False
+    """Whether A was mirrored left to right to be matched, because the things face opposite ways. Positions
+    are those of A as it is."""
     _log_odds: dict[Side, Floats] = field(default_factory=dict, init=False, repr=False)
     """Kept from the first call, by direction."""
     _mutual: dict[Rule, PointMatches] = field(default_factory=dict, init=False, repr=False)
@@ -223,12 +226,14 @@ class Correspondences(OneLine):
 
     def smooth_map(self, rule: Rule | None = None, frame: Frame | None = None) -> SmoothMap:
         """The map through the confident matches that folds nowhere (docs/align-and-morph.md); ``rule``
-        places the matches. ``frame`` is where both pictures lie, by default of their mean shape."""
+        places the matches. ``frame`` is where both pictures lie, by default of their mean shape; A is
+        mirrored there if it is :attr:`mirrored`."""
         rule = self._rule(rule)
         if frame is not None:
-            return fit_smooth_map(self, rule, frame)
+            return fit_smooth_map(self, rule, frame.mirrored(self.mirrored))
         if rule not in self._smooth:
-            self._smooth[rule] = fit_smooth_map(self, rule)
+            around = Frame.around(self.size_a, self.size_b)
+            self._smooth[rule] = fit_smooth_map(self, rule, around.mirrored(self.mirrored))
         return self._smooth[rule]
 
     def flow(

@@ -22,6 +22,8 @@ class Features(OneLine):
     memory where the backend runs on a GPU. Fine features, ``fine``, are always a NumPy array."""
     size: Size
     """(height, width) of the original picture in pixels."""
+    mirrored: Tensors | None = None
+    """The features of the picture mirrored left to right, where they were asked for."""
 
 
 def check_image(image: Image) -> None:

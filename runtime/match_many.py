@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Union
 import numpy as np
 
 from dccnet.runtime.arrays import Image
+from dccnet.runtime.backend import Tensors
 from dccnet.runtime.batching import encode_all, match_all
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import ArgumentError, ImageError
@@ -51,6 +52,9 @@ def match_many(
             else:
                 on_error(number, error)
         cache.shrink()
+        if matcher.mirror is not False:
+            yield from (matcher.match(a, b) for a, b in whole)
+            continue
         outputs = match_all(matcher.backend, [(a.tensors, b.tensors) for a, b in whole], batch)
         for (a, b), output in zip(whole, outputs, strict=True):
             yield matcher.result(a, b, output)
@@ -98,17 +102,28 @@ class _Cache:
                     new[key] = (picture, as_image(picture))
                 except ImageError as error:
                     failed[key] = error
-        frames = [self._matcher.manifest.frames.of(image) for _, image in new.values()]
-        encoded = encode_all(self._matcher.backend, frames, self._batch)
-        for (key, (picture, image)), tensors in zip(new.items(), encoded, strict=True):
-            nbytes = sum(int(np.prod(t.shape)) * np.dtype(t.dtype).itemsize for t in tensors.values())
+        images = [image for _, image in new.values()]
+        encoded = self._encoded(images)
+        mirrored: Sequence[Tensors | None] = [None] * len(images)
+        if self._matcher.mirror is not False:
+            mirrored = self._encoded([np.ascontiguousarray(image[:, ::-1]) for image in images])
+        for (key, (picture, image)), tensors, turned in zip(new.items(), encoded, mirrored, strict=True):
+            nbytes = _nbytes(tensors) + (0 if turned is None else _nbytes(turned))
             nbytes += 0 if isinstance(picture, (str, os.PathLike)) else image.nbytes
-            features = Features(tensors, (image.shape[0], image.shape[1]))
+            features = Features(tensors, (image.shape[0], image.shape[1]), turned)
             self._entries[key] = _Entry(features, picture, nbytes)
             self._bytes += nbytes
         return failed
+
+    def _encoded(self, images: Sequence[Image]) -> list[Tensors]:
+        frames = [self._matcher.manifest.frames.of(image) for image in images]
+        return encode_all(self._matcher.backend, frames, self._batch)
 
     def shrink(self) -> None:
         """Release the features that were used longest ago, until the others are within the limit."""
         while self._bytes > self._limit:
             self._bytes -= self._entries.popitem(last=False)[1].nbytes
+
+
+def _nbytes(tensors: Tensors) -> int:
+    return sum(int(np.prod(t.shape)) * np.dtype(t.dtype).itemsize for t in tensors.values())

@@ -19,10 +19,12 @@ from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.device_arrays import is_on_gpu
 from dccnet.runtime.errors import EngineError, ImageError, UsageError
 from dccnet.runtime.features import Features
+from dccnet.runtime.freed_memory import return_freed_memory
 from dccnet.runtime.geometry import Size
 from dccnet.runtime.given_pictures import GivenPicture, as_image
 from dccnet.runtime.manifest import FINE, Manifest
 from dccnet.runtime.match_many import Picture, match_many
+from dccnet.runtime.mirroring import Mirror, as_mirror, mirrored_back, more_confident
 from dccnet.runtime.models.names import open_bundle
 from dccnet.runtime.refinement import FineFeatures
 from dccnet.runtime.score_maps import take_maps
@@ -48,13 +50,17 @@ class Matcher:
     >>> result.transfer([[120.0, 80.0]], from_="a")     # doctest: +SKIP
     """
 
-    def __init__(self, manifest: Manifest, backend: Backend, refine: bool | None = None) -> None:
-        """``refine`` is that of :meth:`open`."""
+    def __init__(
+        self, manifest: Manifest, backend: Backend, refine: bool | None = None, mirror: Mirror = False
+    ) -> None:
+        """``refine`` and ``mirror`` are those of :meth:`open`."""
         self.manifest = manifest
         self.backend = backend
         """The engine that runs the network; ``backend.description`` names it for people."""
         self.refines = manifest.fine is not None if refine is None else refine
         """Whether :meth:`match` refines matches unless it is told otherwise."""
+        self.mirror = as_mirror(mirror)
+        """Whether :meth:`match` mirrors A unless it is told otherwise."""
         self._opened: tuple[Path, BackendChoice] | None = None
         """What :meth:`open` was called with."""
 
@@ -70,6 +76,7 @@ class Matcher:
         trust_engine: bool = False,
         tf32: bool = False,
         refine: bool | None = None,
+        mirror: Mirror = False,
         on_note: Callable[[str], None] = lambda text: None,
     ) -> Matcher:
         """Load a bundle by its path, a name that ``dcc models`` lists, or its address.
@@ -84,7 +91,9 @@ class Matcher:
         0 for one per core. ``trust_engine`` loads engines that the manifest does not name. ``tf32`` allows
         ONNX Runtime's CUDA provider float32 products with ten bits of mantissa. ``refine`` places matches
         below the cells of the grid by the fine features of both pictures
-        (:mod:`dccnet.runtime.refinement`); by default, wherever the bundle returns these. ``on_note`` is
+        (:mod:`dccnet.runtime.refinement`); by default, wherever the bundle returns these. ``mirror``
+        matches A mirrored left to right, for things that face opposite ways; ``auto`` also matches it as it
+        is, and keeps what is more confident, for twice the time. ``on_note`` is
         called with a message when an engine is built on first use, when ``auto`` skips a backend, and
         later, from the thread that matches, when a CUDA graph cannot be captured. Raises
         :class:`BundleError`, :class:`EngineError`, :class:`UsageError` (also for ``refine`` with a bundle
@@ -94,7 +103,7 @@ class Matcher:
             bundle = open_bundle(bundle, on_note)
         choice = BackendChoice(backend, device, provider, threads, trust_engine, tf32)
         check_refinement(bundle.manifest, refine)
-        matcher = cls(bundle.manifest, open_backend(bundle, choice, on_note), refine)
+        matcher = cls(bundle.manifest, open_backend(bundle, choice, on_note), refine, as_mirror(mirror))
         matcher._opened = bundle.path.absolute(), choice
         return matcher
 
@@ -106,6 +115,8 @@ class Matcher:
         """
         backend, self.backend = self.backend, _ClosedBackend()
         backend.close()
+        del backend
+        return_freed_memory()
 
     def __enter__(self) -> Matcher:
         return self
@@ -116,23 +127,41 @@ class Matcher:
     def __reduce__(self) -> tuple[Any, ...]:
         if self._opened is None:
             raise TypeError("only a matcher that Matcher.open() returned can be pickled")
-        return _reopen, (type(self), *self._opened, self.refines)
+        return _reopen, (type(self), *self._opened, self.refines, self.mirror)
 
-    def encode(self, image: Any, *, size: Size | None = None, stream: int | None = None) -> Features:
+    def encode(
+        self,
+        image: Any,
+        *,
+        size: Size | None = None,
+        mirrored: bool | None = None,
+        stream: int | None = None,
+    ) -> Features:
         """Features of a picture of any size: ``(H, W, 3)`` uint8 BGR, a path, or a picture of PIL.
 
         A file is turned as its EXIF orientation says; a picture of PIL is taken as it is.
         A GPU backend also takes a picture in GPU memory: any object with ``__cuda_array_interface__`` or
         DLPack (CuPy, PyCUDA, PyTorch). Such a picture is not resized and must have the size and type in
         ``manifest.frames``; ``size`` is the (height, width) in pixels of the original picture, and
-        ``stream`` is the handle of the CUDA stream whose work must finish first. Raises
-        :class:`ImageError` for another shape or dtype, and for a file that cannot be read.
+        ``stream`` is the handle of the CUDA stream whose work must finish first. ``mirrored`` also encodes
+        the picture mirrored left to right, as :meth:`match` with ``mirror`` needs it of A; by default, if
+        the matcher mirrors. Raises :class:`ImageError` for another shape or dtype, and for a file that
+        cannot be read.
         """
+        mirrored = self.mirror is not False if mirrored is None else mirrored
         if not isinstance(image, np.ndarray) and is_on_gpu(image):
+            if mirrored:
+                raise ImageError(
+                    "a picture in GPU memory is not mirrored: copy it to the host, or mirror it"
+                )
             return Features(self.backend.encode(image, stream), size or self.manifest.image_size)
         image = as_image(image)
-        frame = self.manifest.frames.of(image)
-        return Features(self.backend.encode(frame, stream), size or (image.shape[0], image.shape[1]))
+        size = size or (image.shape[0], image.shape[1])
+        tensors = self.backend.encode(self.manifest.frames.of(image), stream)
+        if not mirrored:
+            return Features(tensors, size)
+        frame = self.manifest.frames.of(np.ascontiguousarray(image[:, ::-1]))
+        return Features(tensors, size, self.backend.encode(frame, stream))
 
     def match(
         self,
@@ -140,17 +169,30 @@ class Matcher:
         b: GivenPicture | Features,
         *,
         refine: bool | None = None,
+        mirror: Mirror | None = None,
         stream: int | None = None,
     ) -> Correspondences:
         """Correspondences of two pictures, each a picture as for :meth:`encode` or its features.
 
-        ``refine`` is that of :meth:`open`, which it replaces for this pair. Raises :class:`ImageError`,
-        :class:`EngineError`, and :class:`UsageError` for ``refine`` with a bundle that cannot.
+        ``refine`` and ``mirror`` are those of :meth:`open`, which they replace for this pair; the result's
+        ``mirrored`` says what ``auto`` chose. Raises :class:`ImageError`, :class:`EngineError`, and
+        :class:`UsageError` for ``refine`` with a bundle that cannot, and for ``mirror`` with features of A
+        that were encoded without ``mirrored``.
         """
         check_refinement(self.manifest, refine)
-        a = a if isinstance(a, Features) else self.encode(a, stream=stream)
-        b = b if isinstance(b, Features) else self.encode(b, stream=stream)
-        return self.result(a, b, self.backend.match(a.tensors, b.tensors, stream), refine)
+        mirror = self.mirror if mirror is None else as_mirror(mirror)
+        a = a if isinstance(a, Features) else self.encode(a, mirrored=mirror is not False, stream=stream)
+        b = b if isinstance(b, Features) else self.encode(b, mirrored=False, stream=stream)
+        if mirror is False:
+            return self.result(a, b, self.backend.match(a.tensors, b.tensors, stream), refine)
+        if a.mirrored is None:
+            raise UsageError("these features of A are not mirrored: encode A with mirrored=True")
+        other = Features(a.mirrored, a.size)
+        turned = self.result(other, b, self.backend.match(other.tensors, b.tensors, stream), refine)
+        turned = mirrored_back(turned)
+        if mirror is True:
+            return turned
+        return more_confident(self.match(a, b, refine=refine, mirror=False, stream=stream), turned)
 
     def match_many(
         self,
@@ -216,6 +258,8 @@ class Matcher:
         read it to the end. Raises :class:`UsageError`, :class:`VideoError` and :class:`ImageError`: at once
         for what cannot be opened, and from the iterator for what fails later.
         """
+        if self.mirror is not False:
+            raise UsageError("frames of a video are not matched mirrored: open the matcher without mirror")
         from dccnet.runtime.video.annotations import Annotations
         from dccnet.runtime.video.propagation.settings import Propagation
         from dccnet.runtime.video.stream import Stream, StreamRequest
@@ -316,6 +360,8 @@ def check_refinement(manifest: Manifest, refine: bool | None) -> None:
         )
 
 
-def _reopen(kind: type[Matcher], path: Path, choice: BackendChoice, refine: bool) -> Matcher:
+def _reopen(
+    kind: type[Matcher], path: Path, choice: BackendChoice, refine: bool, mirror: Mirror
+) -> Matcher:
     """The matcher that was pickled."""
-    return kind.open(path, refine=refine, **choice._asdict())
+    return kind.open(path, refine=refine, mirror=mirror, **choice._asdict())

@@ -117,7 +117,7 @@ class OneWay:
         """``(2,)``: how far refining moves a match at most, in pixels (x, y) of the other picture."""
         if self.other_fine is None:
             return np.zeros(2)
-        return FARTHEST * self.other_fine.step * geometry.extent(self.other_size)
+        return FARTHEST * np.abs(self.other_fine.step) * geometry.extent(self.other_size)
 
     def _refined(self, points: Points, places: Points) -> Points:
         """Better ``places`` of ``points``, ``(N, 2)`` each, in pixels of the other and of this picture."""

@@ -46,6 +46,32 @@ def refine_option(function: Function) -> Function:
     return decorate(function)
 
 
+class MirrorChoice(click.Choice):  # type: ignore[type-arg]  # a type parameter since click 8.2
+    """``no``, ``yes`` or ``auto``, as False, True or "auto"."""
+
+    def __init__(self) -> None:
+        super().__init__(["no", "yes", "auto"])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, bool):  # converted before
+            return value
+        chosen = super().convert(value, param, ctx)
+        return chosen if chosen == "auto" else chosen == "yes"
+
+
+def mirror_option(function: Function) -> Function:
+    """Add ``--mirror`` to a command."""
+    decorate = click.option(
+        "--mirror",
+        type=MirrorChoice(),
+        default="no",
+        show_default=True,
+        help="Match A mirrored left to right, for things that face opposite ways; auto: where matches are "
+        "then clearly more confident, for twice the time. Left and right parts, such as eyes, then swap.",
+    )
+    return decorate(function)
+
+
 def backend_option(function: Function) -> Function:
     """Add ``--backend`` to a command that runs a bundle."""
     from dccnet.runtime.selection import BACKENDS

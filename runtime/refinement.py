@@ -41,7 +41,7 @@ class FineFeatures(OneLine):
     first: Points
     """``(2,)``: place of the first feature."""
     step: Points
-    """``(2,)``: distance between neighbours."""
+    """``(2,)``: from one to the next along each axis; below 0 in x where the picture is mirrored."""
 
     @classmethod
     def in_frame(cls, values: Array, grid: FineGrid, frame: Size) -> FineFeatures:

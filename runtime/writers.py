@@ -35,6 +35,7 @@ def to_dict(result: Correspondences) -> dict[str, Any]:
         "grid_a": list(result.index_a.shape),
         "grid_b": list(result.index_b.shape),
         "transfer": result.rule,
+        "mirrored": result.mirrored,
         "a_to_b": match_lists(result.matches("a")),
         "b_to_a": match_lists(result.matches("b")),
     }
@@ -83,6 +84,7 @@ def _write_npz(result: Correspondences, path: Path) -> None:
         "score_a": result.score_a,
         "index_b": result.index_b,
         "score_b": result.score_b,
+        "mirrored": result.mirrored,
     }
     names = ("window_a", "window_b", "heatmap_a", "heatmap_b", "confidence_a", "confidence_b")
     optional = {name: getattr(result, name) for name in names}

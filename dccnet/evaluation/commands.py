@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dccnet.runtime.option_groups import GroupedCommand
-from dccnet.runtime.option_types import Number, refine_option, threads_option, trust_engine_option
+from dccnet.runtime.option_types import (
+    Number,
+    mirror_option,
+    refine_option,
+    threads_option,
+    trust_engine_option,
+)
 
 if TYPE_CHECKING:
     from dccnet.evaluation.benchmark import Benchmark
@@ -20,11 +26,12 @@ if TYPE_CHECKING:
     from dccnet.evaluation.runner import EvaluationOptions
     from dccnet.evaluation.scoring import Outcome
     from dccnet.evaluation.summary import Summary
+    from dccnet.runtime.mirroring import Mirror
 
 
 GROUPS = {
     "Input": "--benchmark --data --root --split --one-based --fps",
-    "Scores": "--protocol --alpha --intervals --keep-border --refine",
+    "Scores": "--protocol --alpha --intervals --keep-border --refine --mirror",
     "Output": "--output --restart --flow --reliability --json",
     "Machine": "--backend --device --provider --tf32 --trust-engine --threads --cache-gb",
 }
@@ -113,6 +120,7 @@ GROUPS = {
     help="Frames per second, for --benchmark video.  [default: 24]",
 )
 @refine_option
+@mirror_option
 @click.option(
     "--reliability",
     metavar="PNG",
@@ -137,6 +145,7 @@ def eval_command(
     cache_gb: float | None,
     fps: float | None,
     refine: bool | None,
+    mirror: Mirror,
     reliability: Path | None,
     as_json: bool,
     **choice: Any,
@@ -177,7 +186,12 @@ def eval_command(
         from dccnet.evaluation.video.command import evaluate_video, refuse
 
         refuse(root=root, protocol=protocol, split=split, intervals=intervals, restart=restart)
-        refuse(keep_border=keep_border, reliability=reliability, cache_gb=cache_gb is not None)
+        refuse(
+            mirror=mirror is not False,
+            keep_border=keep_border,
+            reliability=reliability,
+            cache_gb=cache_gb is not None,
+        )
         refuse(**{"one-based/--zero-based": one_based is not None})
         evaluate_video(models, folders, data, alphas, fps, BackendChoice(**choice), refine, as_json)
         return
@@ -193,7 +207,7 @@ def eval_command(
     budget = DEFAULTS.budget if cache_gb is None else int(cache_gb * 2**30)
     runs = []
     for path, folder in zip(models, folders, strict=True):
-        model = open_model(path, BackendChoice(**choice), note, refine=refine)
+        model = open_model(path, BackendChoice(**choice), note, refine=refine, mirror=mirror)
         note(f"{path}: running on {model.backend}")
         options = EvaluationOptions(folder, restart, flow_folder=flow, budget=budget, baselines=True)
         runs.append(_evaluate(model, loaded, alphas or loaded.alphas, options, bootstrap))

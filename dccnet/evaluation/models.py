@@ -20,11 +20,13 @@ from dccnet.runtime.features import Features
 from dccnet.runtime.files import sha256
 from dccnet.runtime.manifest import ENCODER, Manifest, manifest_digest
 from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.mirroring import Mirror
 from dccnet.runtime.models.names import find_model, open_bundle
 from dccnet.runtime.selection import BackendChoice, gpu_index
 
 LOCAL = "local"
 """The branch whose features are the backbone's."""
+_MIRRORED: dict[Mirror, str] = {True: "source mirrored", "auto": "source mirrored where more confident"}
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 
 
@@ -55,12 +57,13 @@ def open_model(
     choice: BackendChoice,
     on_note: Callable[[str], None] = lambda text: None,
     refine: bool | None = None,
+    mirror: Mirror = False,
 ) -> Model:
     """Open a checkpoint (``.safetensors``), a bundle (or its name), or an engine in its bundle's folder.
 
-    ``on_note`` is called with remarks about the chosen backend. ``refine`` is that of ``Matcher.open``.
-    Raises :class:`DccError` for any other path, and :class:`UsageError` for a backend that cannot run the
-    model, and for ``refine`` with a model that cannot.
+    ``on_note`` is called with remarks about the chosen backend. ``refine`` and ``mirror`` are those of
+    ``Matcher.open``. Raises :class:`DccError` for any other path, and :class:`UsageError` for a backend
+    that cannot run the model, for ``refine`` with a model that cannot, and ``mirror`` with a checkpoint.
     """
     if path.suffix in ENGINE_SUFFIXES:
         if not (path.parent / "manifest.json").is_file():
@@ -70,20 +73,22 @@ def open_model(
             )
         if choice.backend not in ("auto", "tensorrt"):
             raise UsageError(f"an engine runs in TensorRT: remove --backend {choice.backend}")
-        return _open_bundle(path.parent, choice._replace(backend="tensorrt"), on_note, refine)
+        return _open_bundle(path.parent, choice._replace(backend="tensorrt"), on_note, refine, mirror)
     if find_model(path, on_note).is_dir():
         if choice.backend == "pytorch":
             raise UsageError(
                 f"{path} is a bundle and holds no PyTorch weights: evaluate the checkpoint that it was "
                 "exported from"
             )
-        return _open_bundle(path, choice, on_note, refine)
+        return _open_bundle(path, choice, on_note, refine, mirror)
     if path.name.endswith((".pth.tar", ".pth", ".pt")):
         raise UsageError(f"{path} is a pickle: dcc import {path} -o MODEL.safetensors, then evaluate that")
     if not path.exists():
         raise DccError(f"{path} does not exist; give a checkpoint (.safetensors) or a bundle")
     if choice.backend not in ("auto", "pytorch"):
         raise UsageError(f"{path} is a checkpoint, which runs in PyTorch: export it for {choice.backend}")
+    if mirror is not False:
+        raise UsageError(f"{path} is a checkpoint: --mirror takes bundles (dcc export)")
     return _open_checkpoint(path, choice, refine)
 
 
@@ -101,9 +106,13 @@ def require_confidence(path: Path, on_note: Callable[[str], None]) -> None:
 
 
 def _open_bundle(
-    path: Path, choice: BackendChoice, on_note: Callable[[str], None], refine: bool | None
+    path: Path,
+    choice: BackendChoice,
+    on_note: Callable[[str], None],
+    refine: bool | None,
+    mirror: Mirror,
 ) -> Model:
-    matcher = Matcher.open(path, **choice._asdict(), refine=refine, on_note=on_note)
+    matcher = Matcher.open(path, **choice._asdict(), refine=refine, mirror=mirror, on_note=on_note)
     # The features may be on a GPU; their size follows from the graph's outputs.
     nbytes = sum(
         np.dtype(spec.dtype).itemsize * math.prod(d for d in spec.shape if isinstance(d, int))
@@ -115,7 +124,7 @@ def _open_bundle(
         backend=backend_of_bundle(matcher),
         encode=matcher.encode,
         match=matcher.match,
-        nbytes=lambda features: nbytes,
+        nbytes=lambda features: nbytes if mirror is False else 2 * nbytes,
         confidence=matcher.manifest.confidence,
         nearest=nearest_of_bundle,
         refines=matcher.refines,
@@ -128,8 +137,9 @@ def graphs_digest(manifest: Manifest) -> str:
 
 
 def backend_of_bundle(matcher: Matcher) -> str:
-    """What runs a bundle's network, and its precision, for people."""
-    return f"{matcher.backend.description}, {matcher.manifest.precision}"
+    """What runs a bundle's network, its precision, and whether A is mirrored, for people."""
+    runs = f"{matcher.backend.description}, {matcher.manifest.precision}"
+    return runs if matcher.mirror is False else f"{runs}, {_MIRRORED[matcher.mirror]}"
 
 
 def nearest_of_bundle(a: Features, b: Features) -> Correspondences | None:

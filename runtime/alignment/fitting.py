@@ -47,10 +47,8 @@ _STIFFER = 4.0
 _STIFFENINGS = 12
 
 
-def fit_smooth_map(result: Correspondences, rule: Rule, frame: Frame | None = None) -> SmoothMap:
-    """The smooth map of a pair, through matches by ``rule``, in ``frame``, by default one around both
-    pictures. It does not fold anywhere."""
-    frame = frame or Frame.around(result.size_a, result.size_b)
+def fit_smooth_map(result: Correspondences, rule: Rule, frame: Frame) -> SmoothMap:
+    """The smooth map of a pair, through matches by ``rule``, in ``frame``. It does not fold anywhere."""
     knot = max(frame.size) / KNOTS  # in pixels
     rows, columns = (int(np.ceil((side - 1) / knot)) + 1 + 2 * MARGIN for side in frame.size)
     grid = (rows, columns)

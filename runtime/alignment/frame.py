@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 
-from dccnet.runtime.arrays import Floats, Points
+from dccnet.runtime.arrays import Floats, Image, Points
 from dccnet.runtime.checks import Side
 from dccnet.runtime.geometry import Size
 
@@ -20,7 +21,10 @@ class Placement:
     scale: float
     """Pixels of the frame for one pixel of the picture."""
     offset: Floats
-    """``(2,)``: position of the picture's first pixel in the frame."""
+    """``(2,)``: position in the frame of the picture's first pixel or, if it is mirrored, of its mirror
+    image's."""
+    mirrored: bool = False
+    """Whether the picture lies there mirrored left to right."""
 
     @classmethod
     def centred(cls, size: Size, frame: Size) -> Placement:
@@ -32,11 +36,18 @@ class Placement:
 
     def to_frame(self, points: Points) -> Points:
         """Pixels (x, y) of the picture -> of the frame."""
-        return points * self.scale + self.offset
+        return self._turned(points) * self.scale + self.offset
 
     def to_picture(self, points: Points) -> Points:
         """Pixels (x, y) of the frame -> of the picture."""
-        return (points - self.offset) / self.scale
+        return self._turned((points - self.offset) / self.scale)
+
+    def shown(self, image: Image) -> Image:
+        """The picture as it lies in the frame, not scaled."""
+        return np.ascontiguousarray(image[:, ::-1]) if self.mirrored else image
+
+    def _turned(self, points: Points) -> Points:
+        return points * [-1, 1] + [self.size[1] - 1, 0] if self.mirrored else points
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +69,10 @@ class Frame:
             height = longest / max(shape, 1)
         size = max(round(height), 2), max(round(height * shape), 2)
         return cls(size, Placement.centred(size_a, size), Placement.centred(size_b, size))
+
+    def mirrored(self, mirrored: bool) -> Frame:
+        """The same with A mirrored left to right, or as it is."""
+        return dataclasses.replace(self, a=dataclasses.replace(self.a, mirrored=mirrored))
 
     def sides(self, side: Side) -> tuple[Placement, Placement]:
         """The picture ``side``, and the other."""

@@ -67,14 +67,16 @@ class Morph:
         image_b: GivenPicture,
         settings: MorphSettings | None = None,
     ) -> None:
-        """``image_a`` and ``image_b`` are those that were given to the matcher."""
+        """``image_a`` and ``image_b`` are those that were given to the matcher. If A was mirrored to be
+        matched, the film shows it mirrored."""
         image_a, image_b = as_image(image_a), as_image(image_b)
         result.check_size("a", image_a)
         result.check_size("b", image_b)
         self.settings = settings or MorphSettings()
         frame = Frame.around(result.size_a, result.size_b, self.settings.longest)
         self._map: SmoothMap = result.smooth_map(frame=frame)
-        self._a, self._b = filled(image_a, frame.a, frame.size), filled(image_b, frame.b, frame.size)
+        a, b = self._map.frame.a, self._map.frame.b
+        self._a, self._b = filled(a.shown(image_a), a, frame.size), filled(image_b, b, frame.size)
 
     @property
     def count(self) -> int:

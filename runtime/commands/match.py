@@ -22,6 +22,7 @@ from dccnet.runtime.drawing.vector import VECTORS
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.images import SUFFIXES, find_images
 from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.mirroring import Mirror
 from dccnet.runtime.models.option import ModelChoice, choose_model, model_option
 from dccnet.runtime.onnx_runtime import PROVIDERS
 from dccnet.runtime.option_groups import GroupedCommand
@@ -29,6 +30,7 @@ from dccnet.runtime.option_types import (
     Number,
     Whole,
     device_option,
+    mirror_option,
     refine_option,
     threads_option,
     trust_engine_option,
@@ -47,7 +49,7 @@ DRAWING = "matches.jpg"
 
 GROUPS = {
     "Input": "--video --reference --points --mask --box",
-    "Model": "--model --refine --min-confidence",
+    "Model": "--model --refine --mirror --min-confidence",
     "Output": "--output --draw --json --save-masks --codec --stats",
     "Video": "--map --follow --smooth --batch --live --reconnect --frames",
     "Machine": "--backend --device --provider --trust-engine --threads",
@@ -148,6 +150,7 @@ GROUPS = {
     help="End with a table of the time in each stage, and which stage limits the rate.",
 )
 @refine_option
+@mirror_option
 @click.option("--json", "as_json", is_flag=True, help="Print every match as JSON on stdout.")
 @click.option(
     "--backend",
@@ -180,6 +183,7 @@ def match(
     trust_engine: bool,
     threads: int,
     refine: bool | None,
+    mirror: Mirror,
     **options: Any,
 ) -> None:
     """Find correspondences between pictures, or in a video.
@@ -199,6 +203,8 @@ def match(
     video_options = VideoOptions(**options)
     chosen, images = choose_model(model, arguments)
     _check_usage(video, references, chosen, images, video_options)
+    if video is not None and mirror is not False:
+        raise UsageError("frames of a video are not matched mirrored: remove --mirror")
     style = _style(draw, video, points)
     _quiet_opencv(video)
     if video is not None:
@@ -224,6 +230,7 @@ def match(
             threads=threads,
             trust_engine=trust_engine,
             refine=refine,
+            mirror=mirror,
             on_note=note,
         )
         if min_confidence is not None:

@@ -10,13 +10,21 @@ from typing import TYPE_CHECKING
 import click
 
 from dccnet.runtime.models.option import choose_model, model_option
-from dccnet.runtime.option_types import Function, Number, backend_option, device_option, refine_option
+from dccnet.runtime.option_types import (
+    Function,
+    Number,
+    backend_option,
+    device_option,
+    mirror_option,
+    refine_option,
+)
 
 if TYPE_CHECKING:
     from dccnet.runtime.arrays import Image
     from dccnet.runtime.correspondences import Correspondences
+    from dccnet.runtime.mirroring import Mirror
 
-MODEL, MACHINE = "--model --refine --min-confidence", "--backend --device"
+MODEL, MACHINE = "--model --refine --mirror --min-confidence", "--backend --device"
 """The options of :func:`pair_options`, as groups of ``--help``."""
 
 
@@ -29,6 +37,7 @@ class PairOptions:
     backend: str
     device: str
     refine: bool | None
+    mirror: Mirror
     min_confidence: float | None
 
 
@@ -55,6 +64,7 @@ def pair_options(function: Function) -> Function:
                 "a match, the less it counts]",
             ),
             refine_option,
+            mirror_option,
             backend_option,
             device_option,
         ]
@@ -70,6 +80,7 @@ def match_pair(options: PairOptions, outputs: Sequence[Path]) -> MatchedPair:
     from dccnet.runtime.errors import UsageError
     from dccnet.runtime.images import read_image
     from dccnet.runtime.matcher import Matcher
+    from dccnet.runtime.mirroring import MIRRORED
 
     chosen, images = choose_model(options.model, options.arguments)
     if len(images) != 2:
@@ -80,12 +91,19 @@ def match_pair(options: PairOptions, outputs: Sequence[Path]) -> MatchedPair:
     if chosen.by_default:
         note(chosen.note)
     matcher = Matcher.open(
-        bundle, backend=options.backend, device=options.device, refine=options.refine, on_note=note
+        bundle,
+        backend=options.backend,
+        device=options.device,
+        refine=options.refine,
+        mirror=options.mirror,
+        on_note=note,
     )
     if options.min_confidence is not None:
         matcher.require_confidence()
     chosen.warn_unless_verified(matcher.manifest)
     result = matcher.match(image_a, image_b)
+    if result.mirrored:
+        note(MIRRORED)
     if options.min_confidence is not None:
         result = result.at_least(options.min_confidence)
     return MatchedPair(image_a, image_b, result)

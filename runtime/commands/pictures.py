@@ -24,6 +24,7 @@ from dccnet.runtime.drawing.vector import VECTORS, write_lines
 from dccnet.runtime.errors import ImageError, UsageError
 from dccnet.runtime.images import SUFFIXES, read_image, write_image
 from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.mirroring import MIRRORED
 from dccnet.runtime.point_matches import PointMatches
 from dccnet.runtime.writers import match_lists, save_correspondences, to_dict
 
@@ -96,6 +97,8 @@ def match_pair(
     image_a, image_b = read_image(path_a), read_image(path_b)
     report.check_points(image_a, path_a)
     found = report.found(open_matcher().match(image_a, image_b))
+    if found.result.mirrored:
+        note(MIRRORED)
     for path in outputs:
         suffix = path.suffix.lower()
         if suffix in SUFFIXES:
@@ -152,7 +155,8 @@ def match_many(
                 for line in _lines(found.matches):
                     print(f"{path}\t{line}")
             else:
-                print(f"{path}\t{len(found.matches)} mutual matches")
+                how = "\tA mirrored" if found.result.mirrored else ""
+                print(f"{path}\t{len(found.matches)} mutual matches{how}")
     if folder is not None:
         note(f"wrote {2 * (len(targets) - skipped)} files to {folder}")
     if skipped:

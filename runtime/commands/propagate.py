@@ -19,6 +19,7 @@ from dccnet.runtime.console import note, warn
 from dccnet.runtime.errors import ImageError, UsageError
 from dccnet.runtime.files import sha256
 from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.mirroring import Mirror
 from dccnet.runtime.models.option import choose_model, model_option
 from dccnet.runtime.option_groups import GroupedCommand
 from dccnet.runtime.option_types import (
@@ -26,6 +27,7 @@ from dccnet.runtime.option_types import (
     Whole,
     backend_option,
     device_option,
+    mirror_option,
     refine_option,
     threads_option,
 )
@@ -37,7 +39,7 @@ from dccnet.runtime.video.propagation.settings import Propagation
 
 GROUPS = {
     "Input": "--points --mask --box --category --pictures --use --corrections",
-    "Model": "--model --refine --same-instance --references --min-confidence",
+    "Model": "--model --refine --mirror --same-instance --references --min-confidence",
     "Output": "--output --format --review --save-masks --save-frames --overwrite --restart --json",
     "Machine": "--backend --device --threads",
 }
@@ -132,6 +134,7 @@ GROUPS = {
 @click.option("--overwrite", is_flag=True, help="Replace the output and the sheet if they are there.")
 @click.option("--restart", is_flag=True, help="Forget what an interrupted run has done.")
 @refine_option
+@mirror_option
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON on stdout.")
 @backend_option
 @device_option
@@ -150,6 +153,7 @@ def propagate_command(
     overwrite: bool,
     restart: bool,
     refine: bool | None,
+    mirror: Mirror,
     as_json: bool,
     backend: str,
     device: str,
@@ -193,7 +197,7 @@ def propagate_command(
     workers = (threads or usable_cores()) if mode == SEMANTIC else 1
     threads = threads if workers == 1 else 1
     with Matcher.open(
-        opened, backend=backend, device=device, threads=threads, refine=refine, on_note=note
+        opened, backend=backend, device=device, threads=threads, refine=refine, mirror=mirror, on_note=note
     ) as matcher:
         if min_confidence is not None:
             matcher.require_confidence()
@@ -202,6 +206,8 @@ def propagate_command(
         settings = Propagation.of_confidence(min_confidence)
         job = Job(inputs.references, inputs.categories, targets, mode, settings, most)
         digest = f"{sha256(opened.path / 'manifest.json')} refine={matcher.refines}"
+        if mirror is not False:  # absent from journals of before
+            digest += f" mirror={mirror}"
         _tell(job)
         run = Run(job, output, chosen_form, review, save_masks, save_frames, inputs, bundle.named)
         run.carry(matcher, digest, restart, workers)

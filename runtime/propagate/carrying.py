@@ -46,7 +46,7 @@ class Semantic:
 
     def matches(self, image: Image) -> list[Match]:
         """The picture's matches with the nearest references, the most confident first."""
-        features = self._matcher.encode(image)
+        features = self._matcher.encode(image, mirrored=False)
         found = []
         for number in self._references.nearest(features):
             reference = self._references.references[number]

@@ -408,3 +408,17 @@ def test_impossible_requests_are_one_sentence(
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_sources_are_matched_mirrored_only_by_bundles_and_the_results_say_so(
+    checkpoint: Path, bundle: Bundle
+) -> None:
+    choice = BackendChoice()
+    with pytest.raises(UsageError, match="--mirror takes bundles"):
+        open_model(checkpoint, choice, mirror="auto")
+    plain, mirrored = (open_model(bundle.path, choice, mirror=mirror) for mirror in (False, True))
+    assert mirrored.backend == f"{plain.backend}, source mirrored"
+    image = np.random.default_rng(0).integers(0, 255, (50, 70, 3), np.uint8)
+    features = mirrored.encode(image)
+    assert mirrored.match(features, features).mirrored
+    assert mirrored.nbytes(features) == 2 * plain.nbytes(features)
