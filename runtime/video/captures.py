@@ -18,6 +18,7 @@ from dccnet.runtime.arrays import Image
 from dccnet.runtime.errors import DccError, VideoError
 from dccnet.runtime.native_messages import Heard, listening, readable
 from dccnet.runtime.video.display_matrix import display_turn, turned
+from dccnet.runtime.video.matroska import is_whole
 
 _RETRIES = 50  # failed reads in a row after which a file has ended, whatever its frame count
 _NEAR = 16  # frames: decoders that use several threads report damage so much earlier or later
@@ -182,15 +183,20 @@ class FileFrames(Iterator["Image | DccError"]):
         if not number:
             codec = _CODECS.get(self._fourcc, self._fourcc)
             lacks = f"; its codec is {codec}, which this OpenCV may lack" if codec.isalnum() else ""
+            if is_whole(self._path) is False:
+                raise VideoError(f"{self._path} is truncated before its first frame: copy it again")
             raise VideoError(
                 f"{self._path} contains no frame that can be decoded{lacks}{said}: convert it, such as "
                 f"ffmpeg -i {self._path.name} -c:v libx264 converted.mp4"
             )
         short = self._count - number > max(2, 0.02 * self._count)
+        whole = is_whole(self._path)
         # An MP4 file has an index of all its frames, of which an edit list may show a part. If one of them
-        # were not there, FFmpeg would say so.
-        trimmed = not self._said and self._is_mp4
-        if (short and not trimmed) or any(text in self._said for text in ("partial file", "prematurely")):
+        # were not there, FFmpeg would say so. Of a Matroska file, OpenCV multiplies the duration by the
+        # rate, which is too much where frames come at uneven times, or where sound lasts longer.
+        complete = not self._said and (self._is_mp4 or whole)
+        cut = whole is False or any(text in self._said for text in ("partial file", "prematurely"))
+        if cut or (short and not complete):
             raise VideoError(
                 f"{self._path} is truncated: it says that it has {self._count} frames, and ended after "
                 f"{number}{said}; these are done"

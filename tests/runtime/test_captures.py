@@ -147,6 +147,24 @@ def test_a_clip_that_shows_a_part_of_its_frames_is_whole(tmp_path: Path) -> None
     assert 9 <= len(images) <= 12 and not said
 
 
+def test_uneven_times_do_not_make_a_video_truncated(tmp_path: Path) -> None:
+    """OpenCV counts 28 frames in it, from its duration and rate: it was called truncated."""
+    images, _, _, said = read(VIDEOS / "variable.webm")
+    assert len(images) == 12 and not said
+    data = (VIDEOS / "variable.webm").read_bytes()
+    cut = tmp_path / "cut.webm"
+    cut.write_bytes(data[: len(data) * 8 // 10])
+    images, _, _, said = read(cut)
+    assert 0 < len(images) < 12 and "is truncated" in said[-1]
+
+
+def test_a_video_cut_before_its_first_frame_is_truncated(tmp_path: Path) -> None:
+    cut = tmp_path / "cut.webm"
+    cut.write_bytes((VIDEOS / "variable.webm").read_bytes()[:700])
+    with pytest.raises(VideoError, match="truncated"):
+        list(open_source(cut).frames)
+
+
 def test_a_video_cut_in_half_is_an_error_after_its_frames(
     tmp_path: Path, dcc: Cli, pictures: list[Path]
 ) -> None:

@@ -35,4 +35,5 @@ if __name__ == "__main__":
     write("interlaced.avi", "mpeg2video", 8, flags="+ildct+ilme", top="1")
     stamps = [40 * i for i in range(8)] + [280 + 200 * i for i in range(1, 5)]
     write("variable.mp4", "libx264", 12, stamps, bf="0", **x264)
+    write("variable.webm", "libvpx", 12, stamps, crf="10")
     write("av1.mp4", "libsvtav1", 4)
