@@ -60,6 +60,11 @@ COMMANDS = {
         "compare_command",
         "Compare evaluations of several models, pair by pair.",
     ),
+    "figure": (
+        ".evaluation.figures.command",
+        "figure_command",
+        "Draw what models find in some pairs, for a paper.",
+    ),
     "data": (".evaluation.data_commands", "data", "Check or fetch a benchmark's files, or make pairs."),
     "match": (".runtime.commands.match", "match", "Find correspondences in pictures or a video."),
     "propagate": (

@@ -58,12 +58,15 @@ def open_model(
     on_note: Callable[[str], None] = lambda text: None,
     refine: bool | None = None,
     mirror: Mirror = False,
+    *,
+    heatmaps: bool = False,
 ) -> Model:
     """Open a checkpoint (``.safetensors``), a bundle (or its name), or an engine in its bundle's folder.
 
     ``on_note`` is called with remarks about the chosen backend. ``refine`` and ``mirror`` are those of
-    ``Matcher.open``. Raises :class:`DccError` for any other path, and :class:`UsageError` for a backend
-    that cannot run the model, for ``refine`` with a model that cannot, and ``mirror`` with a checkpoint.
+    ``Matcher.open``. With ``heatmaps``, a checkpoint returns all scores, too; a bundle does if it was
+    exported so. Raises :class:`DccError` for any other path, and :class:`UsageError` for a backend that
+    cannot run the model, for ``refine`` with a model that cannot, and ``mirror`` with a checkpoint.
     """
     if path.suffix in ENGINE_SUFFIXES:
         if not (path.parent / "manifest.json").is_file():
@@ -89,7 +92,7 @@ def open_model(
         raise UsageError(f"{path} is a checkpoint, which runs in PyTorch: export it for {choice.backend}")
     if mirror is not False:
         raise UsageError(f"{path} is a checkpoint: --mirror takes bundles (dcc export)")
-    return _open_checkpoint(path, choice, refine)
+    return _open_checkpoint(path, choice, refine, heatmaps)
 
 
 def require_confidence(path: Path, on_note: Callable[[str], None]) -> None:
@@ -150,7 +153,9 @@ def nearest_of_bundle(a: Features, b: Features) -> Correspondences | None:
     return nearest_neighbour(za, zb, a.size, b.size)
 
 
-def _open_checkpoint(path: Path, choice: BackendChoice, refine: bool | None) -> Model:
+def _open_checkpoint(
+    path: Path, choice: BackendChoice, refine: bool | None, heatmaps: bool = False
+) -> Model:
     with required("a checkpoint", "train"):
         import torch
 
@@ -172,7 +177,7 @@ def _open_checkpoint(path: Path, choice: BackendChoice, refine: bool | None) -> 
         raise UsageError(f"{path} cannot refine its matches ({error}): remove --refine") from error
 
     def match(a: Any, b: Any) -> Correspondences:
-        result = match_features(model, a[0], b[0], a[1], b[1])
+        result = match_features(model, a[0], b[0], a[1], b[1], heatmaps=heatmaps)
         if not (np.isfinite(result.score_a).all() and np.isfinite(result.score_b).all()):
             raise EngineError(f"{path} computed scores that are not finite: its training diverged")
         return result
