@@ -303,7 +303,8 @@ class Correspondences(OneLine):
         return draw_result_and_truth(self, *images, points, truth, within, from_)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write ``.json``, ``.csv``, ``.npz`` or ``.flo`` (the flow from A), by suffix, atomically.
+        """Write ``.json``, ``.csv``, ``.npz``, ``.parquet`` or ``.flo`` (the flow from A), by suffix,
+        atomically.
 
         Raises :class:`UsageError` for another suffix and :class:`DccError` where writing fails.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 
 from dccnet.runtime.arrays import Points
 from dccnet.runtime.extras import required
+from dccnet.runtime.files import atomic_path
 from dccnet.runtime.one_line import OneLine
+from dccnet.runtime.parquet_file import write_parquet
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -33,14 +36,26 @@ class PointMatches(OneLine):
         return PointMatches(self.points_a[chosen], self.points_b[chosen], self.scores[chosen], confidence)
 
     def to_dataframe(self) -> Any:
-        """A ``pandas.DataFrame`` with a row for each match: ``x_a, y_a, x_b, y_b, score``, and
-        ``confidence`` where there is any; pixels as above.
+        """A ``pandas.DataFrame`` of :meth:`columns`, with a row for each match.
 
         Raises :class:`DccError` where pandas is not installed (extra ``dataframe``).
         """
         with required("a DataFrame", "dataframe"):
             import pandas
-        columns: dict[str, Any] = {
+        return pandas.DataFrame(self.columns())
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Write :meth:`columns` as a Parquet file, atomically.
+
+        Raises :class:`DccError` where pyarrow is not installed (extra ``parquet``) or writing fails.
+        """
+        with atomic_path(path) as temporary:
+            write_parquet(self.columns(), temporary)
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """``(N,)`` for each column of a table: ``x_a, y_a, x_b, y_b, score``, and ``confidence`` where
+        there is any; pixels as above."""
+        columns: dict[str, NDArray[Any]] = {
             "x_a": self.points_a[:, 0],
             "y_a": self.points_a[:, 1],
             "x_b": self.points_b[:, 0],
@@ -49,7 +64,7 @@ class PointMatches(OneLine):
         }
         if self.confidence is not None:
             columns["confidence"] = self.confidence
-        return pandas.DataFrame(columns)
+        return columns
 
     def confident(self, least: float | None) -> NDArray[np.bool_]:
         """``(N,)``: which matches have at least this confidence; all of them if ``least`` is None.

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.files import atomic_path
+from dccnet.runtime.parquet_file import write_parquet
 from dccnet.runtime.point_matches import PointMatches
 
 if TYPE_CHECKING:
@@ -75,6 +76,14 @@ def _write_csv(result: Correspondences, path: Path) -> None:
                 table.writerow([direction, *(f"{v:.3f}" for v in (*a, *b)), f"{score:.6g}", sure])
 
 
+def _write_parquet(result: Correspondences, path: Path) -> None:
+    a_to_b, b_to_a = result.matches("a"), result.matches("b")
+    directions = np.repeat(["a_to_b", "b_to_a"], [len(a_to_b), len(b_to_a)])
+    back = b_to_a.columns()
+    both = {name: np.concatenate([values, back[name]]) for name, values in a_to_b.columns().items()}
+    write_parquet({"direction": directions, **both}, path)
+
+
 def _write_npz(result: Correspondences, path: Path) -> None:
     arrays: dict[str, Any] = {
         "schema": SCHEMA,
@@ -118,6 +127,7 @@ WRITERS: dict[str, Callable[[Correspondences, Path], None]] = {
     ".json": _write_json,
     ".csv": _write_csv,
     ".npz": _write_npz,
+    ".parquet": _write_parquet,
     ".flo": _write_flo,
 }
 

@@ -96,6 +96,16 @@ def test_the_embedding_page_runs_in_order(
     assert (folder / "check" / "2.jpg").is_file()
 
 
+def test_the_page_of_many_pairs_runs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    Path("list.csv").write_text("source,target\na.jpg,b.jpg\nb.jpg,absent.jpg\n")
+    (block,) = code("scale.md")
+    exec(compile(block.replace("open()", 'open("bundle")'), "scale.md", "exec"), {})
+    assert capsys.readouterr().out == "1 of 2 pairs; 1 failed\n"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_pages_link_to_files_and_headings_that_exist(page: Path) -> None:
     links = re.findall(r"\]\(((?!https?:)[^)]+)\)", page.read_text(encoding="utf-8"))

@@ -12,8 +12,10 @@ import click
 import cv2
 
 from dccnet.runtime.arrays import Points
-from dccnet.runtime.commands import pictures
+from dccnet.runtime.commands import bulk, pictures
 from dccnet.runtime.commands import video as video_job
+from dccnet.runtime.commands.bulk_options import GROUP as BULK
+from dccnet.runtime.commands.bulk_options import BulkOptions, bulk_options
 from dccnet.runtime.commands.video_options import VideoOptions
 from dccnet.runtime.confidence import VISIBLE
 from dccnet.runtime.console import note
@@ -51,6 +53,7 @@ GROUPS = {
     "Input": "--video --reference --points --mask --box",
     "Model": "--model --refine --mirror --min-confidence",
     "Output": "--output --draw --json --save-masks --codec --stats",
+    "Many pairs": BULK,
     "Video": "--map --follow --smooth --batch --live --reconnect --frames",
     "Machine": "--backend --device --provider --trust-engine --threads",
 }
@@ -79,9 +82,9 @@ GROUPS = {
     multiple=True,
     type=click.Path(path_type=Path),
     help="File to write, in the format of its suffix; repeatable. For two pictures: .jpg, .png, .pdf, "
-    ".svg, .json, .csv, .npz, .flo; for several B, a folder. For a video: .mp4, .webm, .avi, .jsonl, .csv, "
-    f".npz, .h5, or a file for each frame: flow/%06d.flo, drawn/%06d.png.  [default: {DRAWING} for two "
-    "pictures without BUNDLE, --json and --points]",
+    ".svg, .json, .csv, .parquet, .npz, .flo; for several B, and for --pairs, a folder. For a video: .mp4, "
+    ".webm, .avi, .jsonl, .csv, .npz, .h5, or a file for each frame: flow/%06d.flo, drawn/%06d.png.  "
+    f"[default: {DRAWING} for two pictures without BUNDLE, --json and --points]",
 )
 @click.option(
     "--points",
@@ -135,7 +138,9 @@ GROUPS = {
     help="Codec of the output video.  [default: in .mp4 H.264, without the extra video VP9; .webm VP8; "
     ".avi MJPG]",
 )
-@click.option("--batch", type=Whole(1, 64), metavar="N", help="Match N frames in one run.  [default: 1]")
+@click.option(
+    "--batch", type=Whole(1, 64), metavar="N", help="Match N frames or pairs in one run.  [default: 1]"
+)
 @click.option("--live", is_flag=True, help="Match the newest frame, drop late ones; cameras always do.")
 @click.option(
     "--reconnect",
@@ -149,9 +154,12 @@ GROUPS = {
     is_flag=True,
     help="End with a table of the time in each stage, and which stage limits the rate.",
 )
+@bulk_options
 @refine_option
 @mirror_option
-@click.option("--json", "as_json", is_flag=True, help="Print every match as JSON on stdout.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print every match as JSON on stdout; of --pairs, a summary."
+)
 @click.option(
     "--backend",
     type=click.Choice(BACKENDS),
@@ -192,6 +200,7 @@ def match(
     Two pictures:  dcc match A.jpg B.jpg
                    dcc match --model BUNDLE A.jpg B.jpg -o matches.jpg -o matches.json
     Many:          dcc match A.jpg 'photos/*.jpg' -o FOLDER
+    A list:        dcc match --pairs pairs.csv -o FOLDER
     A video:       dcc match --reference A.jpg --video IN.mp4 -o OUT.mp4
     A camera:      dcc match --reference frame:0 --video 0 --points "320,240"
 
@@ -200,14 +209,19 @@ def match(
     for each frame, in OUT.jsonl beside OUT.mp4, or on stdout without -o. Ctrl-C stops it; the files then
     contain every frame up to that moment.
     """
+    many = BulkOptions(**{field.name: options.pop(field.name) for field in fields(BulkOptions)})
     video_options = VideoOptions(**options)
     chosen, images = choose_model(model, arguments)
-    _check_usage(video, references, chosen, images, video_options)
+    _check_usage(video, references, chosen, images, video_options, many)
     if video is not None and mirror is not False:
         raise UsageError("frames of a video are not matched mirrored: remove --mirror")
+    if many.pairs is not None and (points is not None or draw is not None):
+        raise UsageError("with --pairs nothing is drawn, and points are in the list: see docs/scale.md")
     style = _style(draw, video, points)
     _quiet_opencv(video)
-    if video is not None:
+    if many.pairs is not None:
+        bulk.output_folder(outputs)
+    elif video is not None:
         job = video_job.read_job(video, references, points, outputs, video_options)
     else:
         points_a = None if points is None else _points(points, images[0])
@@ -240,6 +254,20 @@ def match(
         chosen.warn_unless_verified(matcher.manifest)
         return matcher
 
+    if many.pairs is not None:
+        manifest = chosen.open().manifest
+        bulk.match_list(
+            manifest,
+            open_matcher,
+            many,
+            outputs,
+            video_options.batch,
+            min_confidence,
+            refine,
+            mirror,
+            as_json,
+        )
+        return
     if video is not None:
         video_job.run_job(open_matcher(), job, style, as_json, min_confidence)
         return
@@ -257,15 +285,21 @@ def _check_usage(
     chosen: ModelChoice,
     images: Sequence[str],
     video_options: VideoOptions,
+    many: BulkOptions,
 ) -> None:
+    if many.pairs is not None and (video is not None or references or images):
+        raise UsageError("with --pairs, the list names the pictures: name no others, and no --video")
+    for field in fields(many) if many.pairs is None else ():
+        if getattr(many, field.name) not in (None, False):
+            raise UsageError(f"--{field.name.replace('_', '-')} goes with --pairs")
     if (video is None) != (not references):
         raise UsageError("--video and --reference go together")
-    if video is None and len(images) < 2:
+    if video is None and many.pairs is None and len(images) < 2:
         raise UsageError(f"{chosen.two_missing(images)}; or use --reference with --video")
     if video is not None and images:
         raise UsageError("with --video, name the picture with --reference and no other")
     for field in fields(video_options) if video is None else ():
-        if getattr(video_options, field.name):
+        if getattr(video_options, field.name) and not (field.name == "batch" and many.pairs is not None):
             raise UsageError(f"--{field.name.replace('_', '-')} goes with --video")
 
 

@@ -32,7 +32,7 @@ class Annotations:
 
 def parse_points(text: str) -> Points:
     """Points ``(N, 2)`` from ``"x,y;x,y"``, in pixels. Raises :class:`UsageError`."""
-    points = _numbers(text, 2)
+    points = read_numbers(text, 2)
     if points is None:
         raise UsageError(
             '--points must look like "120,80;200.5,64" (x,y in pixels), or be a .json or .csv file, '
@@ -45,14 +45,14 @@ def parse_boxes(texts: Iterable[str]) -> Boxes:
     """Boxes ``(M, 4)`` from texts ``"x,y,width,height"``, in pixels. Raises :class:`UsageError`."""
     boxes = []
     for text in texts:
-        box = _numbers(text, 4)
+        box = read_numbers(text, 4)
         if box is None or len(box) != 1:
             raise UsageError(f"--box must look like \"40,30,200,120\" (x,y,width,height), not '{text}'")
         boxes.append(box[0])
     return np.array(boxes)
 
 
-def _numbers(text: str, width: int) -> Floats | None:
+def read_numbers(text: str, width: int) -> Floats | None:
     """``(N, width)`` finite numbers from ``"a,b;c,d"``; None where ``text`` is something else."""
     try:
         rows = [[float(v) for v in row.split(",")] for row in text.split(";") if row.strip()]

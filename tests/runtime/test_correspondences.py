@@ -202,7 +202,7 @@ def test_json_csv_npz_and_flo_contain_the_same_matches(tmp_path: Path) -> None:
 
 
 def test_an_unknown_suffix_names_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"use \.json, \.csv, \.npz, \.flo"):
+    with pytest.raises(UsageError, match=r"use \.json, \.csv, \.npz, \.parquet, \.flo"):
         random_result().save(tmp_path / "out.xyz")
     assert not list(tmp_path.iterdir())
 

@@ -132,6 +132,25 @@ def test_matches_become_a_dataframe(result: Correspondences, monkeypatch: pytest
         matches.to_dataframe()
 
 
+def test_matches_become_a_parquet_file(
+    result: Correspondences, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    matches = result.mutual()
+    matches.to_parquet(tmp_path / "mutual.parquet")
+    read = parquet.read_table(tmp_path / "mutual.parquet").to_pydict()
+    assert list(read) == ["x_a", "y_a", "x_b", "y_b", "score"]
+    np.testing.assert_array_equal(np.stack([read["x_b"], read["y_b"]], axis=1), matches.points_b)
+    result.save(tmp_path / "both.parquet")
+    both = parquet.read_table(tmp_path / "both.parquet").to_pydict()
+    assert both["direction"].count("a_to_b") == len(result.matches("a"))
+    np.testing.assert_array_equal(both["score"][-len(result.matches("b")) :], result.matches("b").scores)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(DccError, match="Parquet needs pyarrow: pip install 'dccnet\\[parquet\\]'"):
+        matches.to_parquet(tmp_path / "none.parquet")
+    assert not (tmp_path / "none.parquet").exists()
+
+
 def test_what_people_print_is_one_short_line(result: Correspondences) -> None:
     matcher = matcher_of(IdentityBackend())
     with matcher.stream([grey(3)], grey(0), points=[[1.0, 2.0]]) as stream:

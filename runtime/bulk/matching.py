@@ -1,0 +1,171 @@
+"""Match the pairs of windows, part by part."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from dccnet.runtime.batching import encode_all, match_all
+from dccnet.runtime.bulk.ahead import PicturesAhead, ReadPicture
+from dccnet.runtime.bulk.kept import KeptFeatures
+from dccnet.runtime.bulk.listed import points_of
+from dccnet.runtime.bulk.order import Ints, order_pairs
+from dccnet.runtime.bulk.results import Failure, Matched
+from dccnet.runtime.bulk.window import Window
+from dccnet.runtime.correspondences import Correspondences
+from dccnet.runtime.errors import DccError
+from dccnet.runtime.features import Features
+from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.point_matches import PointMatches
+
+Ready = tuple[int, tuple[str, str], Features, Features]
+"""A pair's number in its window, the names of its pictures, and their features."""
+AHEAD = 8
+"""Pairs, at least, for which pictures are read before they are needed."""
+
+
+@dataclass(slots=True, eq=False)
+class Part:
+    """Pairs of a window whose results are one file."""
+
+    number: int
+    """In its window, from 0."""
+    rows: list[Matched] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    encoded: int = 0
+    """Pictures that were encoded for it."""
+    seconds: float = 0.0
+
+
+class PairMatcher:
+    """A matcher with the features that are kept from window to window. A context manager."""
+
+    def __init__(
+        self,
+        matcher: Matcher,
+        root: Path,
+        room: int,
+        batch: int = 1,
+        least: float | None = None,
+        on_pairs: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        """``root`` is the pictures' folder, ``room`` how many pictures' features are kept, ``least`` the
+        lowest confidence of a mutual match. ``on_pairs`` is called with numbers of pairs that are done."""
+        self._matcher, self._batch, self._least, self._on_pairs = matcher, batch, least, on_pairs
+        self._kept = KeptFeatures(room)
+        self._ahead = PicturesAhead(root, matcher.manifest.frames, matcher.mirror is not False)
+        self._unreadable: dict[str, DccError] = {}
+
+    def __enter__(self) -> PairMatcher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ahead.close()
+
+    def parts(self, window: Window, size: int, todo: Collection[int]) -> Iterator[Part]:
+        """The parts of ``size`` pairs with the numbers ``todo``, in their order.
+
+        What is in a part depends on the window, the size and the room alone: a run that continues makes the
+        parts that are missing. A pair that fails is among its part's failures. Raises :class:`EngineError`
+        where the backend fails.
+        """
+        order = order_pairs(window.a, window.b, self._kept.room)
+        chunks = [(number, order[number * size : (number + 1) * size]) for number in sorted(todo)]
+        pairs = np.concatenate([chunk for _, chunk in chunks]) if chunks else order[:0]
+        self._kept.follow(window.names, window.a[pairs], window.b[pairs])
+        self._unreadable = {}
+        done = 0
+        for number, chunk in chunks:
+            part = Part(number)
+            started = time.perf_counter()
+            for first in range(0, len(chunk), self._batch):
+                group = chunk[first : first + self._batch]
+                self._group(window, group, range(done, done + len(group)), len(pairs), part)
+                done += len(group)
+                self._on_pairs(len(group))
+            part.seconds = time.perf_counter() - started
+            yield part
+
+    def _group(self, window: Window, group: Ints, places: range, total: int, part: Part) -> None:
+        """Match the pairs ``group`` of the window, which are at ``places`` of those that are matched."""
+        started = time.perf_counter()
+        good = [(int(pair), place) for pair, place in zip(group, places, strict=True)]
+        good = [(pair, place) for pair, place in good if pair not in window.problems]
+        needed = dict.fromkeys(name for _, place in good for name in self._kept.pair(place))
+        features = self._features(list(needed), part)
+        self._kept.used(places)
+        self._kept.shrink()
+        self._read_ahead(range(places.stop, min(places.stop + max(AHEAD, 4 * self._batch), total)))
+        ready: list[Ready] = []
+        for pair, place in good:
+            names = self._kept.pair(place)
+            error = next((self._unreadable[name] for name in names if name in self._unreadable), None)
+            if error is None:
+                ready.append((pair, names, features[names[0]], features[names[1]]))
+            else:
+                part.failures.append(Failure(window.start + pair, *names, str(error)))
+        part.failures += [
+            Failure(window.start + int(pair), "", "", window.problems[int(pair)])
+            for pair in group
+            if int(pair) in window.problems
+        ]
+        found = []
+        for (pair, names, a, b), result in zip(ready, self._results(ready), strict=True):
+            try:
+                found.append((pair, names, a, b, *self._matches(result(), window, pair)))
+            except DccError as error:  # such as a point outside its picture
+                part.failures.append(Failure(window.start + pair, *names, str(error)))
+        seconds = (time.perf_counter() - started) / len(group)
+        part.rows += [
+            Matched(window.start + pair, *names, a.size, b.size, matches, mirrored, seconds)
+            for pair, names, a, b, matches, mirrored in found
+        ]
+
+    def _features(self, names: Sequence[str], part: Part) -> dict[str, Features]:
+        """Features of those pictures that can be read, encoded where they are not kept."""
+        there = {name: self._kept[name] for name in names if name in self._kept}
+        new: dict[str, ReadPicture] = {}
+        for name in names:
+            if name not in there and name not in self._unreadable:
+                read = self._ahead.take(name)
+                if isinstance(read, ReadPicture):
+                    new[name] = read
+                else:
+                    self._unreadable[name] = read
+        backend = self._matcher.backend
+        tensors = encode_all(backend, [read.frame for read in new.values()], self._batch)
+        frames = [read.mirrored for read in new.values() if read.mirrored is not None]
+        mirrored = encode_all(backend, frames, self._batch) if frames else [None] * len(new)
+        for (name, read), encoded, turned in zip(new.items(), tensors, mirrored, strict=True):
+            there[name] = Features(encoded, read.size, turned)
+            self._kept.put(name, there[name])
+        part.encoded += len(new)
+        return there
+
+    def _read_ahead(self, places: range) -> None:
+        for name in self._kept.coming(places):
+            if name and name not in self._unreadable:
+                self._ahead.want(name)
+
+    def _results(self, ready: Sequence[Ready]) -> Iterator[Callable[[], Correspondences]]:
+        """The result of each pair, which raises :class:`DccError` when it is asked for."""
+        matcher = self._matcher
+        if matcher.mirror is not False:  # decided pair by pair
+            yield from (partial(matcher.match, a, b) for _, _, a, b in ready)
+            return
+        inputs = [(a.tensors, b.tensors) for _, _, a, b in ready]
+        outputs = match_all(matcher.backend, inputs, self._batch)
+        for (_, _, a, b), output in zip(ready, outputs, strict=True):
+            yield partial(matcher.result, a, b, output)
+
+    def _matches(self, result: Correspondences, window: Window, pair: int) -> tuple[PointMatches, bool]:
+        """What is written of a pair, and whether its source was mirrored."""
+        if window.points is not None:
+            return result.carry(points_of(window.points[pair]), from_="a"), result.mirrored
+        shown = result if self._least is None else result.at_least(self._least)
+        return shown.mutual(), result.mirrored
