@@ -75,6 +75,7 @@ COMMANDS = {
     "align": (".runtime.commands.align", "align", "Bring one picture into the shape of another."),
     "morph": (".runtime.commands.morph", "morph", "Turn one picture into another, as a film."),
     "view": (".runtime.viewer.commands", "view", "Explore how two pictures match, on a web page."),
+    "serve": (".service.commands", "serve", "Match pictures for other programs, over HTTP."),
     "models": (
         ".calibration.models.commands",
         "models",

@@ -25,6 +25,12 @@ class Features(OneLine):
     mirrored: Tensors | None = None
     """The features of the picture mirrored left to right, where they were asked for."""
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of the tensors, on a GPU, too."""
+        tensors = (*self.tensors.values(), *(self.mirrored or {}).values())
+        return sum(int(np.prod(t.shape)) * np.dtype(t.dtype).itemsize for t in tensors)
+
 
 def check_image(image: Image) -> None:
     """Raises :class:`ImageError` unless ``image`` is ``(H, W, 3)`` uint8 and not empty."""

@@ -42,7 +42,11 @@ def read_image(path: str | os.PathLike[str]) -> Image:
     says that it is damaged (docs/formats.md: not every damage is found).
     """
     path = Path(path)
-    data = read_bytes(path)
+    return decode_image(read_bytes(path), path)
+
+
+def decode_image(data: bytes, path: Path) -> Image:
+    """The picture in a file's content, as :func:`read_image`; errors name ``path``, which is not read."""
     if data.startswith(PAM):
         image, white = _decode_pam(data, path)
         image = formats.in_full_range(image[..., :3] if image.ndim == 3 else np.dstack([image] * 3), white)

@@ -108,9 +108,8 @@ class _Cache:
         if self._matcher.mirror is not False:
             mirrored = self._encoded([np.ascontiguousarray(image[:, ::-1]) for image in images])
         for (key, (picture, image)), tensors, turned in zip(new.items(), encoded, mirrored, strict=True):
-            nbytes = _nbytes(tensors) + (0 if turned is None else _nbytes(turned))
-            nbytes += 0 if isinstance(picture, (str, os.PathLike)) else image.nbytes
             features = Features(tensors, (image.shape[0], image.shape[1]), turned)
+            nbytes = features.nbytes + (0 if isinstance(picture, (str, os.PathLike)) else image.nbytes)
             self._entries[key] = _Entry(features, picture, nbytes)
             self._bytes += nbytes
         return failed
@@ -123,7 +122,3 @@ class _Cache:
         """Release the features that were used longest ago, until the others are within the limit."""
         while self._bytes > self._limit:
             self._bytes -= self._entries.popitem(last=False)[1].nbytes
-
-
-def _nbytes(tensors: Tensors) -> int:
-    return sum(int(np.prod(t.shape)) * np.dtype(t.dtype).itemsize for t in tensors.values())

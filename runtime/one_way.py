@@ -59,11 +59,15 @@ class OneWay:
 
     def nearest_scores(self, points: Points) -> NDArray[np.float32]:
         """``(N,)``: score of the cell nearest to each of ``points`` ``(N, 2)``."""
+        nearest: NDArray[np.float32] = self.score[self.nearest_cells(points)]
+        return nearest
+
+    def nearest_cells(self, points: Points) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Row and column, ``(N,)`` each, of the cell nearest to each of ``points`` ``(N, 2)``."""
         height, width = self.grid
         cells = np.rint(geometry.pixels_to_cells(points, self.size, self.grid))
         x, y = np.clip(cells, 0, [width - 1, height - 1]).astype(np.intp).T
-        nearest: NDArray[np.float32] = self.score[y, x]
-        return nearest
+        return y, x
 
     def move(self, points: Points, rule: Rule) -> Points:
         """Where ``points`` ``(N, 2)`` lie in the other picture. Raises :class:`ArgumentError` for a rule

@@ -32,6 +32,11 @@ class ModelChoice(NamedTuple):
     """Whether it was the first argument."""
 
     @property
+    def shown(self) -> str:
+        """What a page or a client sees of it: its name, or the last part of its path or address."""
+        return Path(self.named.partition("#")[0]).name or self.named
+
+    @property
     def note(self) -> str:
         """What to tell a user who named none."""
         return f"built-in model {self.named}; another: --model BUNDLE"

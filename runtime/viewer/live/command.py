@@ -42,7 +42,7 @@ def view_live(
     bundle = chosen.open()
     chosen.warn_unless_verified(bundle.manifest)
     runtime = find_web_runtime(source, build=WEBGPU if webgpu else CPU, fetch=fetch, on_note=note)
-    page = live_page(bundle, _name(chosen.named), runtime, [Path(picture) for picture in pictures])
+    page = live_page(bundle, chosen.shown, runtime, [Path(picture) for picture in pictures])
     if output is not None:
         write_page(page, output)
         facts = {"page": str(output), "files": len(page.files), "loaded_bytes": page.loaded}
@@ -57,8 +57,3 @@ def view_live(
             webbrowser.open(server.url)
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()
-
-
-def _name(named: str) -> str:
-    """What a page calls the bundle: its name, or the last part of its path or address."""
-    return Path(named.partition("#")[0]).name or named

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from dccnet.runtime.errors import DccError
 
 HOST = "127.0.0.1"
-_TYPES = {
+TYPES = {
     ".avif": "image/avif",
     ".css": "text/css; charset=utf-8",
     ".gif": "image/gif",
@@ -92,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
         if content is None:
             self._send(HTTPStatus.NOT_FOUND, "text/plain", b"not found\n", with_content)
             return
-        kind = _TYPES.get(PurePosixPath(name).suffix, "application/octet-stream")
+        kind = TYPES.get(PurePosixPath(name).suffix, "application/octet-stream")
         self._send(HTTPStatus.OK, kind, content, with_content)
 
     def _send(self, status: HTTPStatus, kind: str, content: bytes, with_content: bool) -> None:

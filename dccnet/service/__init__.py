@@ -1,0 +1,1 @@
+"""``dcc serve``: matching over HTTP, on one machine."""
