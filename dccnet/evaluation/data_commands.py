@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dccnet.evaluation.making_pairs.command import pairs
 from dccnet.runtime.option_types import Whole
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ NAMES = ("pf-pascal", "pf-willow", "tss", "spair")
 
 @click.group()
 def data() -> None:
-    """Check or download a published benchmark, or make pairs with known matches."""
+    """Check or download a published benchmark, or make lists of pairs."""
 
 
 @data.command(short_help="Verify a downloaded benchmark.")
@@ -172,3 +173,6 @@ def _print(name: str, report: CheckReport) -> None:
     if report.outside:
         click.echo(f"{report.outside} keypoints lie outside their pictures; they are scored nevertheless")
     click.echo(f"list SHA-256: {report.list_sha256}")
+
+
+data.add_command(pairs)
