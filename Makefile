@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUTPUT ?= demo-output
 
-.PHONY: demo test test-labels test-oldest test-slow test-cuda test-gpu lint format picture clean
+.PHONY: demo test test-labels test-triton test-oldest test-slow test-cuda test-gpu lint format picture clean
 
 demo: $(VENV)/.installed-demo
 	$(if $(filter demo-output,$(DEMO_OUTPUT)),rm -rf demo-output)  # never a folder that somebody named
@@ -39,6 +39,19 @@ $(LABELS)/.installed: Makefile
 	$(PYTHON) -m venv $(LABELS)
 	$(LABELS)/bin/python -m pip install --quiet --disable-pip-version-check label-studio-sdk datumaro onnxruntime \
 	  click rich pytest hypothesis
+	touch $@
+
+# What is written for Triton, read by Triton's own protobuf, and its client: they want an older protobuf.
+TRITON := .venv-triton
+test-triton: $(TRITON)/.installed
+	PYTHONPATH=. DCC_TEST_TRITON=1 $(TRITON)/bin/python -m pytest -p no:cacheprovider \
+	  tests/export/test_triton_client.py
+
+$(TRITON)/.installed: Makefile pyproject.toml
+	rm -rf $(TRITON)
+	$(PYTHON) -m venv $(TRITON)
+	$(TRITON)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[cpu,triton]' \
+	  'tritonclient[grpc,http]' pytest hypothesis
 	touch $@
 
 test-slow: $(VENV)/.installed-dev
@@ -95,4 +108,4 @@ picture: $(VENV)/.installed-dev  # README's, and those in docs/
 	$(BIN)/python -m dccnet.demo.pictures docs
 
 clean:
-	rm -rf $(VENV) .venv-gpu .venv-oldest demo-output build *.egg-info
+	rm -rf $(VENV) .venv-gpu .venv-labels .venv-oldest .venv-triton demo-output build *.egg-info

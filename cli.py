@@ -28,6 +28,11 @@ COMMANDS = {
     "init": (".training.commands", "init", "Write an untrained network, for timing and trials."),
     "import": (".training.commands", "import_", "Convert the authors' published checkpoint."),
     "export": (".export.commands", "export_command", "Turn a network into a bundle of ONNX graphs."),
+    "export-triton": (
+        ".export.triton.command",
+        "export_triton_command",
+        "Make a repository for Triton's server of a bundle.",
+    ),
     "calibrate": (
         ".calibration.commands",
         "calibrate_command",
@@ -70,7 +75,7 @@ COMMANDS = {
     "propagate": (
         ".runtime.commands.propagate",
         "propagate_command",
-        "Carry annotations of a few pictures to many, or through a video.",
+        "Carry annotations of a few pictures to many or to a video.",
     ),
     "align": (".runtime.commands.align", "align", "Bring one picture into the shape of another."),
     "morph": (".runtime.commands.morph", "morph", "Turn one picture into another, as a film."),

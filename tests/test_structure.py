@@ -32,6 +32,7 @@ FORBIDDEN = {
     "dccnet/integrations": {"torch", "onnx", "onnxruntime"},
     "dccnet/service": {"torch", "onnx", "onnxruntime"},
     "export/bundles": {"torch"},
+    "export/triton": {"torch", "onnxruntime"},
     "calibration": {"torch"},
 }
 METHOD = {"dccnet/network": {"dccnet/network"}, "dccnet/weights": {"dccnet/network", "runtime"}}
