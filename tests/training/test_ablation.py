@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -67,7 +68,7 @@ MakePlan = Callable[..., Plan]
 def plan(data: Path) -> MakePlan:
     def make(test: str | None = None, model: ModelConfig = SMALL, **changes: Any) -> Plan:
         what = {"tables": (5,), "kernels": (3,), "seeds": (1,)}
-        what |= {name: changes.pop(name) for name in list(changes) if name in what}
+        what |= {name: changes.pop(name) for name in list(changes) if name in (*what, "methods")}
         training = {
             "data": str(data / "train.csv"),
             "validate": str(data / "val.csv"),
@@ -286,6 +287,29 @@ def test_seeds_and_kernels_can_be_added_and_nothing_else_changed(
     assert not trained and read_plan(folder) == results.plan
 
 
+def test_rows_can_be_chosen_and_added_and_are_compared_seed_by_seed(plan: MakePlan, tmp_path: Path) -> None:
+    wanted = {"tables": (4,), "seeds": (1, 2), "methods": ("ncnet", "dccnet")}
+    results = sweep(plan(**wanted), tmp_path / "out")
+    first, other = results.plan.rows()
+    assert (first.method, other.method) == ("NC-Net", "Baseline+SDA")
+    gap = results.gaps[other.key]
+    assert list(results.gaps) == [other.key] and gap.seeds == (1, 2)
+    differences = np.subtract(results.scores(other), results.scores(first))
+    assert gap.mean == pytest.approx(differences.mean())
+    assert gap.spread == pytest.approx(differences.std(ddof=1))
+    assert gap.interval is None  # four photographs
+    written = json.loads((tmp_path / "out" / RESULTS).read_text())["rows"]
+    assert written[0]["difference"] is None and written[1]["difference"]["mean"] == gap.mean
+    assert f"| Baseline+SDA, kernel 3 | {gap.mean:+.1f} ± {gap.spread:.1f} |" in markdown(results)
+    more = plan(**wanted | {"methods": ("ncnet", "baseline-s", "dccnet")})
+    write_plan(tmp_path / "out", more)
+    with pytest.raises(UsageError, match="its rows are ncnet,baseline-s,dccnet, not ncnet,dccnet"):
+        write_plan(tmp_path / "out", plan(**wanted))
+    write_plan(tmp_path / "out", plan(**wanted | {"methods": ()}))  # all
+    with pytest.raises(UsageError, match="its rows are all, not ncnet"):
+        write_plan(tmp_path / "out", more)
+
+
 def test_a_list_that_changed_is_another_sweep(plan: MakePlan, data: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.csv"
     copy.write_bytes((data / "test.csv").read_bytes())
@@ -432,6 +456,7 @@ def test_bad_input(
         (arguments(data, out, "--kernels", "3,7"), 2, "kernels 7 do not fit a grid of 3x3"),
         (arguments(data, out, "--seeds", "1,x"), 2, "whole numbers"),
         (arguments(data, out, "--tables", "6"), 2, "from 4 to 5"),
+        (arguments(data, out, "--rows", "ncnet,x"), 2, "there is no row 'x': choose from ncnet, "),
         (arguments(data, out, "--test", str(data / "absent.csv")), 1, "does not exist"),
         (arguments(data, out, "--test", str(data / "train.csv")), 1, "no keypoints"),
         (arguments(data, out, "--resume", str(out)), 2, "-o"),

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from dccnet.runtime.option_groups import GroupedCommand
-from dccnet.training.ablation.kernels import STAND_FOR
+from dccnet.training.ablation.kernels import PRESETS_OF_ROWS, STAND_FOR
 from dccnet.training.commands import network_config, require_torch, set_option, was_given
 from dccnet.training.options import GROUPS, training_options
 
@@ -36,8 +36,17 @@ def numbers(least: int, most: int) -> Callable[[click.Context, click.Parameter, 
     return parse
 
 
+def presets(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[str, ...]:
+    """A click callback for comma-separated names of rows; drops repetitions."""
+    found = tuple(dict.fromkeys(part.strip() for part in text.split(","))) if text is not None else ()
+    if unknown := [name for name in found if name not in PRESETS_OF_ROWS]:
+        listed = ", ".join(PRESETS_OF_ROWS)
+        raise click.BadParameter(f"there is no row '{unknown[0]}': choose from {listed}", ctx, param)
+    return found
+
+
 _GROUPS = {
-    "Sweep": "--base --set --tables --kernels --seeds",
+    "Sweep": "--base --rows --set --tables --kernels --seeds",
     **GROUPS,
     "Validation": f"{GROUPS['Validation']} --test",
     "Output": "--output --resume --json",
@@ -52,6 +61,12 @@ _GROUPS = {
     show_default=True,
     help="Network that sets the sizes and the training recipe of all rows.",
 )
+@click.option(
+    "--rows",
+    callback=presets,
+    metavar="A,B...",
+    help=f"Train these methods only: {', '.join(PRESETS_OF_ROWS)}.  [default: all of --tables]",
+)
 @set_option
 @click.option(
     "--tables",
@@ -59,7 +74,7 @@ _GROUPS = {
     metavar="4,5",
     default="4,5",
     show_default=True,
-    help="Tables of the paper to reproduce.",
+    help="Tables of the paper to reproduce; with --rows, 4 unless given.",
 )
 @click.option(
     "--kernels",
@@ -89,6 +104,7 @@ def ablate(
     ctx: click.Context,
     /,
     base: str,
+    rows: tuple[str, ...],
     changes: tuple[str, ...],
     tables: tuple[int, ...],
     kernels: tuple[int, ...] | None,
@@ -103,12 +119,12 @@ def ablate(
 
     \b
     dcc ablate --data train.csv --validate val.csv --test test.csv -o ablations
-    dcc ablate --base tiny --data train.csv --validate test.csv --seeds 1 -o ablations
+    dcc ablate --base tiny --rows ncnet,dccnet --data train.csv --test test.csv --seeds 1,2,3 -o two
     dcc ablate --resume ablations
 
     After an interruption of any kind, the same command continues the sweep: it keeps finished runs and
-    resumes an interrupted one. Seeds, tables and kernels can be added later. DIR contains results.json,
-    runs.csv, tables.md and a folder for each run.
+    resumes an interrupted one. Seeds, rows, tables and kernels can be added later. DIR contains
+    results.json, runs.csv, tables.md and a folder for each run.
     """
     from dccnet.runtime.console import note, print_wide
     from dccnet.runtime.errors import DccError, UsageError
@@ -134,7 +150,11 @@ def ablate(
     else:
         training = options | recipe(base) | {name: options[name] for name in given & options.keys()}
         model = network_config(base, changes)
-        plan = make_plan(base, model, training, test, tables=tables, kernels=kernels, seeds=seeds)
+        if rows and "tables" not in given:
+            tables = (4,)
+        plan = make_plan(
+            base, model, training, test, tables=tables, kernels=kernels, seeds=seeds, methods=rows
+        )
     folder = output or resume
     assert folder is not None
     try:

@@ -1,7 +1,11 @@
-"""Context kernels of Table 5 for each base network; imports nothing, because ``--help`` lists them."""
+"""What ``--help`` lists: imports nothing."""
 
 from __future__ import annotations
 
+PRESETS_OF_ROWS = ("ncnet", "baseline-s", "baseline-sca", "baseline-saa", "baseline-sd", "dccnet")
+"""The methods of Table 4 by the presets with their structure, in its order."""
+
+# Context kernels of Table 5 for each base network.
 STAND_FOR: dict[str, dict[int, int]] = {
     # base -> {kernel: the paper's kernel that it replaces}: one smaller than the base's own, its own, one
     # larger. On smaller grids the paper's sizes would mostly see padding, so these are the odd numbers

@@ -14,7 +14,7 @@ from dccnet.runtime.decoding import decode
 from dccnet.runtime.errors import CheckpointError, DataError, UsageError
 from dccnet.runtime.files import sha256, write_text
 from dccnet.runtime.reading import read_json
-from dccnet.training.ablation.rows import Row, check_kernels, default_kernels, make_rows
+from dccnet.training.ablation.rows import METHODS, Row, check_kernels, default_kernels, make_rows
 
 PLAN = "sweep.json"
 LISTS = ("data", "validate", "test")
@@ -39,9 +39,12 @@ class Plan:
     test: str
     """List of pairs with keypoints that every run is scored on."""
     list_sha256: dict[str, str]
+    methods: tuple[str, ...] = ()
+    """The methods to train, by the names of their presets; all methods of the tables if empty."""
 
     def rows(self) -> list[Row]:
-        return make_rows(self.base, self.model, self.tables, self.kernels)
+        rows = make_rows(self.base, self.model, self.tables, self.kernels)
+        return [row for row in rows if not self.methods or METHODS[row.method] in self.methods]
 
     def runs(self) -> list[tuple[Row, int]]:
         """All runs as (row, seed): all rows with the first seed, then with the next."""
@@ -80,10 +83,12 @@ def make_plan(
     tables: Sequence[int],
     kernels: Sequence[int] | None,
     seeds: Sequence[int],
+    methods: Sequence[str] = (),
 ) -> Plan:
     """The plan of a new sweep; ``training`` has the fields of the training settings.
 
-    ``test`` defaults to the validation list, ``kernels`` to the usual ones of the base.
+    ``test`` defaults to the validation list, ``kernels`` to the usual ones of the base, ``methods`` (names
+    of presets) to all.
     Raises :class:`UsageError` for options that do not fit together, :class:`DataError` for missing lists.
     """
     training = {name: value for name, value in training.items() if name != "seed"}
@@ -102,7 +107,7 @@ def make_plan(
     test = _absolute(test)
     plan = Plan(
         base, model, tuple(tables), tuple(kernels), tuple(seeds), training, test,
-        list_sha256=_digests(training, test),
+        list_sha256=_digests(training, test), methods=tuple(methods),
     )  # fmt: skip
     if training["patience"] is not None and plan.validates_on_test:
         raise UsageError(
@@ -143,6 +148,9 @@ def _check_same(folder: Path, kept: Plan, asked: Plan) -> None:
         if name.startswith("list_sha256."):
             if old.get(name) != new.get(name):
                 changes.append(f"another {name.partition('.')[2]} list")
+        elif name == "methods":
+            if new[name] and not (old[name] and set(old[name]) <= set(new[name])):
+                changes.append(f"its rows are {_text(old[name]) or 'all'}, not {_text(new[name])}")
         elif name in MAY_GROW:
             if not set(old[name]) <= set(new[name]):
                 changes.append(f"its {name} {_text(old[name])} are not all among {_text(new[name])}")

@@ -33,6 +33,20 @@ class RunResult:
 
 
 @dataclass(frozen=True, slots=True)
+class RowGap:
+    """How much better a row is than the first one, with the same seeds and on the same pairs."""
+
+    mean: float
+    """In percentage points, over seeds and pairs."""
+    spread: float | None
+    """Sample standard deviation of the differences over seeds; None for fewer than two."""
+    interval: tuple[float, float] | None
+    """95 % interval of the mean, by a bootstrap of the photographs; None for too few."""
+    seeds: tuple[int, ...]
+    """Those with which both rows were scored."""
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
     """The results of all runs that are done."""
 
@@ -43,6 +57,8 @@ class Results:
     """Pairs in the scored list."""
     runs: dict[tuple[str, int], RunResult] = field(default_factory=dict)
     """(key of the row, seed) -> result; without the runs that are not done."""
+    gaps: dict[str, RowGap] = field(default_factory=dict)
+    """key of the row -> difference from the first row; filled when all runs have been tried."""
 
     def of(self, row: Row) -> list[RunResult]:
         """Results of a row, in the order of the seeds."""
@@ -131,6 +147,7 @@ def _row(results: Results, row: Row) -> dict[str, Any]:
         "model": json.loads(row.model.to_json()),
         "mean": results.mean(row),
         "standard_deviation": results.spread(row),
+        "difference": dataclasses.asdict(results.gaps[row.key]) if row.key in results.gaps else None,
         "runs": [dataclasses.asdict(run) for run in results.of(row)],
         "published": None if row.published is None else _published(row),
     }

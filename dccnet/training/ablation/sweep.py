@@ -24,6 +24,7 @@ from dccnet.runtime.locks import folder_lock
 from dccnet.runtime.messages import note, warn
 from dccnet.runtime.reading import read_json
 from dccnet.runtime.selection import BackendChoice
+from dccnet.training.ablation.gaps import row_gaps
 from dccnet.training.ablation.output import write_results
 from dccnet.training.ablation.plan import Plan, write_plan
 from dccnet.training.ablation.results import Results, RunResult
@@ -64,6 +65,7 @@ def sweep(plan: Plan, folder: Path) -> Results:
                 result = _attempt(plan, row, seed, run_folder(folder, row, seed), benchmark)
                 results.runs[row.key, seed] = result
                 write_results(folder, results)
+        results.gaps.update(row_gaps(results, benchmark, lambda row, seed: run_folder(folder, row, seed)))
         write_results(folder, results)  # the plan may have more rows than the files
         return results
 

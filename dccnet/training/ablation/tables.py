@@ -22,6 +22,13 @@ def terminal(results: Results) -> Group:
         for line in lines(results, number):
             table.add_row(*map(Text, line))
         parts.append(table)
+    if gaps := gap_lines(results):
+        table = Table(title=gap_title(results), title_justify="left")
+        for name in GAP_COLUMNS:
+            table.add_column(name, justify="left" if name == "Models" else "right")
+        for line in gaps:
+            table.add_row(*map(Text, line))
+        parts.append(table)
     parts += [Text(note, style="italic") for note in (*results.notes, *results.remarks)]
     return Group(*parts)
 
@@ -33,8 +40,32 @@ def markdown(results: Results) -> str:
         rule = ["---:" if name in RIGHT else "---" for name in names]
         body = [names, rule, *lines(results, number)]
         parts.append("\n".join([f"**{TITLES[number]}**", "", *map(_pipes, body)]))
+    if gaps := gap_lines(results):
+        body = [list(GAP_COLUMNS), ["---", "---:", "---:", "---:"], *gaps]
+        parts.append("\n".join([f"**{gap_title(results)}**", "", *map(_pipes, body)]))
     parts += [*results.notes, *results.remarks]
     return "\n\n".join(parts) + "\n"
+
+
+GAP_COLUMNS = ("Models", "Difference", "95 % interval", "Seeds")
+
+
+def gap_title(results: Results) -> str:
+    first = results.plan.rows()[0]
+    return f"Differences from {first.label}, in percentage points"
+
+
+def gap_lines(results: Results) -> list[list[str]]:
+    """The cells of the table of differences: mean ± deviation over seeds, and the interval of the mean by
+    a bootstrap of the photographs."""
+    found = []
+    for row in results.plan.rows():
+        if (gap := results.gaps.get(row.key)) is None:
+            continue
+        mean = f"{gap.mean:+.1f}" if gap.spread is None else f"{gap.mean:+.1f} ± {gap.spread:.1f}"
+        interval = "" if gap.interval is None else f"[{gap.interval[0]:+.1f}, {gap.interval[1]:+.1f}]"
+        found.append([row.label, mean, interval, str(len(gap.seeds))])
+    return found
 
 
 def columns(number: int) -> list[str]:
