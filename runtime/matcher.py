@@ -75,6 +75,7 @@ class Matcher:
         threads: int = 0,
         trust_engine: bool = False,
         tf32: bool = False,
+        bf16: bool = False,
         refine: bool | None = None,
         mirror: Mirror = False,
         on_note: Callable[[str], None] = lambda text: None,
@@ -85,11 +86,13 @@ class Matcher:
         hash, ``https://…/bundle.zip#sha256=…``. It is fetched once, and needs the extra ``hub``.
         The default is the built-in model.
 
-        ``backend`` is ``onnxruntime``, ``tensorrt``, or ``auto`` for the fastest one that works on this
-        machine; ``device`` is ``cpu``, ``cuda``, ``cuda:1`` or ``auto``. ``provider`` is ONNX Runtime's
+        ``backend`` is ``onnxruntime``, ``openvino``, ``tensorrt``, or ``auto`` for the fastest of the first
+        and the last that works on this machine; ``device`` is ``cpu``, ``cuda``, ``cuda:1`` or ``auto``,
+        for OpenVINO also ``gpu`` or ``npu``. ``provider`` is ONNX Runtime's
         (``cpu``, ``cuda``) and depends on the device by default; ``threads`` are CPU threads,
         0 for one per core. ``trust_engine`` loads engines that the manifest does not name. ``tf32`` allows
-        ONNX Runtime's CUDA provider float32 products with ten bits of mantissa. ``refine`` places matches
+        ONNX Runtime's CUDA provider float32 products with ten bits of mantissa, ``bf16`` OpenVINO
+        bfloat16. ``refine`` places matches
         below the cells of the grid by the fine features of both pictures
         (:mod:`dccnet.runtime.refinement`); by default, wherever the bundle returns these. ``mirror``
         matches A mirrored left to right, for things that face opposite ways; ``auto`` also matches it as it
@@ -101,7 +104,7 @@ class Matcher:
         """
         if not isinstance(bundle, Bundle):
             bundle = open_bundle(bundle, on_note)
-        choice = BackendChoice(backend, device, provider, threads, trust_engine, tf32)
+        choice = BackendChoice(backend, device, provider, threads, trust_engine, tf32, bf16)
         check_refinement(bundle.manifest, refine)
         matcher = cls(bundle.manifest, open_backend(bundle, choice, on_note), refine, as_mirror(mirror))
         matcher._opened = bundle.path.absolute(), choice

@@ -88,7 +88,22 @@ def backend_option(function: Function) -> Function:
 
 def device_option(function: Function) -> Function:
     """Add ``--device`` to a command."""
-    decorate = click.option("--device", default="auto", show_default=True, help="cpu, cuda or cuda:N.")
+    decorate = click.option(
+        "--device",
+        default="auto",
+        show_default=True,
+        help="cpu, cuda or cuda:N; for openvino, also gpu or npu.",
+    )
+    return decorate(function)
+
+
+def bf16_option(function: Function) -> Function:
+    """Add ``--bf16`` to a command."""
+    decorate = click.option(
+        "--bf16",
+        is_flag=True,
+        help="Let --backend openvino compute in bfloat16: faster where the CPU has it, less exact.",
+    )
     return decorate(function)
 
 

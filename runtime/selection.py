@@ -12,10 +12,11 @@ from dccnet.runtime.cuda import cuda_problem
 from dccnet.runtime.errors import DccError, EngineError, UsageError
 from dccnet.runtime.onnx_gpu import OnnxRuntimeGpuBackend
 from dccnet.runtime.onnx_runtime import PROVIDERS, OnnxRuntimeBackend
+from dccnet.runtime.openvino import OpenVinoBackend
 from dccnet.runtime.tensorrt.backend import TensorRTBackend
 
-BACKENDS = ("auto", "onnxruntime", "tensorrt")
-DEVICES = "auto, cpu, cuda or cuda:N"
+BACKENDS = ("auto", "onnxruntime", "openvino", "tensorrt")
+DEVICES = "auto, cpu, cuda or cuda:N; with --backend openvino, gpu or npu"
 
 
 class BackendChoice(NamedTuple):
@@ -31,6 +32,8 @@ class BackendChoice(NamedTuple):
     """Load engines in the bundle that its manifest does not name."""
     tf32: bool = False
     """Let a GPU multiply float32 with ten bits of mantissa: ONNX Runtime's CUDA provider, and PyTorch."""
+    bf16: bool = False
+    """Let OpenVINO compute in bfloat16."""
 
 
 def open_backend(
@@ -46,13 +49,13 @@ def open_backend(
     Raises :class:`UsageError` for a choice that contradicts itself, :class:`EngineError` for a backend or
     device that is not available, :class:`NotVerifiedError` for engines that disagree with their graphs.
     """
-    gpu = gpu_index(choice.device)
     if choice.backend not in BACKENDS:
         raise UsageError(f"there is no backend '{choice.backend}': choose from {', '.join(BACKENDS)}")
-    if choice.backend == "tensorrt":
-        if choice.device == "cpu" or choice.provider is not None:
-            raise UsageError("--backend tensorrt runs engines on a GPU: remove --device cpu and --provider")
-        return TensorRTBackend.open(bundle, gpu or 0, trust=choice.trust_engine, on_note=on_note)
+    if choice.bf16 and choice.backend != "openvino":
+        raise UsageError("--bf16 goes with --backend openvino")
+    if choice.backend in ("openvino", "tensorrt"):
+        return _open_named(bundle, choice, on_note)
+    gpu = gpu_index(choice.device)
     if choice.backend == "onnxruntime" or choice.provider is not None or choice.device == "cpu":
         return _open_onnx_runtime(bundle, _provider(choice), gpu or 0, choice)
     if choice.device == "auto" and _is_for_cpus(bundle):
@@ -83,6 +86,18 @@ def _open_compared(bundle: Bundle, gpu: int, choice: BackendChoice) -> Backend:
     backend = OnnxRuntimeGpuBackend.open(bundle, "cuda", gpu, choice.threads, tf32=choice.tf32)
     backend.require_agreement(bundle, choice.tf32)
     return backend
+
+
+def _open_named(bundle: Bundle, choice: BackendChoice, on_note: Callable[[str], None]) -> Backend:
+    """One that is not ONNX Runtime."""
+    if choice.backend == "openvino":
+        if choice.provider is not None:
+            raise UsageError("--provider is an option of ONNX Runtime: remove it, or --backend openvino")
+        return OpenVinoBackend.open(bundle, choice.device, choice.threads, bf16=choice.bf16)
+    gpu = gpu_index(choice.device)
+    if choice.device == "cpu" or choice.provider is not None:
+        raise UsageError("--backend tensorrt runs engines on a GPU: remove --device cpu and --provider")
+    return TensorRTBackend.open(bundle, gpu or 0, trust=choice.trust_engine, on_note=on_note)
 
 
 def _open_onnx_runtime(bundle: Bundle, provider: str, gpu: int, choice: BackendChoice) -> Backend:

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import click
 
-from dccnet.runtime.option_types import Whole, device_option, threads_option, trust_engine_option
+from dccnet.runtime.option_types import (
+    Whole,
+    device_option,
+    threads_option,
+    trust_engine_option,
+)
 
 _ENDS = (".md", ".json")
 
@@ -28,12 +33,13 @@ _ENDS = (".md", ".json")
     "--backend",
     "backends",
     multiple=True,
-    type=click.Choice(["onnxruntime", "tensorrt"]),
+    type=click.Choice(["onnxruntime", "openvino", "tensorrt"]),
     help="Backends to measure, each in a row of its own; repeatable.  [default: onnxruntime and, where "
     "there is a GPU, tensorrt]",
 )
 @device_option
 @threads_option
+@click.option("--bf16", is_flag=True, help="Add a row with OpenVINO in bfloat16.")
 @trust_engine_option
 @click.option(
     "-o",
@@ -52,6 +58,7 @@ def bench_command(
     backends: tuple[str, ...],
     device: str,
     threads: int,
+    bf16: bool,
     trust_engine: bool,
     outputs: tuple[Path, ...],
     to_json: bool,
@@ -77,6 +84,8 @@ def bench_command(
     from dccnet.runtime.models.names import open_bundle
     from dccnet.runtime.selection import BackendChoice
 
+    if bf16 and "openvino" not in backends:
+        raise UsageError("--bf16 goes with --backend openvino")
     for output in outputs:
         if output.suffix not in _ENDS:
             raise UsageError(f"cannot write '{output}': the table is written as .md or .json")
@@ -84,8 +93,9 @@ def bench_command(
     if not test_pairs:
         raise UsageError(f"--data {data} has no two different pictures to match")
     choices = [
-        BackendChoice(backend, _device(backend, device), None, threads, trust_engine)
+        BackendChoice(backend, _device(backend, device), None, threads, trust_engine, bf16=in_bf16)
         for backend in dict.fromkeys(backends or _usable_backends(note))
+        for in_bf16 in ((False, True) if bf16 and backend == "openvino" else (False,))
     ]
     first, second = sorted(find_images(PICTURES))[:2]
     with steps("measuring", len(bundles) * len(choices) + rounds) as step:
@@ -124,5 +134,5 @@ def _usable_backends(on_note: Callable[[str], None]) -> list[str]:
 
 
 def _device(backend: str, device: str) -> str:
-    """The device of a backend: without ``--device``, the CPU for ONNX Runtime, to compare engines with."""
-    return "cpu" if device == "auto" and backend == "onnxruntime" else device
+    """The device of a backend: without ``--device``, the CPU but for TensorRT, to compare engines with."""
+    return "cpu" if device == "auto" and backend != "tensorrt" else device

@@ -13,6 +13,7 @@ import click
 from dccnet.runtime.option_groups import GroupedCommand
 from dccnet.runtime.option_types import (
     Number,
+    bf16_option,
     mirror_option,
     refine_option,
     threads_option,
@@ -33,7 +34,7 @@ GROUPS = {
     "Input": "--benchmark --data --root --split --one-based --fps",
     "Scores": "--protocol --alpha --intervals --keep-border --refine --mirror",
     "Output": "--output --restart --flow --reliability --json",
-    "Machine": "--backend --device --provider --tf32 --trust-engine --threads --cache-gb",
+    "Machine": "--backend --device --provider --tf32 --bf16 --trust-engine --threads --cache-gb",
 }
 
 
@@ -99,7 +100,7 @@ GROUPS = {
 )
 @click.option(
     "--backend",
-    type=click.Choice(["auto", "pytorch", "onnxruntime", "tensorrt"]),
+    type=click.Choice(["auto", "pytorch", "onnxruntime", "openvino", "tensorrt"]),
     default="auto",
     show_default=True,
     help="What runs the network.",
@@ -107,6 +108,7 @@ GROUPS = {
 @click.option("--device", default="auto", show_default=True, help="Where to run it: cpu, cuda or cuda:N.")
 @click.option("--provider", type=click.Choice(["cpu", "cuda"]), help="Execution provider of ONNX Runtime.")
 @click.option("--tf32", is_flag=True, help="Let a GPU multiply float32 with ten bits of mantissa.")
+@bf16_option
 @trust_engine_option
 @threads_option
 @click.option(

@@ -166,6 +166,8 @@ def _open_checkpoint(
         raise UsageError(
             "--provider is an option of ONNX Runtime, but a checkpoint runs in PyTorch: remove it"
         )
+    if choice.bf16:
+        raise UsageError("--bf16 is an option of OpenVINO, but a checkpoint runs in PyTorch: remove it")
     if choice.threads:
         torch.set_num_threads(choice.threads)
     set_tf32(choice.tf32)

@@ -31,6 +31,7 @@ from dccnet.runtime.option_groups import GroupedCommand
 from dccnet.runtime.option_types import (
     Number,
     Whole,
+    bf16_option,
     device_option,
     mirror_option,
     refine_option,
@@ -55,7 +56,7 @@ GROUPS = {
     "Output": "--output --draw --json --save-masks --codec --stats",
     "Many pairs": BULK,
     "Video": "--map --follow --smooth --batch --live --reconnect --frames",
-    "Machine": "--backend --device --provider --trust-engine --threads",
+    "Machine": "--backend --device --provider --bf16 --trust-engine --threads",
 }
 
 
@@ -173,6 +174,7 @@ GROUPS = {
     type=click.Choice(list(PROVIDERS)),
     help="ONNX Runtime's execution provider.  [default: depends on --device]",
 )
+@bf16_option
 @trust_engine_option
 @threads_option
 def match(
@@ -188,6 +190,7 @@ def match(
     backend: str,
     device: str,
     provider: str | None,
+    bf16: bool,
     trust_engine: bool,
     threads: int,
     refine: bool | None,
@@ -243,6 +246,7 @@ def match(
             provider=provider,
             threads=threads,
             trust_engine=trust_engine,
+            bf16=bf16,
             refine=refine,
             mirror=mirror,
             on_note=note,

@@ -91,6 +91,23 @@ def provider_problem(ort: Any, wanted: str) -> str | None:
     return missing[1].strip() if missing else reason
 
 
+def check_openvino(name: str) -> CheckResult:
+    """Check that OpenVINO finds a device; it is optional."""
+    openvino, fault = try_import(name, "openvino", quoted_extra("openvino"))
+    if fault is not None:
+        return fault
+    version = str(openvino.get_version()).partition("-")[0]
+    oldest = oldest_versions("openvino").get("openvino", ())
+    if version_numbers(version) < oldest:
+        value = f"{version} is too old: dcc needs {version_text(oldest)}"
+        return CheckResult(name, "problem", value, install("openvino"))
+    try:
+        devices = openvino.Core().available_devices
+    except Exception as error:
+        return CheckResult(name, "problem", f"{version}: {first_line(error)}", install("openvino"))
+    return CheckResult(name, "ok", f"{version} ({', '.join(devices)})")
+
+
 def check_engine_library(module: str, extra: str, gpu: bool, name: str) -> CheckResult:
     """Check that the library can build engines. TensorRT needs a GPU for it, TensorRT-RTX does not."""
     trt, fault = try_import(name, module, quoted_extra(extra))

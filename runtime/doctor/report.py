@@ -14,6 +14,7 @@ from dccnet.runtime.doctor.inference import (
     PROVIDERS,
     check_engine_library,
     check_onnx_runtime,
+    check_openvino,
     check_provider,
     check_rtx,
     runs_rtx,
@@ -74,6 +75,7 @@ def examine() -> Report:
         "Inference": {
             "ONNX Runtime": partial(check_onnx_runtime, gpu),
             **dict.fromkeys(PROVIDERS, partial(check_provider, gpu)),
+            "OpenVINO": check_openvino,
             TENSORRT: partial(check_engine_library, "tensorrt", "gpu", gpu),
             RTX: partial(check_rtx, gpus),
         },

@@ -26,11 +26,13 @@ NEED_TORCH = [
     "test_live_browser.py",
     "test_live_webgpu.py",
     "test_onnx_weights.py",
+    "test_openvino.py",
     "test_score_windows.py",
     "test_view.py",
     "test_view_browser.py",
 ]
-"""These compare with PyTorch, change graphs with ONNX, or emulate cuda-python, which is needed for that."""
+"""These compare with PyTorch, change graphs with ONNX, emulate cuda-python, which is needed for that, or
+need OpenVINO, an extra."""
 
 collect_ignore = [] if find_spec("torch") else NEED_TORCH
 

@@ -1,0 +1,156 @@
+"""Running a bundle's graphs with OpenVINO, on Intel's and AMD's CPUs, and on Intel's GPUs and NPUs."""
+
+from __future__ import annotations
+
+import queue
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dccnet.runtime.arrays import Array
+from dccnet.runtime.backend import Tensors, matcher_inputs
+from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.bundle_shapes import check_shapes
+from dccnet.runtime.errors import EngineError, NotVerifiedError, UsageError
+from dccnet.runtime.extras import install
+from dccnet.runtime.files import native_path
+from dccnet.runtime.manifest import ENCODER, MATCHER, GpuRecord
+from dccnet.runtime.onnx_runtime import frame_on_host
+
+FLOAT32, BFLOAT16 = "f32", "bf16"
+"""OpenVINO's names of the precisions that layers may compute in. Without one of them, it chooses half
+precision itself, on a GPU and on CPUs with instructions for bfloat16."""
+_NAMES = {FLOAT32: "float32", BFLOAT16: "bfloat16"}
+_MOST_LATENCY = "LATENCY"  # all cores work on one picture
+
+
+class OpenVinoGraph:
+    """An ONNX file in OpenVINO. ``run`` may be called from several threads at once."""
+
+    def __init__(self, path: Path, device: str, threads: int, precision: str) -> None:
+        """``device`` is OpenVINO's name, such as ``CPU`` or ``GPU.1``; ``threads`` are those of the CPU, 0
+        for one per core. Raises :class:`EngineError` where OpenVINO rejects the graph, or would compute
+        in another precision."""
+        settings: dict[str, Any] = {
+            "PERFORMANCE_HINT": _MOST_LATENCY,
+            "INFERENCE_PRECISION_HINT": precision,
+        }
+        if threads and device == "CPU":
+            settings["INFERENCE_NUM_THREADS"] = threads
+        core = _openvino().Core()
+        try:
+            model = core.read_model(native_path(path))
+            # One picture at a time: a batch of unknown size is slower.
+            model.reshape({port.any_name: [1, *_sizes(port)[1:]] for port in model.inputs})
+            self._compiled = core.compile_model(model, device, settings)
+            used = self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        except Exception as error:  # RuntimeError, mostly
+            raise EngineError(f"OpenVINO cannot load {path} on {device}: {_reason(error)}") from error
+        if used != precision:
+            raise EngineError(
+                f"OpenVINO computes {path} on {device} in {used}, not in {_NAMES[precision]}: use "
+                "--backend onnxruntime"
+            )
+        self._names = [port.any_name for port in self._compiled.outputs]
+        ports = (*self._compiled.inputs, *self._compiled.outputs)
+        self.shapes: dict[str, Sequence[Any]] = {port.any_name: _sizes(port) for port in ports}
+        """Of inputs and outputs, by name; a text is a dynamic dimension."""
+        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()  # requests that no thread uses
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs by name. Raises :class:`EngineError` where OpenVINO fails."""
+        try:
+            request = self._idle.get_nowait()
+        except queue.Empty:
+            request = self._compiled.create_infer_request()
+        try:
+            request.infer(dict(inputs))
+            return {name: np.array(request.get_tensor(name).data) for name in self._names}
+        except Exception as error:
+            raise EngineError(f"OpenVINO failed: {_reason(error)}") from error
+        finally:
+            self._idle.put(request)
+
+
+class OpenVinoBackend:
+    """Both graphs in OpenVINO; features are NumPy arrays ``(1, C, h, w)``."""
+
+    def __init__(self, encoder: OpenVinoGraph, matcher: OpenVinoGraph, description: str) -> None:
+        self.description = description
+        self._encoder, self._matcher = encoder, matcher
+
+    @classmethod
+    def open(cls, bundle: Bundle, device: str, threads: int, *, bf16: bool = False) -> OpenVinoBackend:
+        """Load both graphs on a device: ``auto``, ``cpu``, or OpenVINO's name, such as ``gpu`` or ``npu``.
+
+        Layers compute in float32, with ``bf16`` in bfloat16. What is not a CPU is compared with ONNX
+        Runtime on the CPU first. Raises :class:`EngineError`, :class:`UsageError` for another device,
+        :class:`NotVerifiedError` where results differ, and :class:`BundleError` for another grid.
+        """
+        ov, name = _openvino(), _device(device)
+        precision = BFLOAT16 if bf16 else FLOAT32
+        paths = [bundle.graph_path(graph) for graph in (ENCODER, MATCHER)]
+        with ThreadPoolExecutor() as pool:
+            encoder, matcher = pool.map(lambda path: OpenVinoGraph(path, name, threads, precision), paths)
+        check_shapes(bundle, encoder.shapes, matcher.shapes)
+        version = ov.get_version().partition("-")[0]
+        backend = cls(encoder, matcher, f"OpenVINO {version} ({name}, {_NAMES[precision]})")
+        if name != "CPU":
+            _require_agreement(bundle, backend, name, bf16)
+        return backend
+
+    def encode(self, frame: Any, stream: int | None = None) -> Tensors:
+        return self._encoder.run({"frame": frame_on_host(frame)[None]})
+
+    def match(self, a: Tensors, b: Tensors, stream: int | None = None) -> dict[str, Array]:
+        return {name: value[0] for name, value in self._matcher.run(matcher_inputs(a, b)).items()}
+
+    def close(self) -> None:
+        """Nothing to do: compiled graphs free their memory when they are collected."""
+
+
+def _require_agreement(bundle: Bundle, backend: OpenVinoBackend, device: str, bf16: bool) -> None:
+    from dccnet.runtime.tensorrt.comparison import compare_runs
+
+    record = GpuRecord(device, (0, 0))
+    found = compare_runs(bundle, backend._encoder.run, backend._matcher.run, record, tf32=bf16)
+    if not found.passed:
+        raise NotVerifiedError(
+            f"OpenVINO's {device} disagrees with ONNX Runtime on the CPU: {found.worst_tensor} differs by "
+            f"{found.worst_difference:.2g} of its norm or cells; use --device cpu"
+        )
+
+
+def _device(device: str) -> str:
+    if device in ("auto", "cpu"):
+        return "CPU"
+    name = device.upper()
+    if not re.fullmatch(r"(GPU|NPU)(\.\d+)?", name):
+        raise UsageError(f"OpenVINO has no device '{device}': choose cpu, gpu, gpu.1 or npu")
+    found = _openvino().Core().available_devices
+    if name not in found:
+        raise EngineError(f"OpenVINO finds no {name} here, only {', '.join(found)}: use --device cpu")
+    return name
+
+
+def _sizes(port: Any) -> list[Any]:
+    shape = port.get_partial_shape()
+    return [size.get_length() if size.is_static else str(size) for size in shape]
+
+
+def _openvino() -> Any:
+    try:
+        import openvino
+    except ImportError as error:
+        raise EngineError(f"--backend openvino needs OpenVINO: {install('openvino')}") from error
+    return openvino
+
+
+def _reason(error: Exception) -> str:
+    """The last line of OpenVINO's message: the first ones name its source files."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
