@@ -1,7 +1,8 @@
 """Time to match one pair of pictures, with bundles in ONNX Runtime and in PyTorch, in turns in one process.
 
-    python benchmarks/pair.py MODEL.safetensors BUNDLE... [--rounds 5] [--json FILE]
+    python benchmarks/pair.py MODEL.safetensors|- BUNDLE... [--rounds 5] [--json FILE]
 
+A dash in place of the model leaves PyTorch out.
 Seconds are from decoded pictures to matches. The slice loop is the authors' form of the 4D convolution
 (benchmarks/slice_loop.py) in a network that is otherwise ours. Load times and memory are measured in a
 process of its own for each bundle.
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from results import save, table
@@ -67,16 +69,18 @@ def main(model: str, bundles: list[str], rounds: int, output: str | None) -> Non
         matcher.model.lower(lowering)  # type: ignore[arg-type]
         return lambda: matcher.match(a, b)
 
-    ways = {SLICE_LOOP: in_pytorch(SliceLoop())}
-    ways |= {f"PyTorch, {name}": in_pytorch(lowering) for name, lowering in LOWERINGS.items()}
+    ways: dict[str, Callable[[], object]] = {}
+    if model != "-":
+        lowerings = {SLICE_LOOP: SliceLoop()} | {f"PyTorch, {name}": way for name, way in LOWERINGS.items()}
+        ways = {name: in_pytorch(lowering) for name, lowering in lowerings.items()}
     for bundle in bundles:
         matcher = Matcher.open(bundle)
         kept, name = matcher.encode(a), f"{Path(bundle).name} ({matcher.manifest.conv4d.lowering})"
-        ways[name] = lambda matcher=matcher: matcher.match(a, b)  # type: ignore[misc]
-        ways[f"{name}, kept"] = lambda matcher=matcher, kept=kept: matcher.match(kept, b)  # type: ignore[misc]
+        ways[name] = partial(matcher.match, a, b)
+        ways[f"{name}, kept"] = partial(matcher.match, kept, b)
     seconds = take_turns(ways, rounds)
     first = next(name for name in ways if not name.startswith("PyTorch"))
-    print(table(seconds, {"slice loop": SLICE_LOOP, first: first}))
+    print(table(seconds, ({} if model == "-" else {"slice loop": SLICE_LOOP}) | {first: first}))
     print("\nEach bundle in its own process, three times:")
     for bundle, times in costs.items():
         loads = ", ".join(f"{t['load_s']:.2f}" for t in times)

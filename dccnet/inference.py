@@ -80,7 +80,13 @@ class TorchMatcher:
         return features | {FINE: fine}, size
 
     def match(self, a: Image, b: Image, *, heatmaps: bool = False) -> Correspondences:
-        (features_a, size_a), (features_b, size_b) = self.encode(a), self.encode(b)
+        return self.match_encoded(self.encode(a), self.encode(b), heatmaps=heatmaps)
+
+    def match_encoded(
+        self, a: tuple[Features, Size], b: tuple[Features, Size], *, heatmaps: bool = False
+    ) -> Correspondences:
+        """:meth:`match` of two pictures that :meth:`encode` returned."""
+        (features_a, size_a), (features_b, size_b) = a, b
         return match_features(self.model, features_a, features_b, size_a, size_b, heatmaps=heatmaps)
 
 

@@ -8,13 +8,25 @@ from pathlib import Path
 
 from dccnet.export.graphs import MatcherGraph
 from dccnet.export.onnx_file import write_onnx
-from dccnet.network.conv4d import LOWERINGS
+from dccnet.network.conv4d import EXPORT_LOWERINGS, NotSeparableError
 from dccnet.network.model import DCCNet
 from dccnet.runtime.arrays import Array
 from dccnet.runtime.onnx_runtime import OnnxRuntimeGraph
 from dccnet.runtime.turns import medians, take_turns
 
 ROUNDS = 5
+SEPARABLE = "separable"
+
+
+def suitable_lowerings(model: DCCNet) -> list[str]:
+    """Names in :data:`EXPORT_LOWERINGS`, in its order, of those that the network's kernels can have."""
+    suitable = list(EXPORT_LOWERINGS)
+    try:
+        for consensus in model.consensus_networks():
+            EXPORT_LOWERINGS[SEPARABLE].fitted(consensus.weights)
+    except NotSeparableError:
+        suitable.remove(SEPARABLE)
+    return suitable
 
 
 def time_lowerings(
@@ -30,10 +42,10 @@ def time_lowerings(
     the last of the lowerings.
     """
     runs = {}
-    for name, lowering in LOWERINGS.items():
+    for name in suitable_lowerings(model):
         on_candidate(name)
         trial = folder / f"trial-{name}.onnx"
-        model.lower(lowering)
+        model.lower(EXPORT_LOWERINGS[name])
         write_onnx(MatcherGraph(model, heatmaps=False), trial)
         runs[name] = partial(OnnxRuntimeGraph(trial).run, features)
         trial.unlink()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dccnet.export.autotune import time_lowerings
+from dccnet.export.autotune import SEPARABLE, suitable_lowerings, time_lowerings
 from dccnet.export.bundles.folder import check_replaceable, tool_versions
 from dccnet.export.graphs import EncoderGraph, MatcherGraph
 from dccnet.export.onnx_file import write_onnx
@@ -17,7 +17,7 @@ from dccnet.export.verify import MAX_PAIRS, verify
 from dccnet.inference import fine_grid, frame_format, with_refinement
 from dccnet.network.backbone import BACKBONES
 from dccnet.network.config import ModelConfig
-from dccnet.network.conv4d import LOWERINGS, STACK
+from dccnet.network.conv4d import EXPORT_LOWERINGS, STACK, NotSeparableError
 from dccnet.network.model import DCCNet
 from dccnet.runtime.backend import matcher_inputs
 from dccnet.runtime.bundle import Bundle, write_manifest
@@ -33,7 +33,7 @@ STEPS = 2 + MAX_PAIRS
 """Number of steps of an export, at most."""
 LARGEST_FOR_SMALL_KERNELS = 32
 """Side of the grid, in cells, above which transforms cost more than kernels of 3 save."""
-AUTO_STEPS = len(LOWERINGS) + 1
+AUTO_STEPS = len(EXPORT_LOWERINGS) + 1
 """Number of additional steps where the lowering is chosen by timing."""
 
 
@@ -52,8 +52,8 @@ def export_bundle(
     """Write the bundle, compare it with PyTorch on ``pictures``, and store the outcome in its manifest.
 
     ``heatmaps`` and ``maps`` add outputs (:class:`~dccnet.export.graphs.MatcherGraph`). ``conv4d`` is a
-    name in :data:`LOWERINGS`, ``usual`` (:func:`usual_lowering`), ``all`` to write the others beside the
-    usual one, or ``auto`` to time all of them in ONNX Runtime on this CPU and use the fastest. ``half``
+    name in :data:`EXPORT_LOWERINGS`, ``usual`` (:func:`usual_lowering`), ``all`` to write the others beside
+    the usual one, or ``auto`` to time all of them in ONNX Runtime on this CPU and use the fastest. ``half``
     exports in float16 with float32 islands (``dccnet/network/precision.py``) and also measures the ranges
     of float16 tensors. ``fine`` adds the fine features, by which matches are refined; None adds them where
     the backbone's have been measured (:class:`~dccnet.network.backbone.BackboneSpec`). ``on_step`` is
@@ -61,8 +61,9 @@ def export_bundle(
     :data:`AUTO_STEPS` more). The bundle is written completely or not at all; a bundle at ``path`` is
     replaced.
 
-    Raises :class:`UsageError` where ``path`` is anything but a bundle, and for ``maps`` of a network with
-    one branch; :class:`NotVerifiedError` where a written graph does not have the precision that it should.
+    Raises :class:`UsageError` where ``path`` is anything but a bundle, for ``maps`` of a network with one
+    branch, and for ``separable`` where a kernel is not; :class:`NotVerifiedError` where a written graph
+    does not have the precision that it should.
     """
     path = Path(path)
     check_replaceable(path)
@@ -78,20 +79,24 @@ def export_bundle(
         read_image(picture)
     model.eval()
     exported = model.in_half() if half else model
+    if conv4d == SEPARABLE:
+        _check_separable(exported)
     with atomic_path(path) as temporary:
         temporary.mkdir()
         graphs = {}
         on_step("tracing the encoder")
         graphs[ENCODER] = write_onnx(EncoderGraph(exported, fine), temporary / f"{ENCODER}.onnx")
         choice = _choose(exported, conv4d, half, temporary, pictures, on_step)
-        exported.lower(LOWERINGS[choice.lowering])
+        exported.lower(EXPORT_LOWERINGS[choice.lowering])
         on_step("tracing the matcher")
         matcher = MatcherGraph(exported, heatmaps=heatmaps, maps=maps)
         graphs[MATCHER] = write_onnx(matcher, temporary / f"{MATCHER}.onnx")
         others = {}
-        for name in (name for name in LOWERINGS if conv4d == ALL and name != choice.lowering):
+        for name in suitable_lowerings(exported) if conv4d == ALL else ():
+            if name == choice.lowering:
+                continue
             on_step(f"tracing the matcher: {name}")
-            exported.lower(LOWERINGS[name])
+            exported.lower(EXPORT_LOWERINGS[name])
             others[name] = write_onnx(matcher, temporary / f"{MATCHER}.{name}.onnx")
         manifest = Manifest(
             model=_plain(dataclasses.asdict(model.config)),
@@ -123,6 +128,8 @@ def export_bundle(
 def usual_lowering(config: ModelConfig, grid: Size, half: bool = False) -> str:
     """The lowering that docs/conv4d.md found fastest on CPUs, or nearly so, for such kernels and grids.
 
+    Kernels that are sums of few products have ``separable`` instead, whatever their sizes.
+
     For half precision, which is meant for GPUs, that of the only measurement on one (docs/gpu.md): on an
     H200, in PyTorch, ``stack`` took 0.4 times as long as ``spectral``.
 
@@ -133,6 +140,13 @@ def usual_lowering(config: ModelConfig, grid: Size, half: bool = False) -> str:
         return "stack"
     small = max(config.consensus_kernels) < 5
     return "stack" if small and max(grid) > LARGEST_FOR_SMALL_KERNELS else "spectral"
+
+
+def _check_separable(model: DCCNet) -> None:
+    try:
+        model.lower(EXPORT_LOWERINGS[SEPARABLE])
+    except NotSeparableError as error:
+        raise UsageError(f"{error}: use --conv4d usual, which takes what suits the network") from error
 
 
 def _precision(graphs: dict[str, Graph], half: bool) -> str:
@@ -160,7 +174,8 @@ def _choose(
     The encoder is already in ``folder``.
     """
     if conv4d in (USUAL, ALL):
-        return Conv4dChoice(usual_lowering(model.config, model.grid, half))
+        separable = SEPARABLE in suitable_lowerings(model)
+        return Conv4dChoice(SEPARABLE if separable else usual_lowering(model.config, model.grid, half))
     if conv4d != AUTO:
         return Conv4dChoice(conv4d)
     encoder = OnnxRuntimeGraph(folder / f"{ENCODER}.onnx")

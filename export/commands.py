@@ -60,13 +60,14 @@ GROUPS = {
 )
 @click.option(
     "--conv4d",
-    type=click.Choice(["usual", "stack", "spectral", "spectral3", "auto", "all"]),
+    type=click.Choice(["usual", "stack", "spectral", "spectral3", "separable", "auto", "all"]),
     default="usual",
     show_default=True,
-    help="How to compute the 4D convolutions: by ordinary convolutions of slices (stack), or by spectra "
-    "along two or three axes. usual chooses by precision and the sizes of kernels and grid; auto times all "
-    "of them in ONNX Runtime on this CPU and uses the fastest; all also writes the others, which dcc build "
-    "--conv4d auto times on a GPU.",
+    help="How to compute the 4D convolutions: by ordinary convolutions of slices (stack), by spectra along "
+    "two or three axes, or by 2D convolutions (separable), for kernels of votes, which treat rows and "
+    "columns apart. usual chooses by precision, kernels and grid; auto times all that suit the network in "
+    "ONNX Runtime on this CPU and uses the fastest; all also writes the others, which dcc build --conv4d "
+    "auto times on a GPU.",
 )
 @click.option(
     "--plan",

@@ -46,9 +46,15 @@ def verify(
     if ranges is None or ranges.headroom > 1:  # after an overflow there are no matches to compare
         exported = Matcher.open(bundle) if ranges is None else open_with_rounding(bundle)
         reference = TorchMatcher(model, refine=bundle.manifest.fine is not None)
-        for paths in pairs:
-            a, b = map(read_image, paths)
-            agreement.add(exported.match(a, b), reference.match(a, b, heatmaps=True))
+        pictures_of_pairs = dict.fromkeys(path for pair in pairs for path in pair)
+        images = {path: read_image(path) for path in pictures_of_pairs}
+        features = {path: exported.encode(image) for path, image in images.items()}
+        true_features = {path: reference.encode(image) for path, image in images.items()}
+        for a, b in pairs:
+            agreement.add(
+                exported.match(features[a], features[b]),
+                reference.match_encoded(true_features[a], true_features[b], heatmaps=True),
+            )
             on_pair()
     return Verification(
         passed=agreement.identical_cells >= criterion.identical_cells

@@ -164,7 +164,7 @@ class Conv4dChoice:
     """How the matcher computes 4D convolutions; all lowerings compute the same results."""
 
     lowering: str
-    """``stack``, ``spectral`` or ``spectral3``."""
+    """``stack``, ``spectral``, ``spectral3`` or ``separable``."""
     seconds: dict[str, float] | None = None
     """Seconds for one run of the matcher with each lowering that was timed, fastest first; None if none
     was."""

@@ -23,14 +23,20 @@ class Computation(nn.Module):
     grid: tuple[int, int]
 
     def lower(self, lowering: Lowering) -> None:
-        """Choose how 4D convolutions are computed: a value of ``conv4d.TRAINING_LOWERINGS``."""
-        for consensus in self._consensus_networks():
-            consensus.lowering = lowering
+        """Choose how 4D convolutions are computed: a value of ``conv4d.TRAINING_LOWERINGS``, or of
+        ``conv4d.EXPORT_LOWERINGS`` for weights that do not change any more.
+
+        Raises ``ValueError`` for a lowering that is not meant for the network's weights.
+        """
+        networks = self.consensus_networks()
+        fitted = [lowering.fitted(consensus.weights) for consensus in networks]
+        for consensus, own in zip(networks, fitted, strict=True):
+            consensus.lowering = own
 
     def recompute_activations(self, on: bool | None) -> None:
         """Choose whether training recomputes the 4D layers in the backward pass instead of keeping their
         outputs: less memory, a third more time. None decides by the size of the volumes."""
-        for consensus in self._consensus_networks():
+        for consensus in self.consensus_networks():
             consensus.recompute = on
 
     @property
@@ -53,5 +59,6 @@ class Computation(nn.Module):
                 part.half()
         return half
 
-    def _consensus_networks(self) -> list[NeighbourhoodConsensus]:
+    def consensus_networks(self) -> list[NeighbourhoodConsensus]:
+        """All 4D networks: neighbourhood consensus and, if there is one, the correlation embedding."""
         return [module for module in self.modules() if isinstance(module, NeighbourhoodConsensus)]

@@ -36,6 +36,8 @@ class NeighbourhoodConsensus(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Correlation maps that share these weights, ``(B, 1, hA, wA, hB, wB)`` each, in and out."""
         maps = [as_weights_of(self, c) for c in maps]
+        if self.lowering.symmetric:
+            return [2 * y for y in self.lowering.chain(maps, self.weights, self.recompute)]
         volumes = [volume for c in maps for volume in (c, _swap_images(c))]
         filtered = self.lowering.chain(volumes, self.weights, self.recompute)
         return [

@@ -31,7 +31,7 @@ from torch.autograd.function import once_differentiable
 
 from dccnet.network.conv4d.direct_layout import Core, Gather, Layout, Sides, four, gather
 from dccnet.network.conv4d.direct_tuning import SMALLEST_SHARED, Block, Config, Tuning, tuning_for
-from dccnet.network.conv4d.lowering import Layers, recomputed, recomputes_now
+from dccnet.network.conv4d.lowering import AnyWeights, Layers, recomputed, recomputes_now
 from dccnet.network.conv4d.stack import STACK
 from dccnet.network.precision import tf32_allowed
 
@@ -42,7 +42,7 @@ _NONE = (1, 1, 1, 1)
 _Shapes = tuple[tuple[int, ...], ...]
 
 
-class Direct:
+class Direct(AnyWeights):
     """Triton kernels that compute whole chains of layers on an NVIDIA GPU."""
 
     def chain(

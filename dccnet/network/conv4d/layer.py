@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from dccnet.network.conv4d.direct import Direct
 from dccnet.network.conv4d.lowering import LayoutLowering, Lowering
 from dccnet.network.conv4d.paired import Paired
+from dccnet.network.conv4d.separable import Separable
 from dccnet.network.conv4d.spectral import Spectral
 from dccnet.network.conv4d.stack import STACK
 
@@ -19,8 +20,10 @@ LOWERINGS: dict[str, LayoutLowering] = {
     "spectral3": Spectral(axes=3),
 }
 """Lowerings by the name that ``--conv4d`` takes."""
+EXPORT_LOWERINGS: dict[str, Lowering] = {**LOWERINGS, "separable": Separable()}
+"""These and ``separable``, for kernels that are sums of few products and do not change any more."""
 TRAINING_LOWERINGS: dict[str, Lowering] = {**LOWERINGS, "paired": Paired(), "direct": Direct()}
-"""These and those that ONNX has no operator for: ``paired`` for CPUs, ``direct`` for GPUs."""
+"""``LOWERINGS`` and those that ONNX has no operator for: ``paired`` for CPUs, ``direct`` for GPUs."""
 
 
 def conv4d(

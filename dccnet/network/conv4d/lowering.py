@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 Layers = Sequence[tuple[Tensor, Tensor]]
 """Kernels ``(Cout, Cin, k1, k2, k3, k4)`` with odd sides, and biases ``(Cout,)``."""
 Convolution = Callable[[Tensor], Tensor]
+_Same = TypeVar("_Same")
 
 RECOMPUTE_FROM = 4_000_000
 """Size of a volume's widest layer, in numbers, from which training computes layers again in the backward
@@ -34,8 +35,26 @@ class Lowering(Protocol):
         :func:`recomputes`.
         """
 
+    symmetric: bool
+    """Whether, with the weights that it was fitted to, the chain of Cᵀ is the transposed chain of C."""
 
-class LayoutLowering(ABC):
+    def fitted(self, layers: Layers) -> Lowering:
+        """A lowering for these layers, whose weights will not change, or itself.
+
+        Raises ``ValueError`` for layers that it is not meant for.
+        """
+
+
+class AnyWeights:
+    """Base class of lowerings that take whatever weights they are given."""
+
+    symmetric = False
+
+    def fitted(self: _Same, layers: Layers) -> _Same:
+        return self
+
+
+class LayoutLowering(AnyWeights, ABC):
     """A lowering that has its own layout of volumes, with channels and two axes of cells last.
 
     A ReLU between two layers commutes with every layout, so a chain stays in it from the first layer to the

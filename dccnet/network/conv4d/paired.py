@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dccnet.network.conv4d.lowering import Layers, recomputed, recomputes_now
+from dccnet.network.conv4d.lowering import AnyWeights, Layers, recomputed, recomputes_now
 from dccnet.network.conv4d.planes import AxisProducts, Planes
 
 _CHANNELS, _TAPS = 4, 3
@@ -35,7 +35,7 @@ _Gradients = list[tuple[Array, Array]]
 _Result = TypeVar("_Result")
 
 
-class Paired:
+class Paired(AnyWeights):
     """Loops that compute whole chains of layers, for training on CPUs."""
 
     def chain(
