@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUTPUT ?= demo-output
 
-.PHONY: demo test test-containers test-labels test-triton test-oldest test-slow test-cuda test-gpu lint format picture clean
+.PHONY: demo docs test test-containers test-labels test-triton test-oldest test-slow test-cuda test-gpu lint format picture clean
 
 demo: $(VENV)/.installed-demo
 	$(if $(filter demo-output,$(DEMO_OUTPUT)),rm -rf demo-output)  # never a folder that somebody named
@@ -53,6 +53,11 @@ $(TRITON)/.installed: Makefile pyproject.toml
 	$(TRITON)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[cpu,triton]' \
 	  'tritonclient[grpc,http]' pytest hypothesis
 	touch $@
+
+# Warnings are errors: a link that leads nowhere, a page that the navigation lacks. Compiled files in docs/ would
+# get into the source distribution.
+docs: $(VENV)/.installed-docs
+	PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m mkdocs build
 
 # The containers' files, checked by their linters; and their steps, without containers: the same commands in a
 # fresh folder, then the service as an unprivileged user on a read-only root. Needs root and Debian's python3-venv.

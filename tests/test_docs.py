@@ -106,6 +106,23 @@ def test_the_page_of_many_pairs_runs(
     assert capsys.readouterr().out == "1 of 2 pairs; 1 failed\n"
 
 
+@pytest.mark.parametrize(
+    ("page", "printed"),
+    [("index.md", r"\[\[\d+.*\]\] \d+ 0\.\d+"), ("errors.md", "missing.jpg does not exist")],
+)
+def test_the_code_of_short_pages_runs(
+    page: str,
+    printed: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(folder)
+    (block,) = code(page)
+    exec(compile(block, page, "exec"), {})
+    assert re.fullmatch(printed, capsys.readouterr().out.strip())
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_pages_link_to_files_and_headings_that_exist(page: Path) -> None:
     links = re.findall(r"\]\(((?!https?:)[^)]+)\)", page.read_text(encoding="utf-8"))
