@@ -113,11 +113,14 @@ def test_the_page_of_many_pairs_runs(
 def test_the_code_of_short_pages_runs(
     page: str,
     printed: str,
-    folder: Path,
+    photos: list[Image],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(folder)
+    for name, photo in zip("ab", photos[:2], strict=True):
+        write_image(tmp_path / f"{name}.jpg", photo)
+    monkeypatch.chdir(tmp_path)
     (block,) = code(page)
     exec(compile(block, page, "exec"), {})
     assert re.fullmatch(printed, capsys.readouterr().out.strip())
