@@ -10,14 +10,15 @@ from fastapi import APIRouter, FastAPI, Request, Response
 
 from dccnet.service import schemas
 from dccnet.service.core import Service
+from dccnet.service.forms import problems
 from dccnet.service.guard import Guard
 from dccnet.service.matching import matching_routes
 from dccnet.service.metrics import Measured
 from dccnet.service.page import page_routes
-from dccnet.service.problems import MEDIA_TYPE, install_problems
+from dccnet.service.problems import install_problems
+from dccnet.service.reference_routes import reference_routes
 
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
-PROBLEM: dict[str, Any] = {"model": schemas.Problem, "content": {MEDIA_TYPE: {}}}
 
 
 def create_app(service: Service) -> FastAPI:
@@ -39,6 +40,8 @@ def create_app(service: Service) -> FastAPI:
     )
     install_problems(app)
     app.include_router(matching_routes(service))
+    if service.settings.reference_bytes:
+        app.include_router(reference_routes(service))
     app.include_router(_state_routes(service))
     app.include_router(page_routes())
     app.add_middleware(Guard, settings=service.settings, gate=service.gate, observe=service.metrics.observe)
@@ -60,7 +63,7 @@ def _state_routes(service: Service) -> APIRouter:
     @router.get(
         "/readyz",
         response_model=schemas.State,
-        responses={503: PROBLEM},
+        responses=problems(503),
         tags=["state"],
         summary="Whether it takes requests",
     )

@@ -1,0 +1,96 @@
+"""The addresses of references: pictures that are encoded once, and matched with many."""
+
+# No annotations from the future: FastAPI reads those of functions within functions as they are.
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, HTTPException, Path, Response
+
+from dccnet.service import schemas
+from dccnet.service.answers import Question
+from dccnet.service.core import Service
+from dccnet.service.forms import (
+    QUESTION,
+    USUAL,
+    Text,
+    Upload,
+    both,
+    known_fields,
+    picture,
+    problems,
+    question_of,
+)
+
+Id = Annotated[str, Path(description="The reference's id.", max_length=100)]
+
+
+def reference_routes(service: Service) -> APIRouter:
+    """``/v1/references`` and what is below it."""
+    router, asked_about = APIRouter(tags=["references"]), Depends(question_of(service))
+
+    @router.post(
+        "/v1/references",
+        status_code=201,
+        summary="Encode a picture once",
+        response_model=schemas.Reference,
+        responses=USUAL,
+        dependencies=[Depends(known_fields("a", "a_url"))],
+    )
+    async def add_reference(response: Response, a: Upload = None, a_url: Text = None) -> Any:
+        """The picture A of later requests, which takes about half the time of a match each time."""
+
+        async def work() -> Any:
+            decoded = await picture(service, a, a_url, "A", drawn=True)
+            name, reference = await service.add_reference(decoded)
+            response.headers["Location"] = f"/v1/references/{name}"
+            return {
+                "id": name,
+                "size": list(reference.features.size),
+                "bytes": reference.nbytes,
+                "expires_s": service.settings.reference_s,
+            }
+
+        return await service.in_time(work())
+
+    @router.post(
+        "/v1/references/{id}/match",
+        summary="Match a reference with a picture",
+        response_class=Response,
+        responses={**USUAL, **problems(404), 200: {"model": schemas.Answer}},
+        dependencies=[Depends(known_fields("b", "b_url", *QUESTION))],
+    )
+    async def match_reference(
+        id: Id,  # noqa: A002
+        asked: Annotated[Question, asked_about],
+        b: Upload = None,
+        b_url: Text = None,
+    ) -> Response:
+        """As ``/v1/match``; the reference is picture A."""
+        reference = service.reference(id)
+        if reference is None:
+            raise _no_reference()
+
+        async def work() -> bytes:
+            drawn = asked.draw is not None
+            second = await picture(service, b, b_url, "B", drawn=drawn)
+            small = await service.picture_of(reference) if drawn else None
+            pictures = both(small, second.small)
+            return await service.match(reference.features, second.frame, asked, pictures)
+
+        return Response(await service.in_time(work()), media_type="application/json")
+
+    @router.delete(
+        "/v1/references/{id}",
+        status_code=204,
+        summary="Forget a reference",
+        responses=problems(401, 404, 421, 422),
+    )
+    async def delete_reference(id: Id) -> None:  # noqa: A002
+        if not service.references.delete(id):
+            raise _no_reference()
+
+    return router
+
+
+def _no_reference() -> HTTPException:
+    return HTTPException(404, "there is no reference of this id, or no longer: send the picture again")
