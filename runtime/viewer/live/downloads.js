@@ -27,6 +27,7 @@ export function toJson(pair, matches) {
     grid_a: pair.a.grid,
     grid_b: pair.b.grid,
     transfer: pair.a.rule,
+    mirrored: false, // the page matches pictures as they are
     a_to_b: lists("a"),
     b_to_a: lists("b"),
   })}\n`;
