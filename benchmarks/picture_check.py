@@ -1,9 +1,11 @@
-"""What it costs to decode each picture before a training starts.
+"""What it costs to decode each picture before a training starts, and to resize it.
 
     python benchmarks/picture_check.py [--megapixels 0.1 1 12] [--count 20] [--json FILE]
 
 Writes JPEGs (quality 90) of dcc's own pictures in these sizes, and prints the CPU milliseconds for one: to
-look whether it is there, as `dcc train --resume` does, and to decode it, as a new run does.
+look whether it is there, as `dcc train --resume` does, to decode it, as a new run does, and to make a frame
+of 352x352 pixels of the decoded picture, by gathering single pixels (as large pictures are resized) and by
+whole rows.
 """
 
 from __future__ import annotations
@@ -12,12 +14,15 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 from results import save
 
 from dccnet.export.bundles.samples import PICTURES
+from dccnet.runtime import geometry
 from dccnet.runtime.images import read_image
 from dccnet.training.datasets import look
 
@@ -41,15 +46,19 @@ def main() -> None:
                 larger = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
                 cv2.imwrite(str(files[-1]), larger, [cv2.IMWRITE_JPEG_QUALITY, 90])
             rows[megapixels] = {"look": _ms(look, files), "decode": _ms(read_image, files)}
+            decoded = [read_image(file) for file in files[:3]] * (len(files) // 3 + 1)
+            for name, ratio in (("gathered", 0.0), ("whole rows", float("inf"))):
+                geometry.GATHER_FROM = ratio
+                rows[megapixels][name] = _ms(partial(geometry.resize_uint8, size=(352, 352)), decoded)
             print(f"{megapixels:g} megapixels: {rows[megapixels]}")
     save(options.json, rows=rows)
 
 
-def _ms(call: Callable[[Path], object], files: list[Path]) -> float:
+def _ms(call: Callable[[Any], object], items: list[Any]) -> float:
     start = time.process_time()
-    for file in files:
-        call(file)
-    return round(1000 * (time.process_time() - start) / len(files), 3)
+    for item in items:
+        call(item)
+    return round(1000 * (time.process_time() - start) / len(items), 3)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,14 @@ def test_resize_equals_grid_sample(h: int, w: int, th: int, tw: int, seed: int) 
     assert np.abs(geometry.resize_uint8(image, (th, tw)) - expected).max() <= 0.5 + 1e-3
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_large_pictures_are_resized_bit_for_bit_as_others_are(dtype: type) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (301, 400, 3)).astype(dtype)
+    otherwise_stored = np.asfortranarray(image)  # not gathered from
+    for resize in (geometry.resize, geometry.resize_as_pytorch):
+        np.testing.assert_array_equal(resize(image, (41, 57)), resize(otherwise_stored, (41, 57)))
+
+
 def test_resize_keeps_the_corners_and_copies_at_the_same_size() -> None:
     image = np.random.default_rng(0).integers(0, 256, (33, 47, 3), np.uint8)
     resized = geometry.resize_uint8(image, (400, 400))
