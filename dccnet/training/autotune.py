@@ -23,6 +23,8 @@ LOOPS = "paired"
 """The lowering that needs a CPU and Numba."""
 KERNELS = "direct"
 """The lowering that needs an NVIDIA GPU and Triton."""
+COMPILED_FIRST = (LOOPS, KERNELS)
+"""Lowerings that are compiled when a process first needs them, and kept for later ones."""
 
 
 def usual_lowering(model: DCCNet, device: torch.device = CPU) -> str:

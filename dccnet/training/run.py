@@ -18,7 +18,7 @@ from dccnet.network.precision import set_tf32
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.locks import folder_lock
 from dccnet.runtime.messages import note, warn
-from dccnet.training.autotune import lowering_here, lowering_of_run, refuse_missing
+from dccnet.training.autotune import COMPILED_FIRST, lowering_here, lowering_of_run, refuse_missing
 from dccnet.training.cpu import keep_loops_private
 from dccnet.training.datasets import Datasets, datasets
 from dccnet.training.initial import apply_start, initialise
@@ -168,7 +168,13 @@ def _train(
         )
         if group.device.type == "cuda":
             note(f"{torch.cuda.get_device_name(group.device)}, {_precision(settings)}")
-    model.lower(TRAINING_LOWERINGS[lowering_here(settings.conv4d, model, group.device)])
+    lowering = lowering_here(settings.conv4d, model, group.device)
+    if group.first and lowering in COMPILED_FIRST:
+        note(
+            f"4D convolutions: {lowering}; the first step compiles them, which takes some seconds, unless "
+            "an earlier run did"
+        )
+    model.lower(TRAINING_LOWERINGS[lowering])
     trainer = Trainer(model, data.training, data.validation, settings, folder, group)
     if resume and not folder.state.exists():
         if group.first:

@@ -391,8 +391,9 @@ def test_validation_pairs_come_from_held_out_photographs(tmp_path: Path, picture
     [("spectral", {"spectral"}), (None, {"paired"}), ("auto", set(TRAINING_LOWERINGS))],
 )
 def test_the_lowering_is_chosen_when_a_run_starts(
-    requested: str | None, possible: set[str], tmp_path: Path
+    requested: str | None, possible: set[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "dccnet")
     options = {
         "synthetic": str(PICTURES),
         "pairs": 4,
@@ -402,7 +403,9 @@ def test_the_lowering_is_chosen_when_a_run_starts(
         "conv4d": requested,
     }
     folder, _ = start_run(str(tmp_path / "run"), CONFIG, options)
-    assert folder.read_config().training.conv4d in possible
+    chosen = folder.read_config().training.conv4d
+    assert chosen in possible
+    assert ("the first step compiles them" in caplog.text) == (chosen == "paired")
     resume_run(str(folder.path), 2)
 
 
