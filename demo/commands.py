@@ -30,7 +30,7 @@ def demo(output: Path, seed: int, as_json: bool) -> None:
     """Train a small DCCNet, export it in single and half precision, compile engines, match a pair and a
     video, and measure the errors against known truth.
 
-    Takes some minutes on two cores. Needs pip install 'dccnet[demo]' and no other download.
+    Takes some minutes on two cores. Needs pip install '.[demo]' and no other download.
     """
     from rich.table import Table
 

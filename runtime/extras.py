@@ -3,14 +3,43 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 from dccnet.runtime.errors import DccError
 
+NAME = "dccnet"
+"""Of the project for pip."""
+
 
 def install(*extras: str) -> str:
-    """The command that installs extras of ``pyproject.toml``: ``pip install 'dccnet[cpu,export]'``."""
-    return f"pip install 'dccnet[{','.join(extras)}]'"
+    """The command that installs extras of ``pyproject.toml``: ``pip install '/home/me/dcc[cpu]'``."""
+    return f"pip install {requirement(*extras)}"
+
+
+def requirement(*extras: str) -> str:
+    """dcc with extras as pip takes it, quoted for a shell: the clone that it comes from, else its name."""
+    return shlex.quote(f"{_clone() or NAME}[{','.join(extras)}]")
+
+
+def _clone() -> Path | None:
+    """The folder of sources that dcc was installed from, or runs in without being installed."""
+    import json  # these imports take time, and are for messages alone
+    from importlib import metadata
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
+    try:
+        text = metadata.distribution(NAME).read_text("direct_url.json")
+    except metadata.PackageNotFoundError:
+        folder = Path(__file__).parents[2]
+    else:
+        source = json.loads(text or "{}")
+        if "dir_info" not in source:  # from an index, or an archive
+            return None
+        folder = Path(url2pathname(urlsplit(source["url"]).path))
+    return folder if (folder / "pyproject.toml").is_file() else None
 
 
 @contextlib.contextmanager

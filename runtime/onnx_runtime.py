@@ -57,7 +57,7 @@ class OnnxRuntimeGraph:
         wanted = PROVIDERS[provider]
         if wanted not in ort.get_available_providers():
             raise EngineError(
-                f"this onnxruntime has no {wanted}: install dccnet[gpu] in place of dccnet[cpu], or use "
+                f"this onnxruntime has no {wanted}: install the extra gpu in place of cpu, or use "
                 "--device cpu"
             )
         if provider != "cpu":

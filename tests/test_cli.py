@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from dccnet.cli import COMMANDS
 from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.extras import install
 from dccnet.runtime.manifest import SCHEMA
 from dccnet.weights.checkpoint import load_checkpoint, save_checkpoint
 from tests.helpers.commands import Cli, one_sentence
@@ -362,7 +363,7 @@ def test_without_an_engine_one_sentence_says_what_to_install(
     (tmp_path / "onnxruntime.py").write_text("raise ImportError('not installed')")
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     result = dcc("match", bundle.path, *pictures[:2], env=environment)
-    one_sentence(result, 1, "pip install 'dccnet[cpu]'")
+    one_sentence(result, 1, install("cpu"))
 
 
 def test_an_unwritable_output_is_one_sentence(dcc: Cli, checkpoint: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from dccnet.cli import dcc as command
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.errors import DccError
+from dccnet.runtime.extras import install
 from dccnet.runtime.matcher import Matcher
 from tests.helpers.commands import Cli, one_sentence
 
@@ -94,7 +95,7 @@ def test_a_download_names_the_missing_library_before_it_starts(
         (("data", "fetch", "pf-willow", "-o", tmp_path / "w"), "data"),
         (("match", "--model", f"https://example.org/b.zip#sha256={'0' * 64}", "a.jpg", "b.jpg"), "hub"),
     ):
-        assert said(*arguments) == f"downloading needs pooch: pip install 'dccnet[{extra}]'"
+        assert said(*arguments) == f"downloading needs pooch: {install(extra)}"
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert "needs huggingface_hub" in said("match", "--model", "hf:owner/name", "a.jpg", "b.jpg")
     assert "fetching" not in capsys.readouterr().err

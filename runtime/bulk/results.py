@@ -70,7 +70,7 @@ def require_format(form: str) -> None:
     """Raises :class:`DccError` where a library for the format is missing."""
     if form == PARQUET:
         with required("Parquet", "parquet"):
-            import pyarrow.parquet  # noqa: F401
+            import pyarrow  # noqa: F401
 
 
 def _json_rows(path: Path, rows: Sequence[Matched], model: str, facts: dict[str, Any]) -> None:

@@ -14,13 +14,12 @@ from dccnet.runtime.doctor.installed import (
     import_shared,
     oldest_versions,
     owners,
-    quoted_extra,
     reinstall_command,
     try_import,
     version_numbers,
     version_text,
 )
-from dccnet.runtime.extras import install
+from dccnet.runtime.extras import install, requirement
 
 PROVIDERS = {
     "CPU provider": "CPUExecutionProvider",
@@ -93,7 +92,7 @@ def provider_problem(ort: Any, wanted: str) -> str | None:
 
 def check_openvino(name: str) -> CheckResult:
     """Check that OpenVINO finds a device; it is optional."""
-    openvino, fault = try_import(name, "openvino", quoted_extra("openvino"))
+    openvino, fault = try_import(name, "openvino", requirement("openvino"))
     if fault is not None:
         return fault
     version = str(openvino.get_version()).partition("-")[0]
@@ -110,7 +109,7 @@ def check_openvino(name: str) -> CheckResult:
 
 def check_engine_library(module: str, extra: str, gpu: bool, name: str) -> CheckResult:
     """Check that the library can build engines. TensorRT needs a GPU for it, TensorRT-RTX does not."""
-    trt, fault = try_import(name, module, quoted_extra(extra))
+    trt, fault = try_import(name, module, requirement(extra))
     if fault is not None:
         return fault
     version = str(trt.__version__)
@@ -125,7 +124,7 @@ def check_engine_library(module: str, extra: str, gpu: bool, name: str) -> Check
         if module == "tensorrt" and not gpu:
             return CheckResult(name, "absent", f"{version}, but there is no GPU for it")
         reason = errors[0] if errors else first_line(error)  # the exception says only "nullptr"
-        cure = f"pip install --force-reinstall {quoted_extra(extra)}"
+        cure = f"pip install --force-reinstall {requirement(extra)}"
         return CheckResult(name, "problem", f"{version} cannot build: {reason}", cure)
     return CheckResult(name, "ok", version)
 

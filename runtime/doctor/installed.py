@@ -80,11 +80,6 @@ def version_text(version: Sequence[int]) -> str:
     return ".".join(map(str, version))
 
 
-def quoted_extra(extra: str) -> str:
-    """dccnet with the extra, quoted for a shell."""
-    return f"'dccnet[{extra}]'"
-
-
 def gpu_install_command() -> str:
     """The command that installs the GPU extra, after removing ONNX Runtime's wheel for the CPU."""
     uninstall = "pip uninstall -y onnxruntime && " if "onnxruntime" in owners("onnxruntime") else ""

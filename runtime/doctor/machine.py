@@ -23,11 +23,11 @@ from dccnet.runtime.doctor.check import (
 from dccnet.runtime.doctor.installed import (
     gpu_install_command,
     import_shared,
-    quoted_extra,
     try_import,
     version_text,
 )
 from dccnet.runtime.errors import DccError
+from dccnet.runtime.extras import requirement
 
 OLDEST_PYTHON = (3, 10)
 MEMINFO = Path("/proc/meminfo")
@@ -136,7 +136,7 @@ def _driver() -> list[str]:
 
 
 def check_cuda_python(name: str) -> CheckResult:
-    _, fault = try_import(name, "cuda.bindings.runtime", quoted_extra("gpu"))
+    _, fault = try_import(name, "cuda.bindings.runtime", requirement("gpu"))
     return fault or CheckResult(name, "ok", importlib.import_module("cuda.bindings").__version__)
 
 

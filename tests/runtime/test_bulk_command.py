@@ -15,6 +15,7 @@ from dccnet.cli import dcc as command
 from dccnet.runtime.bulk.match_pairs import match_pairs
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.errors import DccError
+from dccnet.runtime.extras import install
 from dccnet.runtime.images import read_image
 from dccnet.runtime.matcher import Matcher
 from tests.helpers.commands import Cli
@@ -100,5 +101,5 @@ def test_wrong_uses_are_told_before_the_model_is_loaded(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     error = called(*given).exception
     assert isinstance(error, DccError)
-    assert str(error) == "Parquet needs pyarrow: pip install 'dccnet[parquet]'"
+    assert str(error) == f"Parquet needs pyarrow: {install('parquet')}"
     assert not (tmp_path / "out").exists()

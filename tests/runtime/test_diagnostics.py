@@ -23,6 +23,7 @@ from dccnet.runtime.doctor import inference, installed, machine
 from dccnet.runtime.doctor.check import CheckResult, run_check
 from dccnet.runtime.doctor.report import CPU, CUDA, EXPORT, RTX, TENSORRT, abilities, examine
 from dccnet.runtime.errors import DccError
+from dccnet.runtime.extras import install
 from tests.helpers.commands import Cli
 from tests.helpers.emulation import emulated
 from tests.helpers.fake_cuda import CODES, Properties
@@ -284,5 +285,5 @@ def test_incomplete_extra_names_the_missing_packages(monkeypatch: pytest.MonkeyP
     requires = ["click>=8", 'torch>=99; extra == "train"', 'nothing-like-it>=1.2; extra == "train"']
     monkeypatch.setattr(installed.metadata, "requires", lambda name: requires)
     check = installed.check_extra("train", "dcc train")
-    assert check.status == "absent" and check.cure == "pip install 'dccnet[train]'"
+    assert check.status == "absent" and check.cure == install("train")
     assert "torch 99 in place of" in check.value and "nothing-like-it" in check.value

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from dccnet.runtime.commands.build import build as build_command
 from dccnet.runtime.cuda import open_device
 from dccnet.runtime.decoding import DecodingError, decode
 from dccnet.runtime.errors import DccError, EngineError, NotVerifiedError, UsageError
+from dccnet.runtime.extras import install
 from dccnet.runtime.files import sha256_of
 from dccnet.runtime.manifest import EngineRecord, GpuRecord, Manifest
 from dccnet.runtime.matcher import Matcher
@@ -356,7 +358,7 @@ def test_tensorrt_without_a_gpu_says_where_to_build(half: Bundle) -> None:
 
 def test_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
-    with pytest.raises(EngineError, match=r"pip install 'dccnet\[rtx\]'"):
+    with pytest.raises(EngineError, match=re.escape(install("rtx"))):
         load_library(RTX)
 
 

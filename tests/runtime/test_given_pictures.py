@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import ArgumentError, DccError, ImageError
+from dccnet.runtime.extras import install
 from dccnet.runtime.given_pictures import as_image
 from dccnet.runtime.images import write_image
 from dccnet.runtime.point_matches import PointMatches
@@ -128,7 +130,7 @@ def test_matches_become_a_dataframe(result: Correspondences, monkeypatch: pytest
     sure = PointMatches(matches.points_a, matches.points_b, matches.scores, 1 - matches.scores)
     np.testing.assert_array_equal(sure.to_dataframe()["confidence"], 1 - matches.scores)
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(DccError, match="a DataFrame needs pandas: pip install 'dccnet\\[dataframe\\]'"):
+    with pytest.raises(DccError, match="a DataFrame needs pandas: " + re.escape(install("dataframe"))):
         matches.to_dataframe()
 
 
@@ -146,7 +148,7 @@ def test_matches_become_a_parquet_file(
     assert both["direction"].count("a_to_b") == len(result.matches("a"))
     np.testing.assert_array_equal(both["score"][-len(result.matches("b")) :], result.matches("b").scores)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(DccError, match="Parquet needs pyarrow: pip install 'dccnet\\[parquet\\]'"):
+    with pytest.raises(DccError, match="Parquet needs pyarrow: " + re.escape(install("parquet"))):
         matches.to_parquet(tmp_path / "none.parquet")
     assert not (tmp_path / "none.parquet").exists()
 

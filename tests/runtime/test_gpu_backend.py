@@ -31,6 +31,7 @@ from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.cuda import CudaPythonDevice, PyCudaDevice, cuda_problem, devices, open_device
 from dccnet.runtime.device_arrays import device_view
 from dccnet.runtime.errors import BundleError, EngineError, ImageError, UsageError
+from dccnet.runtime.extras import install
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.onnx_runtime import OnnxRuntimeBackend
 from dccnet.runtime.tensorrt import opening
@@ -942,7 +943,7 @@ def test_context_that_cannot_be_created(classic: Machine) -> None:
 def test_no_binding_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (CUDA, "pycuda", "pycuda.driver"):
         monkeypatch.setitem(sys.modules, name, None)
-    assert "pip install 'dccnet[gpu]'" in str(cuda_problem())
+    assert install("gpu") in str(cuda_problem())
 
 
 def test_milliseconds_between_events(classic: Machine) -> None:

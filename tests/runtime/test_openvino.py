@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,7 @@ from dccnet.runtime import Matcher, openvino
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.errors import EngineError, UsageError
+from dccnet.runtime.extras import install
 from tests.helpers.commands import Cli
 
 
@@ -102,7 +104,7 @@ def test_choices_that_contradict_themselves(
 
 def test_it_is_an_extra(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(EngineError, match=r"needs OpenVINO: pip install 'dccnet\[openvino\]'"):
+    with pytest.raises(EngineError, match=r"needs OpenVINO: " + re.escape(install("openvino"))):
         Matcher.open(bundle, backend="openvino")
 
 

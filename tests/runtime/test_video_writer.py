@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from dccnet.demo.browser import CHROMIUM, chromium
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.errors import VideoError
+from dccnet.runtime.extras import install
 from dccnet.runtime.video import h264
 from dccnet.runtime.video.animation import write_animation
 from dccnet.runtime.video.writer import video_writer
@@ -65,7 +67,7 @@ def test_without_pyav_mp4_is_vp9(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     capture = cv2.VideoCapture(str(tmp_path / "a.mp4"))
     assert int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little") in (b"vp09", b"VP90")
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(VideoError, match=r"writing H\.264 needs av: pip install 'dccnet\[video\]'"):
+    with pytest.raises(VideoError, match=r"writing H\.264 needs av: " + re.escape(install("video"))):
         write(tmp_path / "b.mp4", moving(1), "avc1")
 
 

@@ -21,6 +21,7 @@ from click.testing import CliRunner
 from dccnet.cli import dcc as command
 from dccnet.runtime.checks import Side
 from dccnet.runtime.errors import DccError, UsageError
+from dccnet.runtime.extras import install
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.writers import match_lists
 from tests.helpers.service import Process, check_problem, post
@@ -182,4 +183,4 @@ def test_what_cannot_be_served_is_one_sentence(monkeypatch: pytest.MonkeyPatch) 
     assert isinstance(error, UsageError) and "DCC_TOKEN is empty" in str(error)
     monkeypatch.delenv("DCC_TOKEN")
     monkeypatch.setitem(__import__("sys").modules, "uvicorn", None)
-    assert str(said()) == "a service needs uvicorn: pip install 'dccnet[serve]'"
+    assert str(said()) == f"a service needs uvicorn: {install('serve')}"
