@@ -140,8 +140,8 @@ def factors(weight: Tensor) -> Factors:
                 right[:products].reshape(products, cout, sides[1], sides[3]).swapaxes(0, 1),
             )
     raise NotSeparableError(
-        f"a 4D kernel of this network is no sum of at most {MOST_PRODUCTS} products of a kernel over rows "
-        "and one over columns, as only untrained kernels of votes are"
+        f"separable needs 4D kernels that are sums of at most {MOST_PRODUCTS} products of a kernel over "
+        "rows and one over columns, as kernels of votes are, and this network's are not"
     )
 
 
