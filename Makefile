@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUTPUT ?= demo-output
 
-.PHONY: bench demo docs test test-containers test-labels test-triton test-oldest test-slow test-cuda test-gpu lint format picture clean
+.PHONY: bench demo docs test test-containers test-labels test-ray-serve test-triton test-oldest test-slow test-cuda test-gpu lint format picture clean
 
 demo: $(VENV)/.installed-demo
 	$(if $(filter demo-output,$(DEMO_OUTPUT)),rm -rf demo-output)  # never a folder that somebody named
@@ -76,6 +76,19 @@ $(CONTAINERS)/.installed: Makefile
 bench: $(VENV)/.installed-dev
 	PYTHONPATH=. $(BIN)/python benchmarks/regressions.py --json bench.json --history docs/speed.md
 
+# The service under Ray Serve, which brings much that nothing else needs: an environment of its own.
+RAY_SERVE := .venv-ray-serve
+test-ray-serve: $(RAY_SERVE)/.installed
+	PYTHONPATH=. DCC_TEST_RAY_SERVE=1 $(RAY_SERVE)/bin/python -m pytest -p no:cacheprovider \
+	  tests/integrations/test_ray_serve.py
+
+$(RAY_SERVE)/.installed: Makefile pyproject.toml
+	rm -rf $(RAY_SERVE)
+	$(PYTHON) -m venv $(RAY_SERVE)
+	$(RAY_SERVE)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[cpu,ray-serve]' pytest \
+	  hypothesis requests
+	touch $@
+
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow
 
@@ -130,4 +143,4 @@ picture: $(VENV)/.installed-dev  # README's, and those in docs/
 	$(BIN)/python -m dccnet.demo.pictures docs
 
 clean:
-	rm -rf $(VENV) .venv-containers .venv-gpu .venv-labels .venv-oldest .venv-triton demo-output build bench.json *.egg-info
+	rm -rf $(VENV) .venv-containers .venv-gpu .venv-labels .venv-oldest .venv-ray-serve .venv-triton demo-output build bench.json *.egg-info

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import subprocess
 import sys
@@ -100,8 +101,6 @@ class Process:
     """``dcc serve`` in a process of its own, on a free port."""
 
     def __init__(self, *options: str, **environment: str) -> None:
-        import os
-
         command = [sys.executable, "-m", "dccnet", "serve", "--port", "0", *options]
         self.process = subprocess.Popen(
             command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | environment
