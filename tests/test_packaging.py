@@ -35,7 +35,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkout") / "repository"
     folder.mkdir()
     rooms = ("calibration", "demo", "dccnet", "export", "runtime")
-    for name in (*rooms, "benchmarks", "docs", "tests", ".ci", ".github"):
+    for name in (*rooms, "benchmarks", "docs", "examples", "tests", ".ci", ".github"):
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=ignore)
     for name in ("cli.py", "setup.py", "pyproject.toml", "MANIFEST.in", "LICENSE", *TEXTS):
