@@ -19,8 +19,6 @@ def main(annotated: str, *paths: str) -> None:
             for instance in picture.instances:
                 sure, every = int((instance.visibility > 0).sum()), len(instance.points)
                 print(f"{path.name}: {instance.category}, {sure} of {every} points, {instance.score:.2f}")
-                    f"{path.name}: {instance.category}, {sure} of {len(instance.points)} points, {instance.score:.2f}"
-                )
             write_annotations(annotator.annotations(picture), path.with_suffix(".found.json"), "coco", {})
 
 
