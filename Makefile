@@ -4,14 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUTPUT ?= demo-output
 
-.PHONY: bench demo docs test test-containers test-labels test-ray-serve test-triton test-oldest test-slow test-cuda test-gpu lint format picture clean
+.PHONY: bench demo docs test test-containers test-labels test-ray test-ray-serve test-triton test-oldest test-slow test-cuda test-gpu lint format picture clean
 
 demo: $(VENV)/.installed-demo
 	$(if $(filter demo-output,$(DEMO_OUTPUT)),rm -rf demo-output)  # never a folder that somebody named
 	$(BIN)/dcc demo -o $(DEMO_OUTPUT)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not slow and not gpu and not cuda" --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not gpu and not cuda and not ray" --numprocesses auto --dist loadfile
 
 # The runtime's tests with the oldest versions that pyproject.toml allows, in an environment without torch.
 # Bundles for it are made beforehand.
@@ -88,6 +88,10 @@ $(RAY_SERVE)/.installed: Makefile pyproject.toml
 	$(RAY_SERVE)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[cpu,ray-serve]' pytest \
 	  hypothesis requests
 	touch $@
+
+# Lists of pairs on a real Ray, which starts a dozen processes. The extra comes on top of those of the other tests.
+test-ray: $(VENV)/.installed-dev $(VENV)/.installed-ray
+	$(BIN)/python -m pytest -m ray tests/integrations/test_ray.py
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow

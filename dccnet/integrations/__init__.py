@@ -1,2 +1,2 @@
-"""dcc in the tools that people annotate with: CVAT's automatic annotation, Label Studio's backends;
-and its service under Ray Serve."""
+"""dcc in other tools: CVAT's automatic annotation, Label Studio's backends; lists of pairs and the service
+on Ray."""

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from dccnet.runtime.bulk.job import WHOLE, Job, Shard
+from dccnet.runtime.bulk.job import WHOLE, WINDOW, Job, Shard
 from dccnet.runtime.bulk.match_pairs import CACHE_GB, job_of, run_here
+from dccnet.runtime.bulk.on_ray import WINDOW as WINDOW_ON_RAY
+from dccnet.runtime.bulk.on_ray import Workers, run_on_ray
 from dccnet.runtime.bulk.results import PARQUET, require_format
 from dccnet.runtime.bulk.run import Summary, check_complete
 from dccnet.runtime.commands.bulk_options import BulkOptions
@@ -32,9 +34,13 @@ def match_list(
     least: float | None,
     refine: bool | None,
     mirror: Mirror,
+    workers: Workers,
     as_json: bool,
 ) -> None:
-    """Match the list and print a summary. Raises :class:`DccError` at the end where pairs failed."""
+    """Match the list and print a summary; ``workers`` are those of Ray.
+
+    Raises :class:`DccError` at the end where pairs failed.
+    """
     assert options.pairs is not None
     form = options.format or PARQUET
     require_format(form)
@@ -50,8 +56,13 @@ def match_list(
         batch=batch or 1,
         cache_gb=CACHE_GB if options.cache_gb is None else options.cache_gb,
         min_confidence=least,
+        window=WINDOW if options.ray is None else WINDOW_ON_RAY,
     )
-    _tell(_matched_here(job, open_matcher, options.restart), as_json)
+    if options.ray is None:
+        summary = _matched_here(job, open_matcher, options.restart)
+    else:
+        summary = _matched_on_ray(job, options.ray, workers, options.restart)
+    _tell(summary, as_json)
 
 
 def output_folder(outputs: Sequence[Path]) -> Path:
@@ -65,6 +76,19 @@ def _matched_here(job: Job, open_matcher: Callable[[], Matcher], restart: bool) 
     with open_matcher() as matcher, told_progress() as progress:
         return run_here(
             job, matcher, restart=restart, on_start=progress.start, on_pairs=progress.add, on_note=note
+        )
+
+
+def _matched_on_ray(job: Job, address: str, workers: Workers, restart: bool) -> Summary:
+    with told_progress() as progress:
+        return run_on_ray(
+            job,
+            address,
+            workers,
+            restart=restart,
+            on_start=progress.start,
+            on_pairs=progress.add,
+            on_note=note,
         )
 
 

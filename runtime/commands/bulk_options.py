@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from dccnet.runtime.bulk.results import FORMATS, PARQUET
-from dccnet.runtime.option_types import Function, Number
+from dccnet.runtime.option_types import Function, Number, Whole
 
-GROUP = "--pairs --root --format --shard --cache-gb --restart"
+GROUP = "--pairs --root --format --shard --cache-gb --restart --ray --workers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,8 @@ class BulkOptions:
     shard: str | None
     cache_gb: float | None
     restart: bool
+    ray: str | None
+    workers: int | None
 
 
 def bulk_options(function: Function) -> Function:
@@ -57,4 +59,17 @@ _OPTIONS = (
         help="Memory for features, so that a picture is encoded few times.  [default: 1]",
     ),
     click.option("--restart", is_flag=True, help="Delete an earlier run's results in -o, and start again."),
+    click.option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Match on a Ray cluster: HOST:PORT, auto, or local for this machine's cores. All machines see "
+        "the list, the pictures and -o under the same paths.",
+    ),
+    click.option(
+        "--workers",
+        type=Whole(1),
+        metavar="N",
+        help="Processes on Ray, of --threads cores (1 by default) and with --device cuda a GPU each.  "
+        "[default: as many as fit]",
+    ),
 )

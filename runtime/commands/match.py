@@ -12,6 +12,7 @@ import click
 import cv2
 
 from dccnet.runtime.arrays import Points
+from dccnet.runtime.bulk.on_ray import Workers
 from dccnet.runtime.commands import bulk, pictures
 from dccnet.runtime.commands import video as video_job
 from dccnet.runtime.commands.bulk_options import GROUP as BULK
@@ -218,6 +219,8 @@ def match(
     _check_usage(video, references, chosen, images, video_options, many)
     if video is not None and mirror is not False:
         raise UsageError("frames of a video are not matched mirrored: remove --mirror")
+    if many.workers is not None and many.ray is None:
+        raise UsageError("--workers goes with --ray")
     if many.pairs is not None and (points is not None or draw is not None):
         raise UsageError("with --pairs nothing is drawn, and points are in the list: see docs/scale.md")
     style = _style(draw, video, points)
@@ -259,17 +262,13 @@ def match(
         return matcher
 
     if many.pairs is not None:
-        manifest = chosen.open().manifest
+        opened = {"backend": backend, "device": device, "provider": provider, "threads": threads or 1}
+        opened |= {"trust_engine": trust_engine, "refine": refine, "mirror": mirror}
+        gpus = float(device.startswith("cuda"))
+        workers = Workers(str(chosen.path.absolute()), opened, many.workers, threads or 1, gpus)
+        batch, manifest = video_options.batch, chosen.open().manifest
         bulk.match_list(
-            manifest,
-            open_matcher,
-            many,
-            outputs,
-            video_options.batch,
-            min_confidence,
-            refine,
-            mirror,
-            as_json,
+            manifest, open_matcher, many, outputs, batch, min_confidence, refine, mirror, workers, as_json
         )
         return
     if video is not None:
