@@ -29,13 +29,18 @@ def matching_score(scores: Scores) -> Tensor:
 
 
 def weak_loss(
-    model: DCCNet, source: Features, target: Features, mismatched: Features | None = None
+    model: DCCNet,
+    source: Features,
+    target: Features,
+    mismatched: Features | None = None,
+    branch_weights: tuple[float, float] = (1.0, 1.0),
 ) -> WeakLoss:
     """Loss of a batch of pairs of features, ``(B, ·, h, w)`` each.
 
     The negative of a pair is its target with another source: ``mismatched``, of the same shape, or by
     default the batch's own sources rolled by one, which takes at least two pairs (else ``ValueError``).
-    With ``auxiliary_loss`` each branch is scored on its own as well, with weight 1 (λ and γ of Eq. 18).
+    With ``auxiliary_loss`` the local and the context branch are scored on their own as well, with the
+    weights ``branch_weights`` (λ and γ of Eq. 18; 1 in the paper).
     The loss of a batch is the mean over its pairs, so that parts of a batch add up to the whole.
     """
     if mismatched is None:
@@ -43,13 +48,21 @@ def weak_loss(
             raise ValueError("the weak loss takes its negatives from the batch: it needs at least 2 pairs")
         mismatched = {name: torch.roll(feature, -1, dims=0) for name, feature in source.items()}
     positive, negative = model.match(source, target), model.match(mismatched, target)
+    return contrast(positive, negative, branch_weights if model.config.auxiliary_loss else None)
+
+
+def contrast(
+    positive: Matching, negative: Matching, branch_weights: tuple[float, float] | None
+) -> WeakLoss:
+    """The weak loss of true pairs and mismatched ones that have been matched; without
+    ``branch_weights``, of the fused map alone."""
     score_positive, score_negative = matching_score(positive.scores), matching_score(negative.scores)
     loss = score_negative - score_positive
-    if model.config.auxiliary_loss:
-        loss = loss + _auxiliary(negative) - _auxiliary(positive)
+    if branch_weights is not None:
+        loss = loss + _auxiliary(negative, branch_weights) - _auxiliary(positive, branch_weights)
     return WeakLoss(loss, score_positive.detach(), score_negative.detach(), positive)
 
 
-def _auxiliary(matching: Matching) -> Tensor:
-    scores = [matching_score(softmax_scores(c)) for c in matching.maps.values()]
-    return torch.stack(scores).sum()
+def _auxiliary(matching: Matching, weights: tuple[float, float]) -> Tensor:
+    maps = zip(weights, matching.maps.values(), strict=True)
+    return torch.stack([weight * matching_score(softmax_scores(c)) for weight, c in maps]).sum()

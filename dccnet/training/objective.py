@@ -52,7 +52,7 @@ class Objective(nn.Module):
             sources, target = self._describe(part.sources), self._describe(part.targets)
             source = {branch: x[:-1] for branch, x in sources.items()}
             mismatched = {branch: x[1:] for branch, x in sources.items()}
-            weak = weak_loss(self.model, source, target, mismatched)
+            weak = weak_loss(self.model, source, target, mismatched, self._settings.branch_weights)
             loss = weak.loss
             if part.keypoints is not None:
                 supervised = keypoint_loss(self.model, weak.matching, part.keypoints)

@@ -43,11 +43,10 @@ _DATA = [
     click.option(
         "--one-based", is_flag=True, help="Keypoint coordinates start at 1, as in PF-PASCAL's lists."
     ),
-    click.option(
+    by_preset(
         "--protocol",
+        "bbox",
         type=click.Choice(["bbox", "scnet", "img"]),
-        default="bbox",
-        show_default=True,
         help="What the threshold of the validation PCK is relative to.",
     ),
     click.option(
@@ -91,6 +90,11 @@ _RECIPE = [
         help="Learning rate schedule; cosine falls to zero.",
     ),
     click.option(
+        "--count-start/--no-count-start",
+        default=None,
+        help="Let the network before training be the best one, too.  [default: with --from]",
+    ),
+    click.option(
         "--patience",
         type=Whole(1),
         help="Stop after this many epochs without a better validation PCK.",
@@ -112,6 +116,22 @@ _RECIPE = [
         0.0,
         type=Number(0),
         help="Weight of a supervised loss between pictures and their warped views.",
+    ),
+    click.option(
+        "--lambda",
+        "lambda_local",
+        type=Number(0),
+        default=1.0,
+        show_default=True,
+        help="Weight of the local branch's own loss (Eq. 18), in networks with auxiliary losses.",
+    ),
+    click.option(
+        "--gamma",
+        "gamma_context",
+        type=Number(0),
+        default=1.0,
+        show_default=True,
+        help="Weight of the context branch's own loss.",
     ),
     click.option(
         "--supervised",
@@ -205,10 +225,10 @@ _MACHINE = [
 
 GROUPS = {
     "Input": "--data --synthetic --root --one-based --skip-unreadable --pairs",
-    "Validation": "--validate --protocol --alpha --patience",
+    "Validation": "--validate --protocol --alpha --patience --count-start",
     "Recipe": (
         "--weights --start --epochs --batch-size --learning-rate --context-rate --schedule "
-        "--negatives --opposite --warps --supervised --average --finetune-blocks"
+        "--negatives --opposite --warps --lambda --gamma --supervised --average --finetune-blocks"
     ),
     "Machine": (
         "--device --precision --tf32 --micro-batch --checkpointing --conv4d --feature-cache "

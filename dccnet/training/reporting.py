@@ -77,9 +77,11 @@ class RunReport:
         when = f"epoch {progress.epoch}" if progress.epoch else "before training"
         record: dict[str, Any] = {"epoch": progress.epoch, **values}
         if validation.pck is not None:
-            best = " (best)" if progress.stale_epochs == 0 else ""
+            counts = progress.best_pck > float("-inf")  # the network before training may not
+            best = " (best)" if counts and progress.stale_epochs == 0 else ""
             pck = f"PCK@{settings.alpha:g} ({settings.protocol}) {validation.pck:.2f}"
-            note(f"{when}: validation {pck}{best}")
+            loss = "" if validation.loss is None else f", loss {validation.loss:+#.3g}"
+            note(f"{when}: validation {pck}{loss}{best}")
             protocol = f"{settings.protocol}: {DESCRIPTIONS[settings.protocol]}"
             record |= {"alpha": settings.alpha, "protocol": protocol}
         if details := validation.details():
@@ -87,7 +89,8 @@ class RunReport:
         for complaint in validation.complaints() if progress.epoch else []:
             warn(complaint)
         for name, value in values.items():
-            self._events.add_scalar(f"validation/{name}", value, progress.total_steps)
+            what = name.removeprefix("validation_")
+            self._events.add_scalar(f"validation/{what}", value, progress.total_steps)
         self._events.flush()
         self._write(record)
 

@@ -123,8 +123,14 @@ def check_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> Non
 def _network(config: ModelConfig, settings: TrainSettings) -> DCCNet:
     """A new network, or that of ``from_checkpoint``, whose configuration ``config`` must be.
 
-    Raises :class:`CheckpointError`, and :class:`UsageError` for another configuration.
+    Raises :class:`CheckpointError`, and :class:`UsageError` for another configuration, and for weights of
+    losses that it does not have.
     """
+    if settings.branch_weights != (1, 1) and not config.auxiliary_loss:
+        raise UsageError(
+            "--lambda and --gamma weigh the branches' own losses, which this network is trained without: "
+            "remove them, or choose a network with auxiliary_loss"
+        )
     if settings.from_checkpoint is None:
         return DCCNet(config)
     model = load_checkpoint(settings.from_checkpoint)

@@ -18,6 +18,9 @@ from dccnet.runtime.files import sha256, write_text
 from dccnet.runtime.reading import read_json
 from dccnet.training.options import PATHS
 
+BRANCH_WEIGHTS = ("lambda_local", "gamma_context")
+"""Settings that concern networks with auxiliary losses only."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
@@ -74,6 +77,13 @@ class TrainSettings:
     """Steps between two saves of the state, which is also saved after every epoch."""
     finetune_blocks: int = 0
     """Number of last blocks of the backbone that are also trained."""
+    lambda_local: float = 1.0
+    """λ of Eq. 18: weight of the local branch's own loss, for a network with auxiliary losses."""
+    gamma_context: float = 1.0
+    """γ of Eq. 18: weight of the context branch's own loss."""
+    count_start: bool | None = None
+    """Whether the network before training counts as an epoch that may be the best; None where it is that
+    of ``from_checkpoint``, which has been trained."""
     supervised: float = 0.0
     """Weight of the supervised loss on the list's keypoints."""
     warps: float = 0.0
@@ -93,6 +103,16 @@ class TrainSettings:
     authors' code, or ``apart``, pairs of different categories where possible."""
     average: float = 0.0
     """Decay of the running mean of the weights, which is validated and saved; 0 disables the mean."""
+
+    @property
+    def branch_weights(self) -> tuple[float, float]:
+        """λ and γ of Eq. 18."""
+        return self.lambda_local, self.gamma_context
+
+    @property
+    def start_may_be_best(self) -> bool:
+        """:attr:`count_start`, or its default."""
+        return self.from_checkpoint is not None if self.count_start is None else self.count_start
 
     def __post_init__(self) -> None:
         if (self.data is None) == (self.synthetic is None):

@@ -14,7 +14,7 @@ import torch
 from torch.nn import Parameter
 from torch.nn.parallel import DistributedDataParallel
 
-from dccnet.evaluation.pairs import Pair
+from dccnet.evaluation.pairs import Pair, Picture
 from dccnet.inference import frame_format
 from dccnet.network.model import DCCNet
 from dccnet.runtime.errors import DccError, ImageError
@@ -27,7 +27,14 @@ from dccnet.training.objective import Objective, gather
 from dccnet.training.processes import Processes
 from dccnet.training.settings import RunFolder, TrainSettings
 from dccnet.training.state import Progress, load_state, save_state
-from dccnet.training.validation import WITHOUT_LIST, Measured, Validation, measure, summarise
+from dccnet.training.validation import (
+    WITHOUT_LIST,
+    Measured,
+    Validation,
+    measure,
+    summarise,
+    with_mismatched,
+)
 from dccnet.weights.checkpoint import save_checkpoint
 
 ALONE = Processes()
@@ -125,8 +132,8 @@ class Trainer:
         has them.
         """
         self.model.eval()
-        pairs = self.validation or self._without_list
-        measured = self.processes.collect([self._measure(pair) for pair in self.processes.share(pairs)])
+        pairs = with_mismatched(self.validation) or [(pair, None) for pair in self._without_list]
+        measured = self.processes.collect([self._measure(*pair) for pair in self.processes.share(pairs)])
         return summarise(measured) if measured else Validation()
 
     def save(self) -> None:
@@ -213,8 +220,8 @@ class Trainer:
         with self.mean.in_place():
             validation = self.validate()
             pck = validation.pck
-            if pck is None:
-                self._save_best()
+            if pck is None or not (self.progress.epoch or self.settings.start_may_be_best):
+                self._save_best()  # until an epoch has been trained
             elif pck > self.progress.best_pck:
                 self.progress.best_pck, self.progress.stale_epochs = pck, 0
                 self._save_best()
@@ -233,10 +240,13 @@ class Trainer:
         patience = self.settings.patience
         return patience is not None and self.progress.stale_epochs >= patience
 
-    def _measure(self, pair: Pair) -> Measured:
+    def _measure(self, pair: Pair, mismatched: Picture | None) -> Measured:
         if self.processes.count == 1:  # shares differ in length, so several would wait for each other
             self._raise_if_interrupted()
-        return measure(self.model, self.features, pair, self.settings.alpha, self.settings.protocol)
+        of = self.settings
+        return measure(
+            self.model, self.features, pair, of.alpha, of.protocol, mismatched, of.branch_weights
+        )
 
     def _raise_if_interrupted(self) -> None:
         """Raise ``KeyboardInterrupt`` in all processes if Ctrl-C was pressed in one of them."""

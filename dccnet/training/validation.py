@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dccnet.evaluation.pairs import Pair
+from dccnet.evaluation.pairs import Pair, Picture
 from dccnet.evaluation.pck import Protocol, carry_keypoints, pair_pck
 from dccnet.inference import to_correspondences
 from dccnet.network.fusion import Scores, softmax_scores
+from dccnet.network.loss import contrast
 from dccnet.network.model import DCCNet
+from dccnet.training.batches import spread_groups
 from dccnet.training.features import FeatureCache
 
 WITHOUT_LIST = 8
@@ -33,6 +35,8 @@ class Measured(NamedTuple):
     """Mean, and mean square, of the local branch's weight over the cells of both pictures."""
     embedded: float | None
     """Share of the embedded scores that are above zero."""
+    loss: float | None = None
+    """Weak loss against a mismatched source; None without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class Validation:
 
     pck: float | None = None
     """In percent."""
+    loss: float | None = None
+    """Weak loss, as in training: less is better. None for a list of one pair."""
     by_branch: dict[str, float] | None = None
     """PCK in percent of each branch alone, for a network with two."""
     attention: float | None = None
@@ -54,6 +60,7 @@ class Validation:
         """The values that were measured, for the log."""
         values = {
             "pck": self.pck,
+            "validation_loss": self.loss,
             **{f"pck_{name}": value for name, value in (self.by_branch or {}).items()},
             "attention": self.attention,
             "attention_spread": self.attention_spread,
@@ -88,15 +95,25 @@ class Validation:
 
 
 def measure(
-    model: DCCNet, features: FeatureCache, pair: Pair, alpha: float, protocol: Protocol
+    model: DCCNet,
+    features: FeatureCache,
+    pair: Pair,
+    alpha: float,
+    protocol: Protocol,
+    mismatched: Picture | None = None,
+    branch_weights: tuple[float, float] = (1.0, 1.0),
 ) -> Measured:
-    """Match one pair of a network in eval mode."""
+    """Match one pair of a network in eval mode, and its target with ``mismatched``, for the loss."""
     with _embedded_shares(model) as shares:
         matching, size_a, size_b = features.matching(pair)
-    attention = None
+    loss = attention = None
+    if mismatched is not None:
+        negative = features.matching(replace(pair, source=mismatched))[0]
+        weights = branch_weights if model.config.auxiliary_loss else None
+        loss = float(contrast(matching, negative, weights).loss)
     if matching.attention is not None:
-        weights = [side[:, 0].double() for side in matching.attention]
-        all_cells = torch.cat([side.flatten() for side in weights])
+        of_local = [side[:, 0].double() for side in matching.attention]
+        all_cells = torch.cat([side.flatten() for side in of_local])
         attention = float(all_cells.mean()), float(all_cells.square().mean())
 
     def pck(scores: Scores) -> float:
@@ -112,7 +129,17 @@ def measure(
         {name: pck(softmax_scores(correlation)) for name, correlation in branches.items()},
         attention,
         float(np.mean(shares)) if shares else None,
+        loss,
     )
+
+
+def with_mismatched(pairs: Sequence[Pair]) -> list[tuple[Pair, Picture | None]]:
+    """Every pair with the source of another one, of another category where possible; the same in each
+    validation, so that losses can be compared."""
+    ring = spread_groups(range(len(pairs)), [pair.category for pair in pairs])
+    following = dict(zip(ring, [*ring[1:], *ring[:1]], strict=True))
+    sources = [pairs[following[i]].source if len(pairs) > 1 else None for i in range(len(pairs))]
+    return list(zip(pairs, sources, strict=True))
 
 
 def summarise(measured: Sequence[Measured]) -> Validation:
@@ -124,6 +151,7 @@ def summarise(measured: Sequence[Measured]) -> Validation:
         spread = max(square - mean**2, 0.0) ** 0.5
     return Validation(
         None if first.pck is None else 100 * float(np.mean([pair.pck for pair in measured])),
+        None if first.loss is None else float(np.mean([pair.loss for pair in measured])),
         {name: 100 * float(np.mean([p.by_branch[name] for p in measured])) for name in first.by_branch}
         or None,
         mean,

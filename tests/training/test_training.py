@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from dccnet.evaluation.pairs import Pair
+from dccnet.evaluation.pairs import Pair, Picture
 from dccnet.evaluation.pck import pair_pck
 from dccnet.export.bundles.samples import PICTURES
 from dccnet.network.config import PRESETS, ModelConfig
@@ -157,10 +157,10 @@ def test_a_run_resumed_after_ctrl_c_continues_exactly(
             signal.raise_signal(signal.SIGINT)  # the optimizer has stepped, the counters have not
         return values
 
-    def press_in_validation(self: Trainer, pair: Pair) -> Measured:
+    def press_in_validation(self: Trainer, pair: Pair, mismatched: Picture | None) -> Measured:
         if next(matches) == 6 and moment == "in validation":  # of the second validation
             signal.raise_signal(signal.SIGINT)
-        return measure(self, pair)
+        return measure(self, pair, mismatched)
 
     with monkeypatch.context() as patched:
         patched.setattr(Trainer, "_step", press_in_step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,15 +13,19 @@ from dccnet.evaluation.pairs import Pair
 from dccnet.evaluation.pck import mean_pck
 from dccnet.export.bundles.samples import PICTURES
 from dccnet.network.fusion import DynamicFusion
+from dccnet.network.loss import weak_loss
 from dccnet.network.model import DCCNet
+from dccnet.runtime.errors import UsageError
 from dccnet.runtime.messages import show_messages
 from dccnet.training.features import FeatureCache
+from dccnet.training.reporting import NullReport
 from dccnet.training.run import start_run
 from dccnet.training.settings import RunFolder, TrainSettings
 from dccnet.training.synthetic import synthetic_pairs
 from dccnet.training.trainer import Trainer
-from dccnet.training.validation import Validation, measure, summarise
-from tests.helpers.networks import SMALL, build, decisive
+from dccnet.training.validation import Validation, measure, summarise, with_mismatched
+from dccnet.weights.checkpoint import load_checkpoint
+from tests.helpers.networks import PLAIN, SMALL, build, decisive
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +97,71 @@ def test_a_dead_embedding_is_named(pairs: list[Pair]) -> None:
     assert found.embedded == 0 and "embedding is zero everywhere" in found.complaints()[0]
 
 
+def test_the_loss_is_the_weak_loss_of_the_list(pairs: list[Pair]) -> None:
+    model = decisive(build(SMALL))
+    features = FeatureCache(model, 10**8)
+    weights = (2.0, 0.5)
+    found = summarise(
+        [measure(model, features, p, 0.1, "bbox", other, weights) for p, other in with_mismatched(pairs)]
+    )
+    with torch.no_grad():
+        sources, mismatched, targets = (
+            model.branch_features(model.local_features(features.batch(pictures)))  # type: ignore[arg-type]
+            for pictures in (
+                [p.source for p in pairs],
+                [other for _, other in with_mismatched(pairs)],
+                [p.target for p in pairs],
+            )
+        )
+        expected = weak_loss(model, sources, targets, mismatched, weights).loss
+        plain = weak_loss(model, sources, targets, mismatched).loss
+    assert found.loss == pytest.approx(float(expected), abs=1e-6) and abs(expected - plain) > 1e-6
+    assert with_mismatched(pairs[:1]) == [(pairs[0], None)]
+
+
+def test_negatives_of_a_validation_are_of_other_categories(pairs: list[Pair]) -> None:
+    sorted_list = [replace(pairs[i % 3], category=str(i // 4)) for i in range(12)]
+    for pair, other in with_mismatched(sorted_list):
+        owners = {p.category for p in sorted_list if p.source is other}
+        assert other is not None and owners != {pair.category}
+
+
+@pytest.mark.parametrize(
+    ("count_start", "from_checkpoint", "best"),
+    [
+        (None, None, False),
+        (True, None, True),
+        (None, "x.safetensors", True),
+        (False, "x.safetensors", False),
+    ],
+)
+def test_the_network_before_training_is_best_only_where_it_counts(
+    count_start: bool | None,
+    from_checkpoint: str | None,
+    best: bool,
+    tmp_path: Path,
+    pairs: list[Pair],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = TrainSettings(
+        synthetic="p", epochs=1, batch_size=2, count_start=count_start, from_checkpoint=from_checkpoint
+    )
+    trainer = Trainer(build(PLAIN), pairs, pairs, settings, RunFolder(tmp_path))
+    falling = iter([Validation(pck=90.0), Validation(pck=10.0)])
+    monkeypatch.setattr(trainer, "validate", lambda: next(falling))
+    progress = trainer.run(NullReport())
+    assert (progress.best_pck, progress.stale_epochs) == ((90.0, 1) if best else (10.0, 0))
+    saved = load_checkpoint(tmp_path / "best.safetensors").state_dict()
+    last = load_checkpoint(tmp_path / "last.safetensors").state_dict()
+    assert all(torch.equal(saved[name], last[name]) for name in last) != best
+
+
+def test_weights_of_losses_that_a_network_does_not_have_are_refused(tmp_path: Path) -> None:
+    options = {"synthetic": str(PICTURES), "weights": "random", "lambda_local": 0.5}
+    with pytest.raises(UsageError, match="--lambda and --gamma weigh the branches' own losses"):
+        start_run(str(tmp_path / "run"), PLAIN, options)
+
+
 @pytest.mark.parametrize("with_list", [True, False])
 def test_a_run_logs_what_it_validated(
     with_list: bool, tmp_path: Path, pairs: list[Pair], capfd: pytest.CaptureFixture[str]
@@ -107,7 +177,7 @@ def test_a_run_logs_what_it_validated(
     before, after = [record for record in log if "step" not in record]
     measured = {"attention", "attention_spread", "embedded"}
     if with_list:  # the list of a run without validation has keypoints, too, which are no held-out truth
-        measured |= {"pck", "pck_local", "pck_context"}
+        measured |= {"pck", "pck_local", "pck_context", "validation_loss"}
     assert set(progress.validation) == measured
     assert progress.validation.items() <= after.items()
     assert (before["epoch"], after["epoch"]) == (0, 1)

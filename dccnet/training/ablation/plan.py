@@ -19,8 +19,14 @@ from dccnet.training.ablation.rows import METHODS, Row, check_kernels, default_k
 PLAN = "sweep.json"
 LISTS = ("data", "validate", "test")
 PATHS = ("data", "synthetic", "validate", "root", "feature_cache")
-_LATER_FLAGS = ("tf32", "skip_unreadable")
-"""Settings of training that 0.1 did not have."""
+_LATER = {
+    "tf32": False,
+    "skip_unreadable": False,
+    "lambda_local": 1.0,
+    "gamma_context": 1.0,
+    "count_start": None,
+}
+"""Settings of training that 0.1 did not have, and their defaults."""
 MAY_GROW = ("tables", "kernels", "seeds")
 """Fields that may be extended later, because that only adds runs."""
 
@@ -170,7 +176,7 @@ def _text(value: Any) -> str:
 
 def _flat(plan: Plan) -> dict[str, Any]:
     """All fields by their path; settings that an older plan does not have yet are as they were then."""
-    flat: dict[str, Any] = {f"training.{name}": False for name in _LATER_FLAGS}
+    flat: dict[str, Any] = {f"training.{name}": value for name, value in _LATER.items()}
     for name, value in _plain(plan).items():
         flat |= {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
     return flat

@@ -31,7 +31,7 @@ from dccnet.training.ablation.results import Results, RunResult
 from dccnet.training.ablation.rows import Row
 from dccnet.training.datasets import datasets
 from dccnet.training.run import resume_run, start_run
-from dccnet.training.settings import RunFolder, TrainSettings
+from dccnet.training.settings import BRANCH_WEIGHTS, RunFolder, TrainSettings
 from dccnet.training.state import Progress
 
 ADVICE = "wait for it, or choose another folder"
@@ -90,6 +90,8 @@ def train(path: Path, row: Row, training: dict[str, Any], seed: int) -> Progress
     """Start or continue the run in ``path``."""
     if RunFolder(path).can_resume:
         return resume_run(str(path), None)[1]
+    if not row.model.auxiliary_loss:  # λ and γ concern the other rows
+        training = {name: value for name, value in training.items() if name not in BRANCH_WEIGHTS}
     return start_run(str(path), row.model, training | {"seed": seed})[1]
 
 
