@@ -67,7 +67,7 @@ def run_on_ray(
     with connected(address, workers.cpus) as ray:
         fitting = _fitting(ray, workers)
         count = fitting if workers.count is None else min(workers.count, fitting)
-        on_note(f"{count} workers on Ray")
+        on_note(f"workers on Ray: {count}")
 
         def work(tasks: Iterator[Task]) -> Iterable[Outcome]:
             for outcome in tasks_on_ray(ray, job, list(tasks), workers, count):

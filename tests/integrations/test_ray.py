@@ -74,7 +74,7 @@ def test_two_nodes_make_the_same_rows_and_a_finished_run_is_not_done_again(
     for resumed in (0, 25):
         summary = ray.match_pairs(pairs, tmp_path, address=cluster.address, on_note=notes.append, **SIZES)
         assert (summary.matched, summary.failed, summary.resumed) == (24, 1, resumed)
-    assert "2 workers on Ray" in notes
+    assert "workers on Ray: 2" in notes
     assert_same_rows(tmp_path, alone)
 
 
