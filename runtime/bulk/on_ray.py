@@ -2,8 +2,8 @@
 
 Every machine sees the list, the pictures and the output's folder under the same paths. Through Ray go the
 numbers of rows to a worker, and the counts and failures of its parts back; the worker reads the rows and
-writes the parts itself. Tasks are given to actors of Ray Core: an actor pool of Ray Data (2.60) waits for
-ever for the tasks of an actor whose machine was lost, where no other machine has room for it.
+writes the parts itself. Tasks are given to actors of Ray Core: an actor pool of Ray Data (2.60) went no
+further when the machine of an actor was lost and no other one had room for it.
 """
 
 from __future__ import annotations
