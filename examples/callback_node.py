@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-from dccnet import Matcher, PointMatches, read_image
+from dccnet import DccError, Matcher, PointMatches, read_image
 
 
 class Node:
@@ -37,7 +37,12 @@ class Node:
     def _work(self) -> None:
         while (item := self.newest.get()) is not None:
             stamp, image = item
-            self.publish(stamp, self.matcher.match(self.features, image).carry(self.points, from_="a"))
+            try:
+                found = self.matcher.match(self.features, image).carry(self.points, from_="a")
+            except DccError as error:  # the next frame may be a better one
+                print(error, file=sys.stderr)
+            else:
+                self.publish(stamp, found)
 
     def close(self) -> None:
         self.newest.put(None)  # waits until the last frame is taken
@@ -47,9 +52,11 @@ class Node:
 def main(reference: str, *frames: str) -> None:
     with Matcher.open() as matcher:
         node = Node(matcher, reference, [[20, 20]], lambda stamp, found: print(stamp, found.points_b))
-        for stamp, path in enumerate(frames):
-            node.on_image(stamp, read_image(path))
-        node.close()
+        try:
+            for stamp, path in enumerate(frames):
+                node.on_image(stamp, read_image(path))
+        finally:
+            node.close()
         print(f"{node.dropped} frames dropped")
 
 

@@ -13,6 +13,8 @@ from dccnet import Matcher, read_image
 def main(reference: str, source: str, places: str) -> None:
     points = [[float(number) for number in place.split(",")] for place in places.split(";")]
     camera = cv2.VideoCapture(int(source) if source.isdecimal() else source)
+    if not camera.isOpened():
+        sys.exit(f"OpenCV cannot open {source}")
     with Matcher.open() as matcher:
         features = matcher.encode(read_image(reference))  # once
         while True:

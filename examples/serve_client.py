@@ -35,6 +35,8 @@ def post(address: str, fields: dict[str, bytes]) -> dict:
             return json.load(answer)
     except urllib.error.HTTPError as error:
         sys.exit(json.load(error)["detail"])  # one sentence
+    except urllib.error.URLError as error:
+        sys.exit(f"{address}: {error.reason}")
 
 
 def main(server: str, reference: str, point: str, *paths: str) -> None:

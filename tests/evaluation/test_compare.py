@@ -149,6 +149,7 @@ def test_what_cannot_be_compared_is_refused(two: list[Path], listed: ScoredList,
     first = two[0]
     assert "at least two evaluations" in said(first)
     assert "named twice" in said(first, first)
+    assert "pairs.csv would be lost" in said(*two, "-o", first)
     assert "holds no results of dcc eval" in said(first, tmp_path)
     rows = [tiny.pascal_row(i, i + 1, "cat") for i in range(8)]
     other_list = ScoredList("pairs", str(tiny.pf_pascal(tmp_path / "data", rows, pairs=8)))

@@ -127,20 +127,22 @@ def test_figures_of_all_styles_from_checkpoint_and_bundle(
 
 def test_the_command_by_itself(checkpoint: Path, path: Path, tmp_path: Path, dcc: Cli) -> None:
     listed = ("--data", path, "--one-based")
-    done = dcc("figure", checkpoint, *listed, "--pairs", "2", "-o", tmp_path / "f.svg", "--names", "Mine")
+    done = dcc("figure", checkpoint, *listed, "--pairs", "2", "-o", tmp_path / "f.svg", "--names", "m$a_$")
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "f.svg").read_text()
-    assert ">Mine</text>" in text and text.count("<image") == 2  # text can be edited
+    assert ">m$a_$</text>" in text and text.count("<image") == 2  # text can be edited
     one_sentence(
         dcc("figure", checkpoint, *listed, "--pairs", "4", "-o", "f.pdf"), 2, "numbers from 1 to 3"
     )
 
 
 def test_wrong_arguments_are_told_before_a_model_is_loaded(path: Path, tmp_path: Path) -> None:
+    picture = load_benchmark("pairs", path, one_based=True).cases[0].pair.source.file
     for arguments, says in (
         (("--pairs", "1", "-o", "f.jpg"), "its suffix must be one of .pdf, .svg, .png"),
         (("--pairs", "1", "-o", "f.pdf", "--names", "a,b"), "--names has 2 names: give 1"),
         (("--pairs", "x", "-o", "f.pdf"), "--pairs takes numbers from 1 to 3"),
+        (("--pairs", "1", "-o", str(picture)), "is also an input"),
     ):
         every = ["figure", "absent", "--data", str(path), "--one-based", *arguments]
         error = CliRunner().invoke(command, every).exception

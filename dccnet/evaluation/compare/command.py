@@ -47,9 +47,13 @@ def compare_command(
     from dccnet.evaluation.compare.reading import load_compared, read_results
     from dccnet.evaluation.compare.tables import terminal
     from dccnet.evaluation.compare.writing import PAGE, to_dict, write_comparison
+    from dccnet.evaluation.results import RESULTS
     from dccnet.evaluation.tables import WIDTH
     from dccnet.runtime.console import note, print_wide
+    from dccnet.runtime.errors import UsageError
 
+    if output is not None and (output / RESULTS).exists():
+        raise UsageError(f"{output} is an evaluation, whose pairs.csv would be lost: name another folder")
     wanted = None if names is None else [name.strip() for name in names.split(",")]
     found = read_results(results, wanted)
     benchmark = load_compared(found, data, root)

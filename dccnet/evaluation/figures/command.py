@@ -106,6 +106,7 @@ def figure_command(
     from dccnet.evaluation.figures.panels import Row, headings, rows
     from dccnet.evaluation.models import open_model
     from dccnet.evaluation.scored_list import ScoredList
+    from dccnet.runtime.commands.pictures import refuse_to_overwrite
     from dccnet.runtime.console import note
     from dccnet.runtime.errors import UsageError
     from dccnet.runtime.selection import BackendChoice
@@ -117,6 +118,8 @@ def figure_command(
     places = str(data), None if root is None else str(root)
     loaded = ScoredList(benchmark, *places, protocol, one_based, split).load()
     cases = [loaded.cases[number - 1] for number in _numbers(numbers, len(loaded.cases))]
+    pictures_of_pairs = [picture.file for case in cases for picture in (case.pair.source, case.pair.target)]
+    refuse_to_overwrite([data, *filter(None, pictures_of_pairs)], [output])
     opened = [
         open_model(path, BackendChoice(**choice), note, heatmaps=style == "scores") for path in models
     ]

@@ -71,7 +71,9 @@ def write_figure(
             return axes
 
         def write(x: float, y: float, text: str, **settings: Any) -> None:
-            figure.text(x / width, 1 - y / total, text, ha="center", va="center", **settings)
+            figure.text(
+                x / width, 1 - y / total, text, ha="center", va="center", parse_math=False, **settings
+            )
 
         for column, heading in enumerate(headings):
             write(left + column * (side + _GAP) + side / 2, _TEXT / 2, heading)

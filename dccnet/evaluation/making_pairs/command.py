@@ -79,6 +79,8 @@ def pairs(
     from dccnet.runtime.errors import UsageError
 
     paths = _lists(source, output, split, rest)
+    if root is not None and source.is_dir():
+        raise UsageError("--root goes with a file of annotations: remove it, or name the file")
     found = find_photographs(source, root)
     if flip and found.annotated:
         raise UsageError("--flip takes pictures without keypoints: in a mirror, left is not right")
@@ -119,10 +121,10 @@ def _lists(source: Path, output: Path, split: float | None, rest: Path | None) -
     for path in paths:
         if path.suffix.lower() != ".csv":
             raise UsageError(f"a list is a .csv file, not '{path.name}'")
-        if path.absolute() == source.absolute():
+        if path.resolve() == source.resolve():
             raise UsageError(f"the list {path} is also the input: choose another name")
-    if len({path.absolute() for path in paths}) < len(paths):
-        raise UsageError("both lists have one name: choose another with --rest")
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise UsageError("both lists are one file: choose another with --rest")
     return paths
 
 
