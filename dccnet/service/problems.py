@@ -11,8 +11,8 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from dccnet.runtime.console import warn
 from dccnet.runtime.errors import DccError, ImageError, UsageError
+from dccnet.runtime.messages import warn
 
 MEDIA_TYPE = "application/problem+json"
 _SENTENCES = {

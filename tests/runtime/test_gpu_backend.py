@@ -702,7 +702,7 @@ def test_requested_gpu_is_not_replaced_by_the_cpu(classic: Machine, bundle: Bund
     ("choice", "sentence"),
     [
         ({"device": "gpu"}, "no device 'gpu'"),
-        ({"backend": "openvino"}, "no backend 'openvino'"),
+        ({"backend": "directml"}, "no backend 'directml'"),
         ({"backend": "tensorrt", "device": "cpu"}, "remove --device cpu"),
         ({"backend": "tensorrt", "provider": "cuda"}, "and --provider"),
         ({"provider": "cpu", "device": "cuda:0"}, "does not run on cuda:0"),
