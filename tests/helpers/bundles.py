@@ -29,6 +29,7 @@ def export_once(model: DCCNet, folder: Path, precision: str, lowering: str) -> B
     """The bundle in ``folder``, exported by the first process that asks for it."""
     from dccnet.export.build import export_bundle
 
+    folder.mkdir(parents=True, exist_ok=True)
     path, half = folder / f"{precision}-{lowering}", precision == "float16"
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
