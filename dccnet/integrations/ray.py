@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from dccnet.runtime.bulk.match_pairs import job_of
@@ -56,6 +57,8 @@ def match_pairs(
         **settings,
     )
     options = {"backend": backend, "device": device, "threads": cpus, "refine": refine, "mirror": mirror}
+    if Path(model).exists():
+        model = str(Path(model).absolute())  # on a cluster, workers run in other folders
     taken = Workers(model, options, workers, cpus, gpus)
     return run_on_ray(
         job, address, taken, restart=restart, on_start=on_start, on_pairs=on_pairs, on_note=on_note

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -34,6 +34,10 @@ class CsvList:
     @property
     def has_points(self) -> bool:
         return self.columns.points is not None
+
+    def absolute(self) -> CsvList:
+        """See :class:`~dccnet.runtime.bulk.pair_list.PairList`."""
+        return replace(self, path=self.path.absolute())
 
     def read(self, start: int, stop: int) -> Iterator[Row]:
         """See :class:`~dccnet.runtime.bulk.pair_list.PairList`."""

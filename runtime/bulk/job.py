@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,6 +90,12 @@ class Job:
     def errors(self) -> Path:
         """The file of the pairs that failed."""
         return self.folder / f"errors.{self.form}"
+
+    def absolute(self) -> Job:
+        """The same job for processes that run in other folders."""
+        return replace(
+            self, pairs=self.pairs.absolute(), output=self.output.absolute(), root=self.root.absolute()
+        )
 
     def identity(self) -> dict[str, Any]:
         """The values that must be equal for a run to be continued."""

@@ -39,7 +39,7 @@ class Columns:
 
 
 def columns_of(path: Path, names: Sequence[str]) -> Columns:
-    """Raises :class:`DataError` where ``source`` or ``target`` is missing, or named twice."""
+    """Raises :class:`DataError` where ``source`` or ``target`` is missing, or a column is there twice."""
     found = []
     for choices in (SOURCES, TARGETS):
         there = [name for name in names if name in choices]
@@ -50,6 +50,8 @@ def columns_of(path: Path, names: Sequence[str]) -> Columns:
                 f"one {' or '.join(TARGETS if choices is SOURCES else SOURCES)}, and perhaps {POINTS}"
             )
         found.append(there[0])
+    if names.count(POINTS) > 1:
+        raise DataError(f"{path} has the column {POINTS} twice: remove one of them")
     return Columns(found[0], found[1], POINTS if POINTS in names else None)
 
 

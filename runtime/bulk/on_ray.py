@@ -28,6 +28,8 @@ WINDOW = 2048
 """Pairs of one task: small enough that machines end together, and that little is lost with one."""
 TRIES = 3
 """How often a task, or the start of a worker, may end the worker's process."""
+PATIENCE_S = 60.0
+"""After so long without any worker, and again, the user is told."""
 LOCAL = "local"
 """The address of a Ray that is started for this run, on this machine."""
 
@@ -64,13 +66,14 @@ def run_on_ray(
     fails; the run can then be continued. Other arguments and errors are those of
     :func:`~dccnet.runtime.bulk.match_pairs.match_pairs`.
     """
+    job = job.absolute()  # on a cluster, workers run in other folders
     with connected(address, workers.cpus) as ray:
         fitting = _fitting(ray, workers)
         count = fitting if workers.count is None else min(workers.count, fitting)
         on_note(f"workers on Ray: {count}")
 
         def work(tasks: Iterator[Task]) -> Iterable[Outcome]:
-            for outcome in tasks_on_ray(ray, job, list(tasks), workers, count):
+            for outcome in tasks_on_ray(ray, job, list(tasks), workers, count, on_note):
                 on_pairs(outcome.done.pairs + outcome.done.failed)
                 yield outcome
 
@@ -95,7 +98,7 @@ def connected(address: str, cpus: int = 1) -> Iterator[Any]:
         _check_answers(address)
         try:
             ray.init(address=address, **options)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise _no_cluster(address, error) from error
     try:
         yield ray
@@ -116,7 +119,10 @@ def _check_answers(address: str) -> None:
 
 def _no_cluster(address: str, error: Exception) -> DccError:
     said = " ".join(str(error).split())[:200]
-    return DccError(f"no Ray cluster answers at {address} ({said}): start one, or use --ray local")
+    return DccError(
+        f"no Ray cluster answers at {address} ({said}): start one, or use --ray local; if it wants a "
+        "token, set RAY_AUTH_MODE=token"
+    )
 
 
 class Worker:
@@ -149,12 +155,17 @@ class Worker:
 
 
 def tasks_on_ray(
-    ray: Any, job: Job, tasks: Sequence[Task], workers: Workers, count: int
+    ray: Any,
+    job: Job,
+    tasks: Sequence[Task],
+    workers: Workers,
+    count: int,
+    on_note: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Outcome]:
     """Give tasks to ``count`` workers, one at a time. ``ray`` is the connected module.
 
     The task of a worker that is lost goes to another one, and a new worker starts as soon as a machine has
-    room for it. Raises :class:`DccError`.
+    room for it; ``on_note`` is told where none has any. Raises :class:`DccError`.
     """
     remote = ray.remote(num_cpus=workers.cpus, num_gpus=workers.gpus or None)(Worker)
     left, shared = deque(tasks), ray.put(job)
@@ -168,10 +179,15 @@ def tasks_on_ray(
     for _ in range(min(count, len(tasks))):
         start_worker()
     while left or any(task is not None for _, task in busy.values()):
-        (done,), _ = ray.wait(list(busy), num_returns=1)
+        found, _ = ray.wait(list(busy), num_returns=1, timeout=PATIENCE_S)
+        if not found:
+            if all(task is None for _, task in busy.values()):
+                on_note("no worker has started yet: the cluster has no room now, or has lost its machines")
+            continue
+        (done,) = found
         worker, task = busy.pop(done)
         try:
-            found = ray.get(done)
+            result = ray.get(done)
         except ray.exceptions.RayActorError as error:
             lost[task] += 1
             _check_lost(lost, task, count, error)
@@ -180,9 +196,9 @@ def tasks_on_ray(
             continue
         except ray.exceptions.RayError as error:
             raise DccError(f"Ray stopped ({_short(error)}): the same command continues the run") from error
-        if isinstance(found, str):
-            raise DccError(found)
-        yield from found or ()
+        if isinstance(result, str):
+            raise DccError(result)
+        yield from result or ()
         if left:
             task = left.popleft()
             busy[worker.do.remote(task)] = worker, task

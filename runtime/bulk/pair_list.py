@@ -28,6 +28,9 @@ class PairList(Protocol):
 
     @property
     def has_points(self) -> bool: ...
+    def absolute(self) -> PairList:
+        """The same list for processes that run in other folders."""
+
     def read(self, start: int, stop: int) -> Iterator[Row]:
         """The rows with these numbers, from 0. Raises :class:`DataError` where the file has changed."""
 

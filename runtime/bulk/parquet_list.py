@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,10 @@ class ParquetList:
     def has_points(self) -> bool:
         return self.columns.points is not None
 
+    def absolute(self) -> ParquetList:
+        """See :class:`~dccnet.runtime.bulk.pair_list.PairList`."""
+        return replace(self, path=self.path.absolute())
+
     def read(self, start: int, stop: int) -> Iterator[Row]:
         """See :class:`~dccnet.runtime.bulk.pair_list.PairList`."""
         import pyarrow
@@ -58,7 +62,9 @@ class ParquetList:
                     if low < high:
                         yield from _rows(batch.slice(low, high - low), names)
                     first += batch.num_rows
-        except (pyarrow.ArrowException, OSError) as error:
+                    if first >= stop:  # the rest of a row group may be long
+                        return
+        except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
             raise _damaged(self.path, error) from error
 
 

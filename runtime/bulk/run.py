@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from dccnet.runtime.bulk.job import MATCHES, PART_NAME, Job, Task
 from dccnet.runtime.bulk.matching import PairMatcher, Part
-from dccnet.runtime.bulk.results import Failure, require_format, write_failures, write_matched
+from dccnet.runtime.bulk.results import FORMATS, Failure, require_format, write_failures, write_matched
 from dccnet.runtime.bulk.window import window_of
 from dccnet.runtime.errors import DccError, UsageError
 from dccnet.runtime.journal import JOURNAL, Journal
@@ -98,7 +98,7 @@ def run(
     )
     with journal:
         if restart:
-            for path in (*there, job.errors):
+            for path in (*there, *(job.errors.with_suffix(f".{form}") for form in FORMATS)):
                 path.unlink(missing_ok=True)
         names = {path.name for path in _parts_in(job)}
         kept = {part: done for part, done in journal.entries.items() if job.path(part).name in names}

@@ -263,7 +263,7 @@ def match(
 
     if many.pairs is not None:
         opened = {"backend": backend, "device": device, "provider": provider, "threads": threads or 1}
-        opened |= {"trust_engine": trust_engine, "refine": refine, "mirror": mirror}
+        opened |= {"trust_engine": trust_engine, "bf16": bf16, "refine": refine, "mirror": mirror}
         gpus = float(device.startswith("cuda"))
         workers = Workers(str(chosen.path.absolute()), opened, many.workers, threads or 1, gpus)
         batch, manifest = video_options.batch, chosen.open().manifest

@@ -137,9 +137,11 @@ def test_results_without_a_journal_are_not_mixed_with_others(pairs: Path, tmp_pa
     with pytest.raises(UsageError, match="holds results of a run that left no progress"):
         run_job(job(pairs, tmp_path))
     (tmp_path / "matches" / "mine.txt").write_text("the user's")
+    (tmp_path / "errors.parquet").write_text("of an earlier run in another format")
     run_job(job(pairs, tmp_path, part=50), restart=True)
     assert len(rows_of(tmp_path)) == PAIRS
     assert (tmp_path / "matches" / "mine.txt").exists()
+    assert not (tmp_path / "errors.parquet").exists()
 
 
 def test_a_second_process_in_the_folder_is_refused(pairs: Path, tmp_path: Path) -> None:

@@ -67,6 +67,7 @@ def test_a_list_that_changed_is_refused_and_an_open_one_is_pickled(tmp_path: Pat
             "has the columns source, class; a list of pairs has one column t",
         ),
         ("a.csv", b"source,source_image,target\n", "one column source or source_image"),
+        ("a.csv", b"source,target,points,points\n", "has the column points twice"),
         ("a.csv", b"source,target\n\n", "is empty"),
         ("a.csv", b"source,target\na,\xff\n", "is damaged, or no CSV file"),
         ("a.csv", b'source,target\n"a,b\n', "is damaged, or no CSV file"),
@@ -109,6 +110,12 @@ def test_any_piece_of_a_parquet_list_has_its_rows(tmp_path: Path) -> None:
     parquet.write_table(pa.table({"source": [1], "target": ["b"]}), path)
     with pytest.raises(DataError, match=r"the column source of .* has the type int64: write it as text"):
         open_list(path)
+    wrong = pa.array([b"a.jpg", b"\xff"]).view(
+        pa.string()
+    )  # not UTF-8, which Parquet's writer lets through
+    parquet.write_table(pa.table({"source": wrong, "target": ["b", "b"]}), path)
+    with pytest.raises(DataError, match="is damaged, or no Parquet file"):
+        list(open_list(path).read(0, 2))
 
 
 XY = np.array([[1, 2], [3.5, 4]])

@@ -33,6 +33,8 @@ class StandIn:
 
     def __init__(self, loses: Callable[[int], bool]) -> None:
         self._loses, self.runs, self.workers = loses, 0, 0
+        self.nothing_yet = 0
+        """How often nothing is there when it is waited for."""
 
     def remote(self, **_: Any) -> Callable[[Any], Any]:
         return lambda kind: SimpleNamespace(remote=lambda *arguments: self._worker(kind(*arguments)))
@@ -40,7 +42,10 @@ class StandIn:
     def put(self, value: Any) -> Any:
         return value
 
-    def wait(self, asked: list[Any], num_returns: int) -> tuple[list[Any], list[Any]]:
+    def wait(self, asked: list[Any], num_returns: int, timeout: float) -> tuple[list[Any], list[Any]]:
+        if self.nothing_yet:
+            self.nothing_yet -= 1
+            return [], asked
         return asked[-num_returns:], asked[:-num_returns]
 
     def get(self, asked: Callable[[], Any]) -> Any:
@@ -95,6 +100,27 @@ def test_workers_that_never_start_and_pairs_that_end_them_are_told(pairs: Path, 
     with pytest.raises(DccError, match=r"the pairs 0 to 69 ended their worker 3 times .* enough memory"):
         # The last worker starts, does the first task and is lost, again and again.
         run_on(StandIn(lambda run: run % 2 == 0), job(pairs, tmp_path / "b"))
+
+
+def test_a_cluster_without_room_is_told_as_long_as_it_has_none(pairs: Path, tmp_path: Path) -> None:
+    ray, notes = StandIn(lambda run: False), list[str]()
+    ray.nothing_yet = 2
+    given = job(pairs, tmp_path)
+    tasks = list(given.tasks(lambda part: False))
+    assert list(tasks_on_ray(ray, given, tasks, Workers("none", {}), 3, notes.append))
+    assert len(notes) == 2 and notes[0].startswith("no worker has started yet: the cluster has no room")
+
+
+def test_a_job_for_other_folders_names_the_same_files(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pairs.parent)
+    relative = job(Path("pairs.csv"), Path("out"), root=Path())
+    found = relative.absolute()
+    assert found.identity() == relative.identity()
+    monkeypatch.chdir(tmp_path)
+    assert next(iter(found.pairs.read(0, 1))).source
+    assert (found.root, found.path(0).parent) == (pairs.parent, pairs.parent / "out" / "matches")
 
 
 def test_a_missing_ray_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
