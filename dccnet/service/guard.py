@@ -17,6 +17,8 @@ from dccnet.service.settings import Settings
 
 FREE = ("/", "/healthz", "/readyz", "/openapi.json")
 """What may be asked for without the token, with all below ``/page/``: nothing of it is about pictures."""
+PROBES = ("/healthz", "/readyz")
+"""What may be asked for by any name of the server: those that watch it call it by its address."""
 _LINGER_S = 2.0
 """For how long the rest of a body that is too large is thrown away before the answer: a client that is
 still sending would otherwise see a broken connection instead of the answer."""
@@ -29,6 +31,8 @@ class Guard:
         self, app: ASGIApp, settings: Settings, gate: Gate, observe: Callable[[str, float], None]
     ) -> None:
         self.app, self.settings, self.gate, self.observe = app, settings, gate, observe
+        names = settings.host_names
+        self._names = None if names is None else {_without_port(name) for name in names}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -50,7 +54,7 @@ class Guard:
         headers, path, settings = Headers(scope=scope), scope["path"], self.settings
         host = _without_port(headers.get("host", ""))
         # A page of somebody else whose name leads to this machine must not use the service.
-        if settings.host_names is not None and host not in settings.host_names:
+        if self._names is not None and host not in self._names and path not in PROBES:
             raise HTTPException(
                 421,
                 f"this server is not called {host[:100]!r}: start it with --allow-host, if it should be",

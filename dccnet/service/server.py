@@ -78,6 +78,8 @@ def run(app: FastAPI, bound: socket.socket, grace_s: float, on_stop: Callable[[]
         http="h11",
         ws="none",
     )
-    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again when it has stopped
-        signal.signal(number, lambda *_: None)
-    _Server(config, on_stop).run(sockets=[bound])
+    server = _Server(config, on_stop)
+    # A signal before uvicorn handles them must not be lost; it raises them again when it has stopped.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, server.handle_exit)
+    server.run(sockets=[bound])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -14,8 +15,11 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+import uvicorn
 
 from dccnet.runtime.errors import UsageError
+from dccnet.service.app import create_app
+from dccnet.service.server import bind, run
 from dccnet.service.settings import Settings
 from tests.helpers.service import (
     BROKEN,
@@ -177,6 +181,14 @@ def test_the_token_is_asked_for_everywhere_but_where_nothing_is_secret() -> None
         Settings(token="")
 
 
+def test_a_name_that_is_allowed_is_known_in_any_spelling_and_probes_need_none() -> None:
+    with serving_app(stub_service(host_names=("Pictures.example:8000",))) as url:
+        for host, status in (("pictures.example", 200), ("PICTURES.example:80", 200), ("127.0.0.1", 421)):
+            assert requests.get(f"{url}/v1/model", headers={"Host": host}, timeout=60).status_code == status
+        for path in ("/healthz", "/readyz"):
+            assert requests.get(url + path, timeout=60).status_code == 200
+
+
 def test_references_make_room_for_others() -> None:
     service = stub_service(reference_bytes=30_000)  # three of them
     with serving_app(service) as url:
@@ -213,3 +225,22 @@ def test_many_clients_of_one_stub_lose_nothing() -> None:
         statuses = list(clients.map(lambda _: ask(url).status_code, range(count)))
         assert statuses == [200] * count and sum(backend.runs) == count
         assert threading.active_count() < 60
+
+
+def test_a_signal_before_the_server_runs_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped: list[int] = []
+    serve = uvicorn.Server.run
+
+    def late(server: uvicorn.Server, sockets: Any) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        serve(server, sockets)
+
+    monkeypatch.setattr(uvicorn.Server, "run", late)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with bind("127.0.0.1", 0) as bound:
+            run(create_app(stub_service()), bound, 1, lambda: stopped.append(1))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert stopped
