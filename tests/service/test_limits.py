@@ -96,7 +96,7 @@ def test_requests_that_wait_together_are_one_batch(held: StubBackend) -> None:
 
 
 def test_a_pair_that_fails_does_not_fail_those_beside_it(
-    held: StubBackend, capfd: pytest.CaptureFixture[str]
+    held: StubBackend, caplog: pytest.LogCaptureFixture
 ) -> None:
     with serving_app(stub_service(held, batch=4)) as url, ThreadPoolExecutor(4) as clients:
         first = clients.submit(ask, url)
@@ -108,7 +108,7 @@ def test_a_pair_that_fails_does_not_fail_those_beside_it(
         assert {answer.result().status_code for answer in (first, *others)} == {200}
         check_problem(broken.result(), 500, "the server failed")
         assert "secret" not in broken.result().text  # the path is for the log alone
-    assert "/secret/folder/encoder.onnx failed" in capfd.readouterr().err
+    assert "/secret/folder/encoder.onnx failed" in caplog.messages
 
 
 def test_a_stopping_service_refuses_and_says_so() -> None:

@@ -29,14 +29,16 @@ from tests.helpers.service import Process, check_problem, post
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Process]:
-    process = Process("--max-pixels", "200000", "--max-points", "100", "--max-body-mb", "1")
+    process = Process(
+        "--threads", "1", "--max-pixels", "200000", "--max-points", "100", "--max-body-mb", "1"
+    )
     yield process
     process.kill()
 
 
 @pytest.fixture(scope="module")
 def matcher() -> Iterator[Matcher]:
-    with Matcher.open() as matcher:
+    with Matcher.open(threads=1) as matcher:
         yield matcher
 
 
@@ -141,7 +143,7 @@ def test_the_model_is_described_without_paths(server: Process, matcher: Matcher)
 
 
 def test_a_stop_lets_the_running_request_end(pictures: list[Path]) -> None:
-    server = Process("--batch-wait-ms", "700")
+    server = Process("--threads", "1", "--batch-wait-ms", "700")
     answers: list[int] = []
 
     def ask() -> None:
