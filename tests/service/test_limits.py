@@ -18,6 +18,7 @@ import requests
 import uvicorn
 
 from dccnet.runtime.errors import UsageError
+from dccnet.runtime.messages import show_messages
 from dccnet.service.app import create_app
 from dccnet.service.server import bind, run
 from dccnet.service.settings import Settings
@@ -96,8 +97,9 @@ def test_requests_that_wait_together_are_one_batch(held: StubBackend) -> None:
 
 
 def test_a_pair_that_fails_does_not_fail_those_beside_it(
-    held: StubBackend, caplog: pytest.LogCaptureFixture
+    held: StubBackend, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    show_messages()  # as the command does
     with serving_app(stub_service(held, batch=4)) as url, ThreadPoolExecutor(4) as clients:
         first = clients.submit(ask, url)
         wait_for(url, "dcc_batch_jobs_count", 1)
@@ -108,7 +110,7 @@ def test_a_pair_that_fails_does_not_fail_those_beside_it(
         assert {answer.result().status_code for answer in (first, *others)} == {200}
         check_problem(broken.result(), 500, "the server failed")
         assert "secret" not in broken.result().text  # the path is for the log alone
-    assert "/secret/folder/encoder.onnx failed" in caplog.messages
+    assert "/secret/folder/encoder.onnx failed" in capfd.readouterr().err
 
 
 def test_a_stopping_service_refuses_and_says_so() -> None:
