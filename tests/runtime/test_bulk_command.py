@@ -39,10 +39,10 @@ def test_the_command_matches_a_list_with_a_bundle(
 ) -> None:
     given = (bundle.path, "--pairs", photo_pairs, "--root", pictures[0].parent, "-o", tmp_path / "out")
     done = called(*given, "--format", "jsonl", "--json", "--batch", 2)
-    assert done.exit_code == 0, done.stderr
-    summary = json.loads(done.stdout)
+    assert done.exit_code == 0, done.output
+    summary = json.loads(next(line for line in done.output.splitlines() if line.startswith("{")))
     assert summary["matched"] == 6 and summary["encoded"] == 3 and summary["failed"] == 0
-    assert "6 of 6 pairs matched, 6 now" in done.stderr
+    assert "6 of 6 pairs matched, 6 now" in done.output
     matcher = Matcher.open(bundle)
     first = matcher.match(read_image(pictures[0]), read_image(pictures[1])).mutual()
     row = rows_of(tmp_path / "out")[0]
