@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import ipaddress
 import socket
 import ssl
+import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -16,6 +19,8 @@ from dccnet.runtime.errors import UsageError
 _PORTS = {"http": 80, "https": 443}
 _REDIRECTS = 3
 _BLOCK = 1 << 16
+_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
+"""IPv6 addresses that end in an IPv4 address, to which a network with NAT64 leads."""
 
 
 class _Pinned(http.client.HTTPConnection):
@@ -24,12 +29,33 @@ class _Pinned(http.client.HTTPConnection):
     def __init__(self, host: str, port: int, address: str, until: float, *, encrypted: bool) -> None:
         super().__init__(host, port)
         self._address, self._until, self._encrypted = address, until, encrypted
+        self._open: socket.socket | None = None
 
     def connect(self) -> None:
         self.sock = socket.create_connection((self._address, self.port), left(self._until))
         if self._encrypted:
             context = ssl.create_default_context()
             self.sock = context.wrap_socket(self.sock, server_hostname=self.host)
+        self._open = self.sock  # http.client lets go of its own before the content is read
+
+    @contextlib.contextmanager
+    def cut_in_time(self) -> Iterator[None]:
+        """In this block, the connection ends in time: a socket's own limit starts again at each byte."""
+        timer = threading.Timer(left(self._until), self._cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self.close()
+
+    def _cut(self) -> None:
+        if self._open is not None:
+            with contextlib.suppress(OSError):  # it is closed
+                socket.socket.shutdown(
+                    self._open, socket.SHUT_RDWR
+                )  # not that of TLS, for one thread alone
 
 
 class Fetcher:
@@ -51,16 +77,14 @@ class Fetcher:
         try:
             for _ in range(_REDIRECTS + 1):
                 connection = self._connection(url, until)
-                try:
+                with connection.cut_in_time():
                     content = self._get(connection, url, until)
-                finally:
-                    connection.close()
                 if isinstance(content, bytes):
                     return content
                 url = urljoin(url, content.location)
-        except TimeoutError:
-            raise UsageError(f"{shown} did not arrive in time: send the picture itself") from None
         except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, TimeoutError) or time.monotonic() >= until:
+                raise UsageError(f"{shown} did not arrive in time: send the picture itself") from None
             raise UsageError(f"{shown} cannot be fetched ({type(error).__name__})") from error
         raise UsageError(f"{shown} leads to more than {_REDIRECTS} other addresses")
 
@@ -111,6 +135,7 @@ class Fetcher:
             if connection.sock is not None:
                 connection.sock.settimeout(left(until))
             left(until)
+        left(until)  # a connection that was cut looks like the end of the content
         return bytes(content)
 
 
@@ -129,5 +154,10 @@ def left(until: float) -> float:
 
 def _is_public(address: str) -> bool:
     found = ipaddress.ip_address(address.partition("%")[0])
-    mapped = getattr(found, "ipv4_mapped", None)
-    return (mapped or found).is_global and not found.is_multicast
+    if isinstance(found, ipaddress.IPv6Address):
+        within = found.ipv4_mapped or found.sixtofour
+        if found in _TRANSLATED:
+            within = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+        if within is not None:
+            return _is_public(str(within))
+    return found.is_global and not found.is_multicast and not getattr(found, "is_site_local", False)

@@ -19,12 +19,12 @@ from tests.helpers.small_pictures import png
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        if self.path == "/slow":
+        if self.path in ("/slow", "/slow-headers"):
             self.send_response(200)
-            self.end_headers()
+            (self.end_headers if self.path == "/slow" else self.flush_headers)()
             try:
                 for _ in range(50):
-                    self.wfile.write(b"x")
+                    self.wfile.write(b"x" if self.path == "/slow" else b"X-Name: x\r\n")
                     time.sleep(0.05)
             except OSError:
                 pass
@@ -78,9 +78,10 @@ def test_only_named_hosts_are_asked_also_after_redirects(files: str) -> None:
         (f"http://{files}/large", "more than 4000 bytes"),
     ):
         assert says in said(fetcher, url), url
-    started = time.monotonic()
-    assert "did not arrive in time" in said(fetcher, f"http://{files}/slow", 0.3)
-    assert time.monotonic() - started < 2
+    for path in ("slow", "slow-headers"):
+        started = time.monotonic()
+        assert "did not arrive in time" in said(fetcher, f"http://{files}/{path}", 0.3)
+        assert time.monotonic() - started < 2
 
 
 def test_private_addresses_are_refused_unless_they_are_allowed(files: str) -> None:
@@ -99,6 +100,11 @@ def test_private_addresses_are_refused_unless_they_are_allowed(files: str) -> No
         ("0.0.0.0", False),
         ("::1", False),
         ("::ffff:10.0.0.1", False),
+        ("::ffff:8.8.8.8", True),
+        ("64:ff9b::8.8.8.8", True),
+        ("64:ff9b::10.0.0.1", False),
+        ("2002:a00:1::", False),
+        ("fec0::1", False),
         ("fe80::1%eth0", False),
         ("224.0.0.1", False),
     ],
