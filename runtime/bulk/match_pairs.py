@@ -12,6 +12,7 @@ from dccnet.runtime.bulk.matching import PairMatcher
 from dccnet.runtime.bulk.pair_list import open_list
 from dccnet.runtime.bulk.results import PARQUET
 from dccnet.runtime.bulk.run import Outcome, Summary, do_task, run
+from dccnet.runtime.errors import UsageError
 from dccnet.runtime.manifest import Manifest, encode_manifest
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.mirroring import Mirror
@@ -36,6 +37,8 @@ def job_of(
     part: int = PART,
 ) -> Job:
     """A job with a bundle of this manifest; arguments and errors are those of :func:`match_pairs`."""
+    if root is not None and not Path(root).is_dir():
+        raise UsageError(f"{root}, where the list's pictures are to be, is no folder: name another one")
     room = pictures_in(manifest, cache_gb, batch, mirror is not False)
     opened = open_list(pairs)
     return Job(

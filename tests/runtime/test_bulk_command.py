@@ -94,6 +94,10 @@ def test_wrong_uses_are_told_before_the_model_is_loaded(
         (("a.jpg", "b.jpg", "--shard", "1/2"), "--shard goes with --pairs"),
         ((*given, *jsonl, "--shard", "2/1"), "a shard is one of"),
         ((*given, *jsonl, "--cache-gb", "0"), "the pictures of one batch do not fit into 0 GiB"),
+        (
+            (*given, *jsonl, "--root", "nowhere"),
+            "nowhere, where the list's pictures are to be, is no folder",
+        ),
         (("--pairs", "absent.csv", "-o", tmp_path, *jsonl), "the list of pairs absent.csv does not exist"),
     ):
         error = called(*arguments).exception
