@@ -235,7 +235,10 @@ def test_a_signal_before_the_server_runs_is_not_lost(monkeypatch: pytest.MonkeyP
 
     def late(server: uvicorn.Server, sockets: Any) -> None:
         signal.raise_signal(signal.SIGTERM)
+        rescue = threading.Timer(20, lambda: setattr(server, "should_exit", True))
+        rescue.start()
         serve(server, sockets)
+        rescue.cancel()
 
     monkeypatch.setattr(uvicorn.Server, "run", late)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
