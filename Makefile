@@ -11,7 +11,8 @@ demo: $(VENV)/.installed-demo
 	$(BIN)/dcc demo -o $(DEMO_OUTPUT)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not slow and not gpu and not cuda and not ray" --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not gpu and not cuda and not ray" --numprocesses auto --dist loadfile \
+	  --durations 20
 
 # The runtime's tests with the oldest versions that pyproject.toml allows, in an environment without torch.
 # Bundles for it are made beforehand.
