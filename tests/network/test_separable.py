@@ -81,6 +81,14 @@ def test_every_tap_that_differs_takes_a_product_more_until_there_are_too_many(ch
             factors(kernel)
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_kernels_that_are_not_finite_are_refused(number: float) -> None:
+    kernel = votes().weights[0][0].detach().clone()
+    kernel[0, 0, 0, 0, 0, 0] = number
+    with pytest.raises(NotSeparableError, match="not finite"):
+        factors(kernel)
+
+
 def test_half_precision_is_refused() -> None:
     with pytest.raises(NotSeparableError, match="half precision"):
         SEPARABLE.fitted(votes().half().weights)

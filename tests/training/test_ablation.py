@@ -184,6 +184,8 @@ def test_the_best_epoch_is_scored_only_where_another_list_chose_it(plan: MakePla
         plan(patience=1)
     with pytest.raises(UsageError, match="--test"):
         plan(validate=None)
+    with pytest.raises(UsageError, match="table 5 has no row of baseline-sca"):
+        plan(tables=(5,), methods=("baseline-sca",))
 
 
 # The sweep -------------------------------------------------------------------------------------

@@ -120,11 +120,13 @@ class Separable:
 def factors(weight: Tensor) -> Factors:
     """The kernel ``(Cout, Cin, k_hA, k_wA, k_hB, k_wB)`` as a sum of as few products as possible.
 
-    Raises :class:`NotSeparableError` where it takes more than :data:`MOST_PRODUCTS`, and in half precision,
-    where rounding hides the products.
+    Raises :class:`NotSeparableError` where it takes more than :data:`MOST_PRODUCTS`, for numbers that are
+    not finite, and in half precision, where rounding hides the products.
     """
     if weight.dtype not in (torch.float32, torch.float64):
         raise NotSeparableError("kernels in half precision are no sums of few products")
+    if not torch.isfinite(weight).all():  # a decomposition of these may never end
+        raise NotSeparableError("kernels that are not finite are no sums of few products")
     cout, cin, *sides = weight.shape
     # (Cin, k_hA, k_hB) by (Cout, k_wA, k_wB)
     matrix = _numbers(weight).transpose(1, 2, 4, 0, 3, 5).reshape(cin * sides[0] * sides[2], -1)

@@ -115,6 +115,11 @@ def make_plan(
         base, model, tuple(tables), tuple(kernels), tuple(seeds), training, test,
         list_sha256=_digests(training, test), methods=tuple(methods),
     )  # fmt: skip
+    if not plan.rows():
+        raise UsageError(
+            f"table {','.join(map(str, tables))} has no row of {','.join(methods)}: add "
+            "--tables 4, which has all methods"
+        )
     if training["patience"] is not None and plan.validates_on_test:
         raise UsageError(
             "--patience would stop training by the list that is scored: give --test another list"
