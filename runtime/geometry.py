@@ -146,6 +146,11 @@ def resize_uint8(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     return resized.astype(np.uint8)
 
 
+def mirror(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture ``(H, W, C)`` mirrored left to right."""
+    return np.ascontiguousarray(image[:, ::-1])
+
+
 def apply_homography(homography: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Map points ``(N, 2)``, in pixels, by a 3×3 homography."""
     mapped = np.c_[points, np.ones(len(points))] @ homography.T

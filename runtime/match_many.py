@@ -9,14 +9,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Union
 
-import numpy as np
-
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.backend import Tensors
 from dccnet.runtime.batching import encode_all, match_all
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import ArgumentError, ImageError
 from dccnet.runtime.features import Features
+from dccnet.runtime.geometry import mirror
 from dccnet.runtime.given_pictures import GivenPicture, as_image
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ class _Cache:
         encoded = self._encoded(images)
         mirrored: Sequence[Tensors | None] = [None] * len(images)
         if self._matcher.mirror is not False:
-            mirrored = self._encoded([np.ascontiguousarray(image[:, ::-1]) for image in images])
+            mirrored = self._encoded([mirror(image) for image in images])
         for (key, (picture, image)), tensors, turned in zip(new.items(), encoded, mirrored, strict=True):
             features = Features(tensors, (image.shape[0], image.shape[1]), turned)
             nbytes = features.nbytes + (0 if isinstance(picture, (str, os.PathLike)) else image.nbytes)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dccnet.runtime import geometry
 from dccnet.runtime.arrays import Array
 from dccnet.runtime.backend import Backend, Tensors
 from dccnet.runtime.bundle import Bundle
@@ -163,7 +164,7 @@ class Matcher:
         tensors = self.backend.encode(self.manifest.frames.of(image), stream)
         if not mirrored:
             return Features(tensors, size)
-        frame = self.manifest.frames.of(np.ascontiguousarray(image[:, ::-1]))
+        frame = self.manifest.frames.of(geometry.mirror(image))
         return Features(tensors, size, self.backend.encode(frame, stream))
 
     def match(

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dccnet.evaluation.machine_options import MACHINE, machine_options
 from dccnet.runtime.option_groups import GroupedCommand
 from dccnet.runtime.option_types import (
     Number,
-    bf16_option,
     mirror_option,
     refine_option,
-    threads_option,
-    trust_engine_option,
 )
 
 if TYPE_CHECKING:
@@ -34,7 +32,7 @@ GROUPS = {
     "Input": "--benchmark --data --root --split --one-based --fps",
     "Scores": "--protocol --alpha --intervals --keep-border --refine --mirror",
     "Output": "--output --restart --flow --reliability --json",
-    "Machine": "--backend --device --provider --tf32 --bf16 --trust-engine --threads --cache-gb",
+    "Machine": f"{MACHINE} --cache-gb",
 }
 
 
@@ -98,19 +96,7 @@ GROUPS = {
     is_flag=True,
     help="For --benchmark tss: score matches on the source's border, which otherwise are misses.",
 )
-@click.option(
-    "--backend",
-    type=click.Choice(["auto", "pytorch", "onnxruntime", "openvino", "tensorrt"]),
-    default="auto",
-    show_default=True,
-    help="What runs the network.",
-)
-@click.option("--device", default="auto", show_default=True, help="Where to run it: cpu, cuda or cuda:N.")
-@click.option("--provider", type=click.Choice(["cpu", "cuda"]), help="Execution provider of ONNX Runtime.")
-@click.option("--tf32", is_flag=True, help="Let a GPU multiply float32 with ten bits of mantissa.")
-@bf16_option
-@trust_engine_option
-@threads_option
+@machine_options
 @click.option(
     "--cache-gb",
     type=Number(0),

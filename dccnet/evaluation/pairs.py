@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dccnet.runtime import geometry
 from dccnet.runtime.arrays import Floats, Image, Points
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.images import read_image
@@ -198,7 +199,7 @@ def mirrored(picture: Picture) -> Picture:
 
 
 def _load_mirrored(load: Callable[[], Image]) -> Image:
-    return np.ascontiguousarray(load()[:, ::-1])
+    return geometry.mirror(load())
 
 
 def facing_opposite(pair: Pair) -> Pair:

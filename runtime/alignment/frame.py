@@ -9,7 +9,7 @@ import numpy as np
 
 from dccnet.runtime.arrays import Floats, Image, Points
 from dccnet.runtime.checks import Side
-from dccnet.runtime.geometry import Size
+from dccnet.runtime.geometry import Size, mirror
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +44,7 @@ class Placement:
 
     def shown(self, image: Image) -> Image:
         """The picture as it lies in the frame, not scaled."""
-        return np.ascontiguousarray(image[:, ::-1]) if self.mirrored else image
+        return mirror(image) if self.mirrored else image
 
     def _turned(self, points: Points) -> Points:
         return points * [-1, 1] + [self.size[1] - 1, 0] if self.mirrored else points

@@ -6,13 +6,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from dccnet.runtime.arrays import Array
 from dccnet.runtime.bulk.listed import picture_path
 from dccnet.runtime.errors import ImageError
 from dccnet.runtime.frames import FrameFormat
-from dccnet.runtime.geometry import Size
+from dccnet.runtime.geometry import Size, mirror
 from dccnet.runtime.images import read_image
 
 READERS = 2
@@ -56,5 +54,5 @@ class PicturesAhead:
             image = read_image(picture_path(self._root, name))
         except ImageError as error:
             return error
-        mirrored = self._frames.of(np.ascontiguousarray(image[:, ::-1])) if self._mirrored else None
+        mirrored = self._frames.of(mirror(image)) if self._mirrored else None
         return ReadPicture(self._frames.of(image), (image.shape[0], image.shape[1]), mirrored)

@@ -7,13 +7,14 @@ from typing import Any
 
 import click
 
+from dccnet.evaluation.machine_options import MACHINE, machine_options
 from dccnet.runtime.option_groups import GroupedCommand
-from dccnet.runtime.option_types import Number, Whole, threads_option, trust_engine_option
+from dccnet.runtime.option_types import Number, Whole
 
 GROUPS = {
     "Input": "--benchmark --data --root --split --one-based --protocol --pairs",
     "Figure": "--output --style --names --alpha --point --width",
-    "Machine": "--backend --device --provider --tf32 --trust-engine --threads",
+    "Machine": MACHINE,
 }
 PLACE = click.Path(path_type=Path)
 
@@ -57,18 +58,7 @@ PLACE = click.Path(path_type=Path)
 @click.option(
     "--width", type=Number(1, 40), default=6.9, show_default=True, help="Width of the figure in inches."
 )
-@click.option(
-    "--backend",
-    type=click.Choice(["auto", "pytorch", "onnxruntime", "tensorrt"]),
-    default="auto",
-    show_default=True,
-    help="What runs the networks.",
-)
-@click.option("--device", default="auto", show_default=True, help="Where to run them: cpu, cuda or cuda:N.")
-@click.option("--provider", type=click.Choice(["cpu", "cuda"]), help="Execution provider of ONNX Runtime.")
-@click.option("--tf32", is_flag=True, help="Let a GPU multiply float32 with ten bits of mantissa.")
-@trust_engine_option
-@threads_option
+@machine_options
 def figure_command(
     models: tuple[Path, ...],
     benchmark: str,
