@@ -22,6 +22,8 @@ FARTHEST = 4.0
 ORIENTATIONS = (np.array([1.0, 1.0]), np.array([-1.0, 1.0]))
 """Things seen as they are, and mirrored left to right: neighbours then move the other way in x."""
 
+NEIGHBOURS = np.array([(x, y) for y in (-1, 0, 1) for x in (-1, 0, 1) if x or y], np.intp)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Direction:
@@ -83,8 +85,8 @@ def _roughness(targets: Floats, grid: tuple[int, int], trust: Floats) -> Floats:
     picture agrees.
     """
     own_grid = targets.shape[0], targets.shape[1]
-    scaled = targets / _extent(grid) * _extent(own_grid)
-    candidates = [_unlikeness(scaled, orientation) for orientation in ORIENTATIONS]
+    motion = _motion_of_neighbours(targets / _extent(grid) * _extent(own_grid))
+    candidates = [_unlikeness(motion, orientation) for orientation in ORIENTATIONS]
     roughness: Floats = max(candidates, key=lambda unlike: float((trust * np.exp(-(unlike**2))).sum()))
     return roughness
 
@@ -95,19 +97,23 @@ def _extent(grid: tuple[int, int]) -> Floats:
     return extent
 
 
-def _unlikeness(targets: Floats, orientation: Floats) -> Floats:
+def _motion_of_neighbours(targets: Floats) -> Floats:
+    """``(2, 8, h, w)``: from each cell's match to those of its neighbours, in the order of
+    :data:`NEIGHBOURS`; NaN for those outside the grid."""
+    height, width = targets.shape[:2]
+    padded = np.pad(np.moveaxis(targets, -1, 0), ((0, 0), (1, 1), (1, 1)), constant_values=np.nan)
+    own = padded[:, 1:-1, 1:-1]
+    return np.stack(
+        [padded[:, 1 + y : 1 + y + height, 1 + x : 1 + x + width] - own for x, y in NEIGHBOURS], 1
+    )
+
+
+def _unlikeness(motion: Floats, orientation: Floats) -> Floats:
     """``(h, w)``: mean distance, at most :data:`FARTHEST`, of the 8 neighbours' matches from where they
     would lie if they moved as the cell does."""
-    height, width = targets.shape[:2]
-    padded = np.pad(targets, ((1, 1), (1, 1), (0, 0)), constant_values=np.nan)
-    total, count = np.zeros((height, width)), np.zeros((height, width))
-    for down in (-1, 0, 1):
-        for right in (-1, 0, 1):
-            if not (down or right):
-                continue
-            neighbour = padded[1 + down : 1 + down + height, 1 + right : 1 + right + width]
-            apart = np.linalg.norm(neighbour - targets - orientation * [right, down], axis=-1)
-            inside = ~np.isnan(apart)
-            total[inside] += np.minimum(apart[inside], FARTHEST)
-            count += inside
-    return total / np.maximum(count, 1)
+    x, y = motion - (NEIGHBOURS * orientation).T[:, :, None, None]
+    apart = np.sqrt(x * x + y * y)  # (8, h, w)
+    inside = ~np.isnan(apart)
+    total = np.where(inside, np.minimum(apart, FARTHEST), 0).sum(axis=0)
+    unlikeness: Floats = total / np.maximum(inside.sum(axis=0), 1)
+    return unlikeness

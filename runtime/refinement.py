@@ -26,6 +26,8 @@ FARTHEST = REACH + 2
 one along the border."""
 COST = 0.015
 """Similarity that a place must have more than the start of the search, for each squared step from it."""
+_FEW = 32
+"""Points for which fine features are converted patch by patch."""
 _CHUNK = 128  # points at once: they take 60 kB each with 24 channels
 
 
@@ -49,9 +51,13 @@ class FineFeatures(OneLine):
         distance = extent(frame)
         return cls(values, np.array(grid.first[::-1]) / distance, grid.stride / distance)
 
+    def values_last(self) -> Array:
+        """``(h, w, C)``, a view of :attr:`values`."""
+        return np.moveaxis(self.values, 0, -1)
+
     def cells_last(self) -> NDArray[np.float32]:
-        """``(h, w, C)``."""
-        return np.ascontiguousarray(np.moveaxis(self.values, 0, -1), np.float32)
+        """``(h, w, C)``, contiguous."""
+        return np.ascontiguousarray(self.values_last(), np.float32)
 
 
 def refine(places: Points, matches: Points, here: FineFeatures, there: FineFeatures) -> Points:
@@ -60,13 +66,16 @@ def refine(places: Points, matches: Points, here: FineFeatures, there: FineFeatu
     ``here`` are the fine features of the picture of ``places``, ``there`` those of the other. Results may
     lie outside the picture.
     """
-    from_, onto = here.cells_last(), there.cells_last()
     positions, starts = (places - here.first) / here.step, (matches - there.first) / there.step
     # There are no features along the border: what lies there moves with the nearest one.
-    nearest = np.clip(positions, 0, [from_.shape[1] - 1, from_.shape[0] - 1])
+    height, width = here.values.shape[1:]
+    nearest = np.clip(positions, 0, [width - 1, height - 1])
     beyond = positions - nearest
     positions, starts = nearest, starts - beyond
     found = np.empty_like(starts)
+    # Converting all features takes as long as the patches of some fifty points.
+    few = len(starts) <= _FEW
+    from_, onto = (f.values_last() if few else f.cells_last() for f in (here, there))
     for start in range(0, len(starts), _CHUNK):
         part = slice(start, start + _CHUNK)
         found[part] = _search(from_, onto, positions[part], starts[part])
@@ -74,9 +83,7 @@ def refine(places: Points, matches: Points, here: FineFeatures, there: FineFeatu
     return refined
 
 
-def _search(
-    from_: NDArray[np.float32], onto: NDArray[np.float32], positions: Points, starts: Points
-) -> Points:
+def _search(from_: Array, onto: Array, positions: Points, starts: Points) -> Points:
     """Places ``(n, 2)`` on the grid of ``onto``, near ``starts``, all (x, y) in fine features."""
     last, side = np.array([onto.shape[1] - 1, onto.shape[0] - 1]), 2 * REACH + 1
     starts = np.clip(starts, 0, last)
@@ -116,7 +123,7 @@ def _vertex(before: Floats, after: Floats, peak: Floats) -> Floats:
     return vertex
 
 
-def _square(features: NDArray[np.float32], centres: Points, reach: int) -> NDArray[np.float32]:
+def _square(features: Array, centres: Points, reach: int) -> NDArray[np.float32]:
     """``(n, side, side, C)``: features around ``centres`` ``(n, 2)``, side 2 · ``reach`` + 1, bilinear.
 
     Outside the grid they are those of the nearest place.
@@ -126,6 +133,7 @@ def _square(features: NDArray[np.float32], centres: Points, reach: int) -> NDArr
     around = np.arange(-reach, reach + 2)
     columns, rows = (lower[:, axis, None].astype(np.intp) + around for axis in (0, 1))
     taken = features[np.clip(rows, 0, height - 1)[:, :, None], np.clip(columns, 0, width - 1)[:, None, :]]
+    taken = np.ascontiguousarray(taken, np.float32)
     right, down = (centres - lower).astype(np.float32).T[:, :, None, None, None]
     taken = taken[:, :-1] + down * (taken[:, 1:] - taken[:, :-1])
     square: NDArray[np.float32] = taken[:, :, :-1] + right * (taken[:, :, 1:] - taken[:, :, :-1])

@@ -45,36 +45,54 @@ def transfer_by_windows(
     """
     height, width = index.shape
     side = round(windows.shape[2] ** 0.5)
-    maps = _lay_out(index.ravel(), windows.reshape(index.size, -1), grid, side)
     position = np.clip(positions, 0, [width - 1, height - 1])
-    lower = np.minimum(position.astype(np.intp), [max(width - 2, 0), max(height - 2, 0)])
+    lower = position.astype(np.intp)
     right, down = (position - lower).T
     (x0, y0), (x1, y1) = lower.T, np.minimum(lower + 1, [width - 1, height - 1]).T
-    corners = (
-        (y0 * width + x0, (1 - right) * (1 - down)),
-        (y0 * width + x1, right * (1 - down)),
-        (y1 * width + x0, (1 - right) * down),
-        (y1 * width + x1, right * down),
-    )
+    corners = np.stack([y0 * width + x0, y0 * width + x1, y1 * width + x0, y1 * width + x1])
+    weights = np.stack([(1 - right) * (1 - down), right * (1 - down), (1 - right) * down, right * down])
+    used = weights.any(axis=1)  # of points on cells, their own cells alone
+    # Each window is needed once, and of few points few are.
+    corners, weights = corners[used], weights[used]
+    needed, numbers = np.unique(corners, return_inverse=True)
+    numbers = numbers.reshape(corners.shape)  # NumPy 1 makes them flat
+    cells, above = _above(index.ravel()[needed], windows.reshape(index.size, -1)[needed], grid, side)
     places = np.empty((len(position), 2))
     for start in range(0, len(position), _CHUNK):
         part = slice(start, start + _CHUNK)
-        blended = sum(maps[cell[part]] * weight[part, None] for cell, weight in corners)
-        places[part] = _mean_places(np.asarray(blended), grid, side)
+        maps = _add(cells, above, numbers[:, part], weights[:, part], grid)
+        places[part] = _mean_places(maps, grid, side)
     return places
 
 
-def _lay_out(index: NDArray[np.int64], windows: NDArray[np.float32], grid: Size, side: int) -> Floats:
-    """``(n, h'·w')``: each cell's window at its place in the other grid, above its lowest score."""
+def _above(
+    index: NDArray[np.int64], windows: NDArray[np.float32], grid: Size, side: int
+) -> tuple[NDArray[np.intp], Floats]:
+    """``(n, side²)`` each: the cells of each window in the other grid, and its scores above its lowest.
+
+    Cells outside the grid are clamped to it, with scores of 0.
+    """
     cells, inside = _windows(index, grid, side)
     above = windows - np.where(inside, windows.astype(np.float64), np.inf).min(axis=1, keepdims=True)
-    maps = np.zeros((len(index), grid[0] * grid[1]))
-    rows = np.broadcast_to(np.arange(len(index))[:, None], cells.shape)
-    maps[rows[inside], cells[inside]] = above[inside]
+    above[~inside] = 0
     # A window without differences still has a centre.
-    best = np.arange(len(index)), index
-    maps[best] = np.maximum(maps[best], 1e-20)
-    return maps
+    centre = above[:, side * side // 2]
+    np.maximum(centre, 1e-20, out=centre)
+    return cells, above
+
+
+def _add(
+    cells: NDArray[np.intp], above: Floats, numbers: NDArray[np.intp], weights: Floats, grid: Size
+) -> Floats:
+    """``(N, h'·w')``: for each point the sum of its windows, each at its place in the other grid.
+
+    ``numbers`` and ``weights`` are ``(up to 4, N)``: which windows, and how much they count.
+    """
+    count, size = numbers.shape[1], grid[0] * grid[1]
+    bins = cells[numbers] + np.arange(0, count * size, size)[:, None]  # (up to 4, N, side²)
+    scores = above[numbers] * weights[:, :, None]
+    maps = np.bincount(bins.ravel(), scores.ravel(), minlength=count * size)
+    return np.asarray(maps.reshape(count, size), np.float64)
 
 
 def _mean_places(maps: Floats, grid: Size, side: int) -> Floats:

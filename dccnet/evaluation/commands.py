@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -154,6 +156,7 @@ def eval_command(
     On video, the baselines are points at rest, Lucas-Kanade, and the same nearest neighbour; only bundles
     run, and nothing resumes.
     """
+    _keep_cores_free(models)
     from dccnet.evaluation.intervals import Bootstrap
     from dccnet.evaluation.models import open_model
     from dccnet.evaluation.options import output_folders, parse_alphas
@@ -164,10 +167,8 @@ def eval_command(
     from dccnet.runtime.errors import UsageError
     from dccnet.runtime.selection import BackendChoice
 
-    if flow is not None and benchmark != "tss":
-        raise UsageError("--flow applies to --benchmark tss only")
-    if flow is not None and len(models) > 1:
-        raise UsageError("--flow takes one MODEL: its files would overwrite each other")
+    if flow is not None:
+        _check_flow(benchmark, models)
     alphas = None if alpha is None else parse_alphas(alpha)
     folders = output_folders(models, output)
     if benchmark == "video":
@@ -214,6 +215,25 @@ def eval_command(
     from dccnet.evaluation.tables import WIDTH, tables
 
     print_wide(tables(summaries), WIDTH)
+
+
+def _keep_cores_free(models: Sequence[Path]) -> None:
+    """Let NumPy's OpenBLAS use one thread, unless it is loaded or told otherwise.
+
+    Its other threads wait busily for some 20 ms after each product, and there is one for each pair: they
+    take a core from the network. PyTorch may need them, where it brings OpenBLAS, too.
+    """
+    if "numpy" not in sys.modules and not any(path.suffix == ".safetensors" for path in models):
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+def _check_flow(benchmark: str, models: Sequence[Path]) -> None:
+    from dccnet.runtime.errors import UsageError
+
+    if benchmark != "tss":
+        raise UsageError("--flow applies to --benchmark tss only")
+    if len(models) > 1:
+        raise UsageError("--flow takes one MODEL: its files would overwrite each other")
 
 
 def _check_reliability(path: Path, benchmark: str, models: Sequence[Path]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,8 @@ class Model:
     confidence: ConfidenceModel | None = None
     """That of a bundle, if it has one."""
     nearest: Callable[[Any, Any], Correspondences | None] = lambda a, b: None
-    """The baseline: nearest neighbours of the local features that ``match`` takes. None where there are no
-    local features, or where they are in a GPU's memory."""
+    """The baseline: nearest neighbours of the local features that ``match`` takes, without heat maps. None
+    where there are no local features, or where they are in a GPU's memory."""
     refines: bool = False
     """Whether its matches are refined."""
 
@@ -129,7 +130,7 @@ def _open_bundle(
         match=matcher.match,
         nbytes=lambda features: nbytes if mirror is False else 2 * nbytes,
         confidence=matcher.manifest.confidence,
-        nearest=nearest_of_bundle,
+        nearest=partial(nearest_of_bundle, heatmaps=False),
         refines=matcher.refines,
     )
 
@@ -145,12 +146,12 @@ def backend_of_bundle(matcher: Matcher) -> str:
     return runs if matcher.mirror is False else f"{runs}, {_MIRRORED[matcher.mirror]}"
 
 
-def nearest_of_bundle(a: Features, b: Features) -> Correspondences | None:
+def nearest_of_bundle(a: Features, b: Features, *, heatmaps: bool = True) -> Correspondences | None:
     """Nearest neighbours of what a bundle's encoder returned; see :attr:`Model.nearest`."""
     za, zb = (features.tensors.get(LOCAL) for features in (a, b))
     if not (isinstance(za, np.ndarray) and isinstance(zb, np.ndarray)):
         return None
-    return nearest_neighbour(za, zb, a.size, b.size)
+    return nearest_neighbour(za, zb, a.size, b.size, heatmaps=heatmaps)
 
 
 def _open_checkpoint(
@@ -188,7 +189,7 @@ def _open_checkpoint(
         if LOCAL not in a[0]:
             return None
         za, zb = (features[LOCAL].cpu().numpy() for features, _ in (a, b))
-        return nearest_neighbour(za, zb, a[1], b[1])
+        return nearest_neighbour(za, zb, a[1], b[1], heatmaps=False)
 
     place = "CPU" if device == "cpu" else device
     precision = "TF32" if choice.tf32 and device != "cpu" else "float32"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,12 @@ from dccnet.evaluation.benchmark import Benchmark
 from dccnet.evaluation.feature_store import FeatureStore
 from dccnet.evaluation.journal import Identity, Journal
 from dccnet.evaluation.models import Model
+from dccnet.evaluation.pairs import Picture
 from dccnet.evaluation.scoring import Case, Outcome
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DccError, UsageError
 from dccnet.runtime.files import atomic_path
+from dccnet.runtime.video.pipeline import Background, close_all
 from dccnet.runtime.writers import encode_flo
 
 
@@ -63,7 +66,7 @@ def evaluate(
     options: EvaluationOptions = DEFAULTS,
     on_pair: Callable[[int], None] = lambda done: None,
 ) -> Run:
-    """Score every pair of the benchmark.
+    """Score every pair of the benchmark, in its order, while the next ones are encoded and matched.
 
     ``on_pair`` is called with the number of pairs that are done. Raises :class:`DccError`.
     """
@@ -84,10 +87,9 @@ def evaluate(
         turns = [(cases[n].pair.source, cases[n].pair.target) for n in numbers]
         store = FeatureStore(model.encode, model.nbytes, turns, options.budget)
         on_pair(resumed)
-        for turn, number in enumerate(numbers):
+        results = stack.enter_context(_matched(model, store, turns))
+        for turn, (number, (a, b, result)) in enumerate(zip(numbers, results, strict=True)):
             case = cases[number]
-            a, b = store.take(turn, turns[turn])
-            result = model.match(a, b)
             if flow_folder is not None and benchmark.flow is not None:
                 _write_flow(flow_folder / case.flow_path, benchmark.flow(case, result, "cells"))
             outcome = benchmark.score(case, result, alphas)
@@ -120,6 +122,23 @@ def identity(model: Model, benchmark: Benchmark, alphas: Sequence[float]) -> Ide
     }
 
 
+@contextlib.contextmanager
+def _matched(
+    model: Model, store: FeatureStore[Any], turns: Sequence[tuple[Picture, Picture]]
+) -> Iterator[Iterator[tuple[Any, Any, Correspondences]]]:
+    """Features of both pictures of each turn, and their matches, in order.
+
+    One thread encodes and another matches, one pair at a time, so that memory is that of one match. An
+    error is raised in its place: all turns before it are there.
+    """
+    features = Background(store.take(turn, pictures) for turn, pictures in enumerate(turns))
+    results = Background((a, b, model.match(a, b)) for a, b in features)
+    try:
+        yield results
+    finally:
+        close_all((results, features))
+
+
 def _pending(number: int, case: Case, done: dict[int, Outcome], flow_folder: Path | None) -> bool:
     return number not in done or (flow_folder is not None and not (flow_folder / case.flow_path).exists())
 
@@ -131,8 +150,6 @@ def _baseline_hits(
     result: Correspondences,
     nearest: Correspondences | None,
 ) -> dict[str, tuple[int, ...]]:
-    if nearest is not None:  # only its hits by cells are kept: the others, by heat maps, take time
-        nearest = dataclasses.replace(nearest, heatmap_a=None, heatmap_b=None)
     found = {SAME_PLACE: same_place(result.size_a, result.size_b), NEAREST_NEIGHBOUR: nearest}
     return {
         name: benchmark.score(case, baseline, alphas).hits

@@ -10,7 +10,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -133,7 +133,7 @@ def _stop(channel: Channel[T], thread: threading.Thread) -> None:
         thread.join(JOIN_S)
 
 
-def close_all(stages: Iterable[Background[T]]) -> None:
+def close_all(stages: Iterable[Background[Any]]) -> None:
     """Stop threads that wait for each other: cancel all of them before waiting for one."""
     stages = list(stages)
     for stage in stages:

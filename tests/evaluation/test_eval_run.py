@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -116,6 +118,41 @@ def test_a_stopped_run_continues_with_the_same_result(benchmark: Benchmark, tmp_
     assert run.outcomes == whole.outcomes
     same = evaluate(Fake(stop_after=0).model(), benchmark, (0.1,), EvaluationOptions(tmp_path / "run"))
     assert same.outcomes == whole.outcomes  # nothing was left to do
+
+
+def test_the_next_pair_is_matched_while_one_is_scored(benchmark: Benchmark) -> None:
+    fake, second = Fake(), threading.Event()
+
+    def match(a: int, b: int) -> Correspondences:
+        result = fake.match(a, b)
+        if fake.matched == 2:
+            second.set()
+        return result
+
+    def score(*arguments: Any) -> Outcome:
+        assert second.wait(60), "the second pair waits for the score of the first"
+        return benchmark.score(*arguments)
+
+    model = dataclasses.replace(fake.model(), match=match)
+    run = evaluate(model, dataclasses.replace(benchmark, score=score), (0.1,))
+    assert run == evaluate(Fake().model(), benchmark, (0.1,))
+
+
+def test_an_error_comes_after_the_scores_of_all_pairs_before_it(
+    benchmark: Benchmark, tmp_path: Path
+) -> None:
+    fake = Fake()
+
+    def match(a: int, b: int) -> Correspondences:
+        if fake.matched == 3:
+            raise DccError("the engine failed")
+        return fake.match(a, b)
+
+    model = dataclasses.replace(fake.model(), match=match)
+    with pytest.raises(DccError, match=r"^the engine failed$"):
+        evaluate(model, benchmark, (0.1,), EvaluationOptions(tmp_path))
+    assert (tmp_path / JOURNAL).read_text().count("\n") == 1 + 3
+    assert not [thread for thread in threading.enumerate() if thread.name == "dcc-stage"]
 
 
 @given(data=st.data())

@@ -123,6 +123,10 @@ def test_nearest_neighbours_in_both_directions_whatever_the_length_of_features()
     np.testing.assert_array_equal(result.index_a.ravel(), np.argsort(order))
     np.testing.assert_allclose(result.score_a, 1, atol=1e-3)
     assert result.rule == "subcell"
+    cells = nearest_neighbour(za, zb, (30, 40), (20, 60), heatmaps=False)
+    assert cells.rule == "cells"
+    np.testing.assert_array_equal(cells.index_b, result.index_b)
+    np.testing.assert_array_equal(cells.score_b, result.score_b)
 
 
 def test_baselines_of_a_run_that_began_without_them_are_left_out(tmp_path: Path) -> None:

@@ -55,6 +55,15 @@ def test_a_shift_within_a_cell_is_recovered_in_both_directions(
     assert np.median(errors) < 1.5 and errors.max() < 4  # of at most 10; a cell has 16
 
 
+@pytest.mark.parametrize("count", [0, 1, 20])
+def test_few_points_move_as_they_do_among_many(count: int) -> None:
+    random = np.random.default_rng(count)
+    places, starts = random.uniform(0, 1, (100, 2)), random.uniform(0, 1, (100, 2))
+    first, second = texture(), texture((5.0, -3.0))
+    many = refine(places, starts, first, second)
+    np.testing.assert_array_equal(refine(places[:count], starts[:count], first, second), many[:count])
+
+
 def test_the_search_ends_a_cell_away() -> None:
     random = np.random.default_rng(0)
     places, starts = random.uniform(0, 1, (200, 2)), random.uniform(0, 1, (200, 2))

@@ -71,6 +71,17 @@ def test_points_move_as_by_the_rule_written_out(seed: int, grid: Grid, other: Gr
     np.testing.assert_allclose(moved, expected, atol=1e-6)
 
 
+def test_no_points_and_many_points() -> None:
+    scores = random_scores(0, (6, 7), (5, 4))
+    index = best(scores)
+    windows = cut_windows(scores, index)
+    positions = np.random.default_rng(0).uniform(0, 6, (1000, 2))
+    moved = transfer_by_windows(positions, index, windows, (5, 4))
+    one_by_one = [transfer_by_windows(position[None], index, windows, (5, 4))[0] for position in positions]
+    np.testing.assert_array_equal(moved, one_by_one)
+    assert transfer_by_windows(positions[:0], index, windows, (5, 4)).shape == (0, 2)
+
+
 @given(st.integers(0, 10**6), grids, grids)
 @settings(max_examples=40, deadline=None)
 def test_windows_of_the_network_are_those_cut_from_heat_maps(seed: int, grid: Grid, other: Grid) -> None:
