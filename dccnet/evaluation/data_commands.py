@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dccnet.evaluation.making_pairs.command import pairs
+from dccnet.evaluation.making_pairs.warps_command import warps
 from dccnet.runtime.option_types import Whole
 
 if TYPE_CHECKING:
@@ -176,3 +177,4 @@ def _print(name: str, report: CheckReport) -> None:
 
 
 data.add_command(pairs)
+data.add_command(warps)

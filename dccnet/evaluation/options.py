@@ -1,7 +1,8 @@
-"""What ``dcc eval`` makes of its options."""
+"""What ``dcc eval``, ``compare`` and ``figure`` make of their options."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from dccnet.runtime.errors import UsageError
@@ -16,6 +17,29 @@ def parse_alphas(text: str) -> tuple[float, ...]:
         return tuple(alphas)
     except ValueError:
         raise UsageError(f"--alpha takes positive numbers, such as 0.05,0.1, not '{text}'") from None
+
+
+def parse_names(text: str) -> list[str]:
+    """The names in a text such as ``NC-Net,DCCNet``. Raises :class:`UsageError` if one is empty."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise UsageError(f"--names takes names between commas, such as NC-Net,DCCNet, not '{text}'")
+    return names
+
+
+def distinct_names(paths: Sequence[Path]) -> list[str]:
+    """Names that tell paths apart: their last parts, without those at the end that all have, and with as
+    many before as it takes. Raises :class:`UsageError` if two are the same."""
+    parts = [path.absolute().parts for path in paths]
+    if len(set(parts)) < len(parts):
+        raise UsageError("one result or model is named twice: name different ones")
+    while len(parts) > 1 and len({own[-1] for own in parts}) == 1:
+        parts = [own[:-1] for own in parts]
+    for count in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(own[-count:]) for own in parts]
+        if len(set(names)) == len(names):
+            break
+    return names
 
 
 def output_folders(models: tuple[Path, ...], output: Path | None) -> list[Path | None]:

@@ -52,7 +52,7 @@ def synthetic_pairs(
     """
     if not photographs:
         raise DataError("synthetic pairs need at least one photograph")
-    return [_pair(Path(photographs[i % len(photographs)]), i, seed, size) for i in range(count)]
+    return [synthetic_pair(Path(photographs[i % len(photographs)]), i, seed, size) for i in range(count)]
 
 
 def split_photographs(paths: Sequence[Path], seed: int) -> tuple[list[Path], list[Path]]:
@@ -66,7 +66,8 @@ def split_photographs(paths: Sequence[Path], seed: int) -> tuple[list[Path], lis
     return (shuffled[len(held_out) :], held_out) if held_out else (paths, paths)
 
 
-def _pair(photograph: Path, index: int, seed: int, size: Size) -> Pair:
+def synthetic_pair(photograph: Path, index: int, seed: int, size: Size) -> Pair:
+    """Pair number ``index`` of :func:`synthetic_pairs`, of the file ``photograph``."""
     rng = np.random.default_rng([seed, index])
     view = _random_view(rng)
     warp = random_warp(rng)  # from the target view to the source view

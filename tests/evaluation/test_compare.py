@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +14,13 @@ import pytest
 from click.testing import CliRunner
 
 from dccnet.cli import dcc as command
-from dccnet.evaluation.compare.differences import difference
+from dccnet.evaluation.compare.differences import compare, difference
+from dccnet.evaluation.compare.reading import read_results
+from dccnet.evaluation.compare.suggestion import figure_of
 from dccnet.evaluation.intervals import Bootstrap
 from dccnet.evaluation.journal import JOURNAL
 from dccnet.evaluation.models import Model
+from dccnet.evaluation.options import distinct_names
 from dccnet.evaluation.pairs import Pair, Picture
 from dccnet.evaluation.results import write_results
 from dccnet.evaluation.runner import EvaluationOptions, evaluate
@@ -123,7 +127,77 @@ def test_tables_differences_and_pages(two: list[Path], tmp_path: Path) -> None:
 def test_a_folder_of_several_results_and_names(two: list[Path], root: Path) -> None:
     done = CliRunner().invoke(command, ["compare", str(root), "--names", "NC-Net, DCCNet", "--json"])
     assert [model["name"] for model in json.loads(done.stdout)["models"]] == ["NC-Net", "DCCNet"]
+    assert f"NC-Net: {root / 'better'}\nDCCNet: {root / 'worse'}\n" in done.stderr
     assert "must be 2 different names" in said(root, "--names", "one")
+    assert "--names takes names between commas" in said(root, "--names", "one,")
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["a/nc", "b/dcc"], ["nc", "dcc"]),
+        (["nc/seed1", "dcc/seed1"], ["nc", "dcc"]),
+        (["a/nc", "b/nc", "a/dcc"], ["a/nc", "b/nc", "a/dcc"]),
+        (["a/nc/best", "b/nc/best"], ["a", "b"]),
+        (["one"], ["one"]),
+        (["a", "a/b"], ["a", "b"]),
+    ],
+)
+def test_names_tell_folders_apart(paths: list[str], names: list[str]) -> None:
+    assert distinct_names([Path(path) for path in paths]) == names
+
+
+def swept(folder: Path, listed: ScoredList, seeds: tuple[int, ...] = (1,)) -> Path:
+    """What ``dcc compare`` reads of a sweep: two rows, the second of them named first in the alphabet."""
+    rows = []
+    for name, kernel, match in (("NC-Net", None, one_place), ("Baseline+S", 3, same_place)):
+        for seed in seeds:
+            evaluated(folder / name.lower() / f"seed{seed}", match, listed)
+        runs = [{"seed": seed, "pck": 1.0} for seed in seeds] + [{"seed": 9, "pck": None}]
+        rows.append({"method": name, "kernel": kernel, "folder": name.lower(), "runs": runs})
+    (folder / "sweep.json").write_text("{}")
+    (folder / "results.json").write_text(json.dumps({"rows": rows}))
+    return folder
+
+
+def test_a_sweep_stands_for_its_runs_in_the_order_of_its_rows(listed: ScoredList, tmp_path: Path) -> None:
+    found = read_results([swept(tmp_path / "one", listed)])
+    assert [(result.name, result.model) for result in found] == [
+        ("NC-Net", "runs/seed1"),
+        ("Baseline+S", "runs/seed1"),
+    ]
+    assert found[0].outcomes != found[1].outcomes
+    two_seeds = swept(tmp_path / "two", listed, (1, 2))
+    names = ["NC-Net, seed 1", "NC-Net, seed 2", "Baseline+S, seed 1", "Baseline+S, seed 2"]
+    assert [result.name for result in read_results([two_seeds])] == names
+    (two_seeds / "nc-net" / "seed2" / "results.json").unlink()
+    assert "because an earlier version scored it" in said(two_seeds)
+    (two_seeds / "results.json").write_text('{"rows": [{}]}')
+    assert "--resume" in said(two_seeds)
+    (two_seeds / "results.json").unlink()
+    assert "no run of the sweep" in said(two_seeds)
+
+
+def test_the_figure_that_is_suggested_has_the_largest_differences(
+    listed: ScoredList, two: list[Path]
+) -> None:
+    comparison = compare(read_results(two), listed.load())
+    comparison.shares[1, :, comparison.index] = comparison.shares[0, :, comparison.index] + [
+        *(0, 5, -9, 1),
+        *(2, 1.5, 20, -3),
+    ]
+    words = [
+        "dcc",
+        "figure",
+        *map(str, two),
+        "--names",
+        "NC-Net,my net",
+        "--pairs",
+        "7,6,3",
+        "-o",
+        "figure.pdf",
+    ]
+    assert shlex.split(figure_of(two, comparison, "NC-Net,my net")) == words
 
 
 def test_the_interval_of_a_difference_is_narrower_than_those_of_the_scores() -> None:

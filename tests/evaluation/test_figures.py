@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from torchvision.utils import flow_to_image
 from dccnet.cli import dcc as command
 from dccnet.evaluation.benchmark import Benchmark
 from dccnet.evaluation.benchmarks import load_benchmark
+from dccnet.evaluation.figures.inputs import find_inputs
 from dccnet.evaluation.figures.panels import STYLES, headings, rows
+from dccnet.evaluation.scored_list import ScoredList
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.drawing.flow_colours import flow_colours, flow_wheel
@@ -136,11 +139,38 @@ def test_the_command_by_itself(checkpoint: Path, path: Path, tmp_path: Path, dcc
     )
 
 
+def test_folders_of_evaluations_name_their_models_and_their_list(path: Path, tmp_path: Path) -> None:
+    listed = ScoredList("pairs", str(path), one_based=True)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text(json.dumps({"model": str(tmp_path / f"{name}.st")}))
+        (tmp_path / f"{name}.st").touch()
+        listed.write(tmp_path / name)
+    (tmp_path / "b" / "b.st").touch()  # where a folder was moved with its model
+    found = find_inputs([tmp_path], None)
+    assert found.models == [tmp_path / "a.st", tmp_path / "b" / "b.st"]
+    assert found.names == ["a", "b"] and found.listed == listed
+    other = ScoredList("pairs", "other.csv")
+    found = find_inputs([tmp_path / "a", Path("nets/c.safetensors")], other)
+    assert found.names == ["a", "c"] and found.listed == other
+    with pytest.raises(UsageError, match="--data LIST says"):
+        find_inputs([Path("nets/c.safetensors")], None)
+    (tmp_path / "a.st").unlink()
+    with pytest.raises(DccError, match="is no longer there"):
+        find_inputs([tmp_path], None)
+    done = CliRunner().invoke(
+        command, ["figure", str(tmp_path), "--root", "x", "--pairs", "1", "-o", "f.pdf"]
+    )
+    assert "options of a list go with --data" in str(done.exception)
+
+
 def test_wrong_arguments_are_told_before_a_model_is_loaded(path: Path, tmp_path: Path) -> None:
     picture = load_benchmark("pairs", path, one_based=True).cases[0].pair.source.file
     for arguments, says in (
         (("--pairs", "1", "-o", "f.jpg"), "its suffix must be one of .pdf, .svg, .png"),
         (("--pairs", "1", "-o", "f.pdf", "--names", "a,b"), "--names has 2 names: give 1"),
+        (("--pairs", "1", "-o", "f.pdf", "--names", "a,"), "--names takes names between commas"),
+        (("absent", "--pairs", "1", "-o", "f.pdf"), "named twice"),
         (("--pairs", "x", "-o", "f.pdf"), "--pairs takes numbers from 1 to 3"),
         (("--pairs", "1", "-o", str(picture)), "is also an input"),
     ):

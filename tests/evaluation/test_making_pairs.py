@@ -128,6 +128,50 @@ def test_lists_of_spairs_layout(tmp_path: Path) -> None:
     assert "no annotation in SPair-71k's layout" in said(tmp_path, "-o", out)
 
 
+def test_pictures_of_a_list_are_left_out_with_their_copies(folder: Path, tmp_path: Path) -> None:
+    test, train = tmp_path / "test.csv", tmp_path / "train.csv"
+    rows = "cat/cat3 (copy).png,cat/cat1.png,cat,0"
+    test.write_text(
+        f"source_image,target_image,class,flip\n{folder}/{rows.replace(',cat/', f',{folder}/cat/')}\n"
+    )
+    made, _ = make(folder, "-o", train, "--without", test)
+    assert names(read_pairs(train)).isdisjoint({"cat1.png", "cat3.png", "cat3 (copy).png"})
+    assert made["left_out"]["in test.csv"] == 2 and len(names(read_pairs(train))) == 14
+    assert "test.csv is also an input" in said(folder, "-o", test, "--without", test)
+    assert "does not exist" in said(folder, "-o", train, "--without", tmp_path / "absent.csv")
+
+
+def test_warps_of_pictures_have_their_true_matches(folder: Path, tmp_path: Path) -> None:
+    """Where nothing changes but the view, the colours at both ends of a match are alike."""
+    train, rest = tmp_path / "train.csv", tmp_path / "rest.csv"
+    _, told = make(folder, "-o", train, "--split", "0.7", "--rest", rest)
+    assert f"dcc data warps {rest} -o warped" in told
+    done = CliRunner().invoke(
+        command, ["data", "warps", str(rest), "-o", str(tmp_path / "w"), "--views", "2"]
+    )
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert done.stdout == f"{tmp_path / 'w' / 'pairs.csv'}\n" and "10 pairs of 5 pictures" in done.stderr
+    pairs = read_pairs(tmp_path / "w" / "pairs.csv")
+    assert Counter(pair.category for pair in pairs) == {"cat": 6, "dog": 4}
+    near, far = [], []
+    for pair in pairs:
+        assert pair.source_points is not None and pair.target_points is not None
+        assert pair.source.load().shape == picture(0).shape and len(pair.source_points) > 4
+        ends = [
+            one.load()[tuple(np.rint(points[:, ::-1]).astype(int).T)].astype(float).mean(axis=1)
+            for one, points in ((pair.source, pair.source_points), (pair.target, pair.target_points))
+        ]
+        near.append(np.corrcoef(*ends)[0, 1])
+        far.append(np.corrcoef(ends[0], np.roll(ends[1], 1))[0, 1])
+    assert np.median(near) > 0.6 > np.median(far) + 0.3
+    again = CliRunner().invoke(command, ["data", "warps", str(rest), "-o", str(tmp_path / "w")])
+    assert "already holds a list" in str(again.exception)
+    done = CliRunner().invoke(
+        command, ["data", "warps", str(folder), "-o", str(tmp_path / "v"), "--views", "1"]
+    )
+    assert len(read_pairs(tmp_path / "v" / "pairs.csv")) == 17
+
+
 def test_what_makes_no_list_is_said(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "l.csv"
     assert "does not exist" in said(tmp_path / "absent", "-o", out)

@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
+from dccnet.cli import dcc as command_line
 from dccnet.cli import main
 from dccnet.evaluation.published import ABLATIONS
 from dccnet.network.config import PRESETS, ModelConfig
@@ -437,6 +439,15 @@ def test_a_killed_sweep_ends_with_the_same_numbers(dcc: Cli, data: Path, tmp_pat
     assert [row["method"] for row in rows] == ["NC-Net", "Baseline+S", "Baseline+SDA"]
     means = [row["mean"] for row in expected["rows"]]
     assert [float(row["pck"]) for row in rows] == pytest.approx(means, abs=1e-4)
+
+    compared = CliRunner().invoke(command_line, ["compare", str(folder), "--json"])
+    assert compared.exit_code == 0, compared.output
+    models = json.loads(compared.stdout)["models"]
+    assert [model["name"] for model in models] == ["NC-Net", "Baseline+S", "Baseline+SDA"]
+    assert [model["headline"][0] for model in models] == pytest.approx(means)
+    assert [model["difference"]["overall"]["mean"][0] for model in models[1:]] == pytest.approx(
+        [row["difference"]["mean"] for row in expected["rows"][1:]]
+    )
 
 
 def test_a_diverging_run_is_exit_code_1_after_the_table(dcc: Cli, data: Path, tmp_path: Path) -> None:

@@ -75,7 +75,10 @@ def _class_names(path: Path) -> dict[str, str]:
 
 def _cases(pairs: list[Pair]) -> list[Case]:
     if pairs[0].source_points is None:
-        raise DataError("a training list has no keypoints to score: use a list with XA,YA,XB,YB")
+        raise DataError(
+            "a training list has no keypoints to score: use a list with XA,YA,XB,YB, which dcc data pairs "
+            "makes of annotated pictures, and dcc data warps of any"
+        )
     return [
         Case(f"{number}: {Path(pair.source.key).name}, {Path(pair.target.key).name}", pair)
         for number, pair in enumerate(pairs, start=1)

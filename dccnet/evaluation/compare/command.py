@@ -35,18 +35,21 @@ def compare_command(
 
     \b
     dcc compare results/ncnet results/dccnet -o comparison
+    dcc compare sweep -o comparison
     dcc compare results --names NC-Net,DCCNet -o comparison
     dcc compare results/ncnet results/dccnet --json
 
     All are compared with the first, on the same pairs: the mean difference with its 95 % interval, by a
     bootstrap of the photographs; by class; pair by pair; and in pictures, where one wins and the other
     loses. An interval that does not contain 0 is a difference that other photographs would show, too. A
-    folder with the results of several models stands for all of them.
+    folder with the results of several models stands for all of them, and one of dcc ablate for its runs.
     """
     from dccnet.evaluation.compare.differences import compare
     from dccnet.evaluation.compare.reading import load_compared, read_results
+    from dccnet.evaluation.compare.suggestion import figure_of
     from dccnet.evaluation.compare.tables import terminal
     from dccnet.evaluation.compare.writing import PAGE, to_dict, write_comparison
+    from dccnet.evaluation.options import parse_names
     from dccnet.evaluation.results import RESULTS
     from dccnet.evaluation.tables import WIDTH
     from dccnet.runtime.console import note, print_wide
@@ -54,13 +57,17 @@ def compare_command(
 
     if output is not None and (output / RESULTS).exists():
         raise UsageError(f"{output} is an evaluation, whose pairs.csv would be lost: name another folder")
-    wanted = None if names is None else [name.strip() for name in names.split(",")]
-    found = read_results(results, wanted)
+    found = read_results(results, None if names is None else parse_names(names))
+    if names is not None:
+        for result in found:
+            note(f"{result.name}: {result.folder}")
     benchmark = load_compared(found, data, root)
     comparison = compare(found, benchmark)
     if output is not None:
         write_comparison(output, benchmark, comparison)
         note(f"wrote {output / PAGE}, the tables as .md, .csv and .tex, and pairs.csv")
+        if data is None and root is None:  # else dcc figure needs all options of the list
+            note(f"next: {figure_of(results, comparison, names)}")
     if as_json:
         click.echo(json.dumps(to_dict(comparison), indent=2, allow_nan=False))
     else:

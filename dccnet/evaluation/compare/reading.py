@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dccnet.evaluation.benchmark import Benchmark
+from dccnet.evaluation.compare.folders import default_names, evaluations
 from dccnet.evaluation.journal import read_outcomes
 from dccnet.evaluation.results import RESULTS
 from dccnet.evaluation.scored_list import read_scored_list
@@ -34,16 +35,19 @@ class Result:
 
 
 def read_results(folders: Sequence[Path], names: Sequence[str] | None = None) -> list[Result]:
-    """The evaluations in ``folders``, or in their subfolders where ``dcc eval`` scored several models.
+    """The evaluations in ``folders``, or in their subfolders where ``dcc eval`` scored several models, or
+    those of a sweep's runs.
 
-    ``names`` are those of the models, by default the folders'. Raises :class:`UsageError` for folders
-    without results, fewer than two, and results of different lists, protocols or thresholds.
+    ``names`` are those of the models, by default the folders', in a sweep its rows'. Raises
+    :class:`UsageError` for folders without results, fewer than two, and results of different lists,
+    protocols or thresholds.
     """
-    found = [result for folder in folders for result in _folders_of(folder)]
+    named = [pair for folder in folders for pair in evaluations(folder)]
+    found = [folder for folder, _ in named]
     if len(found) < 2:
-        raise UsageError("name the folders of at least two evaluations (dcc eval -o)")
+        raise UsageError("name the folders of at least two evaluations (dcc eval -o), or one of dcc ablate")
     if names is None:
-        names = _names(found)
+        names = default_names(named)
     elif len(names) != len(found) or len(set(names)) != len(names):
         raise UsageError(
             f"--names must be {len(found)} different names between commas, one for each result"
@@ -75,25 +79,6 @@ def shared_alphas(results: Sequence[Result]) -> tuple[float, ...]:
     if not shared:
         raise UsageError("the results have no threshold in common: evaluate all with the same --alpha")
     return shared
-
-
-def _folders_of(folder: Path) -> list[Path]:
-    if (folder / RESULTS).is_file():
-        return [folder]
-    found = sorted(path.parent for path in folder.glob(f"*/{RESULTS}"))
-    if not found:
-        raise UsageError(f"{folder} holds no results of dcc eval: there is no {RESULTS}; make it with -o")
-    return found
-
-
-def _names(folders: Sequence[Path]) -> list[str]:
-    """The folders' own names, with those above them where they are equal."""
-    paths = [folder.absolute() for folder in folders]
-    for count in range(1, max(len(path.parts) for path in paths) + 1):
-        names = ["/".join(path.parts[-count:]) for path in paths]
-        if len(set(names)) == len(names):
-            return names
-    raise UsageError("one result is named twice: name different ones")
 
 
 def _read(folder: Path, name: str) -> Result:

@@ -28,7 +28,12 @@ PLACE = click.Path(path_type=Path)
     show_default=True,
     help="Benchmark of the pairs; pairs is any list in PF-PASCAL's format.",
 )
-@click.option("--data", required=True, metavar="DIR|LIST", type=PLACE, help="Its folder, or list of pairs.")
+@click.option(
+    "--data",
+    metavar="DIR|LIST",
+    type=PLACE,
+    help="Its folder, or list of pairs.  [default: that of a folder of results]",
+)
 @click.option("--root", metavar="DIR", type=PLACE, help="Folder that the list's paths start from.")
 @click.option("--split", type=click.Choice(["test", "val", "trn"]), help="Split of SPair-71k.")
 @click.option("--one-based/--zero-based", default=None, help="Coordinates of a list start at 1 or 0.")
@@ -62,7 +67,7 @@ PLACE = click.Path(path_type=Path)
 def figure_command(
     models: tuple[Path, ...],
     benchmark: str,
-    data: Path,
+    data: Path | None,
     root: Path | None,
     split: str | None,
     one_based: bool | None,
@@ -82,6 +87,7 @@ def figure_command(
     dcc figure ncnet.safetensors dccnet.safetensors --data test.csv --pairs 3,17,40 -o fig5.pdf
     dcc figure ncnet.safetensors dccnet.safetensors --data test.csv --pairs 3 --style scores -o f.pdf
     dcc figure bundle --data test.csv --pairs 3,17 --style warp --names DCCNet -o fig6.pdf
+    dcc figure sweep --pairs 3,17,40 -o fig5.pdf
 
     \b
     keypoints  a row for each pair, a column for each model: predictions as dots, truth as squares,
@@ -90,11 +96,14 @@ def figure_command(
     warp       source, target, and the source in the shape of the target (Figure 6)
     flow       the flow from the target to the source, in Middlebury's colours (Figure 7)
 
-    A MODEL is what dcc eval takes. Pairs have the numbers of the list's rows, as in the files of dcc eval.
+    A MODEL is what dcc eval takes, or a folder that dcc eval -o or dcc ablate wrote, which stands for its
+    models and names their list. Pairs have the numbers of the list's rows, as in the files of dcc eval.
     """
     from dccnet.evaluation.figures.drawing import check_output, write_figure
+    from dccnet.evaluation.figures.inputs import find_inputs
     from dccnet.evaluation.figures.panels import Row, headings, rows
     from dccnet.evaluation.models import open_model
+    from dccnet.evaluation.options import parse_names
     from dccnet.evaluation.scored_list import ScoredList
     from dccnet.runtime.commands.pictures import refuse_to_overwrite
     from dccnet.runtime.console import note
@@ -102,16 +111,26 @@ def figure_command(
     from dccnet.runtime.selection import BackendChoice
 
     check_output(output)
-    titles = [m.stem for m in models] if names is None else [name.strip() for name in names.split(",")]
-    if len(titles) != len(models):
-        raise UsageError(f"--names has {len(titles)} names: give {len(models)}, one for each MODEL")
-    places = str(data), None if root is None else str(root)
-    loaded = ScoredList(benchmark, *places, protocol, one_based, split).load()
+    given = None
+    if data is not None:
+        places = str(data), None if root is None else str(root)
+        given = ScoredList(benchmark, *places, protocol, one_based, split)
+    elif any(option is not None for option in (root, split, one_based, protocol)) or benchmark != "pairs":
+        raise UsageError("options of a list go with --data, which names it")
+    inputs = find_inputs(models, given)
+    titles = inputs.names if names is None else parse_names(names)
+    if len(titles) != len(inputs.models):
+        raise UsageError(f"--names has {len(titles)} names: give {len(inputs.models)}, one for each model")
+    if names is not None:
+        for title, model in zip(titles, inputs.models, strict=True):
+            note(f"{title}: {model}")
+    loaded = inputs.listed.load()
     cases = [loaded.cases[number - 1] for number in _numbers(numbers, len(loaded.cases))]
     pictures_of_pairs = [picture.file for case in cases for picture in (case.pair.source, case.pair.target)]
-    refuse_to_overwrite([data, *filter(None, pictures_of_pairs)], [output])
+    refuse_to_overwrite([Path(inputs.listed.data), *filter(None, pictures_of_pairs)], [output])
     opened = [
-        open_model(path, BackendChoice(**choice), note, heatmaps=style == "scores") for path in models
+        open_model(path, BackendChoice(**choice), note, heatmaps=style == "scores")
+        for path in inputs.models
     ]
     drawn: list[Row] = []
     for case in cases:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dccnet.runtime.option_types import Number, Whole
+
+if TYPE_CHECKING:
+    from dccnet.evaluation.making_pairs.photographs import Found
 
 PLACE = click.Path(path_type=Path)
 
@@ -34,6 +37,12 @@ PLACE = click.Path(path_type=Path)
     "--rest", metavar="LIST", type=PLACE, help="Where to write the second list.  [default: LIST-rest.csv]"
 )
 @click.option(
+    "--without",
+    metavar="LIST",
+    type=PLACE,
+    help="Leave out the pictures in this list, and copies of them: those that you test on.",
+)
+@click.option(
     "--per-class",
     type=Whole(1),
     default=200,
@@ -55,6 +64,7 @@ def pairs(
     root: Path | None,
     split: float | None,
     rest: Path | None,
+    without: Path | None,
     per_class: int,
     flip: bool,
     seed: int,
@@ -65,6 +75,7 @@ def pairs(
     \b
     dcc data pairs photos -o train.csv --split 0.8
     dcc data pairs keypoints.json --root photos -o train.csv --split 0.8 --rest test.csv
+    dcc data pairs photos -o train.csv --without test.csv
     dcc data pairs SPair-71k -o train.csv --per-class 500
 
     DIR has a folder for each class, with its pictures, or SPair-71k's layout (JPEGImages and
@@ -73,15 +84,16 @@ def pairs(
     are left out. No picture is in both lists, and copies of a file count as one.
     """
     from dccnet.evaluation.making_pairs.choosing import choose_pairs, split_photographs
-    from dccnet.evaluation.making_pairs.photographs import find_photographs
+    from dccnet.evaluation.making_pairs.photographs import find_photographs, leave_out
     from dccnet.evaluation.making_pairs.writing import summary, write_pairs
-    from dccnet.runtime.console import note
     from dccnet.runtime.errors import UsageError
 
-    paths = _lists(source, output, split, rest)
+    paths = _lists([source] if without is None else [source, without], output, split, rest)
     if root is not None and source.is_dir():
         raise UsageError("--root goes with a file of annotations: remove it, or name the file")
     found = find_photographs(source, root)
+    if without is not None:
+        found = leave_out(found, without)
     if flip and found.annotated:
         raise UsageError("--flip takes pictures without keypoints: in a mirror, left is not right")
     sides = [found.photographs]
@@ -99,17 +111,27 @@ def pairs(
         click.echo(json.dumps({"lists": made, "left_out": found.left_out}, indent=2))
     else:
         _print(made)
+    _tell(found, made, paths)
+
+
+def _tell(found: Found, made: dict[str, Any], paths: list[Path]) -> None:
+    """What was left out, and what to do with the lists."""
+    from dccnet.runtime.console import note
+
     for reason, count in found.left_out.items():
         note(f"left out: {count} pictures, {reason}")
     used = {category for counts in made.values() for category in counts["classes"]}
     unused = sorted({one.category for one in found.photographs} - used)
     if unused:
         note(f"without any pair: {', '.join(unused)}")
-    validate = f" --validate {paths[1]}" if found.annotated and split is not None else ""
-    note(f"next: dcc train --preset tiny --data {output}{validate} -o runs/mine")
+    train, *rest = paths
+    validate = "".join(f" --validate {path}" for path in rest if found.annotated)
+    note(f"next: dcc train --preset tiny --data {train}{validate} -o runs/mine")
+    for path in rest if not found.annotated else ():
+        note(f"{path} has no keypoints to score by: dcc data warps {path} -o warped makes pairs that have")
 
 
-def _lists(source: Path, output: Path, split: float | None, rest: Path | None) -> list[Path]:
+def _lists(inputs: list[Path], output: Path, split: float | None, rest: Path | None) -> list[Path]:
     """The lists to write. Raises a ``UsageError`` for names that cannot be."""
     from dccnet.runtime.errors import UsageError
 
@@ -121,8 +143,8 @@ def _lists(source: Path, output: Path, split: float | None, rest: Path | None) -
     for path in paths:
         if path.suffix.lower() != ".csv":
             raise UsageError(f"a list is a .csv file, not '{path.name}'")
-        if path.resolve() == source.resolve():
-            raise UsageError(f"the list {path} is also the input: choose another name")
+        if path.resolve() in {one.resolve() for one in inputs}:
+            raise UsageError(f"the list {path} is also an input: choose another name")
     if len({path.resolve() for path in paths}) < len(paths):
         raise UsageError("both lists are one file: choose another with --rest")
     return paths

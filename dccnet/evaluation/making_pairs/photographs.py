@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dccnet.evaluation.pairs import read_pairs
 from dccnet.runtime.annotations.files import read_annotations
 from dccnet.runtime.errors import DataError
 from dccnet.runtime.file_names import natural_key
@@ -57,6 +58,24 @@ def find_photographs(path: Path, root: Path | None = None) -> Found:
     if missing is not None:
         raise DataError(f"{missing} does not exist; give the pictures' folder with --root")
     return Found(_without_copies(found, left_out), dict(left_out), annotated)
+
+
+def pictures_of(path: Path) -> list[Photograph]:
+    """The photographs in the pairs of a list, each once. Raises :class:`DataError`."""
+    found: dict[Path, Photograph] = {}
+    for pair in read_pairs(path):
+        for picture in (pair.source, pair.target):
+            assert picture.file is not None
+            found.setdefault(picture.file, Photograph(picture.file, pair.category))
+    return list(found.values())
+
+
+def leave_out(found: Found, path: Path) -> Found:
+    """``found`` without the photographs that are in the pairs of the list ``path``, and copies of them."""
+    listed = {sha256(one.file) for one in pictures_of(path)}
+    kept = [one for one in found.photographs if sha256(one.file) not in listed]
+    reasons = found.left_out | {f"in {path.name}": len(found.photographs) - len(kept)}
+    return Found(kept, reasons, found.annotated)
 
 
 def _of_folders(path: Path) -> list[Photograph]:

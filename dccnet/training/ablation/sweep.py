@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from dccnet.evaluation.benchmark import Benchmark
-from dccnet.evaluation.benchmarks import load_benchmark
 from dccnet.evaluation.models import open_model
 from dccnet.evaluation.results import to_dict
+from dccnet.evaluation.results import write_results as write_evaluation
 from dccnet.evaluation.runner import EvaluationOptions, evaluate
+from dccnet.evaluation.scored_list import ScoredList
 from dccnet.evaluation.summary import summarise
 from dccnet.runtime.console import progress_bar
 from dccnet.runtime.decoding import decode
@@ -46,7 +47,7 @@ def sweep(plan: Plan, folder: Path) -> Results:
     problems that would fail every run: settings, lists, a folder that is in use or cannot be written.
     """
     datasets(plan.model, TrainSettings(**plan.training))
-    benchmark = scored_list(plan)
+    benchmark = scored_list(plan).load()
     with folder_lock(folder, f"another sweep is running in {folder}", ADVICE, warn):
         write_plan(folder, plan)
         runs = plan.runs()
@@ -74,16 +75,10 @@ def run_folder(folder: Path, row: Row, seed: int) -> Path:
     return folder / row.key / f"seed{seed}"
 
 
-def scored_list(plan: Plan) -> Benchmark:
-    """The list that runs are scored on, read with the options of the training lists."""
-    test, training = Path(plan.test), plan.training
-    return load_benchmark(
-        "pairs",
-        test,
-        Path(training["root"] or test.parent),
-        protocol=training["protocol"],
-        one_based=training["one_based"],
-    )
+def scored_list(plan: Plan) -> ScoredList:
+    """The list that runs are scored on, with the options of the training lists."""
+    training = plan.training
+    return ScoredList("pairs", plan.test, training["root"], training["protocol"], training["one_based"])
 
 
 def train(path: Path, row: Row, training: dict[str, Any], seed: int) -> Progress:
@@ -141,6 +136,8 @@ def _score(plan: Plan, trained: RunResult, path: Path, benchmark: Benchmark) -> 
         backend=model.backend,
     )
     result = dataclasses.replace(trained, pck=summary.headline[0], model_sha256=model.digest)
+    write_evaluation(path, benchmark, outcomes, summary)
+    scored_list(plan).write(path)  # dcc compare reads the list again
     _write(path, result, to_dict(summary))
     note(f"PCK@{alphas[0]:g} on {benchmark.title}: {result.pck:.2f}")
     return result
