@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Union
@@ -40,7 +40,7 @@ def match_many(
     numbered = enumerate(pairs)
     while group := list(islice(numbered, batch)):
         keyed = [(number, (_Keyed(a), _Keyed(b))) for number, (a, b) in group]
-        failed = cache.encode([picture for _, pair in keyed for picture in pair])
+        failed = cache.encode([pair for _, pair in keyed])
         whole = []
         for number, (first, second) in keyed:
             error = failed.get(first.key) or failed.get(second.key)
@@ -88,30 +88,40 @@ class _Cache:
         picture = keyed.picture
         return picture if isinstance(picture, Features) else self._entries[keyed.key].features
 
-    def encode(self, pictures: Sequence[_Keyed]) -> dict[Hashable, ImageError]:
-        """Encode the pictures whose features are not there; returns the errors of those that cannot be."""
+    def encode(self, pairs: Sequence[tuple[_Keyed, _Keyed]]) -> dict[Hashable, ImageError]:
+        """Encode the pictures whose features are not there; returns the errors of those that cannot be.
+
+        Where the matcher mirrors, sources are encoded mirrored, too.
+        """
         failed: dict[Hashable, ImageError] = {}
         new: dict[Hashable, tuple[Picture, Image]] = {}
-        for keyed in pictures:
+        mirrors = {source.key for source, _ in pairs if self._matcher.mirror is not False}
+        for keyed in (keyed for pair in pairs for keyed in pair):
             picture, key = keyed.picture, keyed.key
             if key in self._entries:
                 self._entries.move_to_end(key)
-            elif not isinstance(picture, Features) and key not in new and key not in failed:
-                try:
-                    new[key] = (picture, as_image(picture))
-                except ImageError as error:
-                    failed[key] = error
-        images = [image for _, image in new.values()]
-        encoded = self._encoded(images)
-        mirrored: Sequence[Tensors | None] = [None] * len(images)
-        if self._matcher.mirror is not False:
-            mirrored = self._encoded([mirror(image) for image in images])
-        for (key, (picture, image)), tensors, turned in zip(new.items(), encoded, mirrored, strict=True):
-            features = Features(tensors, (image.shape[0], image.shape[1]), turned)
+            if isinstance(picture, Features) or key in new or key in failed or self._has(key, mirrors):
+                continue
+            try:
+                new[key] = (picture, as_image(picture))
+            except ImageError as error:
+                failed[key] = error
+        plain = {key: image for key, (_, image) in new.items() if key not in self._entries}
+        tensors = dict(zip(plain, self._encoded(list(plain.values())), strict=True))
+        turned = {key: mirror(image) for key, (_, image) in new.items() if key in mirrors}
+        mirrored = dict(zip(turned, self._encoded(list(turned.values())), strict=True))
+        for key, (picture, image) in new.items():
+            before = self._entries.pop(key, None)
+            found = tensors[key] if before is None else before.features.tensors
+            features = Features(found, (image.shape[0], image.shape[1]), mirrored.get(key))
             nbytes = features.nbytes + (0 if isinstance(picture, (str, os.PathLike)) else image.nbytes)
             self._entries[key] = _Entry(features, picture, nbytes)
-            self._bytes += nbytes
+            self._bytes += nbytes - (0 if before is None else before.nbytes)
         return failed
+
+    def _has(self, key: Hashable, mirrors: Container[Hashable]) -> bool:
+        entry = self._entries.get(key)
+        return entry is not None and (entry.features.mirrored is not None or key not in mirrors)
 
     def _encoded(self, images: Sequence[Image]) -> list[Tensors]:
         frames = [self._matcher.manifest.frames.of(image) for image in images]

@@ -26,10 +26,16 @@ class FeatureStore(Generic[F]):
         nbytes: Callable[[F], int],
         turns: Iterable[tuple[Picture, Picture]],
         budget: int,
+        encode_target: Callable[[Image], F] | None = None,
     ) -> None:
+        """``encode_target`` is for pictures that are a source, the first of two, in no turn; by default,
+        ``encode``."""
         self._encode, self._nbytes, self._budget = encode, nbytes, budget
+        self._encode_target = encode_target or encode
         self._uses: dict[str, deque[int]] = {}
+        self._sources: set[str] = set()
         for turn, pictures in enumerate(turns):
+            self._sources.add(pictures[0].key)
             for key in {picture.key for picture in pictures}:
                 self._uses.setdefault(key, deque()).append(turn)
         self._kept: dict[str, F] = {}
@@ -60,7 +66,8 @@ class FeatureStore(Generic[F]):
         kept = self._kept.get(picture.key)
         if kept is not None:
             return kept
-        features = self._encode(picture.load())
+        encode = self._encode if picture.key in self._sources else self._encode_target
+        features = encode(picture.load())
         self.encoded += 1
         self._kept[picture.key] = features
         self._bytes += self._nbytes(features)

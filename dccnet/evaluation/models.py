@@ -51,6 +51,9 @@ class Model:
     where there are no local features, or where they are in a GPU's memory."""
     refines: bool = False
     """Whether its matches are refined."""
+    encode_target: Callable[[Image], Any] | None = None
+    """Features of a picture that is only matched as a target, where these take less time than those of
+    ``encode``, such as without those of its mirror image."""
 
 
 def open_model(
@@ -128,10 +131,11 @@ def _open_bundle(
         backend=backend_of_bundle(matcher),
         encode=matcher.encode,
         match=matcher.match,
-        nbytes=lambda features: nbytes if mirror is False else 2 * nbytes,
+        nbytes=lambda features: nbytes if features.mirrored is None else 2 * nbytes,
         confidence=matcher.manifest.confidence,
         nearest=partial(nearest_of_bundle, heatmaps=False),
         refines=matcher.refines,
+        encode_target=partial(matcher.encode, mirrored=False),
     )
 
 

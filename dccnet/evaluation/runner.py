@@ -85,7 +85,7 @@ def evaluate(
         numbers = [n for n, case in enumerate(cases) if _pending(n, case, done, flow_folder)]
         resumed = len(cases) - len(numbers)
         turns = [(cases[n].pair.source, cases[n].pair.target) for n in numbers]
-        store = FeatureStore(model.encode, model.nbytes, turns, options.budget)
+        store = FeatureStore(model.encode, model.nbytes, turns, options.budget, model.encode_target)
         on_pair(resumed)
         results = stack.enter_context(_matched(model, store, turns))
         for turn, (number, (a, b, result)) in enumerate(zip(numbers, results, strict=True)):

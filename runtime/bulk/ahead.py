@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -30,8 +31,10 @@ class ReadPicture(NamedTuple):
 class PicturesAhead:
     """Reads pictures of a folder in threads. The caller bounds how many wait, by what it asks for."""
 
-    def __init__(self, root: Path, frames: FrameFormat, mirrored: bool) -> None:
-        self._root, self._frames, self._mirrored = root, frames, mirrored
+    def __init__(self, root: Path, frames: FrameFormat) -> None:
+        self._root, self._frames = root, frames
+        self.mirrored: Collection[str] = ()
+        """Names of the pictures that are also needed mirrored."""
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="dcc-read")
         self._waiting: dict[str, Future[ReadPicture | ImageError]] = {}
 
@@ -54,5 +57,5 @@ class PicturesAhead:
             image = read_image(picture_path(self._root, name))
         except ImageError as error:
             return error
-        mirrored = self._frames.of(mirror(image)) if self._mirrored else None
+        mirrored = self._frames.of(mirror(image)) if name in self.mirrored else None
         return ReadPicture(self._frames.of(image), (image.shape[0], image.shape[1]), mirrored)

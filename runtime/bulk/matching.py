@@ -58,7 +58,7 @@ class PairMatcher:
         lowest confidence of a mutual match. ``on_pairs`` is called with numbers of pairs that are done."""
         self._matcher, self._batch, self._least, self._on_pairs = matcher, batch, least, on_pairs
         self._kept = KeptFeatures(room)
-        self._ahead = PicturesAhead(root, matcher.manifest.frames, matcher.mirror is not False)
+        self._ahead = PicturesAhead(root, matcher.manifest.frames)
         self._unreadable: dict[str, DccError] = {}
 
     def __enter__(self) -> PairMatcher:
@@ -79,6 +79,8 @@ class PairMatcher:
         pairs = np.concatenate([chunk for _, chunk in chunks]) if chunks else order[:0]
         self._kept.follow(window.names, window.a[pairs], window.b[pairs])
         self._unreadable = {}
+        if self._matcher.mirror is not False:
+            self._ahead.mirrored = {window.names[source] for source in np.unique(window.a[pairs])}
         done = 0
         for number, chunk in chunks:
             part = Part(number)
@@ -128,7 +130,7 @@ class PairMatcher:
 
     def _features(self, names: Sequence[str], part: Part) -> dict[str, Features]:
         """Features of those pictures that can be read, encoded where they are not kept."""
-        there = {name: self._kept[name] for name in names if name in self._kept}
+        there = {name: self._kept[name] for name in names if self._is_kept(name)}
         new: dict[str, ReadPicture] = {}
         for name in names:
             if name not in there and name not in self._unreadable:
@@ -139,13 +141,19 @@ class PairMatcher:
                     self._unreadable[name] = read
         backend = self._matcher.backend
         tensors = encode_all(backend, [read.frame for read in new.values()], self._batch)
-        frames = [read.mirrored for read in new.values() if read.mirrored is not None]
-        mirrored = encode_all(backend, frames, self._batch) if frames else [None] * len(new)
-        for (name, read), encoded, turned in zip(new.items(), tensors, mirrored, strict=True):
-            there[name] = Features(encoded, read.size, turned)
+        frames = {name: read.mirrored for name, read in new.items() if read.mirrored is not None}
+        mirrored = dict(zip(frames, encode_all(backend, list(frames.values()), self._batch), strict=True))
+        for (name, read), encoded in zip(new.items(), tensors, strict=True):
+            there[name] = Features(encoded, read.size, mirrored.get(name))
             self._kept.put(name, there[name])
         part.encoded += len(new)
         return there
+
+    def _is_kept(self, name: str) -> bool:
+        """Whether features are there, of a source that is matched mirrored both ways."""
+        return name in self._kept and (
+            name not in self._ahead.mirrored or self._kept[name].mirrored is not None
+        )
 
     def _read_ahead(self, places: range) -> None:
         for name in self._kept.coming(places):

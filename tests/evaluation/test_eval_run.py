@@ -107,6 +107,15 @@ def test_features_within_the_budget_whatever_the_order(turns: list[tuple[int, in
         assert len(calls) == len(different)  # features in use are kept, whatever the budget
 
 
+def test_pictures_that_are_targets_alone_are_encoded_as_such() -> None:
+    a, b, c = (Picture(name, lambda: np.zeros((1, 1, 3), np.uint8)) for name in "abc")
+    turns = [(a, b), (a, c), (c, a)]
+    store = FeatureStore(lambda image: "both", lambda features: 1, turns, 9, lambda image: "target")
+    assert [store.take(turn, pair) for turn, pair in enumerate(turns)] == [
+        ("both", "target"), ("both", "both"), ("both", "both")
+    ]  # fmt: skip
+
+
 def test_a_stopped_run_continues_with_the_same_result(benchmark: Benchmark, tmp_path: Path) -> None:
     whole = evaluate(Fake().model(), benchmark, (0.1,), EvaluationOptions(tmp_path / "whole"))
     stopped = Fake(stop_after=2)
@@ -458,4 +467,7 @@ def test_sources_are_matched_mirrored_only_by_bundles_and_the_results_say_so(
     image = np.random.default_rng(0).integers(0, 255, (50, 70, 3), np.uint8)
     features = mirrored.encode(image)
     assert mirrored.match(features, features).mirrored
-    assert mirrored.nbytes(features) == 2 * plain.nbytes(features)
+    assert mirrored.encode_target is not None
+    target = mirrored.encode_target(image)
+    assert target.mirrored is None
+    assert mirrored.nbytes(features) == 2 * mirrored.nbytes(target) == 2 * plain.nbytes(plain.encode(image))

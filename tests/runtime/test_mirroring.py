@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import dccnet.demo
 from dccnet.runtime import Matcher, mirroring
 from dccnet.runtime.alignment.morph import Morph, MorphSettings
 from dccnet.runtime.arrays import Image
+from dccnet.runtime.backend import Tensors
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import ArgumentError, UsageError
 from dccnet.runtime.images import read_image, write_image
@@ -135,6 +137,25 @@ def test_a_matcher_that_mirrors_does_so_everywhere(
         assert first.mirrored and not second.mirrored
         with pytest.raises(UsageError, match="video"):
             matcher.stream([pair[0]])
+
+
+def test_only_sources_are_encoded_mirrored(
+    pair: tuple[Image, Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Matcher.open(threads=1, mirror=True) as matcher:
+        frames: list[bytes] = []
+        encode = matcher.backend.encode
+
+        def counted(frame: Any, stream: int | None = None) -> Tensors:
+            frames.append(frame.tobytes())
+            return encode(frame, stream)
+
+        monkeypatch.setattr(matcher.backend, "encode", counted)
+        first, again, back = matcher.match_many([pair, pair, pair[::-1]])
+        assert len(frames) == len(set(frames)) == 4  # B's mirror image when B becomes a source
+        np.testing.assert_array_equal(first.index_b, again.index_b)
+        np.testing.assert_array_equal(back.index_b, matcher.match(*pair[::-1]).index_b)
+        np.testing.assert_array_equal(first.index_b, matcher.match(*pair).index_b)
 
 
 @pytest.mark.parametrize("value", ["yes", 1, None, "AUTO"])
