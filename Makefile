@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUTPUT ?= demo-output
 
-.PHONY: bench demo docs test test-containers test-labels test-ray test-ray-serve test-triton test-oldest test-slow test-cuda test-gpu lint format picture clean
+.PHONY: bench demo docs test test-containers test-labels test-ray test-ray-serve test-triton test-oldest test-pythons test-slow test-cuda test-gpu lint format picture clean
 
 demo: $(VENV)/.installed-demo
 	$(if $(filter demo-output,$(DEMO_OUTPUT)),rm -rf demo-output)  # never a folder that somebody named
@@ -27,6 +27,18 @@ $(OLDEST)/.installed: pyproject.toml tests/helpers/oldest.py tests/helpers/bundl
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[cpu]' pytest hypothesis \
 	  --constraint $(OLDEST)/constraints.txt
 	$(BIN)/python -m tests.helpers.bundles $(OLDEST)/bundles
+	touch $@
+
+# The same, and the command line, on every Python of noxfile.py that is on this machine.
+NOX := .venv-nox
+test-pythons: $(NOX)/.installed
+	$(NOX)/bin/nox
+
+$(NOX)/.installed: Makefile tests/helpers/bundles.py | $(VENV)/.installed-dev
+	rm -rf $(NOX)
+	$(PYTHON) -m venv $(NOX)
+	$(NOX)/bin/python -m pip install --quiet --disable-pip-version-check nox
+	$(BIN)/python -m tests.helpers.bundles $(NOX)/bundles
 	touch $@
 
 # Files of annotations, read by libraries that want an older OpenCV than dcc: an environment of their own.
@@ -148,4 +160,4 @@ picture: $(VENV)/.installed-dev  # README's, and those in docs/
 	$(BIN)/python -m dccnet.demo.pictures docs
 
 clean:
-	rm -rf $(VENV) .venv-containers .venv-gpu .venv-labels .venv-oldest .venv-ray-serve .venv-triton demo-output build bench.json *.egg-info
+	rm -rf $(VENV) .venv-containers .venv-gpu .venv-labels .venv-nox .venv-oldest .venv-ray-serve .venv-triton demo-output build bench.json *.egg-info

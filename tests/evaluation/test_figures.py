@@ -73,7 +73,7 @@ def test_keypoints_are_those_that_are_scored(benchmark: Benchmark) -> None:
     np.testing.assert_array_equal(found.squares, case.pair.source_points)
     outcome = benchmark.score(case, identity(SIZE), (0.1,))
     np.testing.assert_allclose(found.dots, outcome.carried)
-    assert found.caption == f"{outcome.hits[0]} of 3"
+    assert found.caption == f"{outcome.hits[0]} of 3 right"
 
 
 def test_a_score_map_is_brightest_where_the_match_is(benchmark: Benchmark) -> None:

@@ -23,6 +23,9 @@ STYLES: tuple[FigureStyle, ...] = get_args(FigureStyle)
 _MOST_OF_FLOW = 99
 """Percentile of the flow's lengths that has the full colour: a few outliers would make all others pale."""
 
+_PALE = 0.45
+"""Share of the picture below a map of scores, where these are lowest."""
+
 _NONE = np.zeros((0, 2))
 
 
@@ -55,9 +58,9 @@ Results = Sequence[tuple[str, Correspondences]]
 def headings(style: FigureStyle, names: Sequence[str], with_truth: bool) -> list[str]:
     """The headings of the columns."""
     if style == "scores":
-        return ["", "match", "scores"]
+        return ["given point", "match", "scores"]
     if style == "keypoints":
-        return ["", *names]
+        return ["given points", *names]
     return ["source", "target", *(["truth"] if style == "flow" and with_truth else []), *names]
 
 
@@ -103,7 +106,7 @@ def _keypoints(benchmark: Benchmark, case: Case, results: Results, alpha: float)
     panels = [Panel(asked.given, asked.points)]
     for _, result in results:
         outcome = benchmark.score(case, result, (alpha,))
-        caption = f"{outcome.hits[0]} of {outcome.count}"
+        caption = f"{outcome.hits[0]} of {outcome.count} right"
         panels.append(Panel(asked.answer, np.array(outcome.carried), asked.truth, caption))
     return Row(panels)
 
@@ -121,7 +124,7 @@ def _scores(benchmark: Benchmark, case: Case, results: Results, point: int) -> l
             raise UsageError(f"{name} returns no score maps: export it with dcc export --heatmaps")
         carried = result.transfer(given, "b" if from_b else "a", "cells", outside=True)
         scores = _around(given[0], asked.given.shape[:2], heatmap)
-        shown = _coloured(scores, asked.answer.shape[:2])
+        shown = _coloured(scores, asked.answer)
         match = Panel(asked.answer, carried, truth)
         found.append(Row([Panel(asked.given, given), match, Panel(shown, squares=truth)], name))
     return found
@@ -136,13 +139,19 @@ def _around(point: Floats, size: tuple[int, ...], heatmap: NDArray[np.float32]) 
     return scores
 
 
-def _coloured(scores: NDArray[np.float32], size: tuple[int, ...]) -> Image:
-    """Scores ``(h, w)`` as a picture of ``size``, from the lowest, dark purple, to the highest, yellow."""
+def _coloured(scores: NDArray[np.float32], picture: Image) -> Image:
+    """Scores ``(h, w)`` over a pale picture, from the lowest, dark purple, to the highest, yellow.
+
+    The highest scores hide the picture, so that nothing in it is brighter.
+    """
     spread = scores - scores.min()
     spread = spread / max(float(spread.max()), 1e-12)
-    grown = geometry.resize(spread[..., None], (size[0], size[1]))[..., 0]
-    levels = np.rint(255 * grown.clip(0, 1)).astype(np.uint8)
-    return np.asarray(cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS), np.uint8)
+    grown = geometry.resize(spread[..., None], picture.shape[:2])[..., 0].clip(0, 1)
+    colours = cv2.applyColorMap(np.rint(255 * grown).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
+    share = (1 - _PALE * (1 - grown))[..., None]
+    grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)[..., None]
+    mixed: Image = np.rint(share * colours + (1 - share) * grey).astype(np.uint8)
+    return mixed
 
 
 def _flows(case: Case, results: Results) -> list[Panel]:
