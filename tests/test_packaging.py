@@ -23,7 +23,7 @@ from tests.helpers.paths import ROOT
 LINKS = ("calibration", "demo", "export", "runtime", "cli.py")
 TEXTS = (
     *("README.md", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "SECURITY.md"),
-    *("Makefile", ".pre-commit-config.yaml", "mkdocs.yml"),
+    *("Makefile", ".pre-commit-config.yaml", "mkdocs.yml", "noxfile.py"),
 )
 HOSTILE = "raise SystemExit('a file of the current folder was run instead of dcc')\n"
 Dcc = Callable[..., CompletedProcess[str]]
