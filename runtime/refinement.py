@@ -26,9 +26,11 @@ FARTHEST = REACH + 2
 one along the border."""
 COST = 0.015
 """Similarity that a place must have more than the start of the search, for each squared step from it."""
-_FEW = 32
-"""Points for which fine features are converted patch by patch."""
-_CHUNK = 128  # points at once: they take 60 kB each with 24 channels
+_TAKEN = (PATCH + 1) ** 2 + (2 * (REACH + PATCH // 2) + 2) ** 2
+"""Fine features that are looked up for each point, in both pictures."""
+_CHUNK = 48
+"""Points at once: 14 kB each with 24 channels. With three times as many, each takes twice the time, because
+arrays are then so large that the C library asks the system for their memory every time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -73,8 +75,8 @@ def refine(places: Points, matches: Points, here: FineFeatures, there: FineFeatu
     beyond = positions - nearest
     positions, starts = nearest, starts - beyond
     found = np.empty_like(starts)
-    # Converting all features takes as long as the patches of some fifty points.
-    few = len(starts) <= _FEW
+    # Of few points, only what they need of the features is converted.
+    few = len(starts) * _TAKEN < 2 * height * width
     from_, onto = (f.values_last() if few else f.cells_last() for f in (here, there))
     for start in range(0, len(starts), _CHUNK):
         part = slice(start, start + _CHUNK)

@@ -49,6 +49,7 @@ def _texture(image: Image, points: Points) -> Floats:
     grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.float32)
     side = max(round(max(image.shape[:2]) * _WINDOW) | 1, 3)
     mean, square = cv2.blur(grey, (side, side)), cv2.blur(grey * grey, (side, side))
-    deviation = np.sqrt(np.maximum(square - mean * mean, 0))
     x, y = np.clip(np.rint(points), 0, [image.shape[1] - 1, image.shape[0] - 1]).astype(np.intp).T
-    return np.asarray(np.clip(deviation[y, x] / _TEXTURED, 0.02, 1), np.float64)
+    mean, square = mean[y, x], square[y, x]
+    deviation = np.sqrt(np.maximum(square - mean * mean, 0))
+    return np.asarray(np.clip(deviation / _TEXTURED, 0.02, 1), np.float64)
