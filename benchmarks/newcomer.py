@@ -86,6 +86,7 @@ def timed(heading: str, command: str, folder: Path, environment: dict[str, str])
     subprocess.run(["bash", "-c", line], cwd=folder, env=environment, check=True, stdin=subprocess.DEVNULL)
     wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(f"# {wall:.1f} s, {processor:.1f} s of processor time", file=sys.stderr, flush=True)
     return Timed(heading, command, wall, processor)
 
 

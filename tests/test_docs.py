@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 
@@ -16,6 +17,7 @@ from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.images import write_image
 from dccnet.runtime.matcher import Matcher
+from tests.helpers.page_commands import commands, parse
 from tests.helpers.paths import ROOT
 
 DOCS = ROOT / "docs"
@@ -141,6 +143,12 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_on_pages_have_the_options_that_they_are_given(page: Path) -> None:
+    for words in commands(page):
+        parse(words)
+
+
 def code_words(page: Path) -> list[list[str]]:
     """Words of all code, in backticks or in blocks: a list for each paragraph or item."""
     text = page.read_text(encoding="utf-8")
@@ -190,6 +198,13 @@ def test_the_checks_of_names_see_what_is_wrong(tmp_path: Path) -> None:
         page.write_text(text)
         with pytest.raises(AssertionError):
             test_pages_name_files_of_the_repository_that_exist(page)
+    for text in (
+        "```\nmake x && .venv/bin/dcc match a.jpg --no-option\n```",
+        "    dcc data \\\n        nothing",
+    ):
+        page.write_text(text)
+        with pytest.raises(click.UsageError):
+            test_commands_on_pages_have_the_options_that_they_are_given(page)
     page.write_text("`dccnet.runtime.Nothing`, `runtime.DccError`")
     with pytest.raises((AttributeError, ImportError)):
         test_pages_name_modules_and_classes_that_exist(page)

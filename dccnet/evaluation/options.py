@@ -50,5 +50,8 @@ def output_folders(models: tuple[Path, ...], output: Path | None) -> list[Path |
         return [output]
     names = [f"{model.absolute().parent.name}-{model.stem}" for model in models]
     if len(set(names)) < len(names):
+        parts = distinct_names([model.absolute().with_suffix("") for model in models])
+        names = [part.replace("/", "-") for part in parts]
+    if len(set(names)) < len(names):  # such as a/b-c and a-b/c
         raise UsageError(f"two models would write to one folder in {output}: evaluate them separately")
     return [output / name for name in names]

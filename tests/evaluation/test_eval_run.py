@@ -287,8 +287,13 @@ def test_a_folder_for_each_of_several_models(tmp_path: Path) -> None:
     a, b = tmp_path / "a" / "best.safetensors", tmp_path / "b" / "best.safetensors"
     assert output_folders((a,), tmp_path) == [tmp_path]
     assert output_folders((a, b), tmp_path) == [tmp_path / "a-best", tmp_path / "b-best"]
-    with pytest.raises(UsageError, match="one folder"):
+    sweep = [tmp_path / row / "seed1" / "last.safetensors" for row in ("nc-net", "dccnet")]
+    assert output_folders((sweep[0], sweep[1]), tmp_path) == [tmp_path / "nc-net", tmp_path / "dccnet"]
+    with pytest.raises(UsageError, match="named twice"):
         output_folders((a, a), tmp_path)
+    same = tuple(Path(folder) / "d" / "best" for folder in ("a/b-c", "a-b/c", "z/c"))
+    with pytest.raises(UsageError, match="one folder"):
+        output_folders(same, tmp_path)
 
 
 @pytest.mark.parametrize(

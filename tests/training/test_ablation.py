@@ -434,6 +434,7 @@ def test_a_killed_sweep_ends_with_the_same_numbers(dcc: Cli, data: Path, tmp_pat
         weights, same = (load_checkpoint(path / best).state_dict() for path in (tmp_path / "whole", folder))
         assert all(torch.equal(weights[name], same[name]) for name in weights)
     assert resumed.stdout.splitlines()[0].startswith("Table 5: kernel size")
+    assert f"next: dcc compare {folder} -o comparison" in resumed.stderr
     with (folder / RUNS).open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["method"] for row in rows] == ["NC-Net", "Baseline+S", "Baseline+SDA"]

@@ -171,6 +171,8 @@ def ablate(
         print_wide(terminal(results), WIDTH)
     note(f"tables, results and runs are in {folder}")
     failures = results.failures()
+    if len(plan.runs()) - len(failures) > 1:
+        note(f"next: dcc compare {folder} -o comparison")
     if failures:
         raise DccError(
             f"{len(failures)} of {len(plan.runs())} runs failed, see the table: "

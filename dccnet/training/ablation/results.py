@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dccnet.training.ablation.plan import Plan
-from dccnet.training.ablation.rows import Row
+from dccnet.training.ablation.rows import METHODS, Row
 
 SCHEMA = 1
 
@@ -92,6 +92,8 @@ class Results:
             else f"One seed, {plan.seeds[0]}: no spread is known.",
             "Published: the paper's PCK@0.1 on PF-PASCAL, keypoints scaled to 224×224 (Tables 4 and 5).",
         ]
+        if any(METHODS[row.method] == "dccnet" for row in plan.rows()):
+            lines.append("Baseline+SDA is DCCNet.")
         replacements = {
             row.kernel: row.published_kernel for row in plan.rows() if _replaces_papers_kernel(row)
         }
