@@ -13,6 +13,7 @@ from dccnet.export.autotune import SEPARABLE, suitable_lowerings, time_lowerings
 from dccnet.export.bundles.folder import check_replaceable, tool_versions
 from dccnet.export.graphs import EncoderGraph, MatcherGraph
 from dccnet.export.onnx_file import write_onnx
+from dccnet.export.reference import Reference
 from dccnet.export.verify import MAX_PAIRS, verify
 from dccnet.inference import fine_grid, frame_format, with_refinement
 from dccnet.network.backbone import BACKBONES
@@ -113,13 +114,14 @@ def export_bundle(
             lowerings=others,
             tools=tool_versions(),
         )
-        model.lower(STACK)  # the reference for every lowering
+        model.lower(Reference())  # for every lowering
         bundle = Bundle(temporary, manifest)
         verification = verify(model, bundle, pictures, lambda: on_step("comparing with PyTorch"))
         for name in others:
             if verification.passed:  # what fails is recorded
                 again = verify(model, bundle.with_lowering(name), pictures[:2])
                 verification = verification if again.passed else again
+        model.lower(STACK)  # as it was
         manifest = dataclasses.replace(manifest, verification=verification)
         write_manifest(temporary, manifest)
     return Bundle(path, manifest)

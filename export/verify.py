@@ -44,7 +44,11 @@ def verify(
     ranges = None if bundle.manifest.precision == "float32" else _measure_ranges(bundle, pairs)
     agreement = _AgreementCounter(criterion.margin)
     if ranges is None or ranges.headroom > 1:  # after an overflow there are no matches to compare
-        exported = Matcher.open(bundle) if ranges is None else open_with_rounding(bundle)
+        exported = (
+            Matcher.open(bundle, backend="onnxruntime", device="cpu")
+            if ranges is None
+            else open_with_rounding(bundle)
+        )
         reference = TorchMatcher(model, refine=bundle.manifest.fine is not None)
         pictures_of_pairs = dict.fromkeys(path for pair in pairs for path in pair)
         images = {path: read_image(path) for path in pictures_of_pairs}

@@ -80,12 +80,17 @@ def load_state(model: DCCNet, state: dict[str, Tensor], source: Path) -> None:
 
 def complain_about_values(state: dict[str, Tensor], source: Path) -> None:
     """Raise :class:`CheckpointError` for NaN or infinity among the weights."""
-    broken = [n for n, t in state.items() if t.is_floating_point() and not t.isfinite().all()]
+    broken = [n for n, t in state.items() if t.is_floating_point() and not _is_finite(t)]
     if broken:
         raise CheckpointError(
             f"{source} contains values that are not finite (NaN or infinity), first in '{broken[0]}': "
             "its training diverged or the file is damaged; take an earlier checkpoint"
         )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    # In one pass, and without a tensor of booleans: NaN is both the least and the largest value.
+    return not tensor.numel() or all(bool(bound.isfinite()) for bound in tensor.aminmax())
 
 
 def complain_about_mismatch(expected: dict[str, Tensor], found: dict[str, Tensor], source: Path) -> None:
