@@ -49,6 +49,11 @@ COMMANDS = {
         "bench_command",
         "Measure bundles and backends side by side.",
     ),
+    "tune": (
+        ".calibration.tuning.command",
+        "tune_command",
+        "Measure which engines run a bundle fastest here.",
+    ),
     "doctor": (".runtime.doctor.commands", "doctor", "Check whether dcc works on this machine."),
     "info": (
         ".export.info_command",

@@ -28,6 +28,7 @@ from dccnet.runtime.tensorrt.gpu_record import describe_gpu
 from dccnet.runtime.tensorrt.layers import EngineLayer
 from dccnet.runtime.tensorrt.library import TITLES
 from dccnet.runtime.tensorrt.plan import plan_header, read_plan, read_sidecar
+from dccnet.runtime.tuning.kept import find
 
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 _LONGEST_HEADER = 100_000_000  # safetensors' own limit
@@ -70,7 +71,7 @@ def describe(path: Path) -> Description:
 def _bundle(path: Path) -> Description:
     bundle = Bundle.open(path)
     manifest = bundle.manifest
-    description = Description("bundle", _bundle_facts(manifest))
+    description = Description("bundle", _bundle_facts(manifest) | {"engines here": _tuning(bundle)})
     files: list[Graph | EngineRecord] = [*manifest.files, *manifest.engines]
     description.tables["files"] = [
         {
@@ -145,6 +146,14 @@ def _bundle_facts(manifest: Manifest) -> Row:
         facts["confidence from"] = _confidence(manifest.confidence)
     facts["made with"] = ", ".join(f"{name} {version}" for name, version in manifest.tools.items())
     return facts
+
+
+def _tuning(bundle: Bundle) -> str:
+    """What ``--backend auto`` runs the bundle in, as far as that was measured."""
+    choice, stale = find(bundle)
+    if choice is not None:
+        return f"{choice.summary} (dcc tune)"
+    return "not measured (dcc tune)" if stale is None else f"dcc tune's choice does not hold: {stale}"
 
 
 def _confidence(fitted: ConfidenceModel) -> str:

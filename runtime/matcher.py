@@ -87,14 +87,14 @@ class Matcher:
         hash, ``https://…/bundle.zip#sha256=…``. It is fetched once, and needs the extra ``hub``.
         The default is the built-in model.
 
-        ``backend`` is ``onnxruntime``, ``openvino``, ``tensorrt``, or ``auto`` for the fastest of the first
-        and the last that works on this machine; ``device`` is ``cpu``, ``cuda``, ``cuda:1`` or ``auto``,
-        for OpenVINO also ``gpu`` or ``npu``. ``provider`` is ONNX Runtime's
-        (``cpu``, ``cuda``) and depends on the device by default; ``threads`` are CPU threads,
-        0 for one per core. ``trust_engine`` loads engines that the manifest does not name. ``tf32`` allows
-        ONNX Runtime's CUDA provider float32 products with ten bits of mantissa, ``bf16`` OpenVINO
-        bfloat16. ``refine`` places matches
-        below the cells of the grid by the fine features of both pictures
+        ``backend`` is ``onnxruntime``, ``openvino``, ``tensorrt``, or ``auto`` for what ``dcc tune`` chose
+        on this machine, else the fastest of the first and the last that works on it; ``device`` is ``cpu``,
+        ``cuda``, ``cuda:1`` or ``auto``, for OpenVINO also ``gpu`` or ``npu``. ``provider`` is ONNX
+        Runtime's (``cpu``, ``cuda``, ``directml``, ``coreml``, ``xnnpack``) and depends on the device by
+        default; ``threads`` are CPU threads, 0 for one per core, or as many as ``dcc tune`` chose.
+        ``trust_engine`` loads engines that the manifest does not name. ``tf32`` allows ONNX Runtime's CUDA
+        provider float32 products with ten bits of mantissa, ``bf16`` OpenVINO bfloat16. ``refine`` places
+        matches below the cells of the grid by the fine features of both pictures
         (:mod:`dccnet.runtime.refinement`); by default, wherever the bundle returns these. ``mirror``
         matches A mirrored left to right, for things that face opposite ways; ``auto`` also matches it as it
         is, and keeps what is more confident, for twice the time. ``on_note`` is

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +25,22 @@ from dccnet.runtime.manifest import ENCODER, MATCHER
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "xnnpack": "XnnpackExecutionProvider",
 }
+ON_HOST = frozenset(PROVIDERS) - {"cuda"}
+"""Providers that take and return arrays in host memory, whatever they compute on."""
+_WHEELS = {
+    "cpu": "install the extra cpu",
+    "cuda": "install the extra gpu in place of cpu",
+    "directml": "install onnxruntime-directml in place of onnxruntime, on Windows",
+    "coreml": "install onnxruntime on a Mac",
+    "xnnpack": "build ONNX Runtime with --use_xnnpack",
+}
+"""Where each provider comes from."""
+Run = Callable[[Mapping[str, Array]], dict[str, Array]]
+"""Outputs by name for inputs by name."""
 Place = tuple[str, int]
 """ONNX Runtime's name of a kind of device, and the number of the device."""
 HOST: Place = ("cpu", 0)
@@ -56,20 +71,17 @@ class OnnxRuntimeGraph:
         ort = _onnxruntime()
         wanted = PROVIDERS[provider]
         if wanted not in ort.get_available_providers():
-            raise EngineError(
-                f"this onnxruntime has no {wanted}: install the extra gpu in place of cpu, or use "
-                "--device cpu"
-            )
-        if provider != "cpu":
+            raise EngineError(f"this onnxruntime has no {wanted}: {_WHEELS[provider]}, or use --device cpu")
+        if provider == "cuda":
             _load_cuda_libraries(ort)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         # Idle threads of one graph would spin and slow down the other: measured 1.5 times as slow.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors only: the warnings concern its own optimiser
-        details = {} if provider == "cpu" else {"device_id": str(device)}
-        if provider == "cuda":
-            details["use_tf32"] = str(int(tf32))  # which is 1 by default
+        if provider == "directml":
+            options.enable_mem_pattern = False  # which it cannot use
+        details = _details(provider, device, threads, tf32)
         try:
             self._session = ort.InferenceSession(native_path(path), options, providers=[(wanted, details)])
         except DccError:
@@ -148,9 +160,13 @@ class OnnxRuntimeBackend:
                 lambda path: OnnxRuntimeGraph(path, provider, device, threads, tf32=tf32), paths
             )
         check_shapes(bundle, encoder.shapes, matcher.shapes)
-        place = "CPU" if provider == "cpu" else f"{PROVIDERS[provider]}, cuda:{device}"
-        title = f"ONNX Runtime {_onnxruntime().__version__} ({place})"
-        return cls(encoder, matcher, title, (provider, device))
+        place = HOST if provider in ON_HOST else (provider, device)
+        return cls(encoder, matcher, onnxruntime_title(provider, device), place)
+
+    @property
+    def runs(self) -> tuple[Run, Run]:
+        """Encoder and matcher: outputs by name for inputs by name."""
+        return self._encoder.run, self._matcher.run
 
     def encode(self, frame: Any, stream: int | None = None) -> Tensors:
         return self._encoder.run({"frame": frame_on_host(frame)[None]})
@@ -170,6 +186,25 @@ class OnnxRuntimeBackend:
 
     def close(self) -> None:
         """Nothing to do: a session frees its memory when it is collected."""
+
+
+def onnxruntime_title(provider: str, device: int = 0) -> str:
+    """``ONNX Runtime 1.32.0 (CPU)``."""
+    place = {"cpu": "CPU", "cuda": f"{PROVIDERS['cuda']}, cuda:{device}"}.get(provider, PROVIDERS[provider])
+    return f"ONNX Runtime {_onnxruntime().__version__} ({place})"
+
+
+def _details(provider: str, device: int, threads: int, tf32: bool) -> dict[str, str]:
+    """Options of a provider."""
+    if provider == "cuda":
+        return {"device_id": str(device), "use_tf32": str(int(tf32))}  # which is 1 by default
+    if provider == "directml":
+        return {"device_id": str(device)}
+    if provider == "coreml":
+        return {"ModelFormat": "MLProgram"}  # the other one computes in float16
+    if provider == "xnnpack":  # it has threads of its own
+        return {"intra_op_num_threads": str(threads)} if threads else {}
+    return {}
 
 
 def frame_on_host(frame: Any) -> Array:

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 
 from dccnet.runtime.arrays import Array
-from dccnet.runtime.backend import Tensors, matcher_inputs
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.bundle_shapes import check_shapes
-from dccnet.runtime.errors import EngineError, NotVerifiedError, UsageError
+from dccnet.runtime.errors import EngineError, UsageError
 from dccnet.runtime.extras import install
 from dccnet.runtime.files import native_path
-from dccnet.runtime.manifest import ENCODER, MATCHER, GpuRecord
-from dccnet.runtime.onnx_runtime import frame_on_host
+from dccnet.runtime.manifest import ENCODER, MATCHER
+from dccnet.runtime.two_graphs import TwoGraphsBackend
 
 FLOAT32, BFLOAT16 = "f32", "bf16"
 """OpenVINO's names of the precisions that layers may compute in. Without one of them, it chooses half
@@ -76,12 +75,8 @@ class OpenVinoGraph:
             self._idle.put(request)
 
 
-class OpenVinoBackend:
-    """Both graphs in OpenVINO; features are NumPy arrays ``(1, C, h, w)``."""
-
-    def __init__(self, encoder: OpenVinoGraph, matcher: OpenVinoGraph, description: str) -> None:
-        self.description = description
-        self._encoder, self._matcher = encoder, matcher
+class OpenVinoBackend(TwoGraphsBackend):
+    """Both graphs in OpenVINO."""
 
     @classmethod
     def open(cls, bundle: Bundle, device: str, threads: int, *, bf16: bool = False) -> OpenVinoBackend:
@@ -91,38 +86,24 @@ class OpenVinoBackend:
         Runtime on the CPU first. Raises :class:`EngineError`, :class:`UsageError` for another device,
         :class:`NotVerifiedError` where results differ, and :class:`BundleError` for another grid.
         """
-        ov, name = _openvino(), _device(device)
+        name = _device(device)
         precision = BFLOAT16 if bf16 else FLOAT32
         paths = [bundle.graph_path(graph) for graph in (ENCODER, MATCHER)]
         with ThreadPoolExecutor() as pool:
             encoder, matcher = pool.map(lambda path: OpenVinoGraph(path, name, threads, precision), paths)
         check_shapes(bundle, encoder.shapes, matcher.shapes)
-        version = ov.get_version().partition("-")[0]
-        backend = cls(encoder, matcher, f"OpenVINO {version} ({name}, {_NAMES[precision]})")
+        backend = cls(encoder, matcher, openvino_title(name, bf16))
         if name != "CPU":
-            _require_agreement(bundle, backend, name, bf16)
+            from dccnet.runtime.tensorrt.comparison import require_agreement
+
+            require_agreement(bundle, (encoder.run, matcher.run), name, f"OpenVINO's {name}", bf16)
         return backend
 
-    def encode(self, frame: Any, stream: int | None = None) -> Tensors:
-        return self._encoder.run({"frame": frame_on_host(frame)[None]})
 
-    def match(self, a: Tensors, b: Tensors, stream: int | None = None) -> dict[str, Array]:
-        return {name: value[0] for name, value in self._matcher.run(matcher_inputs(a, b)).items()}
-
-    def close(self) -> None:
-        """Nothing to do: compiled graphs free their memory when they are collected."""
-
-
-def _require_agreement(bundle: Bundle, backend: OpenVinoBackend, device: str, bf16: bool) -> None:
-    from dccnet.runtime.tensorrt.comparison import compare_runs
-
-    record = GpuRecord(device, (0, 0))
-    found = compare_runs(bundle, backend._encoder.run, backend._matcher.run, record, tf32=bf16)
-    if not found.passed:
-        raise NotVerifiedError(
-            f"OpenVINO's {device} disagrees with ONNX Runtime on the CPU: {found.worst_tensor} differs by "
-            f"{found.worst_difference:.2g} of its norm or cells; use --device cpu"
-        )
+def openvino_title(device: str, bf16: bool) -> str:
+    """``OpenVINO 2026.4.1 (CPU, float32)``."""
+    version = _openvino().get_version().partition("-")[0]
+    return f"OpenVINO {version} ({device}, {_NAMES[BFLOAT16 if bf16 else FLOAT32]})"
 
 
 def _device(device: str) -> str:

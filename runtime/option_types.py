@@ -81,7 +81,7 @@ def backend_option(function: Function) -> Function:
         type=click.Choice(BACKENDS),
         default="auto",
         show_default=True,
-        help="Backend that runs the network; auto takes the fastest that works here.",
+        help="Backend that runs the network; auto takes what dcc tune chose, or the usual fastest here.",
     )
     return decorate(function)
 

@@ -14,6 +14,8 @@ from dccnet.runtime.onnx_gpu import OnnxRuntimeGpuBackend
 from dccnet.runtime.onnx_runtime import PROVIDERS, OnnxRuntimeBackend
 from dccnet.runtime.openvino import OpenVinoBackend
 from dccnet.runtime.tensorrt.backend import TensorRTBackend
+from dccnet.runtime.tensorrt.comparison import require_agreement
+from dccnet.runtime.tuning.opening import open_tuned
 
 BACKENDS = ("auto", "onnxruntime", "openvino", "tensorrt")
 DEVICES = "auto, cpu, cuda or cuda:N; with --backend openvino, gpu or npu"
@@ -25,7 +27,7 @@ class BackendChoice(NamedTuple):
     backend: str = "auto"
     device: str = "auto"
     provider: str | None = None
-    """Provider of ONNX Runtime: ``cpu`` or ``cuda``; None: the one for the device."""
+    """Provider of ONNX Runtime, a key of ``PROVIDERS``; None: the one for the device."""
     threads: int = 0
     """Threads of ONNX Runtime on the CPU; 0: one for each core."""
     trust_engine: bool = False
@@ -41,10 +43,11 @@ def open_backend(
 ) -> Backend:
     """Open the bundle with the requested backend, or with the fastest that works on this machine.
 
-    ``auto`` tries TensorRT's engines, then ONNX Runtime's CUDA provider, then its CPU provider. What is to
-    run on the GPU is compared with the CPU once, before its first use there. INT8 graphs that are laid out
-    for CPUs run on the CPU. On a machine with a GPU, ``on_note`` is called with the reason when one of them
-    is passed over, and when engines are built.
+    ``auto`` takes what ``dcc tune`` chose for the bundle on this machine. Else it tries TensorRT's engines,
+    then ONNX Runtime's CUDA provider, then its CPU provider. What is to run on the GPU is compared with the
+    CPU once, before its first use there. INT8 graphs that are laid out for CPUs run on the CPU. On a
+    machine with a GPU, ``on_note`` is called with the reason when one of them is passed over, and when
+    engines are built.
 
     Raises :class:`UsageError` for a choice that contradicts itself, :class:`EngineError` for a backend or
     device that is not available, :class:`NotVerifiedError` for engines that disagree with their graphs.
@@ -56,9 +59,17 @@ def open_backend(
     if choice.backend in ("openvino", "tensorrt"):
         return _open_named(bundle, choice, on_note)
     gpu = gpu_index(choice.device)
-    if choice.backend == "onnxruntime" or choice.provider is not None or choice.device == "cpu":
+    if choice.backend == "onnxruntime" or choice.provider is not None:
         return _open_onnx_runtime(bundle, _provider(choice), gpu or 0, choice)
-    if choice.device == "auto" and _is_for_cpus(bundle):
+    tuned = None if gpu is not None else open_tuned(bundle, choice.threads, choice.device, on_note)
+    return tuned or _open_fastest(bundle, gpu, choice, on_note)
+
+
+def _open_fastest(
+    bundle: Bundle, gpu: int | None, choice: BackendChoice, on_note: Callable[[str], None]
+) -> Backend:
+    """What is fastest in general; nothing was measured for this bundle."""
+    if choice.device == "cpu" or (choice.device == "auto" and _is_for_cpus(bundle)):
         return _open_onnx_runtime(bundle, "cpu", 0, choice)
     problem = cuda_problem()
     if problem is not None:
@@ -101,8 +112,12 @@ def _open_named(bundle: Bundle, choice: BackendChoice, on_note: Callable[[str], 
 
 
 def _open_onnx_runtime(bundle: Bundle, provider: str, gpu: int, choice: BackendChoice) -> Backend:
-    kind = OnnxRuntimeBackend if provider == "cpu" else OnnxRuntimeGpuBackend
-    return kind.open(bundle, provider, gpu, choice.threads, tf32=choice.tf32)
+    if provider == "cuda":
+        return OnnxRuntimeGpuBackend.open(bundle, provider, gpu, choice.threads, tf32=choice.tf32)
+    backend = OnnxRuntimeBackend.open(bundle, provider, gpu, choice.threads)
+    if provider != "cpu":
+        require_agreement(bundle, backend.runs, provider, f"ONNX Runtime's {PROVIDERS[provider]}", False)
+    return backend
 
 
 def _is_for_cpus(bundle: Bundle) -> bool:
@@ -132,8 +147,10 @@ def _provider(choice: BackendChoice) -> str:
         )
     if choice.provider not in PROVIDERS:
         raise UsageError(f"there is no provider '{choice.provider}': choose from {', '.join(PROVIDERS)}")
-    if choice.provider == "cpu" and gpu_index(choice.device) is not None:
-        raise UsageError(f"--provider cpu does not run on {choice.device}: remove one of the two")
-    if choice.provider != "cpu" and choice.device == "cpu":
+    if choice.provider != "cuda" and gpu_index(choice.device) is not None:
+        raise UsageError(
+            f"--provider {choice.provider} does not run on {choice.device}: remove one of the two"
+        )
+    if choice.provider not in ("cpu", "xnnpack") and choice.device == "cpu":
         raise UsageError(f"--provider {choice.provider} does not run on the CPU: remove --device cpu")
     return choice.provider

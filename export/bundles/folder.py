@@ -10,6 +10,7 @@ from dccnet.runtime.bundle import MANIFEST, read_manifest
 from dccnet.runtime.errors import BundleError, UsageError
 from dccnet.runtime.models.card import CARD
 from dccnet.runtime.tensorrt.plan import sidecar_path
+from dccnet.runtime.tuning.kept import FILE as TUNING
 
 
 def check_replaceable(path: Path) -> None:
@@ -26,7 +27,7 @@ def _is_only_a_bundle(path: Path) -> bool:
     except BundleError:
         return False
     plans = [path / record.file for record in manifest.engines]
-    known = {MANIFEST, CARD, *(graph.file for graph in manifest.files)}
+    known = {MANIFEST, CARD, TUNING, *(graph.file for graph in manifest.files)}
     known |= {plan.name for plan in plans} | {sidecar_path(plan).name for plan in plans}
     if manifest.calibration is not None:
         known.add(manifest.calibration.table)

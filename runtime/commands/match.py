@@ -167,13 +167,15 @@ GROUPS = {
     type=click.Choice(BACKENDS),
     default="auto",
     show_default=True,
-    help="What runs the network; auto takes the fastest that works on this machine, and says which.",
+    help="What runs the network; auto takes what dcc tune chose for it, or what is usually fastest on this "
+    "machine, and says which.",
 )
 @device_option
 @click.option(
     "--provider",
     type=click.Choice(list(PROVIDERS)),
-    help="ONNX Runtime's execution provider.  [default: depends on --device]",
+    help="ONNX Runtime's execution provider; dcc doctor lists those that it has.  "
+    "[default: depends on --device]",
 )
 @bf16_option
 @trust_engine_option

@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from dccnet.runtime.doctor.check import CheckResult, captured_stderr, first_line
+from dccnet.runtime.doctor.check import CheckResult, captured_stderr, first_line, import_runtime
 from dccnet.runtime.doctor.installed import (
     gpu_install_command,
     import_shared,
@@ -24,8 +24,11 @@ from dccnet.runtime.extras import install, requirement
 PROVIDERS = {
     "CPU provider": "CPUExecutionProvider",
     "CUDA provider": "CUDAExecutionProvider",
+    "DirectML provider": "DmlExecutionProvider",
+    "CoreML provider": "CoreMLExecutionProvider",
+    "XNNPACK provider": "XnnpackExecutionProvider",
 }
-CPU, CUDA = PROVIDERS
+CPU, CUDA, *_ = PROVIDERS
 
 # y = x + x on float32[1], IR version 7, opset 13. Made with onnx.helper, which is not installed everywhere;
 # a test makes it again.
@@ -105,6 +108,16 @@ def check_openvino(name: str) -> CheckResult:
     except Exception as error:
         return CheckResult(name, "problem", f"{version}: {first_line(error)}", install("openvino"))
     return CheckResult(name, "ok", f"{version} ({', '.join(devices)})")
+
+
+def check_tuning(name: str) -> CheckResult:
+    """What ``dcc tune`` chose for the built-in model; other bundles' choices are shown by ``dcc info``."""
+    names, kept = import_runtime("models.names"), import_runtime("tuning.kept")
+    choice, stale = kept.find(names.open_bundle())
+    if choice is not None:
+        return CheckResult(name, "ok", f"{names.DEFAULT}: {choice.summary}")
+    value = f"{names.DEFAULT} was not measured here" if stale is None else f"{names.DEFAULT}: {stale}"
+    return CheckResult(name, "absent", value, "dcc tune")
 
 
 def check_engine_library(module: str, extra: str, gpu: bool, name: str) -> CheckResult:

@@ -17,6 +17,7 @@ from dccnet.runtime.doctor.inference import (
     check_openvino,
     check_provider,
     check_rtx,
+    check_tuning,
     runs_rtx,
 )
 from dccnet.runtime.doctor.installed import check_extra, check_required
@@ -78,6 +79,7 @@ def examine() -> Report:
             "OpenVINO": check_openvino,
             TENSORRT: partial(check_engine_library, "tensorrt", "gpu", gpu),
             RTX: partial(check_rtx, gpus),
+            "Tuning": check_tuning,
         },
         "Training and export": {
             TRAIN: partial(check_extra, "train"),

@@ -8,7 +8,7 @@ which engine is at fault.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -20,9 +20,10 @@ from dccnet.runtime.arrays import Array, Image
 from dccnet.runtime.backend import matcher_inputs
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.cuda import Device
+from dccnet.runtime.errors import NotVerifiedError
 from dccnet.runtime.geometry import Size
 from dccnet.runtime.manifest import ENCODER, MATCHER, EngineComparison, GpuRecord
-from dccnet.runtime.onnx_runtime import OnnxRuntimeGraph
+from dccnet.runtime.onnx_runtime import OnnxRuntimeGraph, Run
 from dccnet.runtime.tensorrt.gpu_record import describe_gpu, gpu_record
 from dccnet.runtime.tensorrt.runner import BoundEngine, Engine
 
@@ -32,8 +33,6 @@ changes the features of a trained network by less than 0.01."""
 NOISE = {"float32": 1e-4, "float16": 1e-2}
 """Relative noise on the matcher's inputs: cells whose best match it changes are near ties, which also
 another order of summation decides differently. They are not compared."""
-Run = Callable[[Mapping[str, Array]], dict[str, Array]]
-"""Outputs by name for inputs by name."""
 LARGEST = 1e6
 """Recorded for differences that are larger or not finite."""
 
@@ -133,6 +132,20 @@ def compare_runs(
         worst_tensor=worst,
         worst_difference=differences[worst],
     )
+
+
+def require_agreement(bundle: Bundle, runs: tuple[Run, Run], device: str, what: str, rounded: bool) -> None:
+    """Compare what runs on the host's own devices, encoder and matcher, by :func:`compare_runs`.
+
+    ``device`` is recorded, ``what`` names the engine; ``rounded``: it may compute in half precision. Raises
+    :class:`NotVerifiedError` where the results differ.
+    """
+    found = compare_runs(bundle, *runs, GpuRecord(device, (0, 0)), tf32=rounded)
+    if not found.passed:
+        raise NotVerifiedError(
+            f"{what} disagrees with ONNX Runtime on the CPU: {found.worst_tensor} differs by "
+            f"{found.worst_difference:.2g} of its norm or cells; use --device cpu"
+        )
 
 
 def disagreement(comparison: EngineComparison, who: str = "the engines") -> str:

@@ -19,7 +19,7 @@ import pytest
 
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle, read_manifest, write_manifest
-from dccnet.runtime.errors import BundleError, EngineError, UsageError
+from dccnet.runtime.errors import BundleError, EngineError, NotVerifiedError, UsageError
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.models.names import BUILT_IN, DEFAULT
 from dccnet.runtime.onnx_runtime import OLDEST, OnnxRuntimeGraph
@@ -77,8 +77,63 @@ def test_tf32_is_used_only_if_asked_for(tf32: bool, calls: list[Any], bundle: Bu
 def test_tensorrt_provider_is_replaced_by_engines(bundle: Bundle) -> None:
     with pytest.raises(UsageError, match="--backend tensorrt runs engines"):
         open_backend(bundle, BackendChoice(provider="tensorrt"))
-    with pytest.raises(UsageError, match="no provider 'rocm': choose from cpu, cuda"):
+    with pytest.raises(UsageError, match="no provider 'rocm': choose from cpu, cuda, directml"):
         open_backend(bundle, BackendChoice(provider="rocm"))
+
+
+@pytest.mark.parametrize(
+    ("provider", "listed", "options"),
+    [
+        ("directml", "DmlExecutionProvider", {"device_id": "0"}),
+        ("coreml", "CoreMLExecutionProvider", {"ModelFormat": "MLProgram"}),
+        ("xnnpack", "XnnpackExecutionProvider", {"intra_op_num_threads": "2"}),
+    ],
+)
+def test_other_providers_are_asked_for_compared_and_never_replaced_silently(
+    bundle: Bundle, provider: str, listed: str, options: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No such provider is here: a session on the CPU stands in for it."""
+    real, asked, used = onnxruntime.InferenceSession, [], [listed]
+
+    def session(path: str, settings: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:
+        asked.append(providers[0])
+        opened = real(path, settings, providers=[CPU])
+        if providers[0][0] != CPU:
+            opened.get_providers = lambda: used
+        return opened
+
+    with pytest.raises(EngineError, match=f"this onnxruntime has no {listed}: "):
+        open_backend(bundle, BackendChoice(provider=provider, threads=2))
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [listed, CPU])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    backend = open_backend(bundle, BackendChoice(provider=provider, threads=2))
+    assert asked[:2] == [(listed, options)] * 2 and asked[2][0] == CPU  # what it is compared with
+    assert backend.description == f"ONNX Runtime {onnxruntime.__version__} ({listed})"
+    used[0] = CPU
+    with pytest.raises(EngineError, match=f"{listed} was requested and ONNX Runtime fell back to"):
+        open_backend(bundle, BackendChoice(provider=provider, threads=2))
+    with pytest.raises(UsageError, match="does not run on cuda:0"):
+        open_backend(bundle, BackendChoice(provider=provider, device="cuda:0"))
+
+
+def test_a_provider_that_computes_something_else_is_refused(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = OnnxRuntimeGraph.run
+
+    def run(self: OnnxRuntimeGraph, inputs: Any) -> dict[str, Any]:
+        found = real(self, inputs)
+        return {n: v * 1.01 for n, v in found.items()} if self.provider == "xnnpack" else found
+
+    def init(self: OnnxRuntimeGraph, path: Path, provider: str = "cpu", *rest: Any, **named: Any) -> None:
+        self.provider = provider
+        original(self, path, "cpu", *rest, **named)
+
+    original = OnnxRuntimeGraph.__init__
+    monkeypatch.setattr(OnnxRuntimeGraph, "__init__", init)
+    monkeypatch.setattr(OnnxRuntimeGraph, "run", run)
+    with pytest.raises(NotVerifiedError, match="XnnpackExecutionProvider disagrees with ONNX Runtime"):
+        open_backend(bundle, BackendChoice(provider="xnnpack"))
 
 
 # Features on the GPU --------------------------------------------------------------------------------

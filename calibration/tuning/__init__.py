@@ -1,0 +1,1 @@
+"""``dcc tune``: which engine is fastest for each graph of a bundle on this machine."""
