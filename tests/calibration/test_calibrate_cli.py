@@ -48,7 +48,7 @@ def int8(bundle: Bundle, crops: Path, tmp_path_factory: pytest.TempPathFactory, 
     return path
 
 
-def test_an_int8_bundle_is_a_bundle(int8: Path, bundle: Bundle, photos: list[Image], dcc: Cli) -> None:
+def test_an_int8_bundle_is_a_bundle(int8: Path, bundle: Bundle, photos: list[Image], dcc_here: Cli) -> None:
     opened = Bundle.open(int8)
     made = opened.manifest.calibration
     assert opened.manifest.precision == "float32+int8" and made is not None
@@ -64,23 +64,23 @@ def test_an_int8_bundle_is_a_bundle(int8: Path, bundle: Bundle, photos: list[Ima
     a, b = photos[:2]
     found, true = (Matcher.open(path).match(a, b) for path in (int8, bundle))
     assert (found.index_a == true.index_a).mean() > 0.5
-    info = dcc("info", int8)
+    info = dcc_here("info", int8)
     assert "15 layers, laid out for tensorrt; ranges by mse on 5 frames" in info.stdout
 
 
 def test_the_table_is_readable_and_can_be_used_again(
-    int8: Path, bundle: Bundle, crops: Path, tmp_path: Path, dcc: Cli
+    int8: Path, bundle: Bundle, crops: Path, tmp_path: Path, dcc_here: Cli
 ) -> None:
     values = json.loads((int8 / "calibration.json").read_text())
     assert values["graphs"] == {"encoder": bundle.manifest.graphs["encoder"].sha256}
     assert values["frames"][0]["name"].endswith("00.png")
     assert set(values["ranges"]["encoder"]["relu"]["signed"]) == {"minmax", "entropy", "percentile", "mse"}
     arguments = ("--table", int8 / "calibration.json", "--check", crops, "-o", tmp_path / "again", "--json")
-    result = dcc("calibrate", bundle.path, *arguments)
+    result = dcc_here("calibrate", bundle.path, *arguments)
     assert result.returncode == 0, result.stderr
     again = json.loads(result.stdout)["graphs"]["encoder"]["sha256"]
     assert again == Bundle.open(int8).manifest.graphs["encoder"].sha256  # the same ranges, the same graph
-    cpu = dcc("calibrate", bundle.path, *arguments, "--target", "cpu", "--method", "percentile")
+    cpu = dcc_here("calibrate", bundle.path, *arguments, "--target", "cpu", "--method", "percentile")
     assert cpu.returncode == 0, cpu.stderr
     assert json.loads(cpu.stdout)["calibration"]["target"] == "cpu"
     assert json.loads(cpu.stdout)["graphs"]["encoder"]["sha256"] != again
@@ -88,7 +88,7 @@ def test_the_table_is_readable_and_can_be_used_again(
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_engines_multiply_bytes_where_the_graph_does(
-    precision: str, int8: Path, bundles: Bundles, crops: Path, tmp_path: Path, dcc: Cli
+    precision: str, int8: Path, bundles: Bundles, crops: Path, tmp_path: Path, dcc_here: Cli
 ) -> None:
     """According to the library's report of its kernels, for every generation of GPUs."""
     pytest.importorskip("tensorrt_rtx")
@@ -98,7 +98,7 @@ def test_engines_multiply_bytes_where_the_graph_does(
     if precision == "float16":
         half = bundles("float16", "spectral")
         path = tmp_path / "half-int8"
-        result = dcc("calibrate", half.path, "--fp16", "--data", crops, "--frames", "4", "-o", path)
+        result = dcc_here("calibrate", half.path, "--fp16", "--data", crops, "--frames", "4", "-o", path)
         assert result.returncode == 0, result.stderr
     opened = Bundle.open(path)
     assert opened.manifest.precision == f"{precision}+int8"
@@ -117,12 +117,14 @@ def test_engines_multiply_bytes_where_the_graph_does(
 
 
 def test_a_plan_keeps_its_budget_and_serves_the_half_bundle(
-    bundle: Bundle, bundles: Bundles, crops: Path, tmp_path: Path, dcc: Cli
+    bundle: Bundle, bundles: Bundles, crops: Path, tmp_path: Path, dcc_here: Cli
 ) -> None:
     def search(name: str) -> dict[str, Any]:
         report = tmp_path / name
         arguments = ("--data", crops, "--frames", "3", "--pairs", "3", "--budget", "12", "--level", "stage")
-        result = dcc("calibrate", bundle.path, *arguments, "--report", report, "-o", tmp_path / "planned")
+        result = dcc_here(
+            "calibrate", bundle.path, *arguments, "--report", report, "-o", tmp_path / "planned"
+        )
         assert result.returncode == 0, result.stderr
         assert "the plan, together" in result.stdout and "backbone.layer2" in result.stdout
         assert read_image(report / "sensitivity.png").shape[1] > 500
@@ -148,7 +150,7 @@ def test_a_plan_keeps_its_budget_and_serves_the_half_bundle(
     made = Bundle.open(tmp_path / "planned").manifest.calibration
     assert made is not None and set(made.layers) == set(plan["layers"])
     half = bundles("float16", "spectral")
-    result = dcc(
+    result = dcc_here(
         "calibrate", half.path, "--data", crops, "--frames", "4", "-o", tmp_path / "half",
         "--plan", tmp_path / "first" / "plan.json",
     )  # fmt: skip
@@ -160,9 +162,9 @@ def test_a_plan_keeps_its_budget_and_serves_the_half_bundle(
 # What is refused --------------------------------------------------------------------------------
 
 
-def refused(dcc: Cli, output: Path, *arguments: str | Path, code: int = 1) -> str:
+def refused(dcc_here: Cli, output: Path, *arguments: str | Path, code: int = 1) -> str:
     """The error message, after checks that it is one sentence and that nothing was written."""
-    result = dcc("calibrate", *arguments, "-o", output)
+    result = dcc_here("calibrate", *arguments, "-o", output)
     assert result.returncode == code, result.stderr
     assert "Traceback" not in result.stderr and not output.exists()
     assert not [path for path in output.parent.iterdir() if path.name.startswith(".dcc-")]
@@ -171,23 +173,25 @@ def refused(dcc: Cli, output: Path, *arguments: str | Path, code: int = 1) -> st
     return line
 
 
-def test_without_frames(bundle: Bundle, tmp_path: Path, dcc: Cli) -> None:
-    assert "--data" in refused(dcc, tmp_path / "o", bundle.path, code=2)
+def test_without_frames(bundle: Bundle, tmp_path: Path, dcc_here: Cli) -> None:
+    assert "--data" in refused(dcc_here, tmp_path / "o", bundle.path, code=2)
     (tmp_path / "empty").mkdir()
-    assert "no pictures" in refused(dcc, tmp_path / "o", bundle.path, "--data", tmp_path / "empty")
+    assert "no pictures" in refused(dcc_here, tmp_path / "o", bundle.path, "--data", tmp_path / "empty")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.png").write_bytes(b"nothing")
-    assert "none of its 1 frames" in refused(dcc, tmp_path / "o", bundle.path, "--data", tmp_path / "bad")
+    assert "none of its 1 frames" in refused(
+        dcc_here, tmp_path / "o", bundle.path, "--data", tmp_path / "bad"
+    )
 
 
-def test_frames_that_are_all_the_same(bundle: Bundle, crops: Path, tmp_path: Path, dcc: Cli) -> None:
+def test_frames_that_are_all_the_same(bundle: Bundle, crops: Path, tmp_path: Path, dcc_here: Cli) -> None:
     for name in "abc":
         shutil.copy(crops / "00.png", tmp_path / f"{name}.png")
-    line = refused(dcc, tmp_path / "o", bundle.path, "--data", tmp_path / "*.png")
+    line = refused(dcc_here, tmp_path / "o", bundle.path, "--data", tmp_path / "*.png")
     assert "all 3 frames" in line and "show the same" in line
 
 
-def test_values_that_are_not_finite(bundle: Bundle, crops: Path, tmp_path: Path, dcc: Cli) -> None:
+def test_values_that_are_not_finite(bundle: Bundle, crops: Path, tmp_path: Path, dcc_here: Cli) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(bundle.path, broken)
     model = onnx.load(str(broken / "encoder.onnx"))
@@ -199,37 +203,37 @@ def test_values_that_are_not_finite(bundle: Bundle, crops: Path, tmp_path: Path,
     graph = dataclasses.replace(bundle.manifest.graphs["encoder"], sha256=sha256(broken / "encoder.onnx"))
     graphs = bundle.manifest.graphs | {"encoder": graph}
     write_manifest(broken, dataclasses.replace(bundle.manifest, graphs=graphs))
-    line = refused(dcc, tmp_path / "o", broken, "--data", crops)
+    line = refused(dcc_here, tmp_path / "o", broken, "--data", crops)
     assert "not finite" in line and "00.png" in line
 
 
 def test_tables_and_plans_of_something_else(
-    int8: Path, bundles: Bundles, crops: Path, tmp_path: Path, dcc: Cli
+    int8: Path, bundles: Bundles, crops: Path, tmp_path: Path, dcc_here: Cli
 ) -> None:
     other = bundles("float16", "spectral").path
     table = int8 / "calibration.json"
-    assert "another network" in refused(dcc, tmp_path / "o", other, "--table", table, "--check", crops)
+    assert "another network" in refused(dcc_here, tmp_path / "o", other, "--table", table, "--check", crops)
     (tmp_path / "plan.json").write_text(
         '{"schema": 2, "precision": "int8", "layers": ["backbone.block0.expand.conv"]}'
     )
-    line = refused(dcc, tmp_path / "o", other, "--data", crops, "--plan", tmp_path / "plan.json")
+    line = refused(dcc_here, tmp_path / "o", other, "--data", crops, "--plan", tmp_path / "plan.json")
     assert "plan of another network" in line and "backbone.block0.expand.conv" in line
-    assert "INT8 already" in refused(dcc, tmp_path / "o", int8, "--data", crops)
+    assert "INT8 already" in refused(dcc_here, tmp_path / "o", int8, "--data", crops)
 
 
-def test_a_budget_that_nothing_meets(bundle: Bundle, crops: Path, tmp_path: Path, dcc: Cli) -> None:
+def test_a_budget_that_nothing_meets(bundle: Bundle, crops: Path, tmp_path: Path, dcc_here: Cli) -> None:
     arguments = ("--data", crops, "--frames", "2", "--pairs", "2", "--level", "stage", "--budget", "0")
-    line = refused(dcc, tmp_path / "o", bundle.path, *arguments, "--method", "entropy", code=3)
+    line = refused(dcc_here, tmp_path / "o", bundle.path, *arguments, "--method", "entropy", code=3)
     assert "nothing can be INT8 within a budget of 0" in line and "raise --budget" in line
 
 
 def test_fp16_requires_a_half_bundle_and_other_folders_are_kept(
-    bundle: Bundle, crops: Path, tmp_path: Path, dcc: Cli
+    bundle: Bundle, crops: Path, tmp_path: Path, dcc_here: Cli
 ) -> None:
     assert "dcc export --fp16" in refused(
-        dcc, tmp_path / "o", bundle.path, "--data", crops, "--fp16", code=2
+        dcc_here, tmp_path / "o", bundle.path, "--data", crops, "--fp16", code=2
     )
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
-    result = dcc("calibrate", bundle.path, "--data", crops, "-o", tmp_path / "mine")
+    result = dcc_here("calibrate", bundle.path, "--data", crops, "-o", tmp_path / "mine")
     assert result.returncode == 2 and (tmp_path / "mine" / "letter.txt").read_text() == "dear"

@@ -100,10 +100,10 @@ def pairs(tmp_path_factory: pytest.TempPathFactory, pictures: list[Path]) -> Pat
 
 
 def test_from_pairs_to_matches_that_say_how_sure_they_are(
-    dcc: Cli, bundle: Bundle, pairs: Path, tmp_path: Path
+    dcc_here: Cli, bundle: Bundle, pairs: Path, tmp_path: Path
 ) -> None:
     sure, diagram = tmp_path / "sure", tmp_path / "diagram.png"
-    fitted = dcc("confidence", bundle.path, "--pairs", pairs, "-o", sure, "--json")
+    fitted = dcc_here("confidence", bundle.path, "--pairs", pairs, "-o", sure, "--json")
     assert fitted.returncode == 0, fitted.stderr
     stored = Bundle.open(sure).manifest.confidence
     assert stored is not None
@@ -111,7 +111,7 @@ def test_from_pairs_to_matches_that_say_how_sure_they_are(
     assert json.loads(fitted.stdout)["weights"] == stored.weights
     assert Bundle.open(sure).manifest.graphs == bundle.manifest.graphs
 
-    evaluated = dcc(
+    evaluated = dcc_here(
         "eval", sure, "--benchmark", "pairs", "--data", pairs, "--json", "--reliability", diagram,
         "-o", tmp_path / "results",
     )  # fmt: skip
@@ -121,36 +121,40 @@ def test_from_pairs_to_matches_that_say_how_sure_they_are(
     assert 0 <= found["calibration_error"] <= 1 and len(found["auroc_of_hits"]) == 1
     assert cv2.imread(str(diagram)) is not None
 
-    both = dcc(
+    both = dcc_here(
         "eval", sure, bundle.path, "--benchmark", "pairs", "--data", pairs, "--reliability", diagram,
         "-o", tmp_path / "both",
     )  # fmt: skip
     assert both.returncode == 2 and f"{bundle.path} has none" in both.stderr
     assert not (tmp_path / "both").exists()  # nothing was scored
 
-    described = dcc("info", sure)
+    described = dcc_here("info", sure)
     assert "within 10 % of the longer side" in " ".join(described.stdout.split())
 
     a, b = pairs.parent / "a.png", pairs.parent / "b1.png"
-    matched = dcc(
+    matched = dcc_here(
         "match", "--model", sure, a, b, "--points", "20,20;60,70", "--min-confidence", "0", "--json"
     )
     record = json.loads(matched.stdout)
     assert record["visible"] == [True, True] and len(record["confidence"]) == 2
-    none = dcc("match", "--model", sure, a, b, "--min-confidence", "1", "--json")
+    none = dcc_here("match", "--model", sure, a, b, "--min-confidence", "1", "--json")
     assert json.loads(none.stdout)["a_to_b"]["scores"] == []
-    text = dcc("match", "--model", sure, a, b, "--points", "20,20")
+    text = dcc_here("match", "--model", sure, a, b, "--points", "20,20")
     assert len(text.stdout.strip().split("\t")) == 4
 
 
-def test_a_bundle_without_says_how_to_get_it(dcc: Cli, bundle: Bundle, pairs: Path, tmp_path: Path) -> None:
+def test_a_bundle_without_says_how_to_get_it(
+    dcc_here: Cli, bundle: Bundle, pairs: Path, tmp_path: Path
+) -> None:
     a = pairs.parent / "a.png"
-    one_sentence(dcc("match", "--model", bundle.path, a, a, "--min-confidence", "0.5"), 2, "dcc confidence")
-    refused = dcc(
+    one_sentence(
+        dcc_here("match", "--model", bundle.path, a, a, "--min-confidence", "0.5"), 2, "dcc confidence"
+    )
+    refused = dcc_here(
         "eval", bundle.path, "--benchmark", "pairs", "--data", pairs, "--reliability", tmp_path / "x.png"
     )
     assert refused.returncode == 2 and "needs bundles with confidence" in refused.stderr
-    assert "no (dcc confidence)" in dcc("info", bundle.path).stdout
+    assert "no (dcc confidence)" in dcc_here("info", bundle.path).stdout
 
 
 @pytest.mark.parametrize(
@@ -162,7 +166,7 @@ def test_a_bundle_without_says_how_to_get_it(dcc: Cli, bundle: Bundle, pairs: Pa
     ],
 )
 def test_what_cannot_be_fitted_is_one_sentence(
-    dcc: Cli,
+    dcc_here: Cli,
     bundle: Bundle,
     pairs: Path,
     tmp_path: Path,
@@ -174,5 +178,5 @@ def test_what_cannot_be_fitted_is_one_sentence(
     (pairs.parent / "weak.csv").write_text(weak)
     output, folder = tmp_path / "never", pairs.parent
     given = [folder / text if text.endswith(".csv") else text for text in arguments]
-    one_sentence(dcc("confidence", bundle.path, *given, "-o", output), code, message)
+    one_sentence(dcc_here("confidence", bundle.path, *given, "-o", output), code, message)
     assert not output.exists()

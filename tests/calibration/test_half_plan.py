@@ -184,7 +184,7 @@ def test_what_could_overflow_stays_float32(
     frames: list[Image],
     crops: Path,
     tmp_path: Path,
-    dcc: Cli,
+    dcc_here: Cli,
 ) -> None:
     assert set(groups_without_headroom(candidates, "block", frames)) <= {"l2_norm"}  # sums of many squares
     hot = tmp_path / "hot"
@@ -199,7 +199,7 @@ def test_what_could_overflow_stays_float32(
     barred = groups_without_headroom(HalfPrecisionCandidates.open(Bundle.open(hot)), "block", frames)
     assert "correlation" in barred  # its products are squares of what the encoder gives
     assert not any(name.startswith("backbone") for name in barred)
-    result = dcc(
+    result = dcc_here(
         "calibrate", hot, "--precision", "fp16", "--data", crops, "--level", "stage", "--budget", "50",
         "--frames", "3", "--pairs", "2", "-o", tmp_path / "o",
     )  # fmt: skip
@@ -214,10 +214,10 @@ def test_what_could_overflow_stays_float32(
 
 
 @pytest.fixture(scope="module")
-def searched(bundle: Bundle, crops: Path, tmp_path_factory: pytest.TempPathFactory, dcc: Cli) -> Path:
+def searched(bundle: Bundle, crops: Path, tmp_path_factory: pytest.TempPathFactory, dcc_here: Cli) -> Path:
     """A folder with the results of ``dcc calibrate --precision fp16``."""
     folder = tmp_path_factory.mktemp("searched")
-    result = dcc(
+    result = dcc_here(
         "calibrate", bundle.path, "--precision", "fp16", "--data", crops, "--frames", "4", "--pairs", "3",
         "--budget", "1.5", "--level", "stage", "--report", folder / "report", "-o", folder / "half",
     )  # fmt: skip
@@ -227,7 +227,7 @@ def searched(bundle: Bundle, crops: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_a_searched_half_bundle_is_a_bundle(
-    searched: Path, bundle: Bundle, photos: list[Image], dcc: Cli
+    searched: Path, bundle: Bundle, photos: list[Image], dcc_here: Cli
 ) -> None:
     manifest = Bundle.open(searched / "half").manifest
     islands = manifest.islands
@@ -242,7 +242,7 @@ def test_a_searched_half_bundle_is_a_bundle(
         plan["without_headroom"]
     )
     assert (searched / "report" / "sensitivity.png").stat().st_size > 10_000
-    info = dcc("info", searched / "half")
+    info = dcc_here("info", searched / "half")
     assert "float32 islands" in info.stdout and "against float32" in info.stdout
     found, true = (m.match(*photos[:2]) for m in map(Matcher.open, (searched / "half", bundle)))
     assert (found.index_a == true.index_a).mean() > 0.9
@@ -253,17 +253,17 @@ def digests(path: Path) -> dict[str, str]:
 
 
 def test_a_plan_serves_with_frames_and_without(
-    searched: Path, bundle: Bundle, crops: Path, tmp_path: Path, dcc: Cli
+    searched: Path, bundle: Bundle, crops: Path, tmp_path: Path, dcc_here: Cli
 ) -> None:
     plan = searched / "report" / "plan.json"
-    result = dcc(
+    result = dcc_here(
         "calibrate", bundle.path, "--precision", "fp16", "--data", crops, "--plan", plan,
         "-o", tmp_path / "frames",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert digests(tmp_path / "frames") == digests(searched / "half")
     # The plan says that it is float16, and dcc has pictures of its own.
-    result = dcc("calibrate", bundle.path, "--plan", plan, "-o", tmp_path / "own")
+    result = dcc_here("calibrate", bundle.path, "--plan", plan, "-o", tmp_path / "own")
     assert result.returncode == 0, result.stderr
     assert "pictures that come with dcc" in result.stderr
     assert digests(tmp_path / "own") == digests(searched / "half")
@@ -271,7 +271,9 @@ def test_a_plan_serves_with_frames_and_without(
     assert manifest.precision == "float16" and manifest.verification == bundle.manifest.verification
     assert manifest.islands is not None and manifest.islands.ranges.sufficient
     assert manifest.islands.frames == manifest.islands.agreement.pairs == 3
-    result = dcc("calibrate", bundle.path, "--plan", plan, "--check", crops, "--json", "-o", tmp_path / "c")
+    result = dcc_here(
+        "calibrate", bundle.path, "--plan", plan, "--check", crops, "--json", "-o", tmp_path / "c"
+    )
     assert result.returncode == 0 and "come with dcc" not in result.stderr, result.stderr
     assert json.loads(result.stdout)["islands"]["frames"] == 8
 
@@ -293,15 +295,15 @@ def test_engines_have_the_planned_types(searched: Path) -> None:
 
 
 def test_an_int8_plan_carries_its_ranges(
-    bundle: Bundle, bundles: Bundles, crops: Path, tmp_path: Path, dcc: Cli
+    bundle: Bundle, bundles: Bundles, crops: Path, tmp_path: Path, dcc_here: Cli
 ) -> None:
-    result = dcc(
+    result = dcc_here(
         "calibrate", bundle.path, "--data", crops, "--frames", "3", "--pairs", "3", "--budget", "12",
         "--level", "stage", "--report", tmp_path, "-o", tmp_path / "c",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     plan = tmp_path / "plan.json"
-    result = dcc("calibrate", bundle.path, "--plan", plan, "-o", tmp_path / "e")
+    result = dcc_here("calibrate", bundle.path, "--plan", plan, "-o", tmp_path / "e")
     assert result.returncode == 0, result.stderr
     assert "pictures that come with dcc" in result.stderr
     made, again = (Bundle.open(tmp_path / name).manifest for name in "ce")
@@ -312,12 +314,12 @@ def test_an_int8_plan_carries_its_ranges(
     assert again.calibration.agreement.pairs == 3  # neighbours of three pictures
     assert again.precision == "float32+int8" and again.verified
     assert again.verification == bundle.manifest.verification
-    result = dcc("calibrate", bundle.path, "--plan", plan, "--target", "cpu", "-o", tmp_path / "cpu")
+    result = dcc_here("calibrate", bundle.path, "--plan", plan, "--target", "cpu", "-o", tmp_path / "cpu")
     assert result.returncode == 0, result.stderr  # the plan has the ranges of either target
     calibration = Bundle.open(tmp_path / "cpu").manifest.calibration
     assert calibration is not None and (calibration.target, calibration.method) == ("cpu", "mse")
     half = bundles("float16", "spectral").path
-    result = dcc("calibrate", half, "--fp16", "--plan", plan, "-o", tmp_path / "f")
+    result = dcc_here("calibrate", half, "--fp16", "--plan", plan, "-o", tmp_path / "f")
     assert result.returncode == 1 and not (tmp_path / "f").exists()
     line = result.stderr.strip().splitlines()[-1]
     assert "belongs to another network" in line and "--data" in line
@@ -325,19 +327,19 @@ def test_an_int8_plan_carries_its_ranges(
     kinds = next(iter(values["table"]["ranges"]["encoder"].values()))
     kinds["signed"]["mse"] = [1, 2]
     plan.write_text(json.dumps(values))
-    result = dcc("calibrate", bundle.path, "--plan", plan, "-o", tmp_path / "g")
+    result = dcc_here("calibrate", bundle.path, "--plan", plan, "-o", tmp_path / "g")
     assert result.returncode == 1 and "table.ranges.encoder." in result.stderr.splitlines()[-1]
     assert ".signed.mse" in result.stderr and "Traceback" not in result.stderr
     assert not (tmp_path / "g").exists()
 
 
-def test_plans_are_no_option_of_export(checkpoint: Path, tmp_path: Path, dcc: Cli) -> None:
+def test_plans_are_no_option_of_export(checkpoint: Path, tmp_path: Path, dcc_here: Cli) -> None:
     said = "--plan is an option of dcc calibrate now: dcc calibrate BUNDLE --plan FILE -o OUT"
     for arguments in ((checkpoint, "--plan", "plan.json", "-o", tmp_path / "o"), ("--plan", "plan.json")):
-        result = dcc("export", *arguments)
+        result = dcc_here("export", *arguments)
         assert result.returncode == 2 and said in result.stderr
         assert len(result.stderr.splitlines()) == 1 and not (tmp_path / "o").exists()
-    assert "--plan" not in dcc("export", "--help").stdout
+    assert "--plan" not in dcc_here("export", "--help").stdout
 
 
 def test_what_is_refused(
@@ -346,13 +348,13 @@ def test_what_is_refused(
     bundles: Bundles,
     crops: Path,
     tmp_path: Path,
-    dcc: Cli,
+    dcc_here: Cli,
 ) -> None:
     plan = searched / "report" / "plan.json"
     output = tmp_path / "o"
 
     def line(*arguments: str | Path, code: int) -> str:
-        result = dcc("calibrate", *arguments, "-o", output)
+        result = dcc_here("calibrate", *arguments, "-o", output)
         assert result.returncode == code, result.stderr
         assert "Traceback" not in result.stderr and not output.exists()
         return result.stderr.strip().splitlines()[-1]

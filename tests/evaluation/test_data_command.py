@@ -369,19 +369,19 @@ def willow_on(server: Server, tmp_path: Path) -> Source:
     return SOURCES["pf-willow"]
 
 
-def test_fetch_check_and_fetch_again(server: Server, dcc: Cli, tmp_path: Path) -> None:
+def test_fetch_check_and_fetch_again(server: Server, dcc_here: Cli, tmp_path: Path) -> None:
     willow_on(server, tmp_path)
     folder = tmp_path / "willow"
-    done = dcc("data", "fetch", "pf-willow", "-o", folder, "--mirror", server.url)
+    done = dcc_here("data", "fetch", "pf-willow", "-o", folder, "--mirror", server.url)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(folder)
     record = json.loads((folder / RECORD).read_text())
     archive = server.handler.files["PF-dataset.zip"]
     assert record["PF-dataset.zip"]["sha256"] == hashlib.sha256(archive).hexdigest()
     server.handler.requests.clear()
-    assert dcc("data", "fetch", "pf-willow", "-o", folder, "--mirror", server.url).returncode == 0
+    assert dcc_here("data", "fetch", "pf-willow", "-o", folder, "--mirror", server.url).returncode == 0
     assert server.handler.requests == []
-    found = dcc("data", "check", "pf-willow", folder)
+    found = dcc_here("data", "check", "pf-willow", folder)
     assert found.returncode == 3  # two pairs are too few for PF-WILLOW
     assert "2 pairs of 3 pictures, 40 keypoints" in found.stdout
     assert "the list has 2 pairs, PF-WILLOW's has 900" in found.stderr

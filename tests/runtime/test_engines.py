@@ -183,9 +183,9 @@ def test_engines_travel_in_the_bundle_and_its_manifest(half: Bundle, rtx: Librar
         bundle = reopened
 
 
-def test_build_command_compiles_an_existing_bundle(half: Bundle, tmp_path: Path, dcc: Cli) -> None:
+def test_build_command_compiles_an_existing_bundle(half: Bundle, tmp_path: Path, dcc_here: Cli) -> None:
     shutil.copytree(half.path, tmp_path / "b")
-    result = dcc("build", tmp_path / "b", "--target", "sm86,sm120", "--batch", "1:2:4", "--json")
+    result = dcc_here("build", tmp_path / "b", "--target", "sm86,sm120", "--batch", "1:2:4", "--json")
     assert result.returncode == 0, result.stderr
     records = json.loads(result.stdout)
     assert [(r["graph"], r["precision"]) for r in records] == [
@@ -194,9 +194,9 @@ def test_build_command_compiles_an_existing_bundle(half: Bundle, tmp_path: Path,
     ]
     assert records[0]["targets"] == ["sm86", "sm120"] and records[0]["batch"] == [1, 2, 4]
     assert len(Bundle.open(tmp_path / "b").manifest.engines) == 2
-    info = dcc("info", tmp_path / "b" / "matcher.tensorrt_rtx.engine")
+    info = dcc_here("info", tmp_path / "b" / "matcher.tensorrt_rtx.engine")
     assert info.returncode == 0 and "sm86, sm120" in info.stdout and "float16" in info.stdout
-    elsewhere = dcc("build", tmp_path / "b", "--target", "sm75", "-o", tmp_path / "plans")
+    elsewhere = dcc_here("build", tmp_path / "b", "--target", "sm75", "-o", tmp_path / "plans")
     assert elsewhere.returncode == 0
     names = {path.name for path in (tmp_path / "plans").iterdir()}
     assert names == {
@@ -205,7 +205,7 @@ def test_build_command_compiles_an_existing_bundle(half: Bundle, tmp_path: Path,
 
 
 def test_export_compiles_in_one_go(
-    checkpoint: Path, half: Bundle, built: BuiltEngine, tmp_path: Path, dcc: Cli
+    checkpoint: Path, half: Bundle, built: BuiltEngine, tmp_path: Path, dcc_here: Cli
 ) -> None:
     shutil.copytree(half.path, tmp_path / "b")
     add_engines(Bundle.open(tmp_path / "b"), [built])  # export replaces a bundle with its engines
@@ -220,7 +220,7 @@ def test_export_compiles_in_one_go(
         "-o",
         tmp_path / "b",
     )
-    result = dcc("export", checkpoint, *arguments)
+    result = dcc_here("export", checkpoint, *arguments)
     assert result.returncode == 0, result.stderr
     manifest = Bundle.open(tmp_path / "b").manifest
     assert {r.precision for r in manifest.engines} == {"float16"} and len(manifest.engines) == 2
@@ -341,9 +341,9 @@ def test_engine_of_the_other_library(plan: Path, built: BuiltEngine) -> None:
     ],
 )
 def test_bad_requests_of_the_build_command(
-    arguments: list[str], code: int, sentence: str, half: Bundle, dcc: Cli
+    arguments: list[str], code: int, sentence: str, half: Bundle, dcc_here: Cli
 ) -> None:
-    result = dcc("build", half.path, *arguments)
+    result = dcc_here("build", half.path, *arguments)
     assert result.returncode == code and sentence in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1 and not result.stdout
 
@@ -728,8 +728,8 @@ def test_built_engines_are_compared_on_the_gpu(library: str, copied: Bundle, tmp
         assert machine.tensorrt.contexts == contexts  # they are not compared again
 
 
-def test_built_engines_for_other_gpus_are_not_compared(copied: Bundle, dcc: Cli) -> None:
-    result = dcc("build", copied.path, "--target", "sm86")
+def test_built_engines_for_other_gpus_are_not_compared(copied: Bundle, dcc_here: Cli) -> None:
+    result = dcc_here("build", copied.path, "--target", "sm86")
     assert result.returncode == 0 and "not compared: no GPU here runs them" in result.stderr
     assert all(r.comparison is None for r in Bundle.open(copied.path).manifest.engines)
 
