@@ -20,10 +20,12 @@ from dccnet.training.processes import CPU, Processes
 AUTO = "auto"
 ROUNDS = 3
 LOOPS = "paired"
-"""The lowering that needs a CPU and Numba."""
+"""The lowering of small kernels and volumes that needs a CPU and Numba."""
+LARGE_LOOPS = "complex"
+"""That of large volumes: faster than ``spectral``, in more memory."""
 KERNELS = "direct"
 """The lowering that needs an NVIDIA GPU and Triton."""
-COMPILED_FIRST = (LOOPS, KERNELS)
+COMPILED_FIRST = (LOOPS, LARGE_LOOPS, KERNELS)
 """Lowerings that are compiled when a process first needs them, and kept for later ones."""
 
 
@@ -44,10 +46,11 @@ def usual_lowering(model: DCCNet, device: torch.device = CPU) -> str:
 
 def missing(name: str, device: torch.device) -> str:
     """What the lowering ``name`` lacks on this device, as the end of a sentence; empty if nothing."""
-    if name == LOOPS and device.type != "cpu":
-        return "computes on a CPU only: choose --device cpu or another --conv4d"
-    if name == LOOPS and find_spec("numba") is None:
-        return f"needs numba: {install('train')}, or choose another --conv4d"
+    if name in (LOOPS, LARGE_LOOPS):
+        if device.type != "cpu":
+            return "computes on a CPU only: choose --device cpu or another --conv4d"
+        if find_spec("numba") is None:
+            return f"needs numba: {install('train')}, or choose another --conv4d"
     return _missing_for_kernels(device) if name == KERNELS else ""
 
 

@@ -191,7 +191,7 @@ _MACHINE = [
     ),
     click.option(
         "--conv4d",
-        type=click.Choice(["stack", "paired", "spectral", "spectral3", "direct", "auto"]),
+        type=click.Choice(["stack", "paired", "complex", "spectral", "spectral3", "direct", "auto"]),
         help="How to compute the 4D convolutions (docs/conv4d.md); auto measures which is fastest.  "
         "[default: chosen by device and sizes]",
     ),

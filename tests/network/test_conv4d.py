@@ -35,6 +35,8 @@ def definition(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
 
 sizes = st.tuples(*[st.integers(1, 6)] * 4)
 kernels = st.tuples(*[st.sampled_from([1, 3, 5, 7])] * 4)
+LOOPS = ["paired", "complex"]
+"""Lowerings in loops of our own."""
 
 
 @pytest.mark.parametrize("lowering", LOWERINGS)
@@ -127,19 +129,20 @@ def test_recomputed_gradients_are_the_kept_ones(lowering: str, monkeypatch: pyte
         torch.testing.assert_close(recomputed, kept)
 
 
+@pytest.mark.parametrize("lowering", LOOPS)
 @given(
     st.tuples(*[st.integers(1, 5)] * 4),
     st.sampled_from([((3,), (1,)), ((3, 5), (4, 1)), ((5, 3, 3), (2, 3, 1)), ((3, 1, 3), (3, 3, 1))]),
 )
 @settings(max_examples=30, deadline=None)
-def test_paired_has_the_values_and_gradients_of_stack(
-    grid: tuple[int, ...], sizes: tuple[tuple[int, ...], tuple[int, ...]]
+def test_loops_have_the_values_and_gradients_of_stack(
+    lowering: str, grid: tuple[int, ...], sizes: tuple[tuple[int, ...], tuple[int, ...]]
 ) -> None:
     torch.manual_seed(sum(grid))
     consensus = NeighbourhoodConsensus(*sizes).double()
     c = torch.randn(2, 1, *grid, dtype=torch.float64, requires_grad=True)
     found = []
-    for name in ("stack", "paired"):
+    for name in ("stack", lowering):
         consensus.lowering = TRAINING_LOWERINGS[name]
         (y,) = consensus([c])
         found.append([y, *torch.autograd.grad(y.square().sum(), [c, *consensus.parameters()])])
@@ -147,10 +150,11 @@ def test_paired_has_the_values_and_gradients_of_stack(
         torch.testing.assert_close(at_once, one_by_one)
 
 
-def test_paired_computes_no_gradient_of_its_input_unless_needed() -> None:
+@pytest.mark.parametrize("lowering", LOOPS)
+def test_loops_compute_no_gradient_of_their_input_unless_needed(lowering: str) -> None:
     torch.manual_seed(0)
     consensus = NeighbourhoodConsensus((3, 3), (4, 1)).double()
-    consensus.lowering = TRAINING_LOWERINGS["paired"]
+    consensus.lowering = TRAINING_LOWERINGS[lowering]
     c = torch.randn(2, 1, 3, 4, 2, 5, dtype=torch.float64)
     gradients = []
     for wanted in (True, False):
@@ -160,11 +164,12 @@ def test_paired_computes_no_gradient_of_its_input_unless_needed() -> None:
         torch.testing.assert_close(without, with_it, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("lowering", LOOPS)
 @pytest.mark.parametrize("channels", [(4, 1), (2, 6, 1), (6, 2, 1)])
-def test_paired_stays_in_float32_in_autocast(channels: tuple[int, ...]) -> None:
+def test_loops_stay_in_float32_in_autocast(channels: tuple[int, ...], lowering: str) -> None:
     torch.manual_seed(0)
     consensus = NeighbourhoodConsensus((3,) * len(channels), channels)
-    consensus.lowering = TRAINING_LOWERINGS["paired"]
+    consensus.lowering = TRAINING_LOWERINGS[lowering]
     c = torch.rand(2, 1, 4, 5, 4, 5, requires_grad=True)
     found = []
     for half in (False, True):
@@ -177,8 +182,8 @@ def test_paired_stays_in_float32_in_autocast(channels: tuple[int, ...]) -> None:
         torch.testing.assert_close(in_autocast, plain, rtol=0, atol=0)
 
 
-def test_paired_is_as_exact_in_float32_as_stack() -> None:
-    """Winograd's sums and differences round once more, which must not show at the size of ``tiny``."""
+def test_loops_are_as_exact_in_float32_as_stack() -> None:
+    """Sums and differences round once more, which must not show at the size of ``tiny``."""
     torch.manual_seed(0)
     exact = NeighbourhoodConsensus((3, 3), (8, 1)).double()
     with torch.no_grad():
@@ -186,21 +191,37 @@ def test_paired_is_as_exact_in_float32_as_stack() -> None:
             layer.bias.add_(3)  # all ReLUs are open, or one that rounding opens would outweigh the rest
     c = torch.rand(2, 1, 16, 16, 16, 16, dtype=torch.float64)
     found = {}
-    for name, dtype in (("exact", torch.float64), ("stack", torch.float32), ("paired", torch.float32)):
+    for name in ("exact", "stack", *LOOPS):
+        dtype = torch.float64 if name == "exact" else torch.float32
         consensus = copy.deepcopy(exact).to(dtype)
         consensus.lowering = TRAINING_LOWERINGS.get(name, consensus.lowering)
         x = c.to(dtype).requires_grad_()
         (y,) = consensus([x])
         found[name] = [y, *torch.autograd.grad(y.square().sum(), [x, *consensus.parameters()])]
-    for true, one_by_one, at_once in zip(*found.values(), strict=True):
-        errors = [(each - true).norm() / true.norm() for each in (one_by_one, at_once)]
-        assert errors[1] < max(2 * errors[0], 1e-6)
+    for true, *others in zip(*found.values(), strict=True):
+        of_stack, *errors = [(each - true).norm() / true.norm() for each in others]
+        assert max(errors) < max(2 * of_stack, 1e-6)
 
 
-def test_paired_does_not_depend_on_the_number_of_threads() -> None:
+def test_complex_works_in_pieces() -> None:
+    """Rows, channels and cells beyond what its loops compute at a time."""
+    torch.manual_seed(0)
+    consensus = NeighbourhoodConsensus((3, 3, 3), (30, 30, 1)).double()
+    c = torch.randn(1, 1, 1, 2, 1, 150, dtype=torch.float64, requires_grad=True)
+    found = []
+    for name in ("stack", "complex"):
+        consensus.lowering = TRAINING_LOWERINGS[name]
+        (y,) = consensus([c])
+        found.append([y, *torch.autograd.grad(y.square().sum(), [c, *consensus.parameters()])])
+    for one_by_one, in_pieces in zip(*found, strict=True):
+        torch.testing.assert_close(in_pieces, one_by_one)
+
+
+@pytest.mark.parametrize("lowering", LOOPS)
+def test_loops_do_not_depend_on_the_number_of_threads(lowering: str) -> None:
     torch.manual_seed(0)
     consensus = NeighbourhoodConsensus((3, 3), (4, 1))
-    consensus.lowering = TRAINING_LOWERINGS["paired"]
+    consensus.lowering = TRAINING_LOWERINGS[lowering]
     c = torch.rand(3, 1, 4, 5, 4, 5)
     threads, found = torch.get_num_threads(), []
     try:
@@ -214,10 +235,11 @@ def test_paired_does_not_depend_on_the_number_of_threads() -> None:
         torch.testing.assert_close(together, alone, rtol=0, atol=0)
 
 
-def test_paired_hides_no_nan() -> None:
+@pytest.mark.parametrize("lowering", LOOPS)
+def test_loops_hide_no_nan(lowering: str) -> None:
     """Or a run that has diverged would go on."""
     consensus = NeighbourhoodConsensus((3, 3), (4, 1))
-    consensus.lowering = TRAINING_LOWERINGS["paired"]
+    consensus.lowering = TRAINING_LOWERINGS[lowering]
     c = torch.rand(1, 1, 4, 4, 4, 4)
     c[0, 0, 1, 1, 1, 1] = float("nan")
     assert consensus([c])[0].isnan().any()

@@ -94,7 +94,7 @@ class Recorder:
 
 @pytest.mark.parametrize(
     ("name", "lowering"),
-    [("dccnet", "stack"), ("dccnet", "paired"), ("ncnet", "stack")],
+    [("dccnet", "stack"), ("dccnet", "paired"), ("dccnet", "complex"), ("ncnet", "stack")],
 )
 def test_five_steps_have_the_losses_gradients_and_weights_of_the_method(
     name: str, lowering: str, tmp_path: Path

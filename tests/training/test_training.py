@@ -405,7 +405,7 @@ def test_the_lowering_is_chosen_when_a_run_starts(
     folder, _ = start_run(str(tmp_path / "run"), CONFIG, options)
     chosen = folder.read_config().training.conv4d
     assert chosen in possible
-    assert ("the first step compiles them" in caplog.text) == (chosen == "paired")
+    assert ("the first step compiles them" in caplog.text) == (chosen in ("paired", "complex"))
     resume_run(str(folder.path), 2)
 
 
@@ -464,6 +464,8 @@ def test_without_numba_training_has_other_lowerings(monkeypatch: pytest.MonkeyPa
     model = DCCNet(PRESETS["tiny"])
     assert lowering_of_run(None, model, 16, Processes()) == "stack"
     assert lowering_here("paired", model) == "stack"
+    with pytest.raises(UsageError, match="complex needs numba: pip install"):
+        lowering_of_run("complex", model, 16, Processes())
     with pytest.raises(UsageError, match="paired needs numba: pip install"):
         lowering_of_run("paired", model, 16, Processes())
     with pytest.raises(UsageError, match="paired needs numba: pip install"):  # once, before processes start

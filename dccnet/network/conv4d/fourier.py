@@ -8,6 +8,7 @@ transform reads the layout that the one before wrote, with re/im right before th
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -55,6 +56,9 @@ class AxisTransform(NamedTuple):
     taps_to_frequencies: Matrix
     """``(2·frequencies, 2·k)``, or ``(2·frequencies, k)`` along the first axis: taps counted from the
     centre, for a kernel that is not flipped."""
+    frequencies_to_taps: Matrix
+    """Gradient of the taps from that of their spectrum, where both spectra that were multiplied for it came
+    from ``to_frequencies``: ``(2·k, 2·frequencies)``, or ``(k, 2·frequencies)`` along the first axis."""
 
 
 @lru_cache(maxsize=256)
@@ -64,11 +68,13 @@ def axis_transform(cells: int, taps: int, first: bool) -> AxisTransform:
     frequencies = length // 2 + 1 if first else length
     scale = 2.0 ** -round(math.log2(length) / 2)
     waves = scale * _waves(frequencies, range(cells), length)
-    back = waves.conj().T / (length * scale**2)
+    shares = np.full(frequencies, 1 / (length * scale**2))
     if first:
-        back[:, 1 : (length + 1) // 2] *= 2  # each stands for its conjugate as well
+        shares[1 : (length + 1) // 2] *= 2  # each stands for its conjugate as well
+    back = waves.conj().T * shares
     forward, inverse = _blocks(waves), _blocks(back)
-    centred = _blocks(_waves(frequencies, range(-(taps // 2), taps // 2 + 1), length).conj())
+    centred = _waves(frequencies, range(-(taps // 2), taps // 2 + 1), length).conj()
+    of_taps, to_taps = _blocks(centred), _blocks(centred.conj().T * shares)
     return AxisTransform(
         length,
         frequencies,
@@ -77,8 +83,34 @@ def axis_transform(cells: int, taps: int, first: bool) -> AxisTransform:
         to_cells=Matrix(
             (inverse[:, :1] if first else inverse).transpose(1, 0, 3, 2).reshape(-1, 2 * frequencies)
         ),
-        taps_to_frequencies=Matrix((centred[:, :, :1] if first else centred).reshape(2 * frequencies, -1)),
+        taps_to_frequencies=Matrix((of_taps[:, :, :1] if first else of_taps).reshape(2 * frequencies, -1)),
+        frequencies_to_taps=Matrix(
+            (to_taps[:, :1] if first else to_taps).transpose(1, 0, 3, 2).reshape(-1, 2 * frequencies)
+        ),
     )
+
+
+def to_frequencies(matrices: Sequence[Matrix], x: Tensor, rows: int) -> Tensor:
+    """Transform axis after axis; ``rows`` is the product of the sides before them."""
+    for matrix in matrices:
+        x = _multiply(matrix, x.reshape(rows, matrix.shape[1], -1))
+        rows = rows * (matrix.shape[0] // 2)
+    return x
+
+
+def to_cells(matrices: Sequence[Matrix], x: Tensor, rows: int) -> Tensor:
+    """The inverse; ``rows`` is the product of the sides before re/im."""
+    for matrix in matrices:
+        rows = rows // (matrix.shape[1] // 2)
+        x = _multiply(matrix, x.reshape(rows, matrix.shape[1], -1))
+    return x
+
+
+def _multiply(matrix: Matrix, x: Tensor) -> Tensor:
+    """``(R, C)`` times ``(B, C, N)`` -> ``(B, R, N)``."""
+    left = matrix.like(x)
+    # MKL is up to ten times slower with a batch of one than without a batch dimension.
+    return torch.mm(left, x.flatten(0, 1)).unsqueeze(0) if x.shape[0] == 1 else left @ x
 
 
 def _waves(frequencies: int, positions: range, length: int) -> _Complex:

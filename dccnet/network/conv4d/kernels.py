@@ -33,7 +33,7 @@ Whole = NDArray[np.int64]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def _compiled(function: _Function) -> _Function:
+def compiled(function: _Function) -> _Function:
     options: dict[str, Any] = {
         "nogil": True,
         "error_model": "numpy",
@@ -46,11 +46,11 @@ def _compiled(function: _Function) -> _Function:
         return cast("_Function", numba.njit(**options)(function))
 
 
-def _inlined(function: _Function) -> _Function:
+def inlined(function: _Function) -> _Function:
     return cast("_Function", numba.njit(inline="always")(function))
 
 
-@_compiled
+@compiled
 def transform(x: Floats, axis: AxisProducts, narrow_side: Floats, p: Planes) -> None:
     """Write the inputs of all products: ``narrow_side (C, pairs of slices, products, (D2 + 1)·length)``."""
     channels, pairs, products = narrow_side.shape[:3]
@@ -69,7 +69,7 @@ def transform(x: Floats, axis: AxisProducts, narrow_side: Floats, p: Planes) -> 
                             target[cell] += factor * source[cell]
 
 
-@_compiled
+@compiled
 def _finish(y: Floats, gate: Floats, relu: bool) -> Any:
     """Zero ``y`` where ``gate`` is not positive and, with ``relu``, where ``y`` is not; return its sum."""
     zero = y.dtype.type(0)
@@ -83,7 +83,7 @@ def _finish(y: Floats, gate: Floats, relu: bool) -> Any:
     return total
 
 
-@_compiled
+@compiled
 def _mix(x: Floats, at: int, apart: int, mixed: Floats) -> None:
     """Write sums and differences of two slices, for four channels, to ``mixed (2, 4, ·)``."""
     for channel in range(4):
@@ -95,7 +95,7 @@ def _mix(x: Floats, at: int, apart: int, mixed: Floats) -> None:
             minus[cell] = a - b
 
 
-@_inlined
+@inlined
 def _four(
     x: Floats, at: int, apart: int, mixed: Floats, side: int
 ) -> tuple[Floats, Floats, Floats, Floats]:  # fmt: skip
@@ -106,7 +106,7 @@ def _four(
     return mixed[side - 2, 0], mixed[side - 2, 1], mixed[side - 2, 2], mixed[side - 2, 3]
 
 
-@_inlined
+@inlined
 def _factors(w: Floats) -> tuple[Any, ...]:
     """Factors of four channels and three taps as scalars, which stay in registers."""
     return (
@@ -115,7 +115,7 @@ def _factors(w: Floats) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-@_compiled
+@compiled
 def widen(
     narrow_side: Floats, kernel: Floats, distances: Whole, axis: AxisProducts, bias: Floats, gate: Floats,
     relu: bool, y: Floats, totals: Floats, p: Planes, mixed: Floats,
@@ -177,7 +177,7 @@ def widen(
                             y[c, here : here + n] = 0
 
 
-@_compiled
+@compiled
 def narrow(
     x: Floats, kernel: Floats, distances: Whole, axis: AxisProducts, p: Planes, narrow_side: Floats,
     mixed: Floats,
@@ -217,7 +217,7 @@ def narrow(
                                     y2[cell] += w02 * a + w12 * b + w22 * d + w32 * e
 
 
-@_compiled
+@compiled
 def collect(
     narrow_side: Floats, axis: AxisProducts, r2: int, bias: Floats, gate: Floats, relu: bool,
     y: Floats, totals: Floats, p: Planes,
@@ -248,7 +248,7 @@ def collect(
                 totals[c] += _finish(plane, gate[0] if everywhere else gate[c, at:], relu)
 
 
-@_compiled
+@compiled
 def correlate(
     narrow_side: Floats, wide: Floats, distances: Whole, axis: AxisProducts, kernel: Floats, p: Planes,
     mixed: Floats,

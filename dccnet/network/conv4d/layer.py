@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from dccnet.network.conv4d.complex_spectra import ComplexSpectra
 from dccnet.network.conv4d.direct import Direct
 from dccnet.network.conv4d.lowering import LayoutLowering, Lowering
 from dccnet.network.conv4d.paired import Paired
@@ -22,8 +23,14 @@ LOWERINGS: dict[str, LayoutLowering] = {
 """Lowerings by the name that ``--conv4d`` takes."""
 EXPORT_LOWERINGS: dict[str, Lowering] = {**LOWERINGS, "separable": Separable()}
 """These and ``separable``, for kernels that are sums of few products and do not change any more."""
-TRAINING_LOWERINGS: dict[str, Lowering] = {**LOWERINGS, "paired": Paired(), "direct": Direct()}
-"""``LOWERINGS`` and those that ONNX has no operator for: ``paired`` for CPUs, ``direct`` for GPUs."""
+TRAINING_LOWERINGS: dict[str, Lowering] = {
+    **LOWERINGS,
+    "paired": Paired(),
+    "complex": ComplexSpectra(),
+    "direct": Direct(),
+}
+"""``LOWERINGS`` and those that ONNX has no operator for: ``paired`` and ``complex`` for CPUs, ``direct``
+for GPUs."""
 
 
 def conv4d(

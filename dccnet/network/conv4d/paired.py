@@ -11,10 +11,9 @@ gradient of the other with respect to its input; the gradient with respect to th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from functools import cached_property, partial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from torch.autograd.function import once_differentiable
 
 from dccnet.network.conv4d.lowering import AnyWeights, Layers, recomputed, recomputes_now
 from dccnet.network.conv4d.planes import AxisProducts, Planes
+from dccnet.network.conv4d.threads import at_once
 
 _CHANNELS, _TAPS = 4, 3
 """Channels and taps that the innermost loops compute at a time."""
@@ -32,7 +32,6 @@ _CHANNELS, _TAPS = 4, 3
 Array = NDArray[np.floating[Any]]
 _Gradients = list[tuple[Array, Array]]
 """Gradient of each layer's kernel, in the layout of :meth:`_Convolution.of_kernel`, and of its bias."""
-_Result = TypeVar("_Result")
 
 
 class Paired(AnyWeights):
@@ -83,7 +82,7 @@ class _Chains(torch.autograd.Function):
         volumes, parameters = tensors[:count], tensors[count:]
         chains = _chains(volumes, parameters)
         kept = [chain.room(c) for chain, c in zip(chains, volumes, strict=True)]
-        _at_once([
+        at_once([
             partial(chain.forward, row)
             for chain, laid in zip(chains, kept, strict=True) for row in _rows(laid)
         ])  # fmt: skip
@@ -101,7 +100,7 @@ class _Chains(torch.autograd.Function):
             chain.gradient(g, laid[-1]) for chain, g, laid in zip(chains, gradients, kept, strict=True)
         ]
         below = [torch.empty_like(laid[0]) for laid in kept]
-        found = _at_once([
+        found = at_once([
             partial(chain.backward, laid, g, of_x if needed[place] else None)
             for place, chain in enumerate(chains)
             for g, of_x, *laid in _rows([above[place], below[place], *kept[place]])
@@ -286,10 +285,3 @@ def _unpacked(
 def _rows(volumes: Sequence[Tensor]) -> list[tuple[Array, ...]]:
     """Tensors ``(B, ·)`` -> for each element of the batch, one array of each tensor."""
     return list(zip(*(volume.detach().numpy() for volume in volumes), strict=True))
-
-
-def _at_once(jobs: Sequence[Callable[[], _Result]]) -> list[_Result]:
-    # Threads of their own every time: they take over how this one treats denormals, see
-    # dccnet/training/cpu.py.
-    with ThreadPoolExecutor(max(1, min(torch.get_num_threads(), len(jobs)))) as pool:
-        return [job.result() for job in [pool.submit(job) for job in jobs]]

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dccnet.network.conv4d.fourier import AxisTransform, Matrix, axis_transform
+from dccnet.network.conv4d.fourier import AxisTransform, axis_transform, to_cells, to_frequencies
 from dccnet.network.conv4d.lowering import LayoutLowering
 
 
@@ -64,9 +64,9 @@ class Spectral(LayoutLowering):
         ]
         first, *others = (axis.taps_to_frequencies for axis in axes)
         frequencies = axes[0].frequencies
-        spectrum = _to_frequencies([first], kernel, rows=1)
+        spectrum = to_frequencies([first], kernel, rows=1)
         pairs = _on_pairs(spectrum.reshape(frequencies, 2, *kernel.shape[1:]))
-        filters = _to_frequencies(others, pairs, rows=frequencies)
+        filters = to_frequencies(others, pairs, rows=frequencies)
         filters = filters.reshape(-1, 2 * kernel.shape[-3], *kernel.shape[-2:])
         constant = None
         if bias is not None and outer_taps == 1:
@@ -92,7 +92,7 @@ class SpectralConvolution:
     def __call__(self, x: Tensor) -> Tensor:
         batch, *cells, _, height, width = x.shape
         frequencies = math.prod(axis.frequencies for axis in self.axes)
-        spectrum = _to_frequencies([axis.to_frequencies for axis in self.axes], x, rows=batch)
+        spectrum = to_frequencies([axis.to_frequencies for axis in self.axes], x, rows=batch)
         y = F.conv2d(
             spectrum.reshape(batch, -1, height, width),
             self.filters,
@@ -100,7 +100,7 @@ class SpectralConvolution:
             padding=[k // 2 for k in self.filters.shape[-2:]],
             groups=frequencies,
         )
-        y = _to_cells([axis.to_cells for axis in reversed(self.axes)], y, rows=batch * frequencies)
+        y = to_cells([axis.to_cells for axis in reversed(self.axes)], y, rows=batch * frequencies)
         y = y.reshape(batch, *cells, -1, height, width)
         return y if self.outer_taps == 1 else _add_taps(y, self.outer_taps, self.bias)
 
@@ -112,29 +112,6 @@ def _on_pairs(spectrum: Tensor) -> Tensor:
     """
     real, imaginary = spectrum.unbind(1)
     return torch.cat([spectrum, torch.stack([-imaginary, real], 1)], -3)
-
-
-def _to_frequencies(matrices: Sequence[Matrix], x: Tensor, rows: int) -> Tensor:
-    """Transform axis after axis; ``rows`` is the product of the sides before them."""
-    for matrix in matrices:
-        x = _multiply(matrix, x.reshape(rows, matrix.shape[1], -1))
-        rows = rows * (matrix.shape[0] // 2)
-    return x
-
-
-def _to_cells(matrices: Sequence[Matrix], x: Tensor, rows: int) -> Tensor:
-    """The inverse; ``rows`` is the product of the sides before re/im."""
-    for matrix in matrices:
-        rows = rows // (matrix.shape[1] // 2)
-        x = _multiply(matrix, x.reshape(rows, matrix.shape[1], -1))
-    return x
-
-
-def _multiply(matrix: Matrix, x: Tensor) -> Tensor:
-    """``(R, C)`` times ``(B, C, N)`` -> ``(B, R, N)``."""
-    left = matrix.like(x)
-    # MKL is up to ten times slower with a batch of one than without a batch dimension.
-    return torch.mm(left, x.flatten(0, 1)).unsqueeze(0) if x.shape[0] == 1 else left @ x
 
 
 def _add_taps(x: Tensor, taps: int, bias: Tensor | None) -> Tensor:
