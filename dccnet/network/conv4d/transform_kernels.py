@@ -27,6 +27,7 @@ APART = LONGEST + LANES
 
 # Numba keeps compiled code until this file changes, and it knows fields by their position.
 assert Waves._fields == ("cosines", "sines", "back_cosines", "back_sines")
+assert ROWS == 7
 
 
 @compiled
