@@ -165,15 +165,15 @@ def test_bundles_without_fine_features_match_as_before_and_cannot_refine(
 
 
 def test_refine_on_the_command_line(
-    fine_bundle: Bundle, bundle: Bundle, pictures: list[Path], dcc: Cli
+    fine_bundle: Bundle, bundle: Bundle, pictures: list[Path], dcc_here: Cli
 ) -> None:
     pair = [*pictures[:2], "--points", "30,40"]
     outputs = [
-        dcc("match", fine_bundle.path, *pair, *options).stdout
+        dcc_here("match", fine_bundle.path, *pair, *options).stdout
         for options in ((), ("--refine",), ("--no-refine",))
     ]
     assert outputs[0] == outputs[1] != outputs[2]
-    one_sentence(dcc("match", bundle.path, *pair, "--refine"), 2, "--fine", "--refine")
+    one_sentence(dcc_here("match", bundle.path, *pair, "--refine"), 2, "--fine", "--refine")
 
 
 def test_encoders_in_other_programs_are_unchanged_but_for_one_output(fine_bundle: Bundle) -> None:

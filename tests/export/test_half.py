@@ -238,14 +238,14 @@ def test_nan_counts_as_overflow(tmp_path: Path, small_model: DCCNet) -> None:
 
 
 def test_network_that_does_not_fit_into_float16_is_refused_with_the_tensor_named(
-    tmp_path: Path, dcc: Cli
+    tmp_path: Path, dcc_here: Cli
 ) -> None:
     model = decisive(build(PLAIN))
     with torch.no_grad():
         next(m for m in model.backbone.trunk.modules() if isinstance(m, nn.BatchNorm2d)).weight *= 1e5
     save_checkpoint(model, tmp_path / "hot.safetensors")
     model_file, written = tmp_path / "hot.safetensors", tmp_path / "b"
-    result = dcc("export", model_file, "--fp16", "--conv4d", "stack", "-o", written)
+    result = dcc_here("export", model_file, "--fp16", "--conv4d", "stack", "-o", written)
     assert result.returncode == 3, result.stderr
     assert "does not fit into float16" in result.stderr and "without --fp16" in result.stderr
     assert "Traceback" not in result.stderr
@@ -292,9 +292,9 @@ def test_agreement_counts_only_decided_cells() -> None:
     assert criterion_for("float32", "product") == CRITERIA["float32"]
 
 
-def test_fp16_from_the_command_line(checkpoint: Path, tmp_path: Path, dcc: Cli) -> None:
+def test_fp16_from_the_command_line(checkpoint: Path, tmp_path: Path, dcc_here: Cli) -> None:
     """An untrained network decides nothing, and the command says so instead of claiming agreement."""
-    result = dcc("export", checkpoint, "--half", "--conv4d", "stack", "-o", tmp_path / "b")
+    result = dcc_here("export", checkpoint, "--half", "--conv4d", "stack", "-o", tmp_path / "b")
     assert result.returncode in (0, 3) and "Traceback" not in result.stderr
     manifest = Bundle.open(tmp_path / "b").manifest
     assert manifest.precision == "float16"
