@@ -20,6 +20,11 @@ _USUAL_WARNING = warnings.showwarning
 COMMANDS = {
     "demo": (".demo.commands", "demo", "Train, export and match on photographs that pip installs."),
     "train": (".training.commands", "train", "Train a network on a list of pairs or on photographs."),
+    "adapt": (
+        ".training.adaptation.command",
+        "adapt_command",
+        "Adapt a network to pictures of one kind, without keypoints.",
+    ),
     "ablate": (
         ".training.ablation.command",
         "ablate",

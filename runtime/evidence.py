@@ -61,6 +61,15 @@ def match_evidence(own: Direction, other: Direction) -> Floats:
     )
 
 
+def unlike_neighbours(targets: Floats, grid: tuple[int, int]) -> Floats:
+    """``(h, w)``: how differently a cell and its neighbours move, mean over neighbours, in cells.
+
+    ``targets`` ``(h, w, 2)`` are where cells lie, (x, y) in cells of the other ``grid``. Things that face
+    opposite ways move differently: nothing is mirrored here.
+    """
+    return _unlikeness(_motion_of_neighbours(targets, grid), ORIENTATIONS[0])
+
+
 def _spread(window: NDArray[np.float32]) -> Floats:
     """``(h, w)``: root mean square distance of a window's scores from their mean place, in cells.
 
@@ -84,8 +93,7 @@ def _roughness(targets: Floats, grid: tuple[int, int], trust: Floats) -> Floats:
     Motion is compared with that of things seen as they are, or else mirrored: by whichever more of the
     picture agrees.
     """
-    own_grid = targets.shape[0], targets.shape[1]
-    motion = _motion_of_neighbours(targets / _extent(grid) * _extent(own_grid))
+    motion = _motion_of_neighbours(targets, grid)
     candidates = [_unlikeness(motion, orientation) for orientation in ORIENTATIONS]
     roughness: Floats = max(candidates, key=lambda unlike: float((trust * np.exp(-(unlike**2))).sum()))
     return roughness
@@ -97,10 +105,11 @@ def _extent(grid: tuple[int, int]) -> Floats:
     return extent
 
 
-def _motion_of_neighbours(targets: Floats) -> Floats:
+def _motion_of_neighbours(targets: Floats, grid: tuple[int, int]) -> Floats:
     """``(2, 8, h, w)``: from each cell's match to those of its neighbours, in the order of
-    :data:`NEIGHBOURS`; NaN for those outside the grid."""
+    :data:`NEIGHBOURS`, in cells of their own grid; NaN for those outside it."""
     height, width = targets.shape[:2]
+    targets = targets / _extent(grid) * _extent((height, width))
     padded = np.pad(np.moveaxis(targets, -1, 0), ((0, 0), (1, 1), (1, 1)), constant_values=np.nan)
     own = padded[:, 1:-1, 1:-1]
     return np.stack(

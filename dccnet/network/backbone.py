@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -49,6 +49,10 @@ class BackboneSpec:
     """Part of the trunk whose output, at stride 4, has the fine features; empty: there are none."""
     refines: bool = False
     """Whether fine features were measured to place matches better (docs/tiny.md)."""
+    beside: str = ""
+    """Another backbone, whose features follow this one's own; empty: there is none."""
+    share: float = 0.0
+    """Of similarities, the part that comes from the features of the other backbone."""
 
 
 def _resnet(name: str) -> Callable[[], nn.Sequential]:
@@ -104,6 +108,12 @@ BACKBONES: dict[str, BackboneSpec] = {
         "lite2", 2 * 120 + 2 * 208, "block13", "block14", "block17", "block19"
     ),
 }
+BACKBONES["efficientnet-lite1-lite2-hypercolumn"] = replace(
+    BACKBONES["efficientnet-lite1-hypercolumn"],
+    channels=sum(BACKBONES[f"efficientnet-{size}-hypercolumn"].channels for size in ("lite1", "lite2")),
+    beside="efficientnet-lite2-hypercolumn",
+    share=0.4,
+)
 
 
 @float32_island
@@ -117,6 +127,16 @@ def hypercolumn(finest: Tensor, *coarser: Tensor) -> Tensor:
     grid = finest.shape[-2:]
     levels = [finest, *(F.interpolate(x, size=grid, mode="bilinear", align_corners=True) for x in coarser)]
     return torch.cat([l2_normalise(x - x.mean(dim=(2, 3), keepdim=True)) for x in levels], dim=1)
+
+
+@float32_island
+def side_by_side(first: Tensor, second: Tensor, share: float) -> Tensor:
+    """Features of two backbones ``(B, c, h, w)``, ``(B, d, h, w)`` -> ``(B, c + d, h, w)``.
+
+    A dot product of the result is the mean of those of both, each normalised, with weight ``share`` for
+    the second.
+    """
+    return torch.cat([(1 - share) ** 0.5 * l2_normalise(first), share**0.5 * l2_normalise(second)], dim=1)
 
 
 class Backbone(nn.Module):
@@ -133,6 +153,9 @@ class Backbone(nn.Module):
         self.channels = spec.channels
         self._rounds_up = spec.rounds_up
         self.trunk = spec.build()
+        self.beside = Backbone(BACKBONES[spec.beside]) if spec.beside else None
+        self.side_by_side = Step(side_by_side)
+        self._share = spec.share
         self._levels, self._fine = spec.levels, spec.fine
         self.hypercolumn = Step(hypercolumn)
         self.fine_features = Step(fine_features)
@@ -158,7 +181,7 @@ class Backbone(nn.Module):
         """
         before, blocks = self._split()
         x, levels = self._run(image, [*before, *blocks[: len(blocks) - self._trained]], self._levels)
-        return self._features(x, levels)
+        return self._features(image, x, levels)
 
     def with_fine_features(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """``(B, 3, H, W)``, RGB in [0, 1] -> features as from :meth:`forward`, and fine features.
@@ -170,11 +193,19 @@ class Backbone(nn.Module):
             raise ValueError("this backbone has no fine features")
         before, blocks = self._split()
         x, (fine, *levels) = self._run(image, [*before, *blocks], (self._fine, *self._levels))
-        return self._features(x, levels), self.fine_features(fine)
+        return self._features(image, x, levels), self.fine_features(fine)
 
-    def _features(self, x: Tensor, levels: Sequence[Tensor]) -> Tensor:
-        """A hypercolumn of ``levels``; without any, ``x``."""
-        return as_weights_of(self.trunk, self.hypercolumn(*levels)) if levels else x
+    def _features(self, image: Tensor, x: Tensor, levels: Sequence[Tensor]) -> Tensor:
+        """A hypercolumn of ``levels``; without any, ``x``. The other backbone's features follow."""
+        own = self.hypercolumn(*levels) if levels else x
+        if self.beside is not None:
+            own = self.side_by_side(own, self.beside(image), self._share)
+        return as_weights_of(self.trunk, own)
+
+    @property
+    def with_beside(self) -> list[Backbone]:
+        """This backbone and, if there is one, the other."""
+        return [self] if self.beside is None else [self, *self.beside.with_beside]
 
     @property
     def has_fine_features(self) -> bool:
@@ -239,7 +270,7 @@ class Backbone(nn.Module):
         For random weights: otherwise the activations of a residual network double from block to block, to
         values that no trained network has and that float16 cannot hold.
         """
-        norms = [module for module in self.trunk.modules() if isinstance(module, nn.BatchNorm2d)]
+        norms = [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
         usual = [norm.momentum for norm in norms]
         for norm in norms:
             norm.momentum, norm.training = 1.0, True
@@ -252,7 +283,8 @@ class Backbone(nn.Module):
 
         In half precision, a convolution's output would otherwise be rounded before the norm scales it.
         """
-        _fold_batch_norms(self.trunk)
+        for backbone in self.with_beside:
+            _fold_batch_norms(backbone.trunk)
 
     def train(self, mode: bool = True) -> Backbone:
         return super().train(False)

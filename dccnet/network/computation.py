@@ -53,7 +53,8 @@ class Computation(nn.Module):
         """A copy for inference in float16, with the float32 islands of :mod:`dccnet.network.precision`."""
         half = copy.deepcopy(self).eval()
         half.backbone.fold_batch_norms()
-        half.backbone.trunk.half()
+        for backbone in half.backbone.with_beside:
+            backbone.trunk.half()
         for name, part in half.named_children():
             if name != "backbone":
                 part.half()

@@ -14,7 +14,7 @@ FUSIONS = ("dynamic", "average", "product")
 BLENDS = ("scores", "maps")
 LARGEST_SIDE = 4096
 """Of the frames, in pixels: the correlation map of two such frames has 4 billion scores."""
-
+LARGEST_RANK = 4096
 
 _LIST_EXAMPLES = {
     "image_size": "[400, 400]",
@@ -64,6 +64,10 @@ class ModelConfig:
     auxiliary_loss: bool = True
     """Whether each branch is also trained on its own (Eq. 18). Concerns training only."""
 
+    adapter_rank: int = 0
+    """Rank of the learnt change of the backbone's features that ``dcc adapt`` trains (not in the paper); 0:
+    there is none."""
+
     def __post_init__(self) -> None:
         for name, example in _LIST_EXAMPLES.items():
             value = getattr(self, name)
@@ -74,6 +78,10 @@ class ModelConfig:
             object.__setattr__(self, name, tuple(value))  # JSON has lists only
         for field in ("context_kernel", "context_channels"):
             _require(type(getattr(self, field)) is int, f"{field} must be a whole number")
+        _require(
+            type(self.adapter_rank) is int and 0 <= self.adapter_rank <= LARGEST_RANK,
+            f"adapter_rank must be a whole number from 0 to {LARGEST_RANK}, got {self.adapter_rank!r}",
+        )
         for field in ("embedding", "auxiliary_loss"):
             _require(type(getattr(self, field)) is bool, f"{field} must be true or false")
         for field in ("image_size", "consensus_kernels", "consensus_channels"):
@@ -181,6 +189,18 @@ _TINY = ModelConfig(
     embedding=False,
 )
 
+# Built by hand, not trained: weights of a plain start (training/starts.py) on features of several levels.
+# Better matches, more slowly.
+_SMALL = _TINY.replace(
+    backbone="efficientnet-lite1-hypercolumn",
+    image_size=(352, 352),
+    context_channels=120,
+    consensus_kernels=(7, 1),
+    consensus_channels=(2, 1),
+    fusion="average",
+    blend="maps",
+)
+
 PRESETS: dict[str, ModelConfig] = {
     # The published network, "Baseline+SDA" of Table 4.
     "dccnet": ModelConfig(),
@@ -191,15 +211,9 @@ PRESETS: dict[str, ModelConfig] = {
     "baseline-saa": ModelConfig(fusion="average"),
     "baseline-sd": ModelConfig(auxiliary_loss=False),
     "tiny": _TINY,
-    # Built by hand, not trained: weights of a plain start (training/starts.py) on features of several
-    # levels. Better matches, more slowly.
-    "small": _TINY.replace(
-        backbone="efficientnet-lite1-hypercolumn",
-        image_size=(352, 352),
-        context_channels=120,
-        consensus_kernels=(7, 1),
-        consensus_channels=(2, 1),
-        fusion="average",
-        blend="maps",
+    "small": _SMALL,
+    # The same with the features of two backbones and more cells: better matches, more slowly.
+    "medium": _SMALL.replace(
+        backbone="efficientnet-lite1-lite2-hypercolumn", image_size=(384, 384), consensus_kernels=(9, 1)
     ),
 }

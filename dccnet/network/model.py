@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from dccnet.network.adapter import FeatureAdapter
 from dccnet.network.backbone import build_backbone
 from dccnet.network.computation import Computation
 from dccnet.network.config import ModelConfig
@@ -49,6 +50,9 @@ class DCCNet(Computation):
         self.backbone = build_backbone(config.backbone)
         self.grid = self.backbone.grid(config.image_size)
         """(h, w) in cells, at the configured image size."""
+        self.adapter = (
+            FeatureAdapter(self.backbone.channels, config.adapter_rank) if config.adapter_rank else None
+        )
         self.context_encoder = (
             SpatialContextEncoder(self.backbone.channels, config.context_kernel, config.context_channels)
             if "context" in config.branches
@@ -99,7 +103,7 @@ class DCCNet(Computation):
         """
         self._check_image(image)
         features, fine = self.backbone.with_fine_features(image)
-        return self.branch_features(self._normalised(features)), fine
+        return self.branch_features(self._finished(features)), fine
 
     def backbone_features(self, image: Tensor) -> Tensor:
         """``(B, 3, H, W)``, RGB in [0, 1] -> Z ``(B, d, h, w)``, of unit length in each cell.
@@ -114,12 +118,14 @@ class DCCNet(Computation):
         return self.backbone.frozen_part(image)
 
     def local_features(self, x: Tensor) -> Tensor:
-        """:meth:`frozen_features` -> Z: the backbone's trained blocks, if any, and the L2 norm."""
-        return self._normalised(self.backbone.trained_part(x))
+        """:meth:`frozen_features` -> Z: the backbone's trained blocks and the adapter, if any; L2 norm."""
+        return self._finished(self.backbone.trained_part(x))
 
-    def _normalised(self, features: Tensor) -> Tensor:
-        normalised: Tensor = self.l2_norm(features)
-        return normalised.to(features)
+    def _finished(self, features: Tensor) -> Tensor:
+        z: Tensor = self.l2_norm(features).to(features)
+        if self.adapter is not None:
+            z = self.l2_norm(self.adapter(z)).to(features)
+        return z
 
     def branch_features(self, z: Tensor) -> Features:
         """Normalised backbone features ``Z (B, d, h, w)`` -> features of every branch."""

@@ -15,8 +15,6 @@ from dccnet.training.recipes import RECIPES
 
 PATHS = ("data", "synthetic", "root", "validate", "feature_cache")
 """Options that are paths. ``--resume`` takes them again, for what has moved."""
-LOGS = ("tensorboard", "wandb", "mlflow")
-"""What ``--log`` may name: the keys of ``experiments/logs.py``."""
 POSITIVE = Number(0, min_open=True)
 
 
@@ -223,17 +221,6 @@ _MACHINE = [
         help="Save the state every STEPS steps, besides after every epoch.",
     ),
 ]  # fmt: skip
-_OUTPUT = [
-    click.option(
-        "--log",
-        type=click.Choice(LOGS),
-        multiple=True,
-        default=("tensorboard",),
-        show_default=True,
-        help="Where to log the run: event files in its folder, Weights & Biases, or MLflow, as their own "
-        "environment variables say (docs/training.md); repeatable.",
-    ),
-]
 
 
 GROUPS = {
@@ -247,13 +234,12 @@ GROUPS = {
         "--device --precision --tf32 --micro-batch --checkpointing --conv4d --feature-cache "
         "--cache-gb --workers --save-every"
     ),
-    "Output": "--log",
 }
 """All these options, as ``--help`` lists them."""
 
 
 def training_options(function: Function) -> Function:
     """Add all these options to a command, in the order of ``--help``."""
-    for option in reversed(_DATA + _RECIPE + _MACHINE + _OUTPUT):
+    for option in reversed(_DATA + _RECIPE + _MACHINE):
         function = option(function)
     return function

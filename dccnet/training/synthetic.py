@@ -96,6 +96,8 @@ class View:
     """``(N, 2)``, normalised (x, y): a lattice of points in the view, those that lie inside the picture."""
     truth: Points
     """The same points in the original picture."""
+    warp: Warp
+    """From the view to the original picture."""
 
 
 def warped_view(picture: Picture, index: int, seed: tuple[int, int], size: Size) -> View:
@@ -107,13 +109,18 @@ def warped_view(picture: Picture, index: int, seed: tuple[int, int], size: Size)
     side = rng.uniform(*ZOOM)
     place = Affine(np.diag([-side if index % 2 else side, side]), rng.uniform(side - 1, 1 - side, 2))
     warp = Chain(random_warp(rng), place)
-    y, x = np.mgrid[-1 : 1 : LATTICE * 1j, -1 : 1 : LATTICE * 1j]
-    points = np.stack([x.ravel(), y.ravel()], axis=1)
+    points = lattice((LATTICE, LATTICE))
     truth = warp(points)
     inside = (np.abs(truth) <= 1).all(axis=1)
     drawn = partial(_render, picture.load, warp, size, (*seed, index))
     key = f"{picture.key} seed {seed} view {index} {size}"
-    return View(Picture(key, drawn, picture.file), points[inside], truth[inside])
+    return View(Picture(key, drawn, picture.file), points[inside], truth[inside], warp)
+
+
+def lattice(grid: Size) -> Points:
+    """``(h·w, 2)``: evenly spaced points, row-major, of a grid (h, w) whose corners are the picture's."""
+    y, x = np.mgrid[-1 : 1 : grid[0] * 1j, -1 : 1 : grid[1] * 1j]
+    return np.stack([x.ravel(), y.ravel()], axis=1)
 
 
 def random_warp(rng: np.random.Generator) -> Warp:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dccnet.network.backbone import Backbone
+from dccnet.network.backbone import BACKBONES, Backbone
 from dccnet.runtime.errors import CheckpointError
 from dccnet.weights.checkpoint import complain_about_mismatch, complain_about_values, unwrapped_state
 
@@ -31,6 +31,12 @@ def load_backbone_weights(backbone: Backbone, name: str, weights: str) -> None:
         smooth = F.interpolate(noise, size=(160, 160), mode="bilinear")  # as pictures are
         backbone.settle_norms(smooth)
         return
+    if backbone.beside is not None:
+        if weights != IMAGENET:
+            raise CheckpointError(
+                f"{name} consists of two backbones, which one file cannot fill: use --weights imagenet"
+            )
+        load_backbone_weights(backbone.beside, BACKBONES[name].beside, weights)
     if weights != IMAGENET:
         source, state = Path(weights), _read_state(Path(weights))
     elif size := re.match(r"efficientnet-lite(\d)", name):

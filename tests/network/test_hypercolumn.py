@@ -16,6 +16,7 @@ from dccnet.inference import TorchMatcher
 from dccnet.network.backbone import BACKBONES, build_backbone, hypercolumn
 from dccnet.network.correlation import l2_normalise
 from dccnet.runtime.arrays import Image
+from dccnet.runtime.errors import CheckpointError
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.tensorrt.builder import BatchRange, BuildSettings, build_engine
 from dccnet.runtime.tensorrt.library import RTX, load_library
@@ -77,3 +78,34 @@ def test_exported_and_compiled(
     settings = BuildSettings(targets=("sm86",), batch=BatchRange(1, 1, 8))
     built = build_engine(load_library(RTX), "encoder", bundle.manifest.graphs["encoder"], path, settings)
     assert built.record.precision == ("float16" if half else "float32")
+
+
+def test_two_backbones_share_every_similarity() -> None:
+    """A dot product is the mean of those of both backbones, with their weights."""
+    name = "efficientnet-lite1-lite2-hypercolumn"
+    both = build_backbone(name)
+    load_backbone_weights(both, name, "random")
+    assert both.beside is not None
+    image, share = torch.rand(1, 3, 64, 80), BACKBONES[name].share
+    alone = build_backbone("efficientnet-lite1-hypercolumn")
+    alone.trunk.load_state_dict(both.trunk.state_dict())
+    with torch.no_grad():
+        first, second = (l2_normalise(backbone(image))[0].flatten(1) for backbone in (alone, both.beside))
+        features = both(image)[0].flatten(1)
+    expected = (1 - share) * first.T @ first + share * second.T @ second
+    torch.testing.assert_close(features.T @ features, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_two_backbones_are_folded_halved_and_filled_together(tmp_path: Path) -> None:
+    name = "efficientnet-lite1-lite2-hypercolumn"
+    model = build(SMALL.replace(backbone=name, image_size=(64, 64)))
+    load_backbone_weights(model.backbone, name, "random")
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        half = model.in_half().backbone_features(image)
+        similarity = (half.float() * model.backbone_features(image)).sum(dim=1)
+    assert half.dtype == torch.float16 and similarity.min() > 0.99
+    norms = [m for m in model.in_half().modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert not norms
+    with pytest.raises(CheckpointError, match="two backbones, which one file cannot fill"):
+        load_backbone_weights(model.backbone, name, str(tmp_path / "weights.pth"))

@@ -1,1 +1,0 @@
-"""Where the progress of a run is logged: TensorBoard, Weights & Biases, MLflow."""
