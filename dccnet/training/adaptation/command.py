@@ -97,14 +97,15 @@ def adapt_command(
     """Adapt the features of MODEL (.safetensors) to pictures of one kind, without keypoints.
 
     \b
-    dcc init --preset small -o small.safetensors
     dcc adapt small.safetensors --data pairs.csv -o adapted.safetensors
-    dcc export adapted.safetensors -o bundle
+    dcc adapt small.safetensors --data pairs.csv --opposite 0.5 -o both-ways.safetensors
+    dcc adapt runs/tiny/last.safetensors --data pairs.csv --strength 0.2 -o adapted.safetensors
 
-    The network learns from its own matches that agree among themselves, in a few minutes on two CPU cores.
-    Things that face the same way then match better, those that face opposite ways worse, unless --opposite
-    is given or they are matched with --mirror auto (docs/adaptation.md has measurements). Compare both with
-    dcc eval on pairs with keypoints, if you have any.
+    dcc init --preset small writes a network that matches without training. The network learns from its own
+    matches that agree among themselves, in a few minutes on two CPU cores. Things that face the same way
+    then match better, those that face opposite ways worse, unless --opposite is given or they are matched
+    with --mirror auto (docs/adaptation.md has measurements). Compare both with dcc eval on pairs with
+    keypoints, if you have any.
     """
     require_torch()
     from dccnet.network.conv4d import TRAINING_LOWERINGS
