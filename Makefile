@@ -4,14 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUTPUT ?= demo-output
 
-.PHONY: bench demo docs test test-containers test-labels test-ray test-ray-serve test-triton test-oldest test-pythons test-slow test-cuda test-gpu lint format picture clean
+.PHONY: bench demo docs test test-containers test-labels test-loggers test-ray test-ray-serve test-triton test-oldest test-pythons test-slow test-cuda test-gpu lint format picture clean
 
 demo: $(VENV)/.installed-demo
 	$(if $(filter demo-output,$(DEMO_OUTPUT)),rm -rf demo-output)  # never a folder that somebody named
 	$(BIN)/dcc demo -o $(DEMO_OUTPUT)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not slow and not gpu and not cuda and not ray" --numprocesses auto --dist loadfile \
+	$(BIN)/python -m pytest -m "not slow and not gpu and not cuda and not ray and not loggers" --numprocesses auto --dist loadfile \
 	  --durations 20
 
 # The runtime's tests with the oldest versions that pyproject.toml allows, in an environment without torch.
@@ -105,6 +105,10 @@ $(RAY_SERVE)/.installed: Makefile pyproject.toml
 # Lists of pairs on a real Ray, which starts a dozen processes. The extra comes on top of those of the other tests.
 test-ray: $(VENV)/.installed-dev $(VENV)/.installed-ray
 	$(BIN)/python -m pytest -m ray tests/integrations/test_ray.py
+
+# Runs as Weights & Biases and MLflow keep them, without a network.
+test-loggers: $(VENV)/.installed-dev $(VENV)/.installed-wandb $(VENV)/.installed-mlflow
+	$(BIN)/python -m pytest -m loggers tests/training/test_loggers.py
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow

@@ -19,7 +19,7 @@ from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.images import read_image
 from tests.helpers.bundles import MADE_BEFORE, Bundles, export_once
-from tests.helpers.commands import Cli
+from tests.helpers.commands import Cli, called_here
 from tests.helpers.paths import DATA
 
 if TYPE_CHECKING:  # `make test-oldest` runs the runtime's tests where torch is not installed
@@ -105,3 +105,9 @@ def dcc() -> Cli:
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout, **options)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def dcc_here() -> Cli:
+    """The command in this process: for tests of what it does, not of how it starts and ends."""
+    return called_here

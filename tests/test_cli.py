@@ -18,6 +18,7 @@ from dccnet.cli import COMMANDS
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.extras import install
 from dccnet.runtime.manifest import SCHEMA
+from dccnet.training import datasets
 from dccnet.weights.checkpoint import load_checkpoint, save_checkpoint
 from tests.helpers.commands import Cli, one_sentence
 from tests.helpers.networks import PLAIN, SMALL, build
@@ -80,37 +81,42 @@ def test_init_export_match(dcc: Cli, tmp_path: Path, pictures: list[Path]) -> No
     assert json.loads(matched.stdout)["grid_a"] == [4, 4]
 
 
-def test_train_then_resume(dcc: Cli, tmp_path: Path, pictures: list[Path]) -> None:
+def test_train_then_resume(
+    dcc_here: Cli, tmp_path: Path, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets, "VALIDATION_PAIRS", 5)
     run = tmp_path / "run"
     tiny = ["--preset", "tiny", "--set", "image_size=[64,64]", "--weights", "random"]
     short = ["--epochs", "1", "--pairs", "4", "--batch-size", "2"]
-    trained = dcc("train", *tiny, *short, "--synthetic", pictures[0].parent, "-o", run, "--json")
+    trained = dcc_here("train", *tiny, *short, "--synthetic", pictures[0].parent, "-o", run, "--json")
     assert trained.returncode == 0, trained.stderr
     result = json.loads(trained.stdout)
     assert result["epoch"] == 1 and Path(result["best"]).is_file()
     assert "validation PCK@0.1 (bbox)" in trained.stderr
-    one_sentence(dcc("train", "--resume", run, "--seed", "3"), 2, "--resume uses the settings")
-    resumed = dcc("train", "--resume", run, "--epochs", "2", "--json")
+    one_sentence(dcc_here("train", "--resume", run, "--seed", "3"), 2, "--resume uses the settings")
+    resumed = dcc_here("train", "--resume", run, "--epochs", "2", "--json")
     assert json.loads(resumed.stdout)["epoch"] == 2, resumed.stderr
 
 
-def test_import(dcc: Cli, tmp_path: Path) -> None:
+def test_import(dcc_here: Cli, tmp_path: Path) -> None:
     state: State = backbone_state("resnet18")
     state.update(consensus_state("NeighConsensus", (3, 3), (4, 1)))
     source = write(tmp_path / "ncnet.pth.tar", state)
-    result = dcc("import", source, "-o", tmp_path / "n.safetensors")
+    result = dcc_here("import", source, "-o", tmp_path / "n.safetensors")
     assert result.returncode == 0, result.stderr
     assert load_checkpoint(tmp_path / "n.safetensors").config.branches == ("local",)
 
 
 def test_another_image_size_needs_a_network_without_a_fixed_grid(
-    dcc: Cli, tmp_path: Path, checkpoint: Path
+    dcc_here: Cli, tmp_path: Path, checkpoint: Path
 ) -> None:
-    refused = dcc("export", checkpoint, "--image-size", "128x128", "-o", tmp_path / "b")
+    refused = dcc_here("export", checkpoint, "--image-size", "128x128", "-o", tmp_path / "b")
     one_sentence(refused, 2, "welded to the feature grid of 96x80")
     assert not (tmp_path / "b").exists()
     save_checkpoint(build(PLAIN), tmp_path / "n.safetensors")
-    exported = dcc("export", tmp_path / "n.safetensors", "--image-size", "64x112", "-o", tmp_path / "b")
+    exported = dcc_here(
+        "export", tmp_path / "n.safetensors", "--image-size", "64x112", "-o", tmp_path / "b"
+    )
     assert exported.returncode == 0, exported.stderr
     assert Bundle.open(tmp_path / "b").manifest.grid == (4, 7)
 
@@ -136,9 +142,11 @@ def test_match_writes_pictures_and_data_and_transfers_points(
 
 
 def test_match_with_a_folder_writes_two_files_for_each(
-    dcc: Cli, bundle: Bundle, pictures: list[Path], tmp_path: Path
+    dcc_here: Cli, bundle: Bundle, pictures: list[Path], tmp_path: Path
 ) -> None:
-    result = dcc("match", bundle.path, pictures[0], pictures[0].parent, "-o", tmp_path / "out", "--json")
+    result = dcc_here(
+        "match", bundle.path, pictures[0], pictures[0].parent, "-o", tmp_path / "out", "--json"
+    )
     assert result.returncode == 0, result.stderr
     assert [json.loads(line)["image"] for line in result.stdout.splitlines()] == list(map(str, pictures))
     assert len(list((tmp_path / "out").iterdir())) == 2 * len(pictures)
@@ -147,7 +155,7 @@ def test_match_with_a_folder_writes_two_files_for_each(
 # Bad input -------------------------------------------------------------------------------------
 
 
-def test_bad_pictures(dcc: Cli, bundle: Bundle, pictures: list[Path], tmp_path: Path) -> None:
+def test_bad_pictures(dcc_here: Cli, bundle: Bundle, pictures: list[Path], tmp_path: Path) -> None:
     good = pictures[0]
     text, cut, empty = (tmp_path / name for name in ("text.jpg", "cut.jpg", "empty.jpg"))
     text.write_text("I am a text file")
@@ -160,12 +168,14 @@ def test_bad_pictures(dcc: Cli, bundle: Bundle, pictures: list[Path], tmp_path: 
         (cut, "cut.jpg is truncated"),
         (empty, "empty.jpg is empty"),
     ):
-        one_sentence(dcc("match", bundle.path, good, bad, "-o", drawn), 1, message)
-        one_sentence(dcc("match", bundle.path, bad, good, "-o", drawn), 1, message)
+        one_sentence(dcc_here("match", bundle.path, good, bad, "-o", drawn), 1, message)
+        one_sentence(dcc_here("match", bundle.path, bad, good, "-o", drawn), 1, message)
     assert not drawn.exists()
 
 
-def test_bad_videos(dcc: Cli, bundle: Bundle, pictures: list[Path], video: Path, tmp_path: Path) -> None:
+def test_bad_videos(
+    dcc_here: Cli, bundle: Bundle, pictures: list[Path], video: Path, tmp_path: Path
+) -> None:
     zero, cut = tmp_path / "zero.mp4", tmp_path / "cut.mp4"
     zero.touch()
     cut.write_bytes(video.read_bytes()[:1000])
@@ -175,13 +185,13 @@ def test_bad_videos(dcc: Cli, bundle: Bundle, pictures: list[Path], video: Path,
         (cut, "cannot be opened as a video"),
         (tmp_path / "absent.mp4", "does not exist"),
     ):
-        result = dcc("match", bundle.path, "--reference", pictures[0], "--video", bad, "-o", output)
+        result = dcc_here("match", bundle.path, "--reference", pictures[0], "--video", bad, "-o", output)
         one_sentence(result, 1, message)
     assert not output.exists() and not output.with_suffix(".jsonl").exists()
 
 
 def test_inputs_are_never_overwritten(
-    dcc: Cli, bundle: Bundle, pictures: list[Path], video: Path, tmp_path: Path
+    dcc_here: Cli, bundle: Bundle, pictures: list[Path], video: Path, tmp_path: Path
 ) -> None:
     folder, copy = tmp_path / "photos", tmp_path / "pan.mp4"
     shutil.copytree(pictures[0].parent, folder)
@@ -195,29 +205,29 @@ def test_inputs_are_never_overwritten(
         (["--reference", a, "--video", copy, "-o", copy], "is also an input"),
         ([a, b, tmp_path / "again" / b.name, "-o", tmp_path / "out"], "two of the pictures B are called"),
     ):
-        one_sentence(dcc("match", bundle.path, *arguments), 2, message)
+        one_sentence(dcc_here("match", bundle.path, *arguments), 2, message)
     for path in pictures:
         assert (folder / path.name).read_bytes() == path.read_bytes()
     assert copy.read_bytes() == video.read_bytes() and not (tmp_path / "out").exists()
 
 
 def test_one_bad_picture_among_many_is_skipped_and_reported(
-    dcc: Cli, bundle: Bundle, pictures: list[Path], tmp_path: Path
+    dcc_here: Cli, bundle: Bundle, pictures: list[Path], tmp_path: Path
 ) -> None:
     shutil.copytree(pictures[0].parent, tmp_path / "photos")
     (tmp_path / "photos" / "bad.jpg").write_text("no picture")
-    result = dcc("match", bundle.path, pictures[0], tmp_path / "photos", "-o", tmp_path / "out")
+    result = dcc_here("match", bundle.path, pictures[0], tmp_path / "photos", "-o", tmp_path / "out")
     assert result.returncode == 1
     assert "bad.jpg is not a picture" in result.stderr and "1 of 4 pictures" in result.stderr
     assert len(list((tmp_path / "out").iterdir())) == 2 * len(pictures)
 
 
 def test_one_picture_in_a_folder_is_treated_like_several(
-    dcc: Cli, bundle: Bundle, pictures: list[Path], tmp_path: Path
+    dcc_here: Cli, bundle: Bundle, pictures: list[Path], tmp_path: Path
 ) -> None:
     (tmp_path / "one").mkdir()
     shutil.copy(pictures[1], tmp_path / "one" / "x.jpg")
-    result = dcc("match", bundle.path, pictures[0], tmp_path / "one", "-o", tmp_path / "out", "--json")
+    result = dcc_here("match", bundle.path, pictures[0], tmp_path / "one", "-o", tmp_path / "out", "--json")
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["image"].endswith("x.jpg")
     assert (tmp_path / "out" / "x.json").is_file()
@@ -251,11 +261,11 @@ def test_one_picture_in_a_folder_is_treated_like_several(
     ],
 )
 def test_match_usage(
-    dcc: Cli, bundle: Bundle, pictures: list[Path], arguments: list[str], message: str
+    dcc_here: Cli, bundle: Bundle, pictures: list[Path], arguments: list[str], message: str
 ) -> None:
     names = {"A": str(pictures[0]), "B": str(pictures[1]), "D": str(pictures[0].parent)}
     names["D/%d.jpg"] = f"{names['D']}/%d.jpg"
-    one_sentence(dcc("match", bundle.path, *[names.get(a, a) for a in arguments]), 2, message)
+    one_sentence(dcc_here("match", bundle.path, *[names.get(a, a) for a in arguments]), 2, message)
 
 
 def _flip_a_byte(path: Path) -> None:
@@ -292,7 +302,7 @@ def _remove(path: Path) -> None:
     ],
 )
 def test_bad_bundles(
-    dcc: Cli,
+    dcc_here: Cli,
     bundle: Bundle,
     pictures: list[Path],
     tmp_path: Path,
@@ -301,10 +311,10 @@ def test_bad_bundles(
 ) -> None:
     path = Path(shutil.copytree(bundle.path, tmp_path / "b"))
     damage(path)
-    one_sentence(dcc("match", path, *pictures[:2]), 1, message)
+    one_sentence(dcc_here("match", path, *pictures[:2]), 1, message)
 
 
-def test_bad_checkpoints(dcc: Cli, tmp_path: Path, pictures: list[Path]) -> None:
+def test_bad_checkpoints(dcc_here: Cli, tmp_path: Path, pictures: list[Path]) -> None:
     nan, other, pickled = (tmp_path / f"{name}.safetensors" for name in ("nan", "other", "pickled"))
     model = build(SMALL)
     model.consensus.layers[0].bias.data.fill_(float("nan"))
@@ -320,12 +330,12 @@ def test_bad_checkpoints(dcc: Cli, tmp_path: Path, pictures: list[Path]) -> None
         (pictures[0], "is not a dccnet checkpoint"),
         (tmp_path / "absent.safetensors", "does not exist"),
     ):
-        one_sentence(dcc("export", bad, "-o", tmp_path / "b"), 1, message)
-    one_sentence(dcc("import", other, "-o", tmp_path / "x.safetensors"), 1, "other.safetensors")
+        one_sentence(dcc_here("export", bad, "-o", tmp_path / "b"), 1, message)
+    one_sentence(dcc_here("import", other, "-o", tmp_path / "x.safetensors"), 1, "other.safetensors")
     assert not (tmp_path / "b").exists() and not (tmp_path / "x.safetensors").exists()
 
 
-def test_bad_training_input(dcc: Cli, tmp_path: Path, pictures: list[Path]) -> None:
+def test_bad_training_input(dcc_here: Cli, tmp_path: Path, pictures: list[Path]) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "list.csv").write_text("source_image,target_image,class,flip\n")
     keypointless = tmp_path / "pictures" / "list.csv"
@@ -350,9 +360,9 @@ def test_bad_training_input(dcc: Cli, tmp_path: Path, pictures: list[Path]) -> N
         (["--synthetic", pictures[0].parent, "--validate", keypointless], 1, "no keypoints"),
         (["--synthetic", lonely], 1, "one photograph"),
     ):
-        one_sentence(dcc("train", *run, *arguments), code, message)
+        one_sentence(dcc_here("train", *run, *arguments), code, message)
     assert not (tmp_path / "run").exists()
-    one_sentence(dcc("train", "--resume", tmp_path / "run"), 1, "holds no training run")
+    one_sentence(dcc_here("train", "--resume", tmp_path / "run"), 1, "holds no training run")
 
 
 def test_without_an_engine_one_sentence_says_what_to_install(
@@ -366,9 +376,9 @@ def test_without_an_engine_one_sentence_says_what_to_install(
     one_sentence(result, 1, install("cpu"))
 
 
-def test_an_unwritable_output_is_one_sentence(dcc: Cli, checkpoint: Path, tmp_path: Path) -> None:
+def test_an_unwritable_output_is_one_sentence(dcc_here: Cli, checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    one_sentence(dcc("export", checkpoint, "-o", tmp_path / "file" / "b"), 1, "cannot write")
+    one_sentence(dcc_here("export", checkpoint, "-o", tmp_path / "file" / "b"), 1, "cannot write")
 
 
 def test_start_up_is_quick() -> None:

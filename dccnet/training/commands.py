@@ -60,7 +60,7 @@ _TRAIN_GROUPS = {
     **GROUPS,
     "Recipe": f"{GROUPS['Recipe']} --seed",
     "Machine": f"{GROUPS['Machine']} --nproc",
-    "Output": "--output --resume --json",
+    "Output": f"--output --resume {GROUPS['Output']} --json",
 }
 
 
@@ -112,18 +112,18 @@ def train(
     dcc train --resume runs/tiny
 
     The run's folder contains best.safetensors, last.safetensors, the state to resume from, the
-    configuration, a log and TensorBoard events.
+    configuration, a log and, unless --log names others, TensorBoard events.
     """
     from dccnet.runtime.errors import UsageError
 
     if (output is None) == (resume is None):
         raise UsageError("give either -o FOLDER for a new run, or --resume FOLDER to continue one")
     given = {name: value for name, value in options.items() if was_given(ctx, name)}
-    kept = given.keys() - {"epochs", "device", *PATHS}
+    kept = given.keys() - {"epochs", "device", "log", *PATHS}
     if resume is not None and (kept or was_given(ctx, "preset", "changes")):
         raise UsageError(
-            "--resume uses the settings of the run; only --epochs, --device and the places of lists and "
-            f"pictures (--{', --'.join(PATHS).replace('_', '-')}) can be changed"
+            "--resume uses the settings of the run; only --epochs, --device, --log and the places of lists "
+            f"and pictures (--{', --'.join(PATHS).replace('_', '-')}) can be changed"
         )
     require_torch()
     from dccnet.training.cpu import fast_cpu_settings
@@ -149,7 +149,9 @@ def train(
     with fast_cpu_settings():
         if resume is not None:
             moved = {name: given[name] for name in PATHS if name in given}
-            folder, progress = resume_run(resume, given.get("epochs"), given.get("device"), moved)
+            folder, progress = resume_run(
+                resume, given.get("epochs"), given.get("device"), moved, given.get("log")
+            )
         else:
             assert output is not None
             folder, progress = start_run(output, config, settings)

@@ -15,6 +15,8 @@ from dccnet.training.recipes import RECIPES
 
 PATHS = ("data", "synthetic", "root", "validate", "feature_cache")
 """Options that are paths. ``--resume`` takes them again, for what has moved."""
+LOGS = ("tensorboard", "wandb", "mlflow")
+"""What ``--log`` may name: the keys of ``experiments/logs.py``."""
 POSITIVE = Number(0, min_open=True)
 
 
@@ -221,6 +223,17 @@ _MACHINE = [
         help="Save the state every STEPS steps, besides after every epoch.",
     ),
 ]  # fmt: skip
+_OUTPUT = [
+    click.option(
+        "--log",
+        type=click.Choice(LOGS),
+        multiple=True,
+        default=("tensorboard",),
+        show_default=True,
+        help="Where to log the run: event files in its folder, Weights & Biases, or MLflow, as their own "
+        "environment variables say (docs/training.md); repeatable.",
+    ),
+]
 
 
 GROUPS = {
@@ -234,12 +247,13 @@ GROUPS = {
         "--device --precision --tf32 --micro-batch --checkpointing --conv4d --feature-cache "
         "--cache-gb --workers --save-every"
     ),
+    "Output": "--log",
 }
 """All these options, as ``--help`` lists them."""
 
 
 def training_options(function: Function) -> Function:
     """Add all these options to a command, in the order of ``--help``."""
-    for option in reversed(_DATA + _RECIPE + _MACHINE):
+    for option in reversed(_DATA + _RECIPE + _MACHINE + _OUTPUT):
         function = option(function)
     return function

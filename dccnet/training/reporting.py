@@ -1,4 +1,4 @@
-"""Reports of a run: progress bar, TensorBoard events, and a log with one JSON line per event."""
+"""Reports of a run: progress bar, experiment logs, and a log with one JSON line per event."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rich.progress import TaskID
 
 from dccnet.evaluation.pck import DESCRIPTIONS
 from dccnet.runtime.console import progress_bar
-from dccnet.runtime.extras import required
 from dccnet.runtime.files import write_text
 from dccnet.runtime.messages import note, warn
-from dccnet.runtime.reading import parse_json
+from dccnet.runtime.reading import parse_json, read_json
+from dccnet.training.experiments.logs import ExperimentLogs
 from dccnet.training.settings import RunFolder, TrainSettings
 from dccnet.training.state import Progress
 from dccnet.training.validation import Validation
@@ -27,12 +27,15 @@ EVERY_S = 60.0
 class RunReport:
     """Reports what a :class:`~dccnet.training.trainer.Trainer` does; a context manager."""
 
-    def __init__(self, folder: RunFolder, settings: TrainSettings, progress: Progress) -> None:
-        """Discards the events that a killed run reported after its last save, which is ``progress``."""
-        with required("a training log", "train"):
-            from torch.utils.tensorboard.writer import SummaryWriter
-        self._settings = settings
-        self._events: Any = SummaryWriter(str(folder.tensorboard), purge_step=progress.total_steps + 1)
+    def __init__(
+        self, folder: RunFolder, settings: TrainSettings, progress: Progress, logs: ExperimentLogs
+    ) -> None:
+        """Discards the events that a killed run reported after its last save, which is ``progress``.
+
+        The folder has the run's configuration, which the logs are told.
+        """
+        self._settings, self._folder, self._logs = settings, folder, logs
+        logs.begin(read_json(folder.config), progress.total_steps)
         _truncate_log(folder.log, progress)
         self._log = folder.log.open("a", encoding="utf-8")
         self._bar = progress_bar("{task.fields[values]}")
@@ -50,7 +53,6 @@ class RunReport:
         trace: TracebackType | None,
     ) -> None:
         self._bar.stop()
-        self._events.close()
         self._log.close()
 
     def on_step(self, progress: Progress, steps: int, values: dict[str, float]) -> None:
@@ -68,17 +70,23 @@ class RunReport:
             description=epoch,
             values=text,
         )
-        for name, value in values.items():
-            self._events.add_scalar(f"train/{name}", value, progress.total_steps)
+        self._logs.scalars({f"train/{name}": value for name, value in values.items()}, progress.total_steps)
         self._write({"step": progress.total_steps, "epoch": progress.epoch + 1, **values})
 
     def on_validation(self, progress: Progress, validation: Validation) -> None:
         settings, values = self._settings, validation.record()
         when = f"epoch {progress.epoch}" if progress.epoch else "before training"
+        scalars = {
+            f"validation/{name.removeprefix('validation_')}": value for name, value in values.items()
+        }
+        self._logs.scalars(scalars, progress.total_steps)
         record: dict[str, Any] = {"epoch": progress.epoch, **values}
         if validation.pck is not None:
             counts = progress.best_pck > float("-inf")  # the network before training may not
-            best = " (best)" if counts and progress.stale_epochs == 0 else ""
+            is_best = counts and progress.stale_epochs == 0
+            best = " (best)" if is_best else ""
+            if is_best:
+                self._logs.best(self._folder.best.absolute(), progress.epoch, validation.pck)
             pck = f"PCK@{settings.alpha:g} ({settings.protocol}) {validation.pck:.2f}"
             loss = "" if validation.loss is None else f", loss {validation.loss:+#.3g}"
             note(f"{when}: validation {pck}{loss}{best}")
@@ -88,10 +96,6 @@ class RunReport:
             note(f"{when}: {details}")
         for complaint in validation.complaints() if progress.epoch else []:
             warn(complaint)
-        for name, value in values.items():
-            what = name.removeprefix("validation_")
-            self._events.add_scalar(f"validation/{what}", value, progress.total_steps)
-        self._events.flush()
         self._write(record)
 
     def _write(self, record: dict[str, Any]) -> None:

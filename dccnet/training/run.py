@@ -21,6 +21,7 @@ from dccnet.runtime.messages import note, warn
 from dccnet.training.autotune import COMPILED_FIRST, lowering_here, lowering_of_run, refuse_missing
 from dccnet.training.cpu import keep_loops_private
 from dccnet.training.datasets import Datasets, datasets
+from dccnet.training.experiments.logs import ExperimentLogs, experiment_logs, refuse_missing_logs
 from dccnet.training.initial import apply_start, initialise
 from dccnet.training.processes import Processes, processes
 from dccnet.training.reporting import NullReport, RunReport
@@ -39,6 +40,8 @@ def start_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> tup
     settings = TrainSettings(**options)
     with processes(settings.device) as group:
         _prepare(settings, group)
+        if group.first:
+            refuse_missing_logs(settings.log)
         data = datasets(config, settings, group)
         with _locked(path, group):
             folder = new_run_folder(path)
@@ -51,28 +54,37 @@ def start_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> tup
                 both_ways = settings.opposite > 0
                 initialise(model, settings.weights, settings.start, both_ways, tell=group.first)
             _unfreeze(model, settings.finetune_blocks)
-            if group.first:
-                save_checkpoint(model, folder.start)
-                # From now on, the run can be resumed.
-                folder.write_config(config, settings, data.left_out)
-            return folder, _train(model, data, settings, folder, group, resume=False)
+            with _logs(folder, settings, group, resume=False) as logs:
+                if group.first:
+                    save_checkpoint(model, folder.start)
+                    # From now on, the run can be resumed.
+                    folder.write_config(config, settings, data.left_out)
+                return folder, _train(model, data, settings, folder, group, logs, resume=False)
 
 
 def resume_run(
-    path: str, epochs: int | None, device: str | None = None, moved: Mapping[str, str] | None = None
+    path: str,
+    epochs: int | None,
+    device: str | None = None,
+    moved: Mapping[str, str] | None = None,
+    log: tuple[str, ...] | None = None,
 ) -> tuple[RunFolder, Progress]:
     """Continue the run in ``path``; returns the folder and the final progress.
 
-    ``epochs`` (in total) and ``device`` replace the stored settings if given. ``moved`` has new paths of
-    lists and folders, by the name of the setting. The number of processes may change. A run that was
-    stopped before its first save begins again. Raises :class:`CheckpointError` if there is no run, or a
+    ``epochs`` (in total), ``device`` and ``log`` replace the stored settings if given. ``moved`` has new
+    paths of lists and folders, by the name of the setting. The number of processes may change. A run that
+    was stopped before its first save begins again. Raises :class:`CheckpointError` if there is no run, or a
     damaged one, :class:`UsageError` for lists with another content than before, and :class:`DccError` if
     another process trains in the folder.
     """
     folder = RunFolder(Path(path))
     stored = folder.read_config()
     config, settings = stored.model, stored.training
-    changes: dict[str, Any] = {"epochs": epochs or settings.epochs, "device": device or settings.device}
+    changes: dict[str, Any] = {
+        "epochs": epochs or settings.epochs,
+        "device": device or settings.device,
+        "log": settings.log if log is None else log,
+    }
     settings = with_absolute_paths(dataclasses.replace(settings, **(changes | dict(moved or {}))))
     for name, digest in digests(settings).items():
         if stored.lists.get(name, digest) != digest:
@@ -88,7 +100,17 @@ def resume_run(
             _unfreeze(model, settings.finetune_blocks)
             if group.first:
                 folder.write_config(config, settings, data.left_out)
-            return folder, _train(model, data, settings, folder, group, resume=True)
+            with _logs(folder, settings, group, resume=True) as logs:
+                return folder, _train(model, data, settings, folder, group, logs, resume=True)
+
+
+def _logs(
+    folder: RunFolder, settings: TrainSettings, group: Processes, *, resume: bool
+) -> contextlib.AbstractContextManager[ExperimentLogs]:
+    """The experiment logs of the run in the first process, none in the others."""
+    if not group.first:
+        return contextlib.nullcontext(ExperimentLogs())
+    return experiment_logs(folder, settings.log, resume=resume)
 
 
 def _locked(path: str, group: Processes) -> contextlib.AbstractContextManager[None]:
@@ -109,6 +131,7 @@ def check_free(path: str) -> None:
 def check_run(path: str, config: ModelConfig, options: Mapping[str, Any]) -> None:
     """Raise the :class:`DccError` that :func:`start_run` would raise before it trains."""
     settings = TrainSettings(**options)
+    refuse_missing_logs(settings.log)
     gpu = settings.device != "cpu" and torch.cuda.device_count() > 0
     refuse_missing(settings.conv4d, torch.device("cuda" if gpu else "cpu"))
     datasets(config, settings, tell=False)  # the run itself says it
@@ -165,6 +188,8 @@ def _train(
     settings: TrainSettings,
     folder: RunFolder,
     group: Processes,
+    logs: ExperimentLogs,
+    *,
     resume: bool,
 ) -> Progress:
     if group.first:
@@ -189,5 +214,5 @@ def _train(
         trainer.restore()
         if group.first and trainer.progress.epoch >= settings.epochs:
             note(f"the run has finished its {settings.epochs} epochs: train more with --epochs")
-    with RunReport(folder, settings, trainer.progress) if group.first else NullReport() as report:
+    with RunReport(folder, settings, trainer.progress, logs) if group.first else NullReport() as report:
         return trainer.run(report)

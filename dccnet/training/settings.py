@@ -16,7 +16,7 @@ from dccnet.runtime.decoding import decode
 from dccnet.runtime.errors import CheckpointError, UsageError
 from dccnet.runtime.files import sha256, write_text
 from dccnet.runtime.reading import read_json
-from dccnet.training.options import PATHS
+from dccnet.training.options import LOGS, PATHS
 
 BRANCH_WEIGHTS = ("lambda_local", "gamma_context")
 """Settings that concern networks with auxiliary losses only."""
@@ -103,6 +103,8 @@ class TrainSettings:
     authors' code, or ``apart``, pairs of different categories where possible."""
     average: float = 0.0
     """Decay of the running mean of the weights, which is validated and saved; 0 disables the mean."""
+    log: tuple[str, ...] = ("tensorboard",)
+    """Where the run is logged: ``tensorboard``, ``wandb``, ``mlflow``, or several of them."""
 
     @property
     def branch_weights(self) -> tuple[float, float]:
@@ -125,6 +127,8 @@ class TrainSettings:
             )
         if self.batch_size < 2:
             raise UsageError("--batch-size must be at least 2: negatives come from within the batch")
+        if unknown := set(self.log) - set(LOGS):
+            raise UsageError(f"there is no log {min(unknown)}: choose from {', '.join(LOGS)}")
 
 
 def with_absolute_paths(settings: TrainSettings) -> TrainSettings:
@@ -200,6 +204,11 @@ class RunFolder:
     @property
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
+
+    @property
+    def logs(self) -> Path:
+        """What the run is called by Weights & Biases and MLflow, where it is logged there."""
+        return self.path / "logs.json"
 
     @property
     def can_resume(self) -> bool:

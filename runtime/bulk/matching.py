@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -42,6 +44,19 @@ class Part:
     seconds: float = 0.0
 
 
+class Group(NamedTuple):
+    """Pairs that were matched together."""
+
+    found: list[tuple[int, tuple[str, str], Correspondences]]
+    """Numbers in the window, and names of the pictures."""
+    failures: list[Failure]
+    seconds: float
+    """For each pair."""
+
+
+Finished = Future[tuple[list[Matched], list[Failure]]]
+
+
 class PairMatcher:
     """A matcher with the features that are kept from window to window. A context manager."""
 
@@ -60,12 +75,14 @@ class PairMatcher:
         self._kept = KeptFeatures(room)
         self._ahead = PicturesAhead(root, matcher.manifest.frames)
         self._unreadable: dict[str, DccError] = {}
+        self._finishing = ThreadPoolExecutor(1, thread_name_prefix="dcc-finish")
 
     def __enter__(self) -> PairMatcher:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ahead.close()
+        self._finishing.shutdown(cancel_futures=True)
 
     def parts(self, window: Window, size: int, todo: Collection[int]) -> Iterator[Part]:
         """The parts of ``size`` pairs with the numbers ``todo``, in their order.
@@ -83,17 +100,23 @@ class PairMatcher:
             self._ahead.mirrored = {window.names[source] for source in np.unique(window.a[pairs])}
         done = 0
         for number, chunk in chunks:
-            part = Part(number)
+            part, behind = Part(number), None
             started = time.perf_counter()
             for first in range(0, len(chunk), self._batch):
                 group = chunk[first : first + self._batch]
-                self._group(window, group, range(done, done + len(group)), len(pairs), part)
+                matched = self._group(window, group, range(done, done + len(group)), len(pairs), part)
+                finished = self._finishing.submit(self._finish, window, matched)
+                if behind is not None:
+                    _collect(behind, part)
+                behind = finished
                 done += len(group)
                 self._on_pairs(len(group))
+            if behind is not None:
+                _collect(behind, part)
             part.seconds = time.perf_counter() - started
             yield part
 
-    def _group(self, window: Window, group: Ints, places: range, total: int, part: Part) -> None:
+    def _group(self, window: Window, group: Ints, places: range, total: int, part: Part) -> Group:
         """Match the pairs ``group`` of the window, which are at ``places`` of those that are matched."""
         started = time.perf_counter()
         good = [(int(pair), place) for pair, place in zip(group, places, strict=True)]
@@ -104,29 +127,41 @@ class PairMatcher:
         self._kept.shrink()
         self._read_ahead(range(places.stop, min(places.stop + max(AHEAD, 4 * self._batch), total)))
         ready: list[Ready] = []
+        failures: list[Failure] = []
         for pair, place in good:
             names = self._kept.pair(place)
             error = next((self._unreadable[name] for name in names if name in self._unreadable), None)
             if error is None:
                 ready.append((pair, names, features[names[0]], features[names[1]]))
             else:
-                part.failures.append(Failure(window.start + pair, *names, str(error)))
-        part.failures += [
+                failures.append(Failure(window.start + pair, *names, str(error)))
+        failures += [
             Failure(window.start + int(pair), "", "", window.problems[int(pair)])
             for pair in group
             if int(pair) in window.problems
         ]
         found = []
-        for (pair, names, a, b), result in zip(ready, self._results(ready), strict=True):
+        for (pair, names, _, _), result in zip(ready, self._results(ready), strict=True):
             try:
-                found.append((pair, names, a, b, *self._matches(result(), window, pair)))
+                found.append((pair, names, result()))
+            except DccError as error:
+                failures.append(Failure(window.start + pair, *names, str(error)))
+        return Group(found, failures, (time.perf_counter() - started) / len(group))
+
+    def _finish(self, window: Window, group: Group) -> tuple[list[Matched], list[Failure]]:
+        """What is written of a group's pairs, and the failures; while the next group is matched."""
+        rows, failures = [], list(group.failures)
+        for pair, names, result in group.found:
+            started = time.perf_counter()
+            try:
+                matches, mirrored = self._matches(result, window, pair)
             except DccError as error:  # such as a point outside its picture
-                part.failures.append(Failure(window.start + pair, *names, str(error)))
-        seconds = (time.perf_counter() - started) / len(group)
-        part.rows += [
-            Matched(window.start + pair, *names, a.size, b.size, matches, mirrored, seconds)
-            for pair, names, a, b, matches, mirrored in found
-        ]
+                failures.append(Failure(window.start + pair, *names, str(error)))
+                continue
+            seconds = group.seconds + time.perf_counter() - started
+            sizes = result.size_a, result.size_b
+            rows.append(Matched(window.start + pair, *names, *sizes, matches, mirrored, seconds))
+        return rows, failures
 
     def _features(self, names: Sequence[str], part: Part) -> dict[str, Features]:
         """Features of those pictures that can be read, encoded where they are not kept."""
@@ -177,3 +212,10 @@ class PairMatcher:
             return result.carry(points_of(window.points[pair]), from_="a"), result.mirrored
         shown = result if self._least is None else result.at_least(self._least)
         return shown.mutual(), result.mirrored
+
+
+def _collect(finished: Finished, part: Part) -> None:
+    """Wait for a group, and add it to its part."""
+    rows, failures = finished.result()
+    part.rows += rows
+    part.failures += failures

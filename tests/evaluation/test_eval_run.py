@@ -321,11 +321,11 @@ def test_models_that_cannot_be_opened(
 
 
 def test_pytorch_and_onnx_runtime_agree_pair_by_pair(
-    checkpoint: Path, bundle: Bundle, dcc: Cli, tmp_path: Path
+    checkpoint: Path, bundle: Bundle, dcc_here: Cli, tmp_path: Path
 ) -> None:
     tiny.pf_pascal(tmp_path / "data", pairs=6)
     arguments = ["--benchmark", "pf-pascal", "--data", tmp_path / "data", "--alpha", "0.1,0.3"]
-    done = dcc("eval", checkpoint, bundle.path, *arguments, "-o", tmp_path / "out")
+    done = dcc_here("eval", checkpoint, bundle.path, *arguments, "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     for text in (
         "DCCNet",
@@ -351,12 +351,12 @@ def test_pytorch_and_onnx_runtime_agree_pair_by_pair(
 
 
 def test_json_is_the_same_every_time_and_says_its_protocol(
-    bundle: Bundle, dcc: Cli, tmp_path: Path
+    bundle: Bundle, dcc_here: Cli, tmp_path: Path
 ) -> None:
     tiny.pf_pascal(tmp_path / "data")
     command = ["eval", bundle.path, "--benchmark", "pairs", "--protocol", "img", "--one-based"]
     command += ["--data", tmp_path / "data", "--json"]
-    first, second = dcc(*command), dcc(*command, "-o", tmp_path / "out")
+    first, second = dcc_here(*command), dcc_here(*command, "-o", tmp_path / "out")
     assert first.returncode == second.returncode == 0, first.stderr + second.stderr
     assert first.stdout == second.stdout
     result = json.loads(first.stdout)
@@ -366,7 +366,7 @@ def test_json_is_the_same_every_time_and_says_its_protocol(
     assert result["transfer"] == "cells"
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == result
     contents = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    third = dcc(*command, "-o", tmp_path / "out")
+    third = dcc_here(*command, "-o", tmp_path / "out")
     assert "3 pairs had been scored before" in third.stderr
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == contents
 
@@ -375,11 +375,11 @@ def test_json_is_the_same_every_time_and_says_its_protocol(
     ("name", "make"), [("pf-willow", tiny.pf_willow), ("tss", tiny.tss), ("spair", tiny.spair)]
 )
 def test_the_report_is_one_whole_page(
-    bundle: Bundle, dcc: Cli, tmp_path: Path, name: str, make: Callable[[Path], Path]
+    bundle: Bundle, dcc_here: Cli, tmp_path: Path, name: str, make: Callable[[Path], Path]
 ) -> None:
     make(tmp_path / "data")
     out = tmp_path / "out"
-    done = dcc("eval", bundle.path, "--benchmark", name, "--data", tmp_path / "data", "-o", out)
+    done = dcc_here("eval", bundle.path, "--benchmark", name, "--data", tmp_path / "data", "-o", out)
     assert done.returncode == 0, done.stderr
     page = (out / "report.html").read_text()
     assert not re.search(r"""(src|href)=["'](?!data:)|url\(|@import|<script""", page)
@@ -394,7 +394,9 @@ def test_the_report_is_one_whole_page(
     assert json.loads((out / "results.json").read_text())["protocol"][:30] in page
 
 
-def test_several_models_are_side_by_side_in_one_report(bundle: Bundle, dcc: Cli, tmp_path: Path) -> None:
+def test_several_models_are_side_by_side_in_one_report(
+    bundle: Bundle, dcc_here: Cli, tmp_path: Path
+) -> None:
     tiny.pf_pascal(tmp_path / "data", pairs=3)
     listed = tmp_path / "data" / "image_pairs" / "test_pairs.csv"
     (listed.parent / "classes.txt").write_text("1 bird\n2 tabby cat\n\nnonsense\n")
@@ -402,7 +404,7 @@ def test_several_models_are_side_by_side_in_one_report(bundle: Bundle, dcc: Cli,
     shutil.copytree(bundle.path, other)
     out = tmp_path / "out"
     command = ["--benchmark", "pairs", "--data", listed, "--root", tmp_path / "data", "-o", out]
-    done = dcc("eval", bundle.path, other, *command)
+    done = dcc_here("eval", bundle.path, other, *command)
     assert done.returncode == 0, done.stderr
     page = (out / "report.html").read_text()
     assert page.count("<figure>") == 2 * 3
@@ -452,9 +454,9 @@ def test_killed_at_any_moment_and_continued(bundle: Bundle, dcc: Cli, tmp_path: 
     ],
 )
 def test_impossible_requests_are_one_sentence(
-    bundle: Bundle, dcc: Cli, arguments: list[str], code: int, message: str
+    bundle: Bundle, dcc_here: Cli, arguments: list[str], code: int, message: str
 ) -> None:
-    done = dcc("eval", bundle.path, *arguments)
+    done = dcc_here("eval", bundle.path, *arguments)
     assert done.returncode == code
     assert message in done.stderr
     assert "Traceback" not in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from dccnet.runtime.bulk.job import Shard
+from dccnet.runtime.bulk.matching import PairMatcher
 from dccnet.runtime.errors import DccError, EngineError, UsageError
 from dccnet.runtime.locks import output_lock
 from dccnet.runtime.writers import match_lists
@@ -82,6 +84,23 @@ def test_features_in_memory_are_bounded_and_a_picture_is_encoded_once_where_all_
     summary = run_job(job(pairs, tmp_path / "many", room=LEVELS), many)
     assert len(many.encoded) == summary.encoded == LEVELS < len(few.encoded)
     assert rows_of(tmp_path / "few") == rows_of(tmp_path / "many")
+
+
+def test_pairs_are_matched_while_those_before_are_finished(
+    pairs: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, matches = CountingBackend(), PairMatcher._matches
+
+    def patient(self: PairMatcher, *arguments: Any) -> Any:
+        started = time.monotonic()
+        while backend.matched < 2:  # the second pair is matched while the first one is finished
+            assert time.monotonic() < started + 60, "the second pair waits for the first"
+            time.sleep(0.001)
+        return matches(self, *arguments)
+
+    monkeypatch.setattr(PairMatcher, "_matches", patient)
+    run_job(job(pairs, tmp_path), backend)
+    assert rows_of(tmp_path) == rows_of(whole) and failures_of(tmp_path) == failures_of(whole)
 
 
 def test_a_run_that_stops_three_times_has_the_same_rows(pairs: Path, whole: Path, tmp_path: Path) -> None:

@@ -169,10 +169,10 @@ def test_model_names_a_bundle(
     assert "wrote matches.jpg" in drawn.stderr
 
 
-def test_a_video_needs_no_bundle(dcc: Cli, pictures: list[Path], video: Path, tmp_path: Path) -> None:
+def test_a_video_needs_no_bundle(dcc_here: Cli, pictures: list[Path], video: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
     arguments = ("--reference", pictures[0], "--video", video, "--frames", "2", "-o", out)
-    result = dcc("match", *arguments)
+    result = dcc_here("match", *arguments)
     assert result.returncode == 0, result.stderr
     assert NOTE in result.stderr and out.is_file()
     assert len(out.with_suffix(".jsonl").read_text().splitlines()) == 2
@@ -212,29 +212,33 @@ def test_match_says_what_is_missing(
 
 
 def test_view_needs_no_bundle(
-    dcc: Cli, bundle: Bundle, named: str, pictures: list[Path], tmp_path: Path
+    dcc_here: Cli, bundle: Bundle, named: str, pictures: list[Path], tmp_path: Path
 ) -> None:
     page = tmp_path / "page.html"
-    result = dcc("view", *pictures[:2], "-o", page)
+    result = dcc_here("view", *pictures[:2], "-o", page)
     assert result.returncode == 0, result.stderr
     assert NOTE in result.stderr and "22\\u00d722 cells" in page.read_text(encoding="utf-8")
     pages = []
     for choice in ((bundle.path,), ("--model", bundle.path), ("--model", named)):
-        assert dcc("view", *choice, *pictures[:2], "-o", page).returncode == 0
+        assert dcc_here("view", *choice, *pictures[:2], "-o", page).returncode == 0
         pages.append(page.read_text(encoding="utf-8"))
     assert len(set(pages)) == 1
-    one_sentence(dcc("view", pictures[0], "-o", page), 2, "name a second picture, B")
-    one_sentence(dcc("view", *pictures[:3], "-o", page), 2, "name two pictures")
+    one_sentence(dcc_here("view", pictures[0], "-o", page), 2, "name a second picture, B")
+    one_sentence(dcc_here("view", *pictures[:3], "-o", page), 2, "name two pictures")
 
 
-def test_other_commands_take_the_name(dcc: Cli, tmp_path: Path) -> None:
-    info = dcc("info", DEFAULT)
+def test_other_commands_take_the_name(dcc_here: Cli, tmp_path: Path) -> None:
+    info = dcc_here("info", DEFAULT)
     assert info.returncode == 0 and "float32+int8" in info.stdout, info.stderr
     pf_pascal(tmp_path / "pf-pascal")
-    scored = dcc("eval", DEFAULT, "--benchmark", "pf-pascal", "--data", tmp_path / "pf-pascal", "--json")
+    scored = dcc_here(
+        "eval", DEFAULT, "--benchmark", "pf-pascal", "--data", tmp_path / "pf-pascal", "--json"
+    )
     assert scored.returncode == 0, scored.stderr
     assert json.loads(scored.stdout)["model"] == DEFAULT
-    timed = dcc("bench", DEFAULT, "--backend", "onnxruntime", "--rounds", "3", "--pairs", "1", "--json")
+    timed = dcc_here(
+        "bench", DEFAULT, "--backend", "onnxruntime", "--rounds", "3", "--pairs", "1", "--json"
+    )
     assert timed.returncode == 0, timed.stderr
     (row,) = json.loads(timed.stdout)["rows"]
     assert row["bundle"] == DEFAULT and row["problem"] is None and row["load_s"] > 0

@@ -37,7 +37,7 @@ def test_match_video(dcc: Cli, bundle: Bundle, pictures: list[Path], video: Path
 
 
 def test_a_truncated_video_is_matched_as_far_as_it_goes(
-    dcc: Cli, bundle: Bundle, pictures: list[Path], tmp_path: Path
+    dcc_here: Cli, bundle: Bundle, pictures: list[Path], tmp_path: Path
 ) -> None:
     path = tmp_path / "cut.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
@@ -46,15 +46,17 @@ def test_a_truncated_video_is_matched_as_far_as_it_goes(
         writer.write(rng.integers(0, 256, (48, 64, 3), np.uint8))
     writer.release()
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    result = dcc("match", bundle.path, "--reference", pictures[0], "--video", path)
+    result = dcc_here("match", bundle.path, "--reference", pictures[0], "--video", path)
     frames = len(result.stdout.splitlines())
     assert 0 < frames < 20
     assert result.returncode == 1 and "cut.avi is truncated" in result.stderr
 
 
-def test_a_reference_can_be_a_frame_of_the_video_itself(dcc: Cli, bundle: Bundle, video: Path) -> None:
-    first = dcc("match", bundle.path, "--reference", "frame:0", "--video", video, "--batch", "5")
-    previous = dcc("match", bundle.path, "--reference", "previous", "--video", video, "--points", "80,60")
+def test_a_reference_can_be_a_frame_of_the_video_itself(dcc_here: Cli, bundle: Bundle, video: Path) -> None:
+    first = dcc_here("match", bundle.path, "--reference", "frame:0", "--video", video, "--batch", "5")
+    previous = dcc_here(
+        "match", bundle.path, "--reference", "previous", "--video", video, "--points", "80,60"
+    )
     lines = [[json.loads(line) for line in run.stdout.splitlines()] for run in (first, previous)]
     assert [line["reference"] for line in lines[0]] == ["frame:0"] * 12
     assert [line["reference"] for line in lines[1]] == ["frame:0", *(f"frame:{i}" for i in range(11))]
@@ -62,7 +64,7 @@ def test_a_reference_can_be_a_frame_of_the_video_itself(dcc: Cli, bundle: Bundle
 
 
 def test_one_coco_file_contains_the_points_of_several_references(
-    dcc: Cli, bundle: Bundle, pictures: list[Path], tmp_path: Path
+    dcc_here: Cli, bundle: Bundle, pictures: list[Path], tmp_path: Path
 ) -> None:
     coco = {
         "images": [{"id": i, "file_name": path.name} for i, path in enumerate(pictures)],
@@ -75,7 +77,7 @@ def test_one_coco_file_contains_the_points_of_several_references(
     (tmp_path / "coco.json").write_text(json.dumps(coco))
     references = [flag for path in pictures for flag in ("--reference", path)]
     points = ["--points", tmp_path / "coco.json"]
-    run = dcc("match", bundle.path, *references, "--video", pictures[0].parent, *points)
+    run = dcc_here("match", bundle.path, *references, "--video", pictures[0].parent, *points)
     assert run.returncode == 0, run.stderr
     lines = [json.loads(line) for line in run.stdout.splitlines()]
     assert len(lines) == len(pictures)
@@ -86,14 +88,14 @@ def test_one_coco_file_contains_the_points_of_several_references(
 
 
 def test_all_options_together_and_the_table_of_stages(
-    dcc: Cli, bundle: Bundle, pictures: list[Path], video: Path, tmp_path: Path
+    dcc_here: Cli, bundle: Bundle, pictures: list[Path], video: Path, tmp_path: Path
 ) -> None:
     height, width = read_image(pictures[0]).shape[:2]
     write_image(tmp_path / "mask.png", np.full((height, width), 255, np.uint8))
     masks = ["--mask", tmp_path / "mask.png", "--save-masks", tmp_path / "masks"]
     carried = [*masks, "--box", "10,10,50,50", "--points", "20,30", "--smooth", "--draw", "overlay"]
     written = ["-o", tmp_path / "o.avi", "-o", tmp_path / "o.csv", "--json", "--stats", "--frames", "7"]
-    run = dcc("match", bundle.path, "--reference", pictures[0], "--video", video, *carried, *written)
+    run = dcc_here("match", bundle.path, "--reference", pictures[0], "--video", video, *carried, *written)
     assert run.returncode == 0, run.stderr
     *lines, stats = [json.loads(line) for line in run.stdout.splitlines()]
     assert len(lines) == 7 and stats["stats"]["frames"] == 7 and stats["stats"]["dropped"] == 0
@@ -108,7 +110,7 @@ def test_all_options_together_and_the_table_of_stages(
     }
     assert re.search(r"limited by \w+", run.stderr) and "p95" in run.stderr
     assert frames_in(tmp_path / "o.avi") == 7 and len(list((tmp_path / "masks").iterdir())) == 14
-    refused = dcc(
+    refused = dcc_here(
         "match", bundle.path, "--reference", pictures[1], "--video", video, "--mask", tmp_path / "mask.png"
     )
     one_sentence(refused, 2, "draw it on that picture")
@@ -131,7 +133,7 @@ def test_a_mask_comes_through_a_pipe_with_its_palette(
 
 
 def test_a_picture_that_cannot_be_read_is_reported_at_the_end(
-    dcc: Cli, bundle: Bundle, pictures: list[Path], tmp_path: Path
+    dcc_here: Cli, bundle: Bundle, pictures: list[Path], tmp_path: Path
 ) -> None:
     frames = tmp_path / "frames"
     frames.mkdir()
@@ -139,14 +141,14 @@ def test_a_picture_that_cannot_be_read_is_reported_at_the_end(
         (frames / f"{i}.jpg").write_bytes(path.read_bytes())
     (frames / "1a.jpg").write_bytes(pictures[0].read_bytes()[:4000])
     output = tmp_path / "o.mp4"
-    run = dcc("match", bundle.path, "--reference", pictures[0], "--video", frames, "-o", output)
+    run = dcc_here("match", bundle.path, "--reference", pictures[0], "--video", frames, "-o", output)
     assert run.returncode == 1 and "1 of 4 frames could not be read" in run.stderr
     assert "1a.jpg is truncated" in run.stderr and "Traceback" not in run.stderr
     lines = [json.loads(line) for line in output.with_suffix(".jsonl").read_text().splitlines()]
     assert [line["frame"] for line in lines] == [0, 1, 3] and frames_in(output) == 3
 
 
-def test_a_video_is_matched_beyond_a_damaged_part(dcc: Cli, bundle: Bundle, tmp_path: Path) -> None:
+def test_a_video_is_matched_beyond_a_damaged_part(dcc_here: Cli, bundle: Bundle, tmp_path: Path) -> None:
     path = tmp_path / "damaged.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
     rng = np.random.default_rng(0)
@@ -158,7 +160,7 @@ def test_a_video_is_matched_beyond_a_damaged_part(dcc: Cli, bundle: Bundle, tmp_
     data[start:end] = bytes(end - start)
     path.write_bytes(data)
     output = tmp_path / "o.mp4"
-    run = dcc("match", bundle.path, "--reference", "frame:0", "--video", path, "-o", output)
+    run = dcc_here("match", bundle.path, "--reference", "frame:0", "--video", path, "-o", output)
     assert "Traceback" not in run.stderr and run.returncode in (0, 1)
     lines = output.with_suffix(".jsonl").read_text().splitlines()
     assert 15 <= len(lines) <= 20 and frames_in(output) == len(lines)

@@ -16,9 +16,9 @@ from tests.helpers.commands import Cli, one_sentence
 
 
 @pytest.fixture(scope="module")
-def small(dcc: Cli, tmp_path_factory: pytest.TempPathFactory) -> DCCNet:
+def small(dcc_here: Cli, tmp_path_factory: pytest.TempPathFactory) -> DCCNet:
     path = tmp_path_factory.mktemp("init") / "small.safetensors"
-    made = dcc("init", "--preset", "small", "-o", path)
+    made = dcc_here("init", "--preset", "small", "-o", path)
     assert made.returncode == 0 and made.stdout.strip() == str(path)
     assert made.stderr.startswith("plain start, imagenet backbone; ")
     return load_checkpoint(path)
@@ -44,24 +44,24 @@ def test_a_plain_start_has_imagenets_backbone(small: DCCNet) -> None:
         torch.testing.assert_close(small.backbone.state_dict()[name], tensor)
 
 
-def test_a_random_start_on_request_and_by_default_for_others(dcc: Cli, tmp_path: Path) -> None:
+def test_a_random_start_on_request_and_by_default_for_others(dcc_here: Cli, tmp_path: Path) -> None:
     torch.manual_seed(3)
     expected = DCCNet(PRESETS["small"])
     start_both_ways(expected)
     path = tmp_path / "m.safetensors"
-    made = dcc("init", "--preset", "small", "--start", "random", "--seed", "3", "-o", path)
+    made = dcc_here("init", "--preset", "small", "--start", "random", "--seed", "3", "-o", path)
     assert made.stderr.startswith("random start, random backbone; ")
     for name, tensor in expected.consensus.state_dict().items():
         torch.testing.assert_close(load_checkpoint(path).consensus.state_dict()[name], tensor)
-    made = dcc("init", "--preset", "tiny", "-o", path)
+    made = dcc_here("init", "--preset", "tiny", "-o", path)
     assert made.stderr.startswith("random start, random backbone; ")
 
 
-def test_a_plain_start_needs_context_channels(dcc: Cli, tmp_path: Path) -> None:
+def test_a_plain_start_needs_context_channels(dcc_here: Cli, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     arguments = ("init", "--preset", "tiny", "--start", "plain", "--weights", "random", "-o", path)
-    refused = dcc(*arguments, "--set", "context_channels=224")
+    refused = dcc_here(*arguments, "--set", "context_channels=224")
     one_sentence(refused, 2, "--set context_channels=NUMBER")
     assert not path.exists()
-    made = dcc(*arguments, "--set", "context_channels=225")
+    made = dcc_here(*arguments, "--set", "context_channels=225")
     assert made.returncode == 0 and "plain start, random backbone" in made.stderr, made.stderr

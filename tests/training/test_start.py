@@ -112,9 +112,9 @@ def test_small_has_the_room_that_its_recipe_asks_for() -> None:
     start_plain(DCCNet(PRESETS["small"]), both_ways=recipe("small")["opposite"] > 0)
 
 
-def test_too_few_channels_for_a_plain_start(dcc: Cli, pictures: list[Path], tmp_path: Path) -> None:
+def test_too_few_channels_for_a_plain_start(dcc_here: Cli, pictures: list[Path], tmp_path: Path) -> None:
     run = tmp_path / "run"
-    refused = dcc(
+    refused = dcc_here(
         "train", "--preset=tiny", "--start=plain", "--weights=random", "--set=context_channels=128",
         "--synthetic", pictures[0].parent, "-o", run,
     )  # fmt: skip

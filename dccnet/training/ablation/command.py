@@ -49,7 +49,7 @@ _GROUPS = {
     "Sweep": "--base --rows --set --tables --kernels --seeds",
     **GROUPS,
     "Validation": f"{GROUPS['Validation']} --test",
-    "Output": "--output --resume --json",
+    "Output": f"--output --resume {GROUPS['Output']} --json",
 }
 
 

@@ -25,6 +25,7 @@ _LATER = {
     "lambda_local": 1.0,
     "gamma_context": 1.0,
     "count_start": None,
+    "log": ["tensorboard"],
 }
 """Settings of training that 0.1 did not have, and their defaults."""
 MAY_GROW = ("tables", "kernels", "seeds")

@@ -1,0 +1,1 @@
+"""Where the progress of a run is logged: TensorBoard, Weights & Biases, MLflow."""
