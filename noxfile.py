@@ -45,7 +45,7 @@ def everything(session: nox.Session) -> None:
             "-p",
             "no:cacheprovider",
             "-m",
-            "not slow and not gpu and not cuda and not ray",
+            "not slow and not gpu and not cuda and not ray and not loggers",
         ),
         *("--numprocesses", "auto", "--dist", "loadfile", *session.posargs),
     )

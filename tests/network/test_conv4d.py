@@ -203,10 +203,11 @@ def test_loops_are_as_exact_in_float32_as_stack() -> None:
         assert max(errors) < max(2 * of_stack, 1e-6)
 
 
-def test_complex_works_in_pieces() -> None:
+@pytest.mark.parametrize(("sides", "channels"), [((3, 3, 3), (30, 30, 1)), ((1, 1), (125, 1))])
+def test_complex_works_in_pieces(sides: tuple[int, ...], channels: tuple[int, ...]) -> None:
     """Rows, channels and cells beyond what its loops compute at a time."""
     torch.manual_seed(0)
-    consensus = NeighbourhoodConsensus((3, 3, 3), (30, 30, 1)).double()
+    consensus = NeighbourhoodConsensus(sides, channels).double()
     c = torch.randn(1, 1, 1, 2, 1, 150, dtype=torch.float64, requires_grad=True)
     found = []
     for name in ("stack", "complex"):

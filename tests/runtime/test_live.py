@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -335,13 +336,20 @@ def test_the_real_command_says_what_is_missing_and_serves_until_it_is_stopped(
 ) -> None:
     one_sentence(dcc("view", "--live"), 1, "needs onnxruntime-web 1.30.0", "--fetch", "docs/live.md")
     code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # ignored in a job
         "import dccnet.runtime.viewer.live.onnxruntime_web as w; w.find_web_runtime = lambda *_, **__: "
         "w.WebRuntime(w.CPU, b'', b''); from dccnet.cli import main; main(['view', '--live', '--no-open'])"
     )
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
-        assert running.stdout is not None
-        url = running.stdout.readline().strip()
-        assert answer(url)[0] == 200
-        os.kill(running.pid, signal.SIGINT)
-        assert running.wait(timeout=20) == 0
+        rescue = threading.Timer(120, running.kill)  # whatever it waits for, the test does not
+        rescue.start()
+        try:
+            assert running.stdout is not None
+            url = running.stdout.readline().strip()
+            assert answer(url)[0] == 200
+            os.kill(running.pid, signal.SIGINT)
+            assert running.wait(timeout=20) == 0
+        finally:
+            rescue.cancel()
+            running.kill()

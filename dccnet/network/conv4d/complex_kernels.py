@@ -124,7 +124,8 @@ def convolve(
     _, _, channels, n = x.shape
     outputs, whole, centre = y.shape[2], _up(taps, ROWS), taps // 2
     row = min(_up(n, LANES), LONGEST) + whole
-    rows = np.zeros(IMAGINARY + channels * row, x.dtype)
+    most = IMAGINARY // row
+    rows = np.zeros(IMAGINARY + min(channels, most) * row, x.dtype)
     sums = np.zeros(_up(outputs, 2) * 2 * APART, x.dtype)
     transposed = np.zeros((2, _up(outputs, 2), filters.shape[2] * whole), x.dtype)
     for f in range(first, last):
@@ -135,18 +136,20 @@ def convolve(
         for start in range(0, n, LONGEST):
             here = min(n - start, LONGEST)
             length = _up(here, LANES)
-            for part in range(2):
-                for channel in range(channels):
-                    _copy(
-                        x[f, part, channel], start - centre, rows[part * IMAGINARY + channel * row :], row
-                    )
-            for output in range(0, outputs, 2):
-                total = sums[2 * APART * output :]
-                _clear(total, length)
-                for channel in range(channels):
-                    for tap in range(0, whole, ROWS):
-                        seen = rows[channel * row + tap :]
-                        _add_products(factors, output, channel * whole + tap, seen, 1, total, length)
+            for group in range(0, channels, most):
+                some = min(channels - group, most)
+                for part in range(2):
+                    for channel in range(some):
+                        target = rows[part * IMAGINARY + channel * row :]
+                        _copy(x[f, part, group + channel], start - centre, target, row)
+                for output in range(0, outputs, 2):
+                    total = sums[2 * APART * output :]
+                    if group == 0:
+                        _clear(total, length)
+                    for channel in range(some):
+                        for tap in range(0, whole, ROWS):
+                            seen, column = rows[channel * row + tap :], (group + channel) * whole + tap
+                            _add_products(factors, output, column, seen, 1, total, length)
             for output in range(outputs):
                 for part in range(2):
                     total, target = sums[(2 * output + part) * APART :], y[f, part, output, start:]
