@@ -28,6 +28,7 @@ from dccnet.runtime.geometry import Size
 from dccnet.runtime.images import read_image
 from dccnet.runtime.manifest import ENCODER, MATCHER, Conv4dChoice, Graph, Manifest
 from dccnet.runtime.onnx_runtime import OnnxRuntimeGraph
+from dccnet.runtime.tuning.choice import usable_cores
 
 AUTO, USUAL, ALL = "auto", "usual", "all"
 STEPS = 2 + MAX_PAIRS
@@ -186,8 +187,7 @@ def _choose(
     seconds = time_lowerings(
         model, matcher_inputs(a, b), folder, lambda name: on_step(f"timing 4D convolutions: {name}")
     )
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    engine = f"onnxruntime {_onnxruntime_version()}, CPU, {cores} cores"
+    engine = f"onnxruntime {_onnxruntime_version()}, CPU, {usable_cores()} cores"
     return Conv4dChoice(next(iter(seconds)), seconds, engine)
 
 

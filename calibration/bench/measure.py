@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from dccnet.runtime.manifest import ENCODER, MATCHER, Agreement
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.models.names import open_bundle
 from dccnet.runtime.selection import BackendChoice
+from dccnet.runtime.tuning.choice import processor, usable_cores
 
 
 @dataclass(slots=True)
@@ -124,10 +124,9 @@ def _agreement(
 
 def environment(choices: Sequence[BackendChoice]) -> dict[str, object]:
     """The machine and the versions that the numbers were measured with."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
-        "processor": _processor(),
-        "cores": cores,
+        "processor": processor(),
+        "cores": usable_cores(),
         "threads": choices[0].threads or "one for each core",
         "system": platform.platform(terse=True),
         "tools": tool_versions(),
@@ -142,11 +141,3 @@ def _row(named: str, bundle: Bundle, choice: BackendChoice) -> Row:
     size = sum((bundle.path / file).stat().st_size for file in files if (bundle.path / file).is_file())
     lowering = manifest.conv4d.lowering
     return Row(named, manifest.precision, manifest.frames.dtype, lowering, choice.backend, size / 1e6)
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from dccnet.runtime.propagate.carrying import SEMANTIC, TEMPORAL
 from dccnet.runtime.propagate.inputs import Drawn, Inputs, read_inputs
 from dccnet.runtime.propagate.run import Job
 from dccnet.runtime.propagate.targets import Targets, find_targets
+from dccnet.runtime.tuning.choice import usable_cores
 from dccnet.runtime.video.propagation.settings import Propagation
 
 GROUPS = {
@@ -260,11 +260,6 @@ def _check_mask_folder(
     for path in read:
         if path.resolve().is_relative_to(folder):
             raise UsageError(f"{masks} contains {path}, which is read: write the masks to another folder")
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _mode(targets: Targets, inputs: Inputs, same: bool | None) -> str:

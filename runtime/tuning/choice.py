@@ -146,7 +146,7 @@ def packages() -> dict[str, str]:
 
 def this_machine() -> Machine:
     """The machine that this process runs on."""
-    return Machine(_processor(), usable_cores(), _gpu())
+    return Machine(processor(), usable_cores(), _gpu())
 
 
 def describe(machine: Machine) -> str:
@@ -160,7 +160,8 @@ def usable_cores() -> int:
     return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) or 1
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Name of the processor, as the system tells it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
