@@ -134,18 +134,24 @@ def test_mlflow_has_the_whole_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_database_that_breaks_in_the_middle_costs_only_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    step = Trainer._step
+    import mlflow
 
-    def break_first(self: Trainer, *arguments: Any) -> dict[str, float]:
-        if self.progress.total_steps == 1:
-            (tmp_path / "mlflow.db").write_bytes(b"no database" * 1000)
-        return step(self, *arguments)
+    write = mlflow.MlflowClient.log_batch
+    batches: list[Any] = []
 
-    monkeypatch.setattr(Trainer, "_step", break_first)
+    def break_third(self: Any, *arguments: Any, **named: Any) -> Any:
+        """After the settings and one batch of numbers; the real sentence of a damaged sqlite database."""
+        batches.append(named)
+        if len(batches) > 2:
+            raise mlflow.MlflowException("(sqlite3.DatabaseError) database disk image is malformed")
+        return write(self, *arguments, **named)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_batch", break_third)
     with caplog.at_level("WARNING", "dccnet"):
         assert small_run(tmp_path / "run", log=("mlflow", "tensorboard"))[1].epoch == 2
     (told,) = [record.getMessage() for record in caplog.records if "MLflow" in record.getMessage()]
     assert "misses the rest of this run" in told and "\n" not in told
+    assert "malformed" in told and len(batches) == 3
     assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
 
 
