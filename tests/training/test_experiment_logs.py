@@ -318,3 +318,12 @@ def test_parameters_for_mlflow_are_flat_and_short() -> None:
     assert flat["model.sizes"] == "[1, 2]" and flat["training.data"] == "a.csv"
     assert len(flat["training.long"]) == 6000
     assert [len(part) for part in mlflow._parts(range(205))] == [100, 100, 5]
+
+
+def test_a_database_beside_the_run_is_found_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert mlflow._absolute("sqlite:///sub/m.db") == f"sqlite:///{tmp_path / 'sub' / 'm.db'}"
+    for uri in ("sqlite:////m.db", "sqlite:///:memory:", "sqlite://", "http://lab:5000", "databricks"):
+        assert mlflow._absolute(uri) == uri

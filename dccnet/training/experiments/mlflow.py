@@ -23,6 +23,7 @@ _MOST = 100
 """Parameters that a request may have."""
 _STATUS = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 _DATABASES = ("mssql", "mysql", "postgresql", "sqlite")
+_SQLITE = "sqlite:///"
 _URI = "MLFLOW_TRACKING_URI"
 
 
@@ -42,7 +43,8 @@ class MlflowLog:
 
     def __init__(self, name: str, identity: Mapping[str, str] | None) -> None:
         mlflow, kept = library(), identity or {}
-        self._uri: str = os.environ.get(_URI) or kept.get("tracking_uri") or mlflow.get_tracking_uri()
+        given = os.environ.get(_URI) or kept.get("tracking_uri") or mlflow.get_tracking_uri()
+        self._uri: str = _absolute(given)
         if urlsplit(self._uri).scheme.partition("+")[0] in _DATABASES:
             with required("MLflow's database", "mlflow"):
                 import alembic  # noqa: F401
@@ -103,6 +105,13 @@ class MlflowLog:
             if "@" in parts.netloc
             else self._uri
         )
+
+
+def _absolute(uri: str) -> str:
+    """``uri``; a database's file with its whole path, for a run that is resumed in another folder."""
+    file = uri.removeprefix(_SQLITE)
+    relative = file != uri and not file.startswith(("/", ":", "file:")) and file
+    return f"{_SQLITE}{Path(file).absolute()}" if relative else uri
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
