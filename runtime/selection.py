@@ -15,6 +15,7 @@ from dccnet.runtime.onnx_runtime import PROVIDERS, OnnxRuntimeBackend
 from dccnet.runtime.openvino import OpenVinoBackend
 from dccnet.runtime.tensorrt.backend import TensorRTBackend
 from dccnet.runtime.tensorrt.comparison import require_agreement
+from dccnet.runtime.tuning.choice import ON_CPU
 from dccnet.runtime.tuning.opening import open_tuned
 
 BACKENDS = ("auto", "onnxruntime", "openvino", "tensorrt")
@@ -151,6 +152,6 @@ def _provider(choice: BackendChoice) -> str:
         raise UsageError(
             f"--provider {choice.provider} does not run on {choice.device}: remove one of the two"
         )
-    if choice.provider not in ("cpu", "xnnpack") and choice.device == "cpu":
+    if choice.provider not in ON_CPU and choice.device == "cpu":
         raise UsageError(f"--provider {choice.provider} does not run on the CPU: remove --device cpu")
     return choice.provider

@@ -46,8 +46,9 @@ def tune_command(
 
     Times encoder and matcher in ONNX Runtime and OpenVINO, and both on an NVIDIA GPU, each in turns, and
     compares their answers with ONNX Runtime's on the CPU: what disagrees is not chosen. The choice is kept
-    in tuning.json in the bundle's folder, or in the user's cache if the folder cannot be written. It holds
-    for this machine and these versions; elsewhere it is ignored.
+    in tuning.json in the bundle's folder, or in your cache: if the folder cannot be written, and with
+    bfloat16, so that nobody gets that with a copy of the bundle. It holds for this machine and these
+    versions; elsewhere it is ignored.
     """
     import dataclasses
     import json

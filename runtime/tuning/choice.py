@@ -9,7 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from dccnet.runtime.manifest import ENCODER, MATCHER, Manifest
+from dccnet.runtime.errors import EngineError
+from dccnet.runtime.manifest import ENCODER, MATCHER, GpuRecord, Manifest
 
 SCHEMA = 1
 MOST_THREADS = 256
@@ -22,6 +23,8 @@ ENGINES = {
 
 
 Provider = Literal["cpu", "cuda", "directml", "coreml", "xnnpack"]
+ON_CPU = ("cpu", "xnnpack")
+"""The providers that compute on the CPU alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,11 @@ class Way:
     def on_gpu(self) -> bool:
         """Whether features stay on an NVIDIA GPU, so that both graphs must run in this way."""
         return self.backend == "tensorrt" or self.provider == "cuda"
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether it computes on the CPU alone."""
+        return self.backend != "tensorrt" and self.provider in ON_CPU
 
     @property
     def title(self) -> str:
@@ -96,6 +104,11 @@ class Choice:
     matcher: Way
     rounds: int
     measured: tuple[Measured, ...] = ()
+
+    @property
+    def bf16(self) -> bool:
+        """Whether a graph computes in bfloat16."""
+        return self.encoder.bf16 or self.matcher.bf16
 
     @property
     def summary(self) -> str:
@@ -170,7 +183,11 @@ def processor() -> str:
 
 
 def _gpu() -> str | None:
-    from dccnet.runtime.cuda import cuda_problem, open_device
-    from dccnet.runtime.tensorrt.gpu_record import describe_gpu, gpu_record
+    from dccnet.runtime.cuda import devices
+    from dccnet.runtime.tensorrt.gpu_record import describe_gpu, driver_version
 
-    return None if cuda_problem() is not None else describe_gpu(gpu_record(open_device(0)))
+    try:
+        first, *_ = devices()  # without a context on the GPU, which may be busy or not wanted
+    except (EngineError, ValueError):
+        return None
+    return describe_gpu(GpuRecord(first.name, first.capability, driver_version()))

@@ -1,4 +1,8 @@
-"""Where the choice for a bundle is kept: in its folder or, where that is not possible, the user's cache."""
+"""Where the choice for a bundle is kept: in its folder, or in the user's cache.
+
+A folder can be copied together with its choice, also to somebody else with such a machine. That is why a
+choice of bfloat16, which is less exact, is kept in the cache alone: nobody gets it who did not ask for it.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ LARGEST = 1 << 20
 def find(bundle: Bundle) -> tuple[Choice | None, str | None]:
     """The choice that holds for the bundle here, and why one that was found does not; neither: never tuned.
 
-    The bundle's folder comes first, then the user's cache. Raises nothing.
+    The user's cache comes first, then the bundle's folder. Raises nothing.
     """
     reason = None
     for file in _files(bundle):
@@ -37,6 +41,8 @@ def find(bundle: Bundle) -> tuple[Choice | None, str | None]:
             reason = reason or f"{file} is damaged ({error})"
             continue
         stale = choice.staleness(bundle.manifest)
+        if stale is None and choice.bf16 and file.parent == bundle.path:
+            stale = f"{file} may be somebody else's, and bfloat16 is only for who asked for it"
         if stale is None:
             return choice, None
         reason = reason or stale
@@ -45,14 +51,19 @@ def find(bundle: Bundle) -> tuple[Choice | None, str | None]:
 
 def keep(bundle: Bundle, choice: Choice) -> Path:
     """Write the choice, and return its file. Raises :class:`DccError` where nothing can be written."""
-    remove(bundle)  # an older one elsewhere would come first
     text = json.dumps(dataclasses.asdict(choice), indent=2) + "\n"
-    if not _is_kept_by_dcc(bundle) and os.access(bundle.path, os.W_OK):
+    own = bundle.path / FILE
+    if not choice.bf16 and not _is_kept_by_dcc(bundle) and os.access(bundle.path, os.W_OK):
+        for older in _files(bundle):  # the cache's would come first
+            _unlink(older)
         with contextlib.suppress(DccError):  # a file system that only looks writable
-            write_text(bundle.path / FILE, text)
-            return bundle.path / FILE
+            write_text(own, text)
+            return own
     file = private_cache("tuning") / _cache_name(bundle)
     write_text(file, text)
+    if own in _files(bundle):
+        with contextlib.suppress(DccError):  # it comes second
+            _unlink(own)
     return file
 
 
@@ -61,25 +72,28 @@ def remove(bundle: Bundle) -> list[Path]:
 
     Raises :class:`DccError` where one cannot be removed.
     """
-    removed = []
-    for file in _files(bundle):
-        try:
-            file.unlink()
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise DccError(f"cannot remove {file}: {error.strerror or error}") from error
-        removed.append(file)
-    return removed
+    return [file for file in _files(bundle) if _unlink(file)]
+
+
+def _unlink(file: Path) -> bool:
+    """Remove a file; False where there is none. Raises :class:`DccError`."""
+    try:
+        file.unlink()
+    except OSError as error:
+        if not os.path.lexists(file):  # of which a file system that is read-only says something else
+            return False
+        raise DccError(f"cannot remove {file}: {error.strerror or error}") from error
+    return True
 
 
 def _files(bundle: Bundle) -> list[Path]:
-    files = [bundle.path / FILE]
+    """Where a choice may be: in the folder of a bundle that dcc keeps, there is only somebody else's."""
+    files = []
     with contextlib.suppress(DccError):  # a user without a home folder
         folder = user_cache() / "tuning"
         if folder.is_dir():
             files.append(folder / _cache_name(bundle))
-    return files
+    return files if _is_kept_by_dcc(bundle) else [*files, bundle.path / FILE]
 
 
 def _cache_name(bundle: Bundle) -> str:

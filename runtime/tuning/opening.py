@@ -24,9 +24,9 @@ from dccnet.runtime.two_graphs import TwoGraphsBackend
 def open_tuned(bundle: Bundle, threads: int, device: str, on_note: Callable[[str], None]) -> Backend | None:
     """The bundle as ``dcc tune`` chose; None where it chose nothing that holds here and now.
 
-    ``threads``, unless it is 0, replaces the measured number; with ``device`` ``cpu``, a choice for a GPU
-    does not hold. A choice that does not hold, or cannot be opened, is passed over with a sentence in the
-    log.
+    ``threads``, unless it is 0, replaces the measured number; with ``device`` ``cpu``, a choice for another
+    device does not hold. A choice that does not hold, or cannot be opened, is passed over with a sentence
+    in the log.
     """
     choice, reason = find(bundle)
     if choice is None:
@@ -34,7 +34,7 @@ def open_tuned(bundle: Bundle, threads: int, device: str, on_note: Callable[[str
             note(f"the choice of dcc tune is not used: {reason}; run dcc tune again")
         return None
     encoder, matcher = (replace(w, threads=threads or w.threads) for w in (choice.encoder, choice.matcher))
-    if device == "cpu" and (encoder.on_gpu or matcher.on_gpu):
+    if device == "cpu" and not (encoder.on_cpu and matcher.on_cpu):
         return None
     try:
         return open_ways(bundle, encoder, matcher, on_note)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import logging
 import pickle
@@ -16,10 +17,11 @@ import pytest
 from dccnet.runtime import Matcher
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.bundle import Bundle
-from dccnet.runtime.errors import EngineError
+from dccnet.runtime.errors import DccError, EngineError
 from dccnet.runtime.models.names import open_bundle
 from dccnet.runtime.onnx_runtime import PROVIDERS
 from dccnet.runtime.tuning import choice as choices
+from dccnet.runtime.tuning import opening
 from dccnet.runtime.tuning.choice import USUAL, Choice, Machine, Way
 from dccnet.runtime.tuning.kept import FILE, find, keep, remove
 from dccnet.runtime.tuning.opening import open_ways
@@ -73,6 +75,55 @@ def test_a_gpu_runs_both_graphs_or_none(copied: Bundle) -> None:
         assert matcher.backend.description.endswith("(CPU)")
 
 
+@pytest.mark.parametrize("provider", ["directml", "coreml"])
+def test_a_choice_of_another_device_is_not_for_the_cpu(copied: Bundle, provider: choices.Provider) -> None:
+    keep(copied, choice_for(copied, USUAL, Way("onnxruntime", provider)))
+    assert opening.open_tuned(copied, 1, "cpu", print) is None
+    assert Way("onnxruntime", "xnnpack").on_cpu and OPENVINO.on_cpu
+
+
+def test_bfloat16_does_not_come_with_a_copy_of_a_bundle(
+    copied: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choice = choice_for(copied, ONE, dataclasses.replace(OPENVINO, bf16=True))
+    file = keep(copied, choice)
+    assert file.is_relative_to(tmp_path / "cache") and not (copied.path / FILE).exists()
+    assert find(copied) == (choice, None)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "somebody else's"))
+    shutil.copy(file, copied.path / FILE)
+    found, reason = find(copied)
+    assert found is None and "bfloat16" in str(reason)
+    assert opening.open_tuned(copied, 1, "auto", print) is None
+
+
+def test_what_this_user_measured_comes_first(copied: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else's choice is in a folder that this user cannot change."""
+    there = keep(copied, choice_for(copied, ONE, ONE))
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.parent == copied.path:  # for files that are not there, too: as Linux where it only reads
+            raise OSError(errno.EROFS, "Read-only file system")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr("dccnet.runtime.tuning.kept.os.access", lambda path, mode: False)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    own = keep(copied, choice_for(copied, ONE, OPENVINO))
+    assert there.exists() and find(copied) == (choice_for(copied, ONE, OPENVINO), None)
+    with pytest.raises(DccError, match="cannot remove"):
+        remove(copied)
+    assert not own.exists()
+    unlink(there)
+    assert remove(copied) == []
+
+
+def test_fetched_models_bring_no_choice(copied: Bundle, tmp_path: Path) -> None:
+    file = keep(copied, choice_for(copied, ONE, OPENVINO))
+    fetched = shutil.copytree(copied.path, tmp_path / "cache" / "dcc" / "models" / "one")
+    assert (fetched / FILE).read_bytes() == file.read_bytes()
+    assert find(Bundle.open(fetched)) == (None, None)
+
+
 def stale(choice: Choice, kind: str) -> Choice:
     if kind == "another machine":
         return dataclasses.replace(choice, machine=Machine("Another", 64))
@@ -122,8 +173,6 @@ def test_a_way_that_dcc_does_not_know_is_damage(copied: Bundle) -> None:
 def test_an_engine_that_does_not_open_is_passed_over(
     copied: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dccnet.runtime.tuning import opening
-
     def fail(*_: object) -> None:
         raise EngineError("it is broken")
 
