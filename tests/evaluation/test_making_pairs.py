@@ -130,7 +130,7 @@ def test_lists_of_spairs_layout(tmp_path: Path) -> None:
 
 def test_pictures_of_a_list_are_left_out_with_their_copies(folder: Path, tmp_path: Path) -> None:
     test, train = tmp_path / "test.csv", tmp_path / "train.csv"
-    rows = "cat/cat3 (copy).png,cat/cat1.png,cat,0"
+    rows = "cat/cat3.png,cat/cat1.png,cat,0"  # of the two copies, the one that is not kept
     test.write_text(
         f"source_image,target_image,class,flip\n{folder}/{rows.replace(',cat/', f',{folder}/cat/')}\n"
     )
