@@ -117,12 +117,14 @@ def export_bundle(
         )
         model.lower(Reference())  # for every lowering
         bundle = Bundle(temporary, manifest)
-        verification = verify(model, bundle, pictures, lambda: on_step("comparing with PyTorch"))
-        for name in others:
-            if verification.passed:  # what fails is recorded
-                again = verify(model, bundle.with_lowering(name), pictures[:2])
-                verification = verification if again.passed else again
-        model.lower(STACK)  # as it was
+        try:
+            verification = verify(model, bundle, pictures, lambda: on_step("comparing with PyTorch"))
+            for name in others:
+                if verification.passed:  # what fails is recorded
+                    again = verify(model, bundle.with_lowering(name), pictures[:2])
+                    verification = verification if again.passed else again
+        finally:
+            model.lower(STACK)  # as it was
         manifest = dataclasses.replace(manifest, verification=verification)
         write_manifest(temporary, manifest)
     return Bundle(path, manifest)
