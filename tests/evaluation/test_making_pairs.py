@@ -139,6 +139,8 @@ def test_pictures_of_a_list_are_left_out_with_their_copies(folder: Path, tmp_pat
     assert made["left_out"]["in test.csv"] == 2 and len(names(read_pairs(train))) == 14
     assert "test.csv is also an input" in said(folder, "-o", test, "--without", test)
     assert "does not exist" in said(folder, "-o", train, "--without", tmp_path / "absent.csv")
+    test.write_text("source_image,target_image,class,flip\ncat/a.png,cat/b.png,cat,0\n")
+    assert f"names in {test} are relative to its folder" in said(folder, "-o", train, "--without", test)
 
 
 def test_warps_of_pictures_have_their_true_matches(folder: Path, tmp_path: Path) -> None:

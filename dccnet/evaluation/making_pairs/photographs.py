@@ -63,9 +63,11 @@ def find_photographs(path: Path, root: Path | None = None) -> Found:
 def pictures_of(path: Path) -> list[Photograph]:
     """The photographs in the pairs of a list, each once. Raises :class:`DataError`."""
     found: dict[Path, Photograph] = {}
-    for pair in read_pairs(path):
+    for pair in read_pairs(path, must_exist=False):
         for picture in (pair.source, pair.target):
             assert picture.file is not None
+            if not picture.file.is_file():
+                raise DataError(f"{picture.file} is missing: names in {path} are relative to its folder")
             found.setdefault(picture.file, Photograph(picture.file, pair.category))
     return list(found.values())
 
