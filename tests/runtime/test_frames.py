@@ -104,7 +104,7 @@ def test_other_types_are_refused() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_papers_networks_take_floats_and_the_small_ones_bytes(preset: str) -> None:
-    assert PRESETS[preset].frame_dtype == (UINT8 if preset in ("tiny", "small") else FLOAT32)
+    assert PRESETS[preset].frame_dtype == (UINT8 if preset in ("tiny", "small", "medium") else FLOAT32)
 
 
 def test_the_encoder_is_traced_with_the_networks_frames(small_model: DCCNet) -> None:
