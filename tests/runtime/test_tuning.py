@@ -38,6 +38,7 @@ def copied(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> B
 
 
 def test_auto_mixes_engines_as_chosen_and_answers_the_same(copied: Bundle, photos: list[Image]) -> None:
+    pytest.importorskip("openvino", reason="the oldest versions are tested without it")
     a, b = photos[:2]
     with Matcher.open(copied, threads=1) as usual:
         assert "OpenVINO" not in usual.backend.description
@@ -53,6 +54,7 @@ def test_auto_mixes_engines_as_chosen_and_answers_the_same(copied: Bundle, photo
 
 
 def test_what_is_named_wins_over_the_choice(copied: Bundle) -> None:
+    pytest.importorskip("openvino", reason="the oldest versions are tested without it")
     keep(copied, choice_for(copied, OPENVINO, OPENVINO))
     for named in ({"backend": "onnxruntime"}, {"provider": "cpu"}):
         with Matcher.open(copied, threads=1, **named) as matcher:
