@@ -101,7 +101,7 @@ def export_bundle(
             exported.lower(EXPORT_LOWERINGS[name])
             others[name] = write_onnx(matcher, temporary / f"{MATCHER}.{name}.onnx")
         manifest = Manifest(
-            model=_plain(dataclasses.asdict(model.config)),
+            model=json.loads(model.config.to_json()),
             image_size=model.config.image_size,
             frame=frame_format(model.config).description,
             grid=model.grid,

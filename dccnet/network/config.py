@@ -155,7 +155,11 @@ class ModelConfig:
         return dataclasses.replace(self, **changes)
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self))
+        """Without ``adapter_rank`` where there is no adapter, so that earlier versions read it, too."""
+        values = dataclasses.asdict(self)
+        if not self.adapter_rank:
+            del values["adapter_rank"]
+        return json.dumps(values)
 
     @classmethod
     def from_json(cls, text: str) -> ModelConfig:
