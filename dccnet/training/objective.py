@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from dccnet.network.loss import weak_loss
 from dccnet.network.model import DCCNet, Features
-from dccnet.runtime.arrays import Floats, Points
+from dccnet.runtime.arrays import Floats
 from dccnet.runtime.geometry import Size
 from dccnet.training.batches import Sample
 from dccnet.training.features import FeatureCache
 from dccnet.training.settings import TrainSettings
 from dccnet.training.supervision import Keypoints, keypoint_loss
+from dccnet.training.synthetic import normalised
 
 BF16 = "bf16"
 
@@ -89,15 +90,11 @@ def _annotated(samples: Sequence[Sample], features: FeatureCache) -> list[_Place
         pair = sample.pair
         if pair.source_points is None or pair.target_points is None:
             continue
-        source = _normalised(pair.source_points, features.size(sample.source))
+        source = normalised(pair.source_points, features.size(sample.source))
         if sample.mirrored:
             source = source * [-1, 1]
-        places.append((i, source, _normalised(pair.target_points, features.size(pair.target))))
+        places.append((i, source, normalised(pair.target_points, features.size(pair.target))))
     return places
-
-
-def _normalised(points: Points, size: Size) -> Floats:
-    return 2 * points / [size[1] - 1, size[0] - 1] - 1
 
 
 def _keypoints(places: Sequence[_Places], features: FeatureCache, grid: Size) -> Keypoints | None:
@@ -106,8 +103,8 @@ def _keypoints(places: Sequence[_Places], features: FeatureCache, grid: Size) ->
         return None
 
     def cells(points: Sequence[Floats]) -> Tensor:
-        normalised = torch.from_numpy(np.concatenate(points)).float().to(features.device)
-        return (normalised + 1) / 2 * normalised.new_tensor([grid[1] - 1, grid[0] - 1])
+        places = torch.from_numpy(np.concatenate(points)).float().to(features.device)
+        return (places + 1) / 2 * places.new_tensor([grid[1] - 1, grid[0] - 1])
 
     pair = np.repeat([i for i, _, _ in places], [len(points) for _, points, _ in places])
     return Keypoints(

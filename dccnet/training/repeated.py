@@ -30,6 +30,7 @@ from dccnet.training.synthetic import (
     Chain,
     Points,
     Warp,
+    normalised,
     photometric_change,
     random_warp,
     to_pixels,
@@ -136,7 +137,7 @@ def _view(thing: _Thing, size: Size, rng: np.random.Generator, bent: bool) -> tu
     The thing stands upright, or is warped as synthetic pairs are if ``bent``.
     """
     centres = np.array([part[:2] for part in thing.parts])
-    pixels = 2 * cell_pixels(size, size).reshape(-1, 2) / [size[1] - 1, size[0] - 1] - 1
+    pixels = normalised(cell_pixels(size, size).reshape(-1, 2), size)
     for _ in range(TRIES):
         zoom = 1 / rng.uniform(*FILLS)
         upright = Affine(

@@ -211,9 +211,8 @@ def _random_view(rng: np.random.Generator) -> Warp:
 def _render(load: Callable[[], Image], warp: Warp, size: Size, seed: Sequence[int]) -> Image:
     image = load()
     pixels = cell_pixels(size, size).reshape(-1, 2)
-    normalised = 2 * pixels / [size[1] - 1, size[0] - 1] - 1
     check_remap(image.shape[:2], size)
-    where = to_pixels(warp(normalised), (image.shape[0], image.shape[1]))
+    where = to_pixels(warp(normalised(pixels, size)), (image.shape[0], image.shape[1]))
     where = where.reshape(*size, 2).astype(np.float32)
     drawn = cv2.remap(
         image, where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
@@ -230,6 +229,11 @@ def photometric_change(image: Image, rng: np.random.Generator) -> Image:
     x += rng.normal(0, rng.uniform(0, 0.03), x.shape).astype(np.float32)
     changed: Image = np.rint(np.clip(x, 0, 1) * 255).astype(np.uint8)
     return changed
+
+
+def normalised(points: PixelPoints, size: Size) -> Points:
+    """Pixels of a picture of ``size`` (height, width) as normalised points."""
+    return 2 * points / [size[1] - 1, size[0] - 1] - 1
 
 
 def to_pixels(points: Points, size: Size) -> PixelPoints:

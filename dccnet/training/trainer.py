@@ -25,6 +25,7 @@ from dccnet.training.features import FeatureCache
 from dccnet.training.interrupt_flag import InterruptFlag
 from dccnet.training.objective import Objective, gather
 from dccnet.training.processes import Processes
+from dccnet.training.schedule import warm_cosine
 from dccnet.training.settings import RunFolder, TrainSettings
 from dccnet.training.state import Progress, load_state, save_state
 from dccnet.training.validation import (
@@ -39,7 +40,7 @@ from dccnet.weights.checkpoint import save_checkpoint
 
 ALONE = Processes()
 WARM_UP = 20
-"""Steps in which a scheduled learning rate rises, because Adam's first moment estimates are poor."""
+"""Steps in which a scheduled learning rate rises."""
 _NEW_NAME = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
 # Batch statistics never change, so processes need not synchronise them in the forward pass.
 _FROZEN_BUFFERS: dict[str, Any] = {"forward_sync_buffers" if _NEW_NAME else "broadcast_buffers": False}
@@ -205,9 +206,7 @@ class Trainer:
         """Factor of the learning rate for the current step, in epochs of ``steps`` steps."""
         if self.settings.schedule == "constant":
             return 1.0
-        done = self.progress.total_steps / (steps * self.settings.epochs)
-        warm = (self.progress.total_steps + 1) / WARM_UP
-        return min(1.0, warm) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
+        return warm_cosine(self.progress.total_steps, steps * self.settings.epochs, WARM_UP)
 
     def _gradient_sync(self, reduce: bool) -> contextlib.AbstractContextManager[None]:
         """A context in which ``backward`` sums the gradients of all processes if ``reduce`` is true."""

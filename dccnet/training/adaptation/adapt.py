@@ -22,6 +22,7 @@ from dccnet.runtime.errors import DataError, UsageError
 from dccnet.training.adaptation.labels import Labels, label
 from dccnet.training.adaptation.settings import AdaptSettings
 from dccnet.training.features import FeatureCache
+from dccnet.training.schedule import warm_cosine
 from dccnet.training.synthetic import lattice, warped_view
 
 BATCH = 6
@@ -171,7 +172,9 @@ def _train(
         {"params": [log_scale], "lr": 5 * LEARNING_RATE},
     ]
     optimiser = torch.optim.Adam(groups, lr=LEARNING_RATE)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, settings.steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: warm_cosine(step, settings.steps, WARM_UP)
+    )
     rng = np.random.default_rng(settings.seed)
     weights = np.array([labels.agreement for _, _, labels in known])
     losses = []
@@ -192,10 +195,6 @@ def _train(
     with torch.no_grad():
         adapter.up.weight *= settings.strength
     return float(np.mean(losses[-max(len(losses) // 10, 1) :]))
-
-
-def _rate(step: int, steps: int) -> float:
-    return min(1.0, (step + 1) / WARM_UP) * (1 + math.cos(math.pi * step / steps)) / 2
 
 
 class _Drawn(NamedTuple):

@@ -9,22 +9,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dccnet.evaluation.pairs import Pair, mirrored
+from dccnet.evaluation.pairs import Pair, Picture, mirrored
 from dccnet.inference import match_features
-from dccnet.network.model import DCCNet
+from dccnet.network.model import DCCNet, Features
 from dccnet.runtime.arrays import Floats
 from dccnet.runtime.confidence import FEATURES
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.evidence import unlike_neighbours
 from dccnet.training.features import FeatureCache
-from dccnet.training.synthetic import lattice
+from dccnet.training.synthetic import lattice, normalised, to_pixels
 
 RETURNS = 1.5
 """A match is trusted if, carried back, it ends up no farther from where it began, in cells."""
 ALIKE = 1.5
 """And if its neighbours lie, on average, no farther from where they would if they moved alike, in cells."""
-_EXACT = 1001
-"""Side of a picture in pixels; matches are measured relative to it."""
+_EXACT = (1001, 1001)
+"""Height and width of a picture in pixels; matches are measured relative to them."""
 
 
 class Labels(NamedTuple):
@@ -45,21 +45,24 @@ class Labels(NamedTuple):
 
 def label(model: DCCNet, features: FeatureCache, pair: Pair) -> Labels:
     """The network's matches of a pair, or those with its target mirrored where more of them agree."""
-    both = [_label(model, features, pair, opposite) for opposite in (False, True)]
+    source = _described(model, features, pair.source)
+    both = [_label(model, features, source, pair.target, opposite) for opposite in (False, True)]
     return max(both, key=lambda labels: labels.agreement)
 
 
-def _label(model: DCCNet, features: FeatureCache, pair: Pair, opposite: bool) -> Labels:
-    target = mirrored(pair.target) if opposite else pair.target
-    with torch.no_grad():
-        a, b = (
-            model.branch_features(model.local_features(features.batch([picture])))
-            for picture in (pair.source, target)
-        )
-        found = match_features(model, a, b, (_EXACT, _EXACT), (_EXACT, _EXACT))
+@torch.no_grad()
+def _described(model: DCCNet, features: FeatureCache, picture: Picture) -> Features:
+    return model.branch_features(model.local_features(features.batch([picture])))
+
+
+def _label(
+    model: DCCNet, features: FeatureCache, source: Features, target: Picture, opposite: bool
+) -> Labels:
+    described = _described(model, features, mirrored(target) if opposite else target)
+    found = match_features(model, source, described, _EXACT, _EXACT)
     grid = found.index_a.shape[0], found.index_a.shape[1]
-    pixels = (lattice(grid) + 1) / 2 * (_EXACT - 1)
-    place = (found.transfer(pixels, "a", "subcell") / (_EXACT - 1) * 2 - 1).reshape(*grid, 2)
+    moved = found.transfer(to_pixels(lattice(grid), _EXACT), "a", "subcell")
+    place = normalised(moved, _EXACT).reshape(*grid, 2)
     trust = _trusted(found, place)
     if opposite:
         place = place * [-1, 1]
@@ -77,6 +80,6 @@ def _trusted(found: Correspondences, place: Floats) -> NDArray[np.bool_]:
     assert evidence is not None  # networks return windows
     returned = np.expm1(-evidence[..., FEATURES.index("return")])
     grid = found.index_b.shape[0], found.index_b.shape[1]
-    cells = (place + 1) / 2 * [grid[1] - 1, grid[0] - 1]
-    result: NDArray[np.bool_] = (returned <= RETURNS) & (unlike_neighbours(cells, grid) <= ALIKE)
+    unlike = unlike_neighbours(to_pixels(place, grid), grid)
+    result: NDArray[np.bool_] = (returned <= RETURNS) & (unlike <= ALIKE)
     return result
