@@ -14,22 +14,19 @@ adapted network with the default strength.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import time
 from pathlib import Path
 
-import numpy as np
-from transfer import ALPHAS, pairs_within_classes
+from levels import pck
+from transfer import pairs_within_classes
 
 from dccnet.evaluation.benchmarks import load_benchmark
-from dccnet.evaluation.pairs import Pair, facing_opposite, read_pairs
-from dccnet.evaluation.pck import carry_keypoints, pair_pck
+from dccnet.evaluation.pairs import facing_opposite, read_pairs
 from dccnet.network.conv4d import TRAINING_LOWERINGS
 from dccnet.network.model import DCCNet
 from dccnet.training.adaptation.adapt import adapt
 from dccnet.training.adaptation.settings import AdaptSettings
 from dccnet.training.autotune import usual_lowering
-from dccnet.training.features import FeatureCache
 from dccnet.weights.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -66,25 +63,16 @@ def main() -> None:
         network = at_strength(result.model, strength / settings.strength)
         network.lower(TRAINING_LOWERINGS[usual_lowering(network)])
         for name, pairs in lists.items():
-            print(f"  {pck(network, pairs[:: options.every])}  {name}", flush=True)
+            values = pck(network, pairs[:: options.every])
+            print("  " + " / ".join(f"{value:.1f}" for value in values), name, flush=True)
 
 
 def at_strength(model: DCCNet, factor: float) -> DCCNet:
     """A copy whose adapter has ``factor`` times the effect."""
-    network = DCCNet(dataclasses.replace(model.config)).eval()
+    network = DCCNet(model.config).eval()
     state = model.state_dict()
     network.load_state_dict(state | {"adapter.up.weight": factor * state["adapter.up.weight"]})
     return network
-
-
-def pck(model: DCCNet, pairs: list[Pair]) -> str:
-    features, rows = FeatureCache(model, 10**9), []
-    for pair in pairs:
-        assert pair.source_points is not None and pair.target_points is not None
-        result = features.match(pair)
-        moved = carry_keypoints(result, pair.target_points, "bbox", "subcell")
-        rows.append([pair_pck(moved, pair.source_points, result.size_a, a, "bbox") for a in ALPHAS])
-    return " / ".join(f"{100 * value:.1f}" for value in np.mean(rows, axis=0))
 
 
 if __name__ == "__main__":

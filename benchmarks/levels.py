@@ -74,7 +74,8 @@ def main() -> None:
         if any(text in title for text in options.rows):
             model = plain_network(size, blocks, SMALL.replace(image_size=(side, side), **changes))
             scores = [pck(model, pairs[:: options.every]) for pairs in lists]
-            print(f"{title:45s}", " | ".join(scores), flush=True)
+            columns = [" ".join(f"{value:4.1f}" for value in values) for values in scores]
+            print(f"{title:45s}", " | ".join(columns), flush=True)
 
 
 @torch.no_grad()
@@ -122,7 +123,8 @@ class TwoBackbones(nn.Module):
         return x
 
 
-def pck(model: DCCNet, pairs: list[Pair]) -> str:
+def pck(model: DCCNet, pairs: list[Pair]) -> list[float]:
+    """PCK at each of ``ALPHAS`` in percent, mean over pairs: box, sub-cell transfer."""
     features = FeatureCache(model, 10**9)
     rows = []
     for pair in pairs:
@@ -130,7 +132,7 @@ def pck(model: DCCNet, pairs: list[Pair]) -> str:
         result = features.match(pair)
         moved = carry_keypoints(result, pair.target_points, "bbox", "subcell")
         rows.append([pair_pck(moved, pair.source_points, result.size_a, a, "bbox") for a in ALPHAS])
-    return " ".join(f"{100 * value:4.1f}" for value in np.mean(rows, axis=0))
+    return [100 * float(value) for value in np.mean(rows, axis=0)]
 
 
 if __name__ == "__main__":

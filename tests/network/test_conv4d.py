@@ -39,6 +39,13 @@ LOOPS = ["paired", "complex"]
 """Lowerings in loops of our own."""
 
 
+def values_and_gradients(consensus: NeighbourhoodConsensus, lowering: str, c: Tensor) -> list[Tensor]:
+    """Of a volume after all layers; gradients of the volume and of the layers' weights."""
+    consensus.lowering = TRAINING_LOWERINGS[lowering]
+    (y,) = consensus([c])
+    return [y, *torch.autograd.grad(y.square().sum(), [c, *consensus.parameters()])]
+
+
 @pytest.mark.parametrize("lowering", LOWERINGS)
 @given(
     sizes,
@@ -141,11 +148,7 @@ def test_loops_have_the_values_and_gradients_of_stack(
     torch.manual_seed(sum(grid))
     consensus = NeighbourhoodConsensus(*sizes).double()
     c = torch.randn(2, 1, *grid, dtype=torch.float64, requires_grad=True)
-    found = []
-    for name in ("stack", lowering):
-        consensus.lowering = TRAINING_LOWERINGS[name]
-        (y,) = consensus([c])
-        found.append([y, *torch.autograd.grad(y.square().sum(), [c, *consensus.parameters()])])
+    found = [values_and_gradients(consensus, name, c) for name in ("stack", lowering)]
     for one_by_one, at_once in zip(*found, strict=True):
         torch.testing.assert_close(at_once, one_by_one)
 
@@ -209,11 +212,7 @@ def test_complex_works_in_pieces(sides: tuple[int, ...], channels: tuple[int, ..
     torch.manual_seed(0)
     consensus = NeighbourhoodConsensus(sides, channels).double()
     c = torch.randn(1, 1, 1, 2, 1, 150, dtype=torch.float64, requires_grad=True)
-    found = []
-    for name in ("stack", "complex"):
-        consensus.lowering = TRAINING_LOWERINGS[name]
-        (y,) = consensus([c])
-        found.append([y, *torch.autograd.grad(y.square().sum(), [c, *consensus.parameters()])])
+    found = [values_and_gradients(consensus, name, c) for name in ("stack", "complex")]
     for one_by_one, in_pieces in zip(*found, strict=True):
         torch.testing.assert_close(in_pieces, one_by_one)
 
