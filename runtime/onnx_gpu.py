@@ -15,10 +15,11 @@ from dccnet.runtime.cuda import open_device
 from dccnet.runtime.device_tensor import DeviceTensor, require_on_gpu
 from dccnet.runtime.errors import NotVerifiedError
 from dccnet.runtime.manifest import FINE
-from dccnet.runtime.onnx_runtime import OnnxRuntimeBackend, frame_on_host
+from dccnet.runtime.onnx_runtime import OnnxRuntimeBackend
 from dccnet.runtime.tensorrt.cache import compared_once
 from dccnet.runtime.tensorrt.comparison import compare_runs, disagreement
 from dccnet.runtime.tensorrt.gpu_record import gpu_record
+from dccnet.runtime.two_graphs import frame_on_host
 
 
 class OnnxRuntimeGpuBackend(OnnxRuntimeBackend):

@@ -6,7 +6,6 @@ import contextlib
 import sys
 import threading
 from collections.abc import Callable, Container, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,12 +14,11 @@ import numpy as np
 from dccnet.runtime.arrays import Array
 from dccnet.runtime.backend import Tensors, matcher_inputs
 from dccnet.runtime.bundle import Bundle
-from dccnet.runtime.bundle_shapes import check_shapes
 from dccnet.runtime.device_tensor import DeviceTensor
-from dccnet.runtime.errors import DccError, EngineError, ImageError
+from dccnet.runtime.errors import DccError, EngineError
 from dccnet.runtime.extras import install
 from dccnet.runtime.files import native_path
-from dccnet.runtime.manifest import ENCODER, MATCHER
+from dccnet.runtime.two_graphs import TwoGraphsBackend, load_both
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -140,26 +138,24 @@ def _on_device(value: Any, index: int, binding: Any) -> DeviceTensor:
     return DeviceTensor(value.data_ptr(), tuple(value.shape()), dtype, index, (value, binding))
 
 
-class OnnxRuntimeBackend:
-    """Both graphs in ONNX Runtime; features are NumPy arrays ``(1, C, h, w)``."""
+class OnnxRuntimeBackend(TwoGraphsBackend[OnnxRuntimeGraph]):
+    """Both graphs in ONNX Runtime, which also take batches."""
 
     def __init__(
         self, encoder: OnnxRuntimeGraph, matcher: OnnxRuntimeGraph, description: str, place: Place = HOST
     ) -> None:
-        self.description = description
-        self._encoder, self._matcher, self._place = encoder, matcher, place
+        super().__init__(encoder, matcher, description)
+        self._place = place
 
     @classmethod
     def open(
         cls: type[_Backend], bundle: Bundle, provider: str, device: int, threads: int, *, tf32: bool = False
     ) -> _Backend:
         """Load both graphs. Raises :class:`EngineError`, and :class:`BundleError` for another grid."""
-        paths = [bundle.graph_path(name) for name in (ENCODER, MATCHER)]
-        with ThreadPoolExecutor() as pool:  # ONNX Runtime optimises a graph on one thread
-            encoder, matcher = pool.map(
-                lambda path: OnnxRuntimeGraph(path, provider, device, threads, tf32=tf32), paths
-            )
-        check_shapes(bundle, encoder.shapes, matcher.shapes)
+        encoder, matcher = load_both(
+            bundle,
+            lambda name: OnnxRuntimeGraph(bundle.graph_path(name), provider, device, threads, tf32=tf32),
+        )
         place = HOST if provider in ON_HOST else (provider, device)
         return cls(encoder, matcher, onnxruntime_title(provider, device), place)
 
@@ -167,13 +163,6 @@ class OnnxRuntimeBackend:
     def runs(self) -> tuple[Run, Run]:
         """Encoder and matcher: outputs by name for inputs by name."""
         return self._encoder.run, self._matcher.run
-
-    def encode(self, frame: Any, stream: int | None = None) -> Tensors:
-        return self._encoder.run({"frame": frame_on_host(frame)[None]})
-
-    def match(self, a: Tensors, b: Tensors, stream: int | None = None) -> dict[str, Array]:
-        outputs = self._matcher.run(matcher_inputs(a, b))
-        return {name: value[0] for name, value in outputs.items()}
 
     def encode_many(self, frames: Sequence[Array]) -> list[Tensors]:
         features = self._encoder.run({"frame": np.stack(frames)})
@@ -183,9 +172,6 @@ class OnnxRuntimeBackend:
         a, b = (_stack([pair[side] for pair in pairs]) for side in (0, 1))
         outputs = self._matcher.run(matcher_inputs(a, b))
         return [{name: value[i] for name, value in outputs.items()} for i in range(len(pairs))]
-
-    def close(self) -> None:
-        """Nothing to do: a session frees its memory when it is collected."""
 
 
 def onnxruntime_title(provider: str, device: int = 0) -> str:
@@ -205,15 +191,6 @@ def _details(provider: str, device: int, threads: int, tf32: bool) -> dict[str, 
     if provider == "xnnpack":  # it has threads of its own
         return {"intra_op_num_threads": str(threads)} if threads else {}
     return {}
-
-
-def frame_on_host(frame: Any) -> Array:
-    """The frame. Raises :class:`ImageError` for one that is not in host memory."""
-    if not isinstance(frame, np.ndarray):
-        raise ImageError(
-            "this backend takes frames in host memory: copy the frame, or use --backend tensorrt"
-        )
-    return frame
 
 
 def _stack(features: Sequence[Tensors]) -> dict[str, Array]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import re
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,10 @@ import numpy as np
 
 from dccnet.runtime.arrays import Array
 from dccnet.runtime.bundle import Bundle
-from dccnet.runtime.bundle_shapes import check_shapes
 from dccnet.runtime.errors import EngineError, UsageError
 from dccnet.runtime.extras import install
 from dccnet.runtime.files import native_path
-from dccnet.runtime.manifest import ENCODER, MATCHER
-from dccnet.runtime.two_graphs import TwoGraphsBackend
+from dccnet.runtime.two_graphs import TwoGraphsBackend, load_both
 
 FLOAT32, BFLOAT16 = "f32", "bf16"
 """OpenVINO's names of the precisions that layers may compute in. Without one of them, it chooses half
@@ -75,7 +72,7 @@ class OpenVinoGraph:
             self._idle.put(request)
 
 
-class OpenVinoBackend(TwoGraphsBackend):
+class OpenVinoBackend(TwoGraphsBackend[OpenVinoGraph]):
     """Both graphs in OpenVINO."""
 
     @classmethod
@@ -88,10 +85,9 @@ class OpenVinoBackend(TwoGraphsBackend):
         """
         name = _device(device)
         precision = BFLOAT16 if bf16 else FLOAT32
-        paths = [bundle.graph_path(graph) for graph in (ENCODER, MATCHER)]
-        with ThreadPoolExecutor() as pool:
-            encoder, matcher = pool.map(lambda path: OpenVinoGraph(path, name, threads, precision), paths)
-        check_shapes(bundle, encoder.shapes, matcher.shapes)
+        encoder, matcher = load_both(
+            bundle, lambda graph: OpenVinoGraph(bundle.graph_path(graph), name, threads, precision)
+        )
         backend = cls(encoder, matcher, openvino_title(name, bf16))
         if name != "CPU":
             from dccnet.runtime.tensorrt.comparison import require_agreement

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from dccnet.runtime.backend import Backend
 from dccnet.runtime.bundle import Bundle
-from dccnet.runtime.bundle_shapes import check_shapes
 from dccnet.runtime.errors import DccError, EngineError
 from dccnet.runtime.manifest import ENCODER, MATCHER
 from dccnet.runtime.messages import note
@@ -18,7 +16,7 @@ from dccnet.runtime.openvino import BFLOAT16, FLOAT32, OpenVinoGraph, openvino_t
 from dccnet.runtime.tensorrt.backend import TensorRTBackend
 from dccnet.runtime.tuning.choice import Way
 from dccnet.runtime.tuning.kept import find
-from dccnet.runtime.two_graphs import TwoGraphsBackend
+from dccnet.runtime.two_graphs import TwoGraphsBackend, load_both
 
 
 def open_tuned(bundle: Bundle, threads: int, device: str, on_note: Callable[[str], None]) -> Backend | None:
@@ -53,9 +51,8 @@ def open_ways(
     """
     if encoder.on_gpu or matcher.on_gpu:
         return _open_on_gpu(bundle, encoder, matcher, on_note)
-    with ThreadPoolExecutor() as pool:
-        first, second = pool.map(open_graph, [bundle] * 2, (ENCODER, MATCHER), (encoder, matcher))
-    check_shapes(bundle, first.shapes, second.shapes)
+    ways = {ENCODER: encoder, MATCHER: matcher}
+    first, second = load_both(bundle, lambda name: open_graph(bundle, name, ways[name]))
     titles = [way_title(way) for way in (encoder, matcher)]
     how = titles[0] if titles[0] == titles[1] else f"{ENCODER} in {titles[0]}, {MATCHER} in {titles[1]}"
     description = f"{how}, as dcc tune chose"
