@@ -28,20 +28,23 @@ def by_preset(flag: str, default: object, **attributes: Any) -> Callable[[Functi
     return click.option(flag, default=default, show_default=shown, **attributes)
 
 
+root_option = click.option(
+    "--root",
+    metavar="DIR",
+    help="Folder that paths in the lists start from.  [default: the list's own]",
+)
+skip_unreadable_option = click.option(
+    "--skip-unreadable",
+    is_flag=True,
+    help="Leave out pairs and photographs with pictures that cannot be read, and say how many.",
+)
+
 _DATA = [
     click.option("--data", metavar="LIST", help="CSV list of pairs to train on (docs/training.md)."),
     click.option("--synthetic", metavar="DIR", help="Train on warped views of the photographs in DIR."),
     click.option("--validate", metavar="LIST", help="CSV list of pairs with keypoints to validate on."),
-    click.option(
-        "--root",
-        metavar="DIR",
-        help="Folder that paths in the lists start from.  [default: the list's own]",
-    ),
-    click.option(
-        "--skip-unreadable",
-        is_flag=True,
-        help="Leave out pairs and photographs with pictures that cannot be read, and say how many.",
-    ),
+    root_option,
+    skip_unreadable_option,
     click.option(
         "--one-based", is_flag=True, help="Keypoint coordinates start at 1, as in PF-PASCAL's lists."
     ),

@@ -12,6 +12,7 @@ from dccnet.runtime.option_groups import GroupedCommand
 from dccnet.runtime.option_types import Number, Whole
 from dccnet.training.adaptation.settings import AdaptSettings
 from dccnet.training.commands import require_torch, seed_option
+from dccnet.training.options import root_option, skip_unreadable_option
 
 DEFAULTS = AdaptSettings()
 
@@ -31,14 +32,8 @@ _GROUPS = {
     metavar="LIST",
     help="CSV list of pairs that show one kind of things.",
 )
-@click.option(
-    "--root", metavar="DIR", help="Folder that paths in the list start from.  [default: the list's own]"
-)
-@click.option(
-    "--skip-unreadable",
-    is_flag=True,
-    help="Leave out pairs with pictures that cannot be read, and say how many.",
-)
+@root_option
+@skip_unreadable_option
 @click.option(
     "--rank",
     type=Whole(1, 4096),
