@@ -22,7 +22,7 @@ ROUNDS = 3
 LOOPS = "paired"
 """The lowering of small kernels and volumes that needs a CPU and Numba."""
 LARGE_LOOPS = "complex"
-"""That of large volumes: faster than ``spectral``, in more memory."""
+"""That of large volumes, which needs the same."""
 KERNELS = "direct"
 """The lowering that needs an NVIDIA GPU and Triton."""
 COMPILED_FIRST = (LOOPS, LARGE_LOOPS, KERNELS)
@@ -38,7 +38,7 @@ def usual_lowering(model: DCCNet, device: torch.device = CPU) -> str:
     if device.type != "cpu":
         return "stack" if missing(KERNELS, device) else KERNELS
     if model.recomputes:
-        return "spectral"
+        return "spectral" if missing(LARGE_LOOPS, device) else LARGE_LOOPS
     if max(model.config.consensus_kernels) < 5:
         return "stack" if missing(LOOPS, device) else LOOPS
     return "spectral3"

@@ -36,7 +36,7 @@ def test_a_gpu_trains_with_kernels(preset: str) -> None:
 def test_a_run_goes_on_on_another_device() -> None:
     model = DCCNet(PRESETS["dccnet"])
     assert lowering_here("direct", model, GPU) == "direct"
-    assert lowering_here("direct", model) == "spectral"
+    assert lowering_here("direct", model) == "complex"
     assert lowering_here("spectral", model, GPU) == "spectral"  # it was chosen when the run started
     assert lowering_here("paired", DCCNet(PRESETS["tiny"]), GPU) == "direct"
 

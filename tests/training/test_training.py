@@ -440,7 +440,7 @@ def test_lowerings_train_the_same_network(pairs: list[Pair], tmp_path: Path) -> 
 
 
 def test_large_volumes_train_in_frequencies() -> None:
-    assert usual_lowering(DCCNet(PRESETS["dccnet"])) == "spectral"
+    assert usual_lowering(DCCNet(PRESETS["dccnet"])) == "complex"
     wide = PRESETS["tiny"].replace(consensus_kernels=(5, 5))
     assert usual_lowering(DCCNet(wide)) == "spectral3"
     assert usual_lowering(DCCNet(PRESETS["tiny"])) == "paired"
@@ -464,6 +464,7 @@ def test_without_numba_training_has_other_lowerings(monkeypatch: pytest.MonkeyPa
     model = DCCNet(PRESETS["tiny"])
     assert lowering_of_run(None, model, 16, Processes()) == "stack"
     assert lowering_here("paired", model) == "stack"
+    assert usual_lowering(DCCNet(PRESETS["dccnet"])) == "spectral"
     with pytest.raises(UsageError, match="complex needs numba: pip install"):
         lowering_of_run("complex", model, 16, Processes())
     with pytest.raises(UsageError, match="paired needs numba: pip install"):

@@ -1,4 +1,4 @@
-"""The loops of ``complex_spectra.py``: complex numbers times complex numbers, frequency by frequency.
+"""The loops of ``complex_spectra.py`` over one frequency: complex numbers times complex numbers.
 
 SIMD lanes hold neighbouring numbers of a row. The innermost loop adds five rows, times complex factors that
 stay in registers, to two other rows: forty multiplications for every four numbers that are written. Each
@@ -6,10 +6,9 @@ frequency is copied to scratch memory whose rows are a constant number of places
 would check before every loop whether the rows overlap, which takes longer than the loop. Numba compiles it
 when it is first called.
 
-Spectra are ``(F, re/im, C, n)``, where n counts the cells of the axis that stays as it is. Filters are
-``(F, re/im, Cout, Cin·k)``, filled up with zeros to an even number of outputs and to a multiple of five
-taps for each input; ``taps`` is their number before that. Functions compute the frequencies from ``first``
-to ``last``, which is not included, and all arrays have one floating-point type.
+Spectra are ``(re/im, C, n)``, where n counts the cells of the axis that stays as it is. Filters are
+``(re/im, Cout, Cin·k)``, filled up with zeros to an even number of outputs and to a multiple of five taps
+for each input; ``taps`` is their number before that. All arrays have one floating-point type.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dccnet.network.conv4d.kernels import compiled, inlined
+from dccnet.network.conv4d.compiled import compiled, inlined
 
 Floats = NDArray[np.floating[Any]]
 ROWS = 5
@@ -29,27 +28,14 @@ LANES = 16
 LONGEST = 128
 """Numbers of a row that are computed at a time."""
 APART = LONGEST + LANES
-"""Distance of two rows of sums, and of two rows that belong to neighbouring cells."""
+"""Distance of two rows of sums."""
 IMAGINARY = 1 << 14
 """Distance of a row's imaginary part."""
 
 
 @compiled
-def _up(n: int, multiple: int) -> int:
+def up(n: int, multiple: int) -> int:
     return (n + multiple - 1) // multiple * multiple
-
-
-@compiled
-def _copy(source: Floats, start: int, target: Floats, length: int) -> None:
-    """Copy ``length`` numbers from ``start``; those outside of ``source`` are zero."""
-    first, last = min(max(-start, 0), length), min(len(source) - start, length)
-    for j in range(first):
-        target[j] = 0
-    seen = source[max(start, 0) :]
-    for j in range(first, last):
-        target[j] = seen[j - first]
-    for j in range(max(last, 0), length):
-        target[j] = 0
 
 
 @compiled
@@ -63,16 +49,26 @@ def _clear(sums: Floats, length: int) -> None:
 
 @inlined
 def _add_products(
-    factors: Floats, output: int, column: int, rows: Floats, apart: int, sums: Floats, length: int
+    a: Floats,
+    b: Floats,
+    c: Floats,
+    d: Floats,
+    adjoint: bool,
+    rows: Floats,
+    apart: int,
+    sums: Floats,
+    length: int,
 ) -> None:
     """Add the products of :data:`ROWS` rows, ``apart`` places from each other, to those of two outputs.
 
-    ``factors (re/im, outputs, columns)`` are used from ``column``.
+    ``a`` and ``b`` are the real and imaginary factors of the first output, ``c`` and ``d`` of the second;
+    ``adjoint`` takes their conjugates in the opposite order.
     """
-    a, b = factors[0, output, column:], factors[1, output, column:]
-    c, d = factors[0, output + 1, column:], factors[1, output + 1, column:]
     a0, a1, a2, a3, a4, b0, b1, b2, b3, b4 = a[0], a[1], a[2], a[3], a[4], b[0], b[1], b[2], b[3], b[4]
     c0, c1, c2, c3, c4, d0, d1, d2, d3, d4 = c[0], c[1], c[2], c[3], c[4], d[0], d[1], d[2], d[3], d[4]
+    if adjoint:
+        a0, a1, a3, a4, b0, b1, b2, b3, b4 = a4, a3, a1, a0, -b4, -b3, -b2, -b1, -b0
+        c0, c1, c3, c4, d0, d1, d2, d3, d4 = c4, c3, c1, c0, -d4, -d3, -d2, -d1, -d0
     for j in range(length):
         p0, p1, p2 = rows[j], rows[j + apart], rows[j + 2 * apart]
         p3, p4 = rows[j + 3 * apart], rows[j + 4 * apart]
@@ -97,111 +93,117 @@ def _add_products(
 
 
 @compiled
-def _transpose(filters: Floats, taps: int, factors: Floats) -> None:
-    """Write the conjugate factors of outputs for inputs, with ``taps`` in the opposite order.
-
-    ``filters`` are ``(re/im, Cin, Cout·k)``, ``factors (re/im, Cout, Cin·k)``.
-    """
-    whole = factors.shape[2] // filters.shape[1]
-    for part in range(2):
-        sign = filters.dtype.type(-1 if part else 1)
-        for channel in range(filters.shape[1]):
-            source = filters[part, channel]
-            for output in range(len(source) // whole):
-                target = factors[part, output, channel * whole :]
-                for tap in range(taps):
-                    target[tap] = sign * source[output * whole + taps - 1 - tap]
-
-
-@compiled
 def convolve(
-    x: Floats, filters: Floats, taps: int, adjoint: bool, y: Floats, first: int, last: int
+    x: Floats, filters: Floats, taps: int, adjoint: bool, y: Floats, rows: Floats, sums: Floats
 ) -> None:
-    """Write the spectra ``y (F, re/im, Cout, n)`` of the filtered ``x (F, re/im, Cin, n)``.
+    """Write the filtered ``x (re/im, Cin, n)`` to ``y (re/im, Cout, n)``.
 
-    ``adjoint`` applies the transposed filters, from Cout to Cin channels.
+    ``adjoint`` applies the transposed filters, from Cout to Cin channels. ``rows`` and ``sums`` are scratch
+    memory (:func:`scratch_rows`, :func:`scratch_sums`); that of ``rows`` serves one shape of ``x``, and no
+    other function.
     """
-    _, _, channels, n = x.shape
-    outputs, whole, centre = y.shape[2], _up(taps, ROWS), taps // 2
-    row = min(_up(n, LANES), LONGEST) + whole
+    _, channels, n = x.shape
+    outputs, whole = y.shape[1], up(taps, ROWS)
+    before = whole - 1 - taps // 2 if adjoint else taps // 2
+    row = min(up(n, LANES), LONGEST) + whole
     most = IMAGINARY // row
-    rows = np.zeros(IMAGINARY + min(channels, most) * row, x.dtype)
-    sums = np.zeros(_up(outputs, 2) * 2 * APART, x.dtype)
-    transposed = np.zeros((2, _up(outputs, 2), filters.shape[2] * whole), x.dtype)
-    for f in range(first, last):
-        factors = filters[f]
-        if adjoint:
-            _transpose(factors, taps, transposed)
-            factors = transposed
-        for start in range(0, n, LONGEST):
-            here = min(n - start, LONGEST)
-            length = _up(here, LANES)
-            for group in range(0, channels, most):
-                some = min(channels - group, most)
-                for part in range(2):
-                    for channel in range(some):
-                        target = rows[part * IMAGINARY + channel * row :]
-                        _copy(x[f, part, group + channel], start - centre, target, row)
-                for output in range(0, outputs, 2):
-                    total = sums[2 * APART * output :]
-                    if group == 0:
-                        _clear(total, length)
-                    for channel in range(some):
-                        for tap in range(0, whole, ROWS):
-                            seen, column = rows[channel * row + tap :], (group + channel) * whole + tap
-                            _add_products(factors, output, column, seen, 1, total, length)
-            for output in range(outputs):
-                for part in range(2):
-                    total, target = sums[(2 * output + part) * APART :], y[f, part, output, start:]
-                    for j in range(here):
-                        target[j] = total[j]
+    for start in range(0, n, LONGEST):
+        here = min(n - start, LONGEST)
+        length = up(here, LANES)
+        first, last = max(start - before, 0), min(start - before + row, n)
+        for group in range(0, channels, most):
+            some = min(channels - group, most)
+            for part in range(2):
+                for channel in range(some):
+                    target = rows[part * IMAGINARY + channel * row :]
+                    if n > LONGEST:
+                        for j in range(row):  # else what lies around n cells stays zero
+                            target[j] = 0
+                    source, inner = x[part, group + channel, first:], target[first - start + before :]
+                    for j in range(last - first):
+                        inner[j] = source[j]
+            for output in range(0, outputs, 2):
+                total, second = sums[2 * APART * output :], min(output + 1, outputs - 1)
+                if group == 0:
+                    _clear(total, length)
+                for channel in range(some):
+                    number = group + channel
+                    for tap in range(0, whole, ROWS):
+                        seen = rows[channel * row + tap :]
+                        if adjoint:
+                            factors, at = filters[:, number], whole - ROWS - tap
+                            a, b = factors[0, output * whole + at :], factors[1, output * whole + at :]
+                            c, d = factors[0, second * whole + at :], factors[1, second * whole + at :]
+                            _add_products(a, b, c, d, True, seen, 1, total, length)
+                        else:
+                            at = number * whole + tap
+                            a, b = filters[0, output, at:], filters[1, output, at:]
+                            c, d = filters[0, output + 1, at:], filters[1, output + 1, at:]
+                            _add_products(a, b, c, d, False, seen, 1, total, length)
+        for output in range(outputs):
+            for part in range(2):
+                total, target = sums[(2 * output + part) * APART :], y[part, output, start:]
+                for j in range(here):
+                    target[j] = total[j]
 
 
 @compiled
-def _spread(x: Floats, sign: Any, taps: int, row: Floats) -> None:
-    """Write the ``taps`` first numbers of each channel one after the other, times ``sign``."""
-    whole = _up(taps, LANES)
-    for channel in range(len(x)):
-        source, target = x[channel], row[channel * taps :]
-        for tap in range(whole):  # more than its own, in one go; the next channel replaces them
-            target[tap] = sign * source[tap]
+def scratch_rows(like: Floats) -> Floats:
+    """Memory for the rows of one frequency and their imaginary parts."""
+    return np.zeros(2 * IMAGINARY, like.dtype)
 
 
 @compiled
-def correlate(x: Floats, g: Floats, filters: Floats, taps: int, first: int, last: int) -> None:
-    """Add to ``filters`` the products of ``g (F, re/im, Cout, n)``, the spectrum of a gradient, and the
-    conjugate of ``x (F, re/im, Cin, n)``."""
-    _, _, channels, n = x.shape
-    outputs, numbers = g.shape[2], filters.shape[3]
-    whole, most = numbers // channels, IMAGINARY // APART // ROWS * ROWS
-    row = _up(n, ROWS) + _up(whole, LANES)
-    padded = np.zeros((channels, row), x.dtype)
-    rows = np.zeros(2 * IMAGINARY, x.dtype)
-    factors = np.zeros((2, filters.shape[2], most), x.dtype)
-    sums = np.zeros(filters.shape[2] * 2 * APART, x.dtype)
-    for f in range(first, last):
-        for start in range(0, channels, LONGEST // whole):
-            some = min(channels - start, LONGEST // whole)
-            length = _up(some * whole, LANES)
-            for cells in range(0, n, most):
-                count = _up(min(n - cells, most), ROWS)
-                for part in range(2):
-                    for channel in range(some):
-                        _copy(x[f, part, start + channel], -(taps // 2), padded[channel], row)
-                    sign = x.dtype.type(-1 if part else 1)
-                    for j in range(count):
-                        here = part * IMAGINARY + j * APART
-                        _spread(padded[:some, cells + j :], sign, whole, rows[here:])
-                    for output in range(outputs):
-                        _copy(g[f, part, output], cells, factors[part, output], count)
-                for output in range(0, outputs, 2):
-                    total = sums[2 * APART * output :]
-                    if cells == 0:
-                        _clear(total, length)
-                    for j in range(0, count, ROWS):
-                        _add_products(factors, output, j, rows[j * APART :], APART, total, length)
-            for output in range(outputs):
-                for part in range(2):
-                    total, target = sums[(2 * output + part) * APART :], filters[f, part, output]
-                    for number in range(some * whole):
-                        target[start * whole + number] += total[number]
+def scratch_sums(outputs: int, like: Floats) -> Floats:
+    """Memory for the sums of all outputs."""
+    return np.zeros(up(outputs, 2) * 2 * APART, like.dtype)
+
+
+@compiled
+def correlate(x: Floats, g: Floats, taps: int, filters: Floats, rows: Floats, sums: Floats) -> None:
+    """Add to ``filters (re/im, Cout, k·Cin)`` the products of ``g (re/im, Cout, n)``, the spectrum of a
+    gradient, and the conjugate of ``x (re/im, Cin, n)``.
+
+    A cell's channels are neighbours in ``rows``, and its taps are the cells that follow, so that the
+    products with all of them are those with one row.
+    """
+    _, channels, n = x.shape
+    outputs, count = g.shape[1], up(n, ROWS)
+    most = min(LANES, (IMAGINARY - APART) // (count + taps))
+    factors = np.zeros((2, up(outputs, 2), count), x.dtype)
+    for part in range(2):
+        for output in range(outputs):
+            for j in range(n):
+                factors[part, output, j] = g[part, output, j]
+    for group in range(0, channels, most):
+        some = min(channels - group, most)
+        for part in range(2):
+            sign = x.dtype.type(-1 if part else 1)
+            target = rows[part * IMAGINARY :]
+            for j in range((count + taps) * some):
+                target[j] = 0
+            inner = target[taps // 2 * some :]
+            for channel in range(some):
+                source = x[part, group + channel]
+                for j in range(n):
+                    inner[j * some + channel] = sign * source[j]
+        for first in range(0, taps, LONGEST // some):
+            last = min(first + LONGEST // some, taps)
+            length = up((last - first) * some, LANES)
+            for output in range(0, outputs, 2):
+                _clear(sums, length)
+                for j in range(0, count, ROWS):
+                    a, b = factors[0, output, j:], factors[1, output, j:]
+                    c, d = factors[0, output + 1, j:], factors[1, output + 1, j:]
+                    seen = rows[(j + first) * some :]
+                    if some == LANES:  # a constant distance spares checks whether rows overlap
+                        _add_products(a, b, c, d, False, seen, LANES, sums, length)
+                    elif some == 1:
+                        _add_products(a, b, c, d, False, seen, 1, sums, length)
+                    else:
+                        _add_products(a, b, c, d, False, seen, some, sums, length)
+                for row in range(min(2, outputs - output) * 2):
+                    total, target = sums[row * APART :], filters[row % 2, output + row // 2, group:]
+                    for tap in range(first, last):
+                        for channel in range(some):
+                            target[tap * channels + channel] += total[(tap - first) * some + channel]

@@ -14,40 +14,16 @@ floating-point type; the wide side has a multiple of four channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from dccnet.network.conv4d.compiled import compiled, inlined
 from dccnet.network.conv4d.planes import AxisProducts, Planes
-
-# Numba keeps compiled code until this file changes, and it knows fields by their position. So this file has
-# to change whenever one of these does.
-assert Planes._fields == ("d1", "d2", "d3", "d4", "row", "lead", "length")
-assert AxisProducts._fields == ("narrow_side", "taps", "sides")
 
 Floats = NDArray[np.floating[Any]]
 Whole = NDArray[np.int64]
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def compiled(function: _Function) -> _Function:
-    options: dict[str, Any] = {
-        "nogil": True,
-        "error_model": "numpy",
-        # Sums may be computed in any order. Unlike fastmath=True, NaN and infinity keep their meaning.
-        "fastmath": {"contract", "nsz", "reassoc"},
-    }
-    try:
-        return cast("_Function", numba.njit(cache=True, **options)(function))
-    except RuntimeError:  # no folder can be written to for compiled code
-        return cast("_Function", numba.njit(**options)(function))
-
-
-def inlined(function: _Function) -> _Function:
-    return cast("_Function", numba.njit(inline="always")(function))
 
 
 @compiled

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dccnet.network.conv4d.kernels import compiled, inlined
+from dccnet.network.conv4d.compiled import compiled, inlined
 from dccnet.network.conv4d.waves import ROWS, Waves
 
 Floats = NDArray[np.floating[Any]]
@@ -25,8 +25,6 @@ APART = LONGEST + LANES
 """Distance of two rows."""
 
 
-# Numba keeps compiled code until this file changes, and it knows fields by their position.
-assert Waves._fields == ("cosines", "sines", "back_cosines", "back_sines")
 assert ROWS == 7
 
 
