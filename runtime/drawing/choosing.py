@@ -28,28 +28,31 @@ def choose_matches(image_a: Image, image_b: Image, matches: PointMatches, limit:
     if matches.confidence is None:
         worth = (worth / max(worth.max(), np.finfo(np.float64).tiny)) ** 0.25  # scores differ by magnitudes
     worth = worth * np.minimum(_texture(image_a, matches.points_a), _texture(image_b, matches.points_b))
-    places = [
-        points / extent((image.shape[0], image.shape[1]))
-        for image, points in ((image_a, matches.points_a), (image_b, matches.points_b))
-    ]
-    near = np.full(len(matches), np.inf)
+    # Points as complex numbers, whose distance is one step to compute: it is far, from 1 on.
+    places = np.stack(
+        [
+            (points / (_APART * extent((image.shape[0], image.shape[1])))) @ (1, 1j)
+            for image, points in ((image_a, matches.points_a), (image_b, matches.points_b))
+        ]
+    )
+    near = np.ones(len(matches))
     chosen: list[int] = []
     for _ in range(min(max(limit, 0), len(matches))):
-        left = worth * np.minimum(near / _APART, 1)
+        left = worth * near
         left[chosen] = -1
         best = int(left.argmax())
         chosen.append(best)
-        for points in places:
-            near = np.minimum(near, np.linalg.norm(points - points[best], axis=1))
+        near = np.minimum(near, np.abs(places - places[:, best, None]).min(axis=0))
     return matches.take(np.array(chosen, np.intp))
 
 
 def _texture(image: Image, points: Points) -> Floats:
     """``(N,)`` in (0, 1]: how much the picture varies around each point."""
-    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.float32)
-    side = max(round(max(image.shape[:2]) * _WINDOW) | 1, 3)
-    mean, square = cv2.blur(grey, (side, side)), cv2.blur(grey * grey, (side, side))
+    half = max(round(max(image.shape[:2]) * _WINDOW) // 2, 1)
+    grey = cv2.copyMakeBorder(
+        cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), half, half, half, half, cv2.BORDER_REFLECT_101
+    )
     x, y = np.clip(np.rint(points), 0, [image.shape[1] - 1, image.shape[0] - 1]).astype(np.intp).T
-    mean, square = mean[y, x], square[y, x]
-    deviation = np.sqrt(np.maximum(square - mean * mean, 0))
+    windows = np.lib.stride_tricks.sliding_window_view(grey, (2 * half + 1, 2 * half + 1))
+    deviation = windows[y, x].astype(np.float32).std(axis=(1, 2))
     return np.asarray(np.clip(deviation / _TEXTURED, 0.02, 1), np.float64)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from dccnet.runtime.arrays import Floats, Image
+from dccnet.runtime.arrays import Floats, Image, Points
 from dccnet.runtime.drawing.canvas import (
     GAP,
     blend,
@@ -44,18 +46,33 @@ def draw_lines(image_a: Image, image_b: Image, matches: PointMatches, least_widt
     canvas, (scale_a, scale_b), offset = side_by_side(image_a, image_b, least_width)
     points_a, points_b = matches.points_a * scale_a, matches.points_b * scale_b + [offset, 0]
     thickness = max(1, round(min(canvas.shape[:2]) / 300))
-    palette, opacity = colours_of(matches), opacities(matches)
-    layer, covered = canvas.copy(), np.zeros(canvas.shape[:2], np.uint8)
-    for number in np.argsort(opacity, kind="stable"):  # the most confident ones on top
-        a, b = points_a[number], points_b[number]
-        share = (round(255 * float(opacity[number])),)
-        for image, colour in ((layer, palette[number]), (covered, share)):
-            draw_line(image, a, b, colour, thickness)
-    canvas = blend(layer, canvas, covered)
+    palette = colours_of(matches)
+    if matches.confidence is None:
+        for a, b, colour in zip(points_a, points_b, palette, strict=True):
+            draw_line(canvas, a, b, colour, thickness)
+    else:
+        canvas = _with_faint_lines(canvas, points_a, points_b, palette, opacities(matches), thickness)
     for points in (points_a, points_b):
         for point, colour in zip(points, palette, strict=True):
             draw_dot(canvas, point, colour, 3 * thickness)
     return canvas
+
+
+def _with_faint_lines(
+    canvas: Image,
+    points_a: Points,
+    points_b: Points,
+    palette: Sequence[tuple[int, int, int]],
+    opacity: Floats,
+    thickness: int,
+) -> Image:
+    """The canvas with a line for each match, the most opaque ones on top."""
+    layer, covered = canvas.copy(), np.zeros(canvas.shape[:2], np.uint8)
+    for number in np.argsort(opacity, kind="stable"):
+        share = (round(255 * float(opacity[number])),)
+        for image, colour in ((layer, palette[number]), (covered, share)):
+            draw_line(image, points_a[number], points_b[number], colour, thickness)
+    return blend(layer, canvas, covered)
 
 
 def colours_of(matches: PointMatches) -> list[tuple[int, int, int]]:

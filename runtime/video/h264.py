@@ -17,7 +17,8 @@ from dccnet.runtime.files import native_path
 ADVICE = f"without H.264, videos take much longer to write as VP9: {install('video')}"
 
 _NAMES = frozenset({"avc1", "h264", "x264"})
-_OPTIONS = {"preset": "veryfast", "crf": "20"}  # x264: visually near the original, at a high rate
+_OPTIONS = {"preset": "superfast", "crf": "21"}
+"""For x264: visually near the original, at a high rate (docs/video.md)."""
 _BT709, _LIMITED = 1, 1  # ITU-T H.273: how colours are coded, which players assume of HD videos
 
 
@@ -38,7 +39,10 @@ class H264Encoder:
         """``size`` is (width, height). Raises :class:`VideoError` where PyAV is missing or cannot write."""
         with required("writing H.264", "video", error=VideoError):
             import av
+            from av.video.reformatter import Colorspace, VideoReformatter
         self._av, self._path = av, path
+        self._converter = VideoReformatter()  # kept, since it is slow to prepare
+        self._colours = Colorspace.ITU709
         try:
             self._file = av.open(native_path(path), "w", format="mp4", options={"movflags": "faststart"})
             self._stream = self._file.add_stream(
@@ -55,7 +59,7 @@ class H264Encoder:
     def write(self, frame: Image) -> None:
         """Raises :class:`VideoError`."""
         picture = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="bgr24")
-        self._encode(picture.reformat(format="yuv420p", dst_colorspace="ITU709"))
+        self._encode(self._converter.reformat(picture, format="yuv420p", dst_colorspace=self._colours))
 
     def close(self) -> None:
         """Raises :class:`VideoError`."""

@@ -94,6 +94,8 @@ def _fit(frame: Image, size: tuple[int, int]) -> Image:
     """Scale into (width, height) with black borders: OpenCV silently drops frames of another size."""
     height, width = frame.shape[:2]
     right, below = size[0] - width, size[1] - height
+    if right == below == 0:
+        return frame
     if right in (0, 1) and below in (0, 1):
         return np.asarray(cv2.copyMakeBorder(frame, 0, below, 0, right, cv2.BORDER_REPLICATE), np.uint8)
     scale = min(size[0] / width, size[1] / height)

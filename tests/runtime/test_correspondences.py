@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dccnet.runtime.arrays import Floats, Image
 from dccnet.runtime.correspondences import Correspondences
-from dccnet.runtime.drawing.canvas import draw_label
+from dccnet.runtime.drawing.canvas import colours, draw_label
 from dccnet.runtime.drawing.choosing import choose_matches
 from dccnet.runtime.drawing.matches import draw_lines
 from dccnet.runtime.drawing.place_colours import place_colours
@@ -245,6 +245,8 @@ def test_lines_are_as_opaque_as_they_are_confident() -> None:
         matches = PointMatches(*ends, np.ones(1, np.float32), np.array([confidence], np.float32))
         contrast.append(np.abs(draw_lines(grey, grey, matches)[200, 300].astype(int) - 128).max())
     assert 0 < 3 * contrast[0] < contrast[1]
+    drawn = draw_lines(grey, grey, PointMatches(*ends, np.ones(1, np.float32)))
+    np.testing.assert_allclose(drawn[200, 300], colours(1)[0], atol=12)  # OpenCV's thin lines are soft
 
 
 def mean_colour(picture: Image) -> NDArray[np.int64]:
