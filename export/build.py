@@ -80,7 +80,7 @@ def export_bundle(
     for picture in pictures[: MAX_PAIRS + 1]:  # raises before the slow part
         read_image(picture)
     model.eval()
-    exported = model.in_half() if half else model
+    exported = model.in_half() if half else model.folded()
     if conv4d == SEPARABLE:
         _check_separable(exported)
     with atomic_path(path) as temporary:

@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_map
 from dccnet.export.bundles.readback import BATCH, describe_onnx
 from dccnet.export.bundles.steps import OUTSIDE, STEP
 from dccnet.export.graphs import EncoderGraph, MatcherGraph
+from dccnet.export.program import trace
 from dccnet.runtime.manifest import Graph
 
 OPSET = 18
@@ -33,19 +34,16 @@ def write_onnx(graph: EncoderGraph | MatcherGraph, path: Path) -> Graph:
     Only the batch is dynamic. Raises :class:`NotVerifiedError` where the written graph breaks a promise of
     the bundle format.
     """
-    example = graph.example()
-    batch = torch.export.Dim(BATCH)
-    shapes: Any = tree_map(lambda _: {0: batch}, example)
+    shapes: Any = tree_map(lambda _: {0: torch.export.Dim(BATCH)}, graph.example())
     with torch.no_grad(), _quiet(), _no_garbage_collection():
         program = torch.onnx.export(
-            graph,
-            kwargs=example,
-            dynamo=True,
+            trace(graph, shapes),
+            dynamic_shapes=shapes,
             opset_version=OPSET,
             input_names=graph.input_names,
             output_names=graph.output_names,
-            dynamic_shapes=shapes,
             verbose=False,
+            dynamo=True,
         )
     assert program is not None
     tidy(program.model)

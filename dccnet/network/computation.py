@@ -49,10 +49,16 @@ class Computation(nn.Module):
         """The type of the features that ``encode`` returns: float16 after :meth:`in_half`."""
         return next(self.backbone.trunk.parameters()).dtype
 
+    def folded(self: _Network) -> _Network:
+        """A copy for inference, with every batch norm folded into its convolution, which changes only
+        rounding."""
+        folded = copy.deepcopy(self).eval()
+        folded.backbone.fold_batch_norms()
+        return folded
+
     def in_half(self: _Network) -> _Network:
         """A copy for inference in float16, with the float32 islands of :mod:`dccnet.network.precision`."""
-        half = copy.deepcopy(self).eval()
-        half.backbone.fold_batch_norms()
+        half = self.folded()
         for backbone in half.backbone.with_beside:
             backbone.trunk.half()
         for name, part in half.named_children():
