@@ -131,15 +131,14 @@ def convolve(
                     for tap in range(0, whole, ROWS):
                         seen = rows[channel * row + tap :]
                         if adjoint:
-                            factors, at = filters[:, number], whole - ROWS - tap
-                            a, b = factors[0, output * whole + at :], factors[1, output * whole + at :]
-                            c, d = factors[0, second * whole + at :], factors[1, second * whole + at :]
-                            _add_products(a, b, c, d, True, seen, 1, total, length)
+                            at, other = output * whole + whole - ROWS - tap, (second - output) * whole
+                            a, b = filters[0, number, at:], filters[1, number, at:]
+                            c, d = filters[0, number, at + other :], filters[1, number, at + other :]
                         else:
                             at = number * whole + tap
                             a, b = filters[0, output, at:], filters[1, output, at:]
                             c, d = filters[0, output + 1, at:], filters[1, output + 1, at:]
-                            _add_products(a, b, c, d, False, seen, 1, total, length)
+                        _add_products(a, b, c, d, adjoint, seen, 1, total, length)
         for output in range(outputs):
             for part in range(2):
                 total, target = sums[(2 * output + part) * APART :], y[part, output, start:]

@@ -2,7 +2,7 @@
 
 A *row* is what belongs to one frequency of each of the axes transformed before. Its spectrum is computed,
 multiplied and transformed back while it is in a core's cache, and never written to memory. Rows are
-``(re/im, n, C, cells)``; filters, and their gradients, ``(frequencies, re/im, Cout, ·)`` of the row
+``(re/im, n, C·cells)``; filters, and their gradients, ``(frequencies, re/im, Cout, ·)`` for each row
 (``complex_kernels.py``). Numba compiles the loops when they are first called.
 """
 
@@ -23,24 +23,6 @@ from dccnet.network.conv4d.waves import Waves
 
 
 @compiled
-def _to_frequencies(x: Floats, w: Waves, spectrum: Floats) -> None:
-    """``x (re/im, n, C, cells)`` -> ``spectrum (frequencies, re/im, C, cells)``."""
-    parts, n, channels, cells = x.shape
-    numbers = channels * cells
-    y = spectrum.reshape(1, len(spectrum), 2, numbers)
-    forward(x.reshape(1, parts, n, numbers), w, y, 0, pieces(numbers))
-
-
-@compiled
-def _to_cells(spectrum: Floats, w: Waves, x: Floats) -> None:
-    """The inverse of :func:`_to_frequencies`."""
-    parts, n, channels, cells = x.shape
-    numbers = channels * cells
-    y = spectrum.reshape(1, len(spectrum), 2, numbers)
-    backward(y, w, x.reshape(1, parts, n, numbers), 0, pieces(numbers))
-
-
-@compiled
 def filter_rows(
     x: Floats, w: Waves, filters: Floats, taps: int, constant: Floats, y: Floats, first: int, last: int
 ) -> None:
@@ -48,19 +30,23 @@ def filter_rows(
 
     ``constant (Cout,)`` is added at frequency zero of all axes, which is that of the first row.
     """
-    frequencies, cells = filters.shape[1], x.shape[4]
-    seen = np.empty((frequencies, 2, x.shape[3], cells), x.dtype)
-    made = np.empty((frequencies, 2, y.shape[3], cells), x.dtype)
-    rows, sums = scratch_rows(x), scratch_sums(y.shape[3], x)
+    frequencies, outputs = filters.shape[1], len(constant)
+    cells = y.shape[3] // outputs
+    channels = x.shape[3] // cells
+    seen = np.empty((frequencies, 2, channels, cells), x.dtype)
+    made = np.empty((frequencies, 2, outputs, cells), x.dtype)
+    spectrum = seen.reshape(1, frequencies, 2, channels * cells)
+    result = made.reshape(1, frequencies, 2, outputs * cells)
+    rows, sums = scratch_rows(x), scratch_sums(outputs, x)
     for row in range(first, last):
-        _to_frequencies(x[row], w, seen)
+        forward(x[row : row + 1], w, spectrum, 0, pieces(x.shape[3]))
         for f in range(frequencies):
             convolve(seen[f], filters[row, f], taps, False, made[f], rows, sums)
         if row == 0:
-            for channel in range(len(constant)):
+            for channel in range(outputs):
                 for j in range(cells):
                     made[0, 0, channel, j] += constant[channel]
-        _to_cells(made, w, y[row])
+        backward(result, w, y[row : row + 1], 0, pieces(y.shape[3]))
 
 
 @compiled
@@ -80,17 +66,20 @@ def backward_rows(
     ``x`` are rows of the input, ``g`` of the gradient of the output. Without any row in ``y``, the gradient
     of the input is not computed.
     """
-    frequencies, cells = filters.shape[1], x.shape[4]
-    channels, outputs = x.shape[3], g.shape[3]
+    frequencies, outputs = of_filters.shape[1], of_filters.shape[3]
+    cells = g.shape[3] // outputs
+    channels = x.shape[3] // cells
     seen = np.empty((frequencies, 2, channels, cells), x.dtype)
     above = np.empty((frequencies, 2, outputs, cells), x.dtype)
+    spectrum = seen.reshape(1, frequencies, 2, channels * cells)
+    both = ((x, spectrum), (g, above.reshape(1, frequencies, 2, outputs * cells)))
     rows, others, sums = scratch_rows(x), scratch_rows(x), scratch_sums(max(channels, outputs), x)
     for row in range(first, last):
-        _to_frequencies(x[row], w, seen)
-        _to_frequencies(g[row], w, above)
+        for source, target in both:
+            forward(source[row : row + 1], w, target, 0, pieces(source.shape[3]))
         for f in range(frequencies):
             correlate(seen[f], above[f], taps, of_filters[row, f], rows, sums)
             if len(y):
                 convolve(above[f], filters[row, f], taps, True, seen[f], others, sums)
         if len(y):
-            _to_cells(seen, w, y[row])
+            backward(spectrum, w, y[row : row + 1], 0, pieces(y.shape[3]))

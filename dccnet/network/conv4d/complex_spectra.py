@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -216,8 +217,8 @@ class _Layer:
         constant = self.bias * math.prod(axis.length * axis.scale for axis in self.axes)
         shape = *rows.shape[:3], len(self.weight), rows.shape[4]
         y = self._scratch.empty("rows", rows, *shape)
-        arrays = self._filters.numpy(), self.weight.shape[5], constant.numpy(), y.numpy()
-        _share(partial(filter_rows, rows.numpy(), self._waves[-1], *arrays), len(rows))
+        arrays = self._filters.numpy(), self.weight.shape[5], constant.numpy(), _flat(y)
+        _share(partial(filter_rows, _flat(rows), self._waves[-1], *arrays), len(rows))
         return self._cells(y)
 
     def backward(self, rows: Tensor, g: Tensor, asked: bool) -> Tensor:
@@ -231,9 +232,9 @@ class _Layer:
             cout, cin, *_, taps = self.weight.shape
             self._of_filters = g.new_zeros(*self._filters.shape[:3], cout, taps * cin)
         below = self._scratch.empty("rows", rows, len(rows) if asked else 0, *rows.shape[1:])
-        arrays = self._filters.numpy(), self.weight.shape[5], self._of_filters.numpy(), below.numpy()
+        arrays = self._filters.numpy(), self.weight.shape[5], self._of_filters.numpy(), _flat(below)
         of_output = self.rows(g)
-        loop = partial(backward_rows, rows.numpy(), of_output.numpy(), self._waves[-1], *arrays)
+        loop = partial(backward_rows, _flat(rows), _flat(of_output), self._waves[-1], *arrays)
         _share(loop, len(rows))
         self._of_bias += g.sum(4).sum((0, 1, 2))  # in one go, it takes five times as long
         return self._cells(below) if asked else below
@@ -247,6 +248,11 @@ class _Layer:
             of_taps = to_cells(matrices, self._of_filters, rows=self._of_filters.shape[:2].numel())
         kernel = of_taps.reshape(*sides[:_AXES], cout, sides[3], cin)
         return [kernel.movedim((3, 5), (0, 1)), self._of_bias]
+
+
+def _flat(rows: Tensor) -> NDArray[Any]:
+    """``(frequencies, re/im, D3, C, D4)`` -> ``(frequencies, re/im, D3, C·D4)``."""
+    return rows.flatten(3).numpy()
 
 
 def _share(loop: Callable[[int, int], None], count: int) -> None:
