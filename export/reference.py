@@ -9,6 +9,8 @@ the others. ``tests/export/test_reference.py`` holds it to ``stack`` in float64.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -23,14 +25,26 @@ class Reference(AnyWeights):
     def chain(
         self, volumes: Sequence[Tensor], layers: Layers, recompute: bool | None = None
     ) -> list[Tensor]:
-        """See :meth:`~dccnet.network.conv4d.lowering.Lowering.chain`; nothing is kept for training."""
-        found = []
-        for volume in volumes:
-            x = volume
-            for weight, bias in layers:
-                x = F.relu(_convolve(x, weight) + bias.view(-1, 1, 1, 1, 1))
-            found.append(x)
-        return found
+        """See :meth:`~dccnet.network.conv4d.lowering.Lowering.chain`; nothing is kept for training.
+
+        Every volume has a thread of its own, as far as PyTorch has threads: most steps are too short to be
+        divided among them.
+        """
+        threads = torch.get_num_threads()
+        if threads == 1 or len(volumes) == 1:
+            return [_chain(volume, layers) for volume in volumes]
+        try:
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                return list(pool.map(partial(_chain, layers=layers), volumes))
+        finally:
+            torch.set_num_threads(threads)
+
+
+@torch.no_grad()
+def _chain(x: Tensor, layers: Layers) -> Tensor:
+    for weight, bias in layers:
+        x = F.relu(_convolve(x, weight) + bias.view(-1, 1, 1, 1, 1))
+    return x
 
 
 def _convolve(x: Tensor, weight: Tensor) -> Tensor:

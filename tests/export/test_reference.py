@@ -1,5 +1,6 @@
 """The reference of a verification, against the definition's own form."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -42,6 +43,24 @@ def test_volumes_of_different_grids_are_taken():
     ]
     for found, true in zip(Reference().chain(volumes, layers), STACK.chain(volumes, layers), strict=True):
         torch.testing.assert_close(found, true, rtol=0, atol=1e-12)
+
+
+def test_threads_are_left_as_they_were() -> None:
+    """Also where a volume is refused, in a thread of its own."""
+    layers = [_layer(torch.Generator().manual_seed(3), 1, 1, (3, 3, 3, 3))]
+    volumes = [torch.rand(1, 1, 4, 4, 4, 4, dtype=torch.float64) for _ in range(3)]
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        together = Reference().chain(volumes, layers)
+        with pytest.raises(ValueError, match="longer"):
+            Reference().chain([volumes[0], volumes[1][0]], layers)
+        assert torch.get_num_threads() == 2
+        torch.set_num_threads(1)
+        for found, volume in zip(together, volumes, strict=True):
+            torch.testing.assert_close(found, Reference().chain([volume], layers)[0], rtol=0, atol=1e-14)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_wrong_tap_is_seen():
