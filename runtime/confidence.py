@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from dccnet.runtime.arrays import Floats
 
-VERSION = 1
-FEATURES = ("score", "return", "spread", "smoothness", "mutual")
+VERSION = 2
+FEATURES = ("score", "return", "spread", "smoothness", "mutual", "support", "deviation")
 """Names of the features, in the order of :func:`~dccnet.runtime.evidence.match_evidence`. The larger each
 is, the likelier a match is right."""
+WEIGHTED = {1: FEATURES[:5], 2: FEATURES[5:]}
+"""Which of them each version of confidence weighs; bundles with version 1 stay as they are."""
 VISIBLE = 0.7
 """A point counts as visible in the other picture from this confidence on, unless another is asked for
 (measured: docs/confidence.md)."""
@@ -46,7 +48,7 @@ class ConfidenceModel:
     """The tolerance, as a share of the longer side of the picture."""
     intercept: float
     weights: dict[str, float]
-    """The weight of each of :data:`FEATURES`."""
+    """The weight of each feature that its version weighs."""
     truth: str
     """``keypoints`` that people placed, or synthetic ``warps`` of pictures."""
     fitted_on: tuple[str, ...]
@@ -60,10 +62,11 @@ class ConfidenceModel:
     version: int = VERSION
 
     def __post_init__(self) -> None:
-        if self.version != VERSION:
+        weighted = WEIGHTED.get(self.version)
+        if weighted is None:
             raise ValueError(f"version {self.version} of confidence is unknown to this dcc: upgrade dccnet")
-        if set(self.weights) != set(FEATURES):
-            raise ValueError(f"weights must be those of {', '.join(FEATURES)}")
+        if set(self.weights) != set(weighted):
+            raise ValueError(f"weights must be those of {', '.join(weighted)}")
         numbers = (self.within, self.intercept, *self.weights.values())
         if not all(map(math.isfinite, numbers)) or min(self.weights.values()) < 0 or self.within <= 0:
             raise ValueError("numbers must be finite, weights not negative, and within above 0")
@@ -80,8 +83,15 @@ class ConfidenceModel:
 
     def log_odds(self, evidence: Floats) -> Floats:
         """``(..., F)`` features -> ``(...)``: logarithm of the odds of being right."""
-        odds: Floats = evidence @ np.array([self.weights[name] for name in FEATURES]) + self.intercept
-        return odds
+        weighted = WEIGHTED[self.version]
+        odds: Floats = weighed(evidence, self.version) @ np.array([self.weights[n] for n in weighted])
+        return odds + self.intercept
+
+
+def weighed(evidence: Floats, version: int = VERSION) -> Floats:
+    """``(..., F)`` features -> ``(..., f)``: those that this version of confidence weighs, in the order of
+    :data:`WEIGHTED`."""
+    return evidence[..., [FEATURES.index(name) for name in WEIGHTED[version]]]
 
 
 def probability(log_odds: NDArray[np.floating[Any]]) -> NDArray[np.float32]:

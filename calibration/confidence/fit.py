@@ -9,7 +9,14 @@ import numpy as np
 from dccnet.calibration.confidence.samples import Samples
 from dccnet.evaluation.confidence import Truths, auroc, calibration_error, reliability
 from dccnet.runtime.arrays import Floats
-from dccnet.runtime.confidence import FEATURES, ConfidenceModel, FitQuality, probability
+from dccnet.runtime.confidence import (
+    VERSION,
+    WEIGHTED,
+    ConfidenceModel,
+    FitQuality,
+    probability,
+    weighed,
+)
 from dccnet.runtime.errors import DataError
 
 PENALTY = 1e-3
@@ -44,11 +51,11 @@ def fit_confidence(
                 f"only {count} of {len(right)} matches are {kind} within {within:g} of the picture's "
                 f"longer side, and {FEWEST} are needed: take more or other pairs, or change --within"
             )
-    line = fit_line(samples.evidence, right)
+    line = fit_line(weighed(samples.evidence), right)
     return ConfidenceModel(
         within=within,
         intercept=line.intercept,
-        weights=dict(zip(FEATURES, map(float, line.weights), strict=True)),
+        weights=dict(zip(WEIGHTED[VERSION], map(float, line.weights), strict=True)),
         truth=truth,
         fitted_on=fitted_on,
         pairs=samples.pairs,
@@ -80,6 +87,7 @@ def fit_line(evidence: Floats, right: Truths) -> Line:
 
 def _cross_validate(samples: Samples, right: Truths) -> FitQuality:
     groups, number = np.unique(samples.groups, return_inverse=True)
+    evidence = weighed(samples.evidence)
     confidence = np.empty(len(right))
     for group in range(len(groups)):
         held_out = number == group
@@ -88,8 +96,8 @@ def _cross_validate(samples: Samples, right: Truths) -> FitQuality:
             raise DataError(
                 f"all matches outside the group {groups[group]} are alike, right or wrong: take more pairs"
             )
-        line = fit_line(samples.evidence[~held_out], known)
-        confidence[held_out] = probability(line.log_odds(samples.evidence[held_out]))
+        line = fit_line(evidence[~held_out], known)
+        confidence[held_out] = probability(line.log_odds(evidence[held_out]))
     area = auroc(confidence, right)
     assert area is not None  # there are right matches and wrong ones
     return FitQuality(len(groups), area, calibration_error(reliability(confidence, right)))

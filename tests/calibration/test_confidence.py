@@ -15,31 +15,32 @@ from dccnet.calibration.confidence.fit import fit_confidence, fit_line
 from dccnet.calibration.confidence.samples import Samples
 from dccnet.evaluation.confidence import auroc, calibration_error, judge, reliability
 from dccnet.runtime.bundle import Bundle
-from dccnet.runtime.confidence import FEATURES, probability
+from dccnet.runtime.confidence import FEATURES, probability, weighed
 from dccnet.runtime.errors import DataError
 from tests.helpers.commands import Cli, one_sentence
 
-WEIGHTS = np.array([0.0, 1.0, 2.0, 0.5, 0.0])
+WEIGHTS = np.array([2.0, 0.5])
+"""Of the features that are weighed."""
 
 
 def drawn_samples(count: int = 4000, seed: int = 0) -> Samples:
     """Matches that are right with exactly the probability of the line ``WEIGHTS``, 1."""
     rng = np.random.default_rng(seed)
     evidence = rng.normal(size=(count, len(FEATURES)))
-    right = rng.random(count) < probability(evidence @ WEIGHTS + 1)
+    right = rng.random(count) < probability(weighed(evidence) @ WEIGHTS + 1)
     return Samples(evidence, np.where(right, 0.05, 0.5), tuple(f"g{i % 4}" for i in range(count)), 40)
 
 
 def test_the_line_that_matches_were_drawn_by_is_found() -> None:
     samples = drawn_samples(20_000)
-    line = fit_line(samples.evidence, samples.errors <= 0.1)
+    line = fit_line(weighed(samples.evidence), samples.errors <= 0.1)
     np.testing.assert_allclose(line.weights, WEIGHTS, atol=0.12)
     assert line.intercept == pytest.approx(1, abs=0.1)
 
 
 def test_a_feature_that_speaks_against_gets_no_weight() -> None:
     samples = drawn_samples()
-    evidence = samples.evidence.copy()
+    evidence = weighed(samples.evidence)
     evidence[:, 1] *= -1
     assert fit_line(evidence, samples.errors <= 0.1).weights[1] == 0
 

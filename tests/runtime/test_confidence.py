@@ -28,7 +28,7 @@ from dccnet.runtime.video.propagation.settings import Propagation
 from dccnet.runtime.video.stages import agreement
 from dccnet.runtime.writers import UNKNOWN_FLOW
 
-MODEL = ConfidenceModel(
+FIRST = ConfidenceModel(
     within=0.1,
     intercept=3.0,
     weights={"score": 0.2, "return": 0.5, "spread": 1.0, "smoothness": 1.0, "mutual": 0.3},
@@ -38,7 +38,10 @@ MODEL = ConfidenceModel(
     points=100,
     right=0.8,
     quality=FitQuality(5, 0.85, 0.03),
+    version=1,
 )
+"""As bundles of earlier versions have it."""
+MODEL = dataclasses.replace(FIRST, weights={"support": 3.0, "deviation": 1.0}, intercept=0.5, version=2)
 
 
 def random_result(seed: int, grid: tuple[int, int] = (5, 6)) -> Correspondences:
@@ -75,8 +78,10 @@ def test_it_is_a_probability_for_every_cell_and_point(seed: int, grid: tuple[int
 
 @given(st.integers(0, 10_000), st.integers(0, 29), st.floats(1.0, 100.0))
 @settings(max_examples=30, deadline=None)
-def test_a_higher_score_alone_never_lowers_it(seed: int, cell: int, factor: float) -> None:
-    result = random_result(seed)
+def test_in_the_first_version_a_higher_score_alone_never_lowers_it(
+    seed: int, cell: int, factor: float
+) -> None:
+    result = dataclasses.replace(random_result(seed), confidence_model=FIRST)
     scores = result.score_a.copy()
     scores.flat[cell] *= factor
     raised = dataclasses.replace(result, score_a=scores)
@@ -123,7 +128,7 @@ def identity_directions(grid: tuple[int, int], mirrored: bool = False) -> tuple[
 def test_perfect_matches_have_the_best_evidence_also_where_things_are_mirrored(mirrored: bool) -> None:
     score, *others = np.moveaxis(match_evidence(*identity_directions((4, 6), mirrored)), -1, 0)
     np.testing.assert_allclose(score, np.log(0.5))
-    for values, best in zip(others, (0, 0, 0, 1), strict=True):
+    for values, best in zip(others, (0, 0, 0, 1, 1, 0), strict=True):
         np.testing.assert_allclose(values, best, atol=1e-6)
 
 
@@ -131,7 +136,7 @@ def test_a_match_that_leaves_its_neighbours_is_less_smooth_and_does_not_return()
     own, other = identity_directions((6, 6))
     own.index[2, 3] = 35
     found = dict(zip(FEATURES, np.moveaxis(match_evidence(own, other), -1, 0), strict=True))
-    for name in ("return", "smoothness"):
+    for name in ("return", "smoothness", "support", "deviation"):
         assert found[name].argmin() == 2 * 6 + 3, name
     assert found["mutual"][0, 0] == pytest.approx(35 / 36)
 
@@ -150,7 +155,7 @@ def test_without_a_model_or_windows_there_is_none() -> None:
 
 
 def test_at_least_leaves_out_matches_everywhere(tmp_path: Path) -> None:
-    result = random_result(3)
+    result = random_result(8)
     every = result.matches("a")
     assert every.confidence is not None
     least = float(np.median(every.confidence))
@@ -182,7 +187,7 @@ def test_at_least_leaves_out_matches_everywhere(tmp_path: Path) -> None:
 
 def test_numbers_of_keypoints_in_h5_count_cells_of_little_confidence_too(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
-    every = random_result(4)
+    every = random_result(8)
     assert every.confidence_a is not None
     chosen = every.at_least(float(np.median(every.confidence_a)))
     wanted = chosen.mutual("cells")
@@ -238,16 +243,16 @@ def test_results_with_confidence_can_be_pickled() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"version": 2},
-        {"weights": MODEL.weights | {"score": -0.1}},
-        {"weights": {"score": 1.0}},
+        {"version": 3},
+        {"weights": MODEL.weights | {"support": -0.1}},
+        {"weights": {"support": 1.0}},
         {"intercept": float("nan")},
         {"within": 0.0},
         {"truth": "guess"},
     ],
 )
 def test_numbers_that_are_none_of_confidence_are_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"version 2|weights|finite|truth"):
+    with pytest.raises(ValueError, match=r"version 3|weights|finite|truth"):
         dataclasses.replace(MODEL, **change)
 
 
@@ -280,3 +285,14 @@ def test_how_well_pictures_agree_needs_no_confidence(monkeypatch: pytest.MonkeyP
     result = random_result(2)
     expected = dataclasses.replace(result, confidence_model=None).mutual("cells").scores.sum() / 30
     assert agreement(result) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_bundles_of_an_earlier_version_keep_their_confidence() -> None:
+    evidence = np.array([-1.0, -2.0, -0.5, -1.5, 0.4, 9.0, -9.0])
+    by_hand = 0.2 * -1 + 0.5 * -2 + 1.0 * -0.5 + 1.0 * -1.5 + 0.3 * 0.4 + 3.0
+    assert FIRST.log_odds(evidence) == pytest.approx(by_hand)
+    assert MODEL.log_odds(evidence) == pytest.approx(3.0 * 9 + 1.0 * -9 + 0.5)
+    with pytest.raises(ValueError, match="weights must be those of support, deviation"):
+        dataclasses.replace(FIRST, version=2)
+    with pytest.raises(ValueError, match="version 3 of confidence is unknown to this dcc"):
+        dataclasses.replace(MODEL, version=3)

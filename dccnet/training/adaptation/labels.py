@@ -15,7 +15,7 @@ from dccnet.network.model import DCCNet, Features
 from dccnet.runtime.arrays import Floats
 from dccnet.runtime.confidence import FEATURES
 from dccnet.runtime.correspondences import Correspondences
-from dccnet.runtime.evidence import unlike_neighbours
+from dccnet.runtime.neighbours import unlike_neighbours
 from dccnet.training.features import FeatureCache
 from dccnet.training.synthetic import lattice, normalised, to_pixels
 

@@ -10,10 +10,10 @@ import numpy as np
 from dccnet.export.triton.graphs import arrays as op
 from dccnet.export.triton.graphs.arrays import Array
 from dccnet.export.triton.graphs.indexing import batch_of, pick
+from dccnet.export.triton.graphs.neighbours import agreement_of_neighbours, length
 from dccnet.export.triton.graphs.windows import Direction, transfer_by_windows
-from dccnet.runtime.arrays import Floats
-from dccnet.runtime.confidence import FEATURES, ConfidenceModel
-from dccnet.runtime.evidence import FARTHEST, ORIENTATIONS, TINY
+from dccnet.runtime.confidence import ConfidenceModel
+from dccnet.runtime.evidence import TINY
 from dccnet.runtime.geometry import Size, cell_pixels
 from dccnet.runtime.score_windows import SIDE
 
@@ -21,7 +21,9 @@ from dccnet.runtime.score_windows import SIDE
 def log_odds(model: ConfidenceModel, own: Direction, other: Direction) -> Array:
     """``(B, n)``: logarithm of the odds that the match of each cell of ``own`` is right."""
     features = _evidence(own, other)
-    return reduce(add, (features[name] * model.weights[name] for name in FEATURES)) + model.intercept
+    return (
+        reduce(add, (features[name] * weight for name, weight in model.weights.items())) + model.intercept
+    )
 
 
 def probability(odds: Array) -> Array:
@@ -45,14 +47,17 @@ def _evidence(own: Direction, other: Direction) -> dict[str, Array]:
     cells = all_cells(own.best, own.grid)
     targets = transfer_by_windows(cells, own)
     returned = transfer_by_windows(targets, other)
-    distance = op.apply("Log", _length(returned - cells) + 1)
+    distance = op.apply("Log", length(returned - cells) + 1)
     mutual = op.astype(mutual_cells(own, other), np.float64)
+    around = agreement_of_neighbours(targets, own.grid, own.other, op.apply("Exp", -distance))
     return {
         "score": op.apply("Log", op.astype(own.score, np.float64) + TINY),
         "return": -distance,
         "spread": -_spread(own.window),
-        "smoothness": -_roughness(targets, own.grid, own.other, op.apply("Exp", -distance)),
+        "smoothness": -around.roughness,
         "mutual": op.reduce("Mean", mutual, 1, keepdims=True),
+        "support": around.support,
+        "deviation": -op.apply("Log", around.deviation + 1),
     }
 
 
@@ -66,40 +71,3 @@ def _spread(window: Array) -> Array:
     mean = op.matmul(weights, places)
     squares = op.reduce("Sum", weights * (places**2).sum(axis=1), -1)
     return op.apply("Sqrt", op.maximum(squares - op.reduce("Sum", mean * mean, -1), 0))
-
-
-def _roughness(targets: Array, own: Size, other: Size, trust: Array) -> Array:
-    """``(B, n)``: how differently a cell and its neighbours move, for things seen as they are or mirrored:
-    whichever more of the picture agrees with."""
-    scaled = targets / _extent(other) * _extent(own)
-    candidates = [_unlikeness(scaled, own, orientation) for orientation in ORIENTATIONS]
-    seen, mirrored = (
-        op.reduce("Sum", trust * op.apply("Exp", -(unlike * unlike)), 1, keepdims=True)
-        for unlike in candidates
-    )
-    return op.where(mirrored > seen, candidates[1], candidates[0])
-
-
-def _unlikeness(targets: Array, grid: Size, orientation: Floats) -> Array:
-    """``(B, n)``: mean distance of the 8 neighbours' matches from where they would lie if they moved as the
-    cell does."""
-    height, width = grid
-    row, column = np.divmod(np.arange(height * width), width)
-    parts, count = [], np.zeros(height * width)
-    for down, right in ((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if y or x):
-        y, x = row + down, column + right
-        there = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-        neighbour = op.take(targets, np.where(there, y * width + x, 0), axis=1)
-        apart = _length(neighbour - targets - orientation * [right, down])
-        parts.append(op.minimum(apart, FARTHEST) * there)
-        count += there
-    return reduce(add, parts) / np.maximum(count, 1)
-
-
-def _length(vectors: Array) -> Array:
-    return op.apply("Sqrt", op.reduce("Sum", vectors * vectors, -1))
-
-
-def _extent(grid: Size) -> Floats:
-    extent: Floats = np.maximum(np.array([grid[1], grid[0]], np.float64) - 1, 1)
-    return extent
