@@ -28,9 +28,9 @@ COST = 0.015
 """Similarity that a place must have more than the start of the search, for each squared step from it."""
 _TAKEN = (PATCH + 1) ** 2 + (2 * (REACH + PATCH // 2) + 2) ** 2
 """Fine features that are looked up for each point, in both pictures."""
-_CHUNK = 48
-"""Points at once: 14 kB each with 24 channels. With three times as many, each takes twice the time, because
-arrays are then so large that the C library asks the system for their memory every time."""
+_CHUNK = 32
+"""Points at once: 14 kB each with 24 channels. With half as many again, each takes up to twice the time,
+because arrays are then so large that the C library asks the system for their memory every time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -89,15 +89,17 @@ def _search(from_: Array, onto: Array, positions: Points, starts: Points) -> Poi
     """Places ``(n, 2)`` on the grid of ``onto``, near ``starts``, all (x, y) in fine features."""
     last, side = np.array([onto.shape[1] - 1, onto.shape[0] - 1]), 2 * REACH + 1
     starts = np.clip(starts, 0, last)
-    patch = _square(from_, positions, PATCH // 2)  # (n, PATCH, PATCH, C)
-    window = _square(onto, starts, REACH + PATCH // 2)  # (n, side + PATCH - 1, …, C)
+    patch = _between(*_around(from_, positions, PATCH // 2))  # (n, PATCH, PATCH, C)
+    window, shares = _around(onto, starts, REACH + PATCH // 2)
+    # Similarities at whole places, and then between them, where there is less to compute.
     rows, count = window.shape[1], len(starts)
     products = window.reshape(count, rows**2, -1) @ patch.reshape(count, PATCH**2, -1).transpose(0, 2, 1)
     products = products.reshape(count, rows, rows, PATCH, PATCH)
-    similarity = np.zeros((count, side, side), np.float32)
+    whole = np.zeros((count, side + 1, side + 1), np.float32)
     for row in range(PATCH):
         for column in range(PATCH):
-            similarity += products[:, row : row + side, column : column + side, row, column]
+            whole += products[:, row : row + side + 1, column : column + side + 1, row, column]
+    similarity = _between(whole, shares)
     steps = np.arange(-REACH, REACH + 1)
     x, y = (starts[:, axis, None] + steps for axis in (0, 1))  # (n, side)
     inside = ((y >= 0) & (y <= last[1]))[:, :, None] & ((x >= 0) & (x <= last[0]))[:, None, :]
@@ -125,8 +127,11 @@ def _vertex(before: Floats, after: Floats, peak: Floats) -> Floats:
     return vertex
 
 
-def _square(features: Array, centres: Points, reach: int) -> NDArray[np.float32]:
-    """``(n, side, side, C)``: features around ``centres`` ``(n, 2)``, side 2 · ``reach`` + 1, bilinear.
+def _around(
+    features: Array, centres: Points, reach: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Features around ``centres`` ``(n, 2)`` up to ``reach``, at whole places: ``(n, side, side, C)``, side
+    2 · ``reach`` + 2, and the shares (x, y) ``(n, 2)`` by which the centres lie beyond whole places.
 
     Outside the grid they are those of the nearest place.
     """
@@ -135,8 +140,12 @@ def _square(features: Array, centres: Points, reach: int) -> NDArray[np.float32]
     around = np.arange(-reach, reach + 2)
     columns, rows = (lower[:, axis, None].astype(np.intp) + around for axis in (0, 1))
     taken = features[np.clip(rows, 0, height - 1)[:, :, None], np.clip(columns, 0, width - 1)[:, None, :]]
-    taken = np.ascontiguousarray(taken, np.float32)
-    right, down = (centres - lower).astype(np.float32).T[:, :, None, None, None]
-    taken = taken[:, :-1] + down * (taken[:, 1:] - taken[:, :-1])
-    square: NDArray[np.float32] = taken[:, :, :-1] + right * (taken[:, :, 1:] - taken[:, :, :-1])
-    return square
+    return np.ascontiguousarray(taken, np.float32), (centres - lower).astype(np.float32)
+
+
+def _between(values: NDArray[np.float32], shares: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``(n, h, w, …)`` at whole places -> ``(n, h - 1, w - 1, …)``, beyond them by ``shares``, bilinear."""
+    right, down = shares.T.reshape(2, -1, *[1] * (values.ndim - 1))
+    values = values[:, :-1] + down * (values[:, 1:] - values[:, :-1])
+    between: NDArray[np.float32] = values[:, :, :-1] + right * (values[:, :, 1:] - values[:, :, :-1])
+    return between
