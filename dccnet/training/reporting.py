@@ -106,9 +106,10 @@ class RunReport:
 def _step_text(values: dict[str, float]) -> str:
     """Losses with three significant digits: after a few epochs, they change in the third decimal."""
     loss, positive, negative = (values[name] for name in ("loss", "positive", "negative"))
+    rate = values["images_per_s"]
     return (
         f"loss {loss:+#.3g}  positive {positive:#.3g}  negative {negative:#.3g}  "
-        f"{values['images_per_s']:.0f} images/s"
+        f"{rate:{'.0f' if rate >= 10 else '.2g'}} images/s"
     )
 
 

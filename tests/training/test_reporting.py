@@ -34,7 +34,7 @@ def test_the_loss_is_told_every_minute_where_there_is_no_terminal(
             report.on_step(progress, 100, VALUES)
     told = capsys.readouterr().err.splitlines()
     assert told == [
-        f"epoch 2/5, step {step}/100: loss -0.00123  positive 0.457  negative 12.3  8 images/s"
+        f"epoch 2/5, step {step}/100: loss -0.00123  positive 0.457  negative 12.3  7.6 images/s"
         for step in (30, 60, 90)
     ]
     assert len((tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()) == 100
