@@ -9,13 +9,13 @@ the others. ``tests/export/test_reference.py`` holds it to ``stack`` in float64.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dccnet.export.threads import one_thread_each
 from dccnet.network.conv4d.lowering import AnyWeights, Layers
 
 
@@ -25,19 +25,8 @@ class Reference(AnyWeights):
     def chain(
         self, volumes: Sequence[Tensor], layers: Layers, recompute: bool | None = None
     ) -> list[Tensor]:
-        """See :meth:`~dccnet.network.conv4d.lowering.Lowering.chain`; nothing is kept for training.
-
-        Every volume has a thread of its own, as far as PyTorch has threads: most steps are too short to be
-        divided among them.
-        """
-        threads = torch.get_num_threads()
-        if threads == 1 or len(volumes) == 1:
-            return [_chain(volume, layers) for volume in volumes]
-        try:
-            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                return list(pool.map(partial(_chain, layers=layers), volumes))
-        finally:
-            torch.set_num_threads(threads)
+        """See :meth:`~dccnet.network.conv4d.lowering.Lowering.chain`; nothing is kept for training."""
+        return one_thread_each(partial(_chain, layers=layers), volumes)
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dccnet.export.bundles.ranges import report, run_widened
 from dccnet.export.bundles.rounding import open_with_rounding
 from dccnet.export.bundles.samples import neighbours
+from dccnet.export.threads import one_thread_each
 from dccnet.inference import TorchMatcher
 from dccnet.network.model import DCCNet
 from dccnet.runtime.agreement import criterion_for
@@ -53,7 +54,8 @@ def verify(
         pictures_of_pairs = dict.fromkeys(path for pair in pairs for path in pair)
         images = {path: read_image(path) for path in pictures_of_pairs}
         features = {path: exported.encode(image) for path, image in images.items()}
-        true_features = {path: reference.encode(image) for path, image in images.items()}
+        encoded = one_thread_each(reference.encode, images.values())
+        true_features = dict(zip(images, encoded, strict=True))
         for a, b in pairs:
             agreement.add(
                 exported.match(features[a], features[b]),
