@@ -11,8 +11,10 @@ version; what this version has under other names is counted in "other steps".
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import importlib
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -94,7 +96,8 @@ def measure(model: str, options: list[str]) -> Seconds:
 
     with tempfile.TemporaryDirectory() as folder:
         arguments = [model, "-o", str(Path(folder) / "bundle"), *options]
-        clock.time(OTHER, lambda: export_command.main(arguments, standalone_mode=False))
+        with contextlib.redirect_stdout(sys.stderr):
+            clock.time(OTHER, lambda: export_command.main(arguments, standalone_mode=False))
     return clock.seconds
 
 
