@@ -108,7 +108,7 @@ def main() -> None:
         write_image(
             options.sheet, np.vstack([np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0))) for r in rows])
         )
-    a, b = (cv2.resize(picture, FULL_HD) for picture in (a, b))
+    a, b = (cv2.resize(picture.load(), FULL_HD) for picture in (pair.source, pair.target))
     started, cpu = time.perf_counter(), time.process_time()
     morph = Morph(matcher.match(a, b), a, b, MorphSettings())
     with tempfile.TemporaryDirectory() as scratch, video_writer(Path(scratch) / "a.mp4", 25) as writer:
