@@ -33,6 +33,9 @@ from tests.helpers.triton_repository import DTYPES, Repository, RequestError, Te
 
 FEATURES = ("local", "context", "fine")
 
+PIXELS = 1e-5
+"""By how much places may differ, which are refined in float32 in other orders of the same sums."""
+
 
 @pytest.fixture(scope="module")
 def built_in() -> Bundle:
@@ -86,11 +89,11 @@ def test_an_ensemble_equals_the_matcher(
     expected, mutual = result.matches(), result.mutual()
     found = repository.infer("dcc_match", {"picture_a": a[None], "picture_b": b[None]})
     np.testing.assert_allclose(found["points_a"][0], expected.points_a, atol=1e-9)
-    np.testing.assert_allclose(found["points_b"][0], expected.points_b, atol=1e-9)
+    np.testing.assert_allclose(found["points_b"][0], expected.points_b, atol=PIXELS)
     np.testing.assert_allclose(found["scores"][0], expected.scores, rtol=1e-6)
     chosen = found["mutual"][0]
     assert chosen.sum() == len(mutual) > 0
-    np.testing.assert_allclose(found["points_b"][0][chosen], mutual.points_b, atol=1e-9)
+    np.testing.assert_allclose(found["points_b"][0][chosen], mutual.points_b, atol=PIXELS)
     np.testing.assert_allclose(found["mutual_scores"][0][chosen], mutual.scores, rtol=1e-6)
     assert ("confidence" in found) == (expected.confidence is not None)
     if expected.confidence is not None:
@@ -109,7 +112,7 @@ def test_points_are_carried_as_the_matcher_does(
     found = repository.infer(
         "dcc_transfer", {"picture_a": a[None], "picture_b": b[None], "points": points[None]}
     )
-    np.testing.assert_allclose(found["points_b"][0], expected.points_b, atol=1e-9)
+    np.testing.assert_allclose(found["points_b"][0], expected.points_b, atol=PIXELS)
     np.testing.assert_allclose(found["scores"][0], expected.scores, rtol=1e-6)
     if expected.confidence is not None:
         np.testing.assert_allclose(found["confidence"][0], expected.confidence, atol=1e-6)
