@@ -29,12 +29,9 @@ from dccnet.runtime.manifest import EngineRecord, TensorSpec
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.models.names import open_bundle
 from tests.helpers.commands import Cli
-from tests.helpers.triton_repository import DTYPES, Repository, RequestError, Tensors
+from tests.helpers.triton_repository import DTYPES, PIXELS, Repository, RequestError, Tensors
 
 FEATURES = ("local", "context", "fine")
-
-PIXELS = 1e-5
-"""By how much places may differ, which are refined in float32 in other orders of the same sums."""
 
 
 @pytest.fixture(scope="module")

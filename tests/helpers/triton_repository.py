@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 Tensors = dict[str, NDArray[Any]]
 Message = dict[str, list[Any]]
 """Every field as the list of its values."""
+PIXELS = 5e-5
+"""By how much places may differ, which are refined in float32 in other orders of the same sums."""
 DTYPES = {
     "TYPE_BOOL": "bool",
     "TYPE_UINT8": "uint8",
