@@ -34,7 +34,7 @@ IMAGINARY = 1 << 14
 
 
 @compiled
-def up(n: int, multiple: int) -> int:
+def _up(n: int, multiple: int) -> int:
     return (n + multiple - 1) // multiple * multiple
 
 
@@ -103,21 +103,21 @@ def convolve(
     other function.
     """
     _, channels, n = x.shape
-    outputs, whole = y.shape[1], up(taps, ROWS)
+    outputs, whole = y.shape[1], _up(taps, ROWS)
     before = whole - 1 - taps // 2 if adjoint else taps // 2
-    row = min(up(n, LANES), LONGEST) + whole
+    row = min(_up(n, LANES), LONGEST) + whole
     most = IMAGINARY // row
     for start in range(0, n, LONGEST):
         here = min(n - start, LONGEST)
-        length = up(here, LANES)
+        length = _up(here, LANES)
         first, last = max(start - before, 0), min(start - before + row, n)
         for group in range(0, channels, most):
             some = min(channels - group, most)
             for part in range(2):
                 for channel in range(some):
                     target = rows[part * IMAGINARY + channel * row :]
-                    if n > LONGEST:
-                        for j in range(row):  # else what lies around n cells stays zero
+                    if n > LONGEST:  # else what lies around the cells is still zero
+                        for j in range(row):
                             target[j] = 0
                     source, inner = x[part, group + channel, first:], target[first - start + before :]
                     for j in range(last - first):
@@ -155,7 +155,7 @@ def scratch_rows(like: Floats) -> Floats:
 @compiled
 def scratch_sums(outputs: int, like: Floats) -> Floats:
     """Memory for the sums of all outputs."""
-    return np.zeros(up(outputs, 2) * 2 * APART, like.dtype)
+    return np.zeros(_up(outputs, 2) * 2 * APART, like.dtype)
 
 
 @compiled
@@ -167,9 +167,9 @@ def correlate(x: Floats, g: Floats, taps: int, filters: Floats, rows: Floats, su
     products with all of them are those with one row.
     """
     _, channels, n = x.shape
-    outputs, count = g.shape[1], up(n, ROWS)
+    outputs, count = g.shape[1], _up(n, ROWS)
     most = min(LANES, (IMAGINARY - APART) // (count + taps))
-    factors = np.zeros((2, up(outputs, 2), count), x.dtype)
+    factors = np.zeros((2, _up(outputs, 2), count), x.dtype)
     for part in range(2):
         for output in range(outputs):
             for j in range(n):
@@ -188,7 +188,7 @@ def correlate(x: Floats, g: Floats, taps: int, filters: Floats, rows: Floats, su
                     inner[j * some + channel] = sign * source[j]
         for first in range(0, taps, LONGEST // some):
             last = min(first + LONGEST // some, taps)
-            length = up((last - first) * some, LANES)
+            length = _up((last - first) * some, LANES)
             for output in range(0, outputs, 2):
                 _clear(sums, length)
                 for j in range(0, count, ROWS):

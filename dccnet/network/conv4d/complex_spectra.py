@@ -169,7 +169,7 @@ class _Layer:
         self._filters = _filters(self.weight, self.axes)
         self._of_filters: Tensor | None = None
         self._of_bias = torch.zeros_like(self.bias)
-        dtype = str(weight.numpy(force=True).dtype)
+        dtype = str(self.weight.numpy().dtype)
         self._waves = [
             waves(n, axis.length, axis.scale, number == 0, dtype)
             for number, (n, axis) in enumerate(zip(grid, self.axes, strict=False))
