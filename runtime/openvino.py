@@ -15,6 +15,7 @@ from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.errors import EngineError, UsageError
 from dccnet.runtime.extras import install
 from dccnet.runtime.files import native_path
+from dccnet.runtime.telemetry import without_telemetry
 from dccnet.runtime.two_graphs import TwoGraphsBackend, load_both
 
 FLOAT32, BFLOAT16 = "f32", "bf16"
@@ -121,7 +122,8 @@ def _sizes(port: Any) -> list[Any]:
 
 def _openvino() -> Any:
     try:
-        import openvino
+        with without_telemetry():
+            import openvino
     except ImportError as error:
         raise EngineError(f"--backend openvino needs OpenVINO: {install('openvino')}") from error
     return openvino

@@ -20,6 +20,7 @@ from dccnet.runtime.doctor.installed import (
     version_text,
 )
 from dccnet.runtime.extras import install, requirement
+from dccnet.runtime.telemetry import without_telemetry
 
 PROVIDERS = {
     "CPU provider": "CPUExecutionProvider",
@@ -95,7 +96,8 @@ def provider_problem(ort: Any, wanted: str) -> str | None:
 
 def check_openvino(name: str) -> CheckResult:
     """Check that OpenVINO finds a device; it is optional."""
-    openvino, fault = try_import(name, "openvino", requirement("openvino"))
+    with without_telemetry():
+        openvino, fault = try_import(name, "openvino", requirement("openvino"))
     if fault is not None:
         return fault
     version = str(openvino.get_version()).partition("-")[0]
