@@ -2,7 +2,8 @@
 
 The embedding (Eq. 12) ends in a ReLU. At the authors' initialisation it depends on a few biases whether its
 output is zero for all inputs. Then it has no gradient, and the attention, which reads it, is the same in
-every cell and for all pictures.
+every cell and for all pictures. Where few outputs are above zero, the first steps of training can push
+these below it, too (docs/tiny.md).
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ from dccnet.network.model import DCCNet
 from dccnet.training.starts import mirror_channels
 
 DRAWS = 100
-"""Most draws; about one in five is dead at the sizes of ``tiny`` (docs/tiny.md)."""
+"""Most draws; about three in eight are dead at the sizes of ``tiny`` (docs/tiny.md)."""
+LIVING = 0.1
+"""Share of the outputs that must be above zero. At the sizes of ``tiny``, three in eight starts have less,
+and one in two has more than a half."""
 PROBE_CHANNELS = 16
 
 
 @torch.no_grad()
 def draw_living_embedding(model: DCCNet, both_ways: bool) -> int:
-    """Draw the embedding's weights again, from PyTorch's generator, until its output is not all zero.
+    """Draw the embedding's weights again, from PyTorch's generator, until it is not dead (:func:`is_dead`).
 
     ``both_ways`` mirrors half of the new kernels, too (``starts.py``). Returns the number of new draws: 0
     where the weights stay as they are.
@@ -45,7 +49,7 @@ def draw_living_embedding(model: DCCNet, both_ways: bool) -> int:
 
 @torch.no_grad()
 def is_dead(consensus: NeighbourhoodConsensus, embedding: NeighbourhoodConsensus) -> bool:
-    """Whether the embedding is zero everywhere for a picture that is matched with itself.
+    """Whether hardly any output is above zero for a picture that is matched with itself.
 
     The picture is noise, of as many cells as one score depends on; such matches give maps of the size that
     real pictures give, and none of the real ones that were tried judged otherwise (docs/tiny.md).
@@ -55,4 +59,4 @@ def is_dead(consensus: NeighbourhoodConsensus, embedding: NeighbourhoodConsensus
     features = l2_normalise(noise)
     matched = mutual_matching(correlate(features, features))
     (embedded,) = embedding([mutual_matching(consensus([matched])[0])])
-    return not bool((embedded > 0).any())
+    return bool((embedded > 0).float().mean() < LIVING)
