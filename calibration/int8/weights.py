@@ -47,9 +47,11 @@ def round_kernels(steps: NDArray[np.float64], largest: int = LARGEST) -> NDArray
     rounded = np.clip(np.round(flat), -largest, largest)
     missing = np.round(flat.sum(axis=1) - rounded.sum(axis=1)).astype(np.int64)
     if flat.shape[1] > 1:
-        for kernel in np.flatnonzero(missing):
-            sign = np.sign(missing[kernel])
-            nearest_first = np.argsort(sign * (rounded[kernel] - flat[kernel]), kind="stable")
-            free = [tap for tap in nearest_first if abs(rounded[kernel, tap] + sign) <= largest]
-            rounded[kernel, free[: abs(missing[kernel])]] += sign
+        wrong = np.flatnonzero(missing)
+        sign = np.sign(missing[wrong])[:, None]
+        kernels = rounded[wrong]
+        nearest_first = np.argsort(sign * (kernels - flat[wrong]), axis=1, kind="stable")
+        free = np.abs(np.take_along_axis(kernels, nearest_first, axis=1) + sign) <= largest
+        moved = free & (free.cumsum(axis=1) <= np.abs(missing[wrong])[:, None])
+        rounded[wrong[:, None], nearest_first] += sign * moved
     return rounded.reshape(steps.shape).astype(np.int8)
