@@ -67,7 +67,7 @@ def test_unknown_commands_and_options_are_usage_errors(dcc: Cli) -> None:
 # The workflow ------------------------------------------------------------------------------------
 
 
-def test_init_export_match(dcc: Cli, tmp_path: Path, pictures: list[Path]) -> None:
+def test_init_export_match(dcc: Cli, dcc_here: Cli, tmp_path: Path, pictures: list[Path]) -> None:
     model = tmp_path / "m.safetensors"
     made = dcc("init", "--preset", "tiny", "--set", "image_size=[64,64]", "-o", model)
     assert made.returncode == 0 and made.stdout.strip() == str(model)
@@ -76,7 +76,7 @@ def test_init_export_match(dcc: Cli, tmp_path: Path, pictures: list[Path]) -> No
     assert exported.returncode == 0, exported.stderr
     assert exported.stdout.strip() == str(tmp_path / "b")
     assert "identical best cells" in exported.stderr
-    matched = dcc("match", tmp_path / "b", pictures[0], pictures[1], "--json")
+    matched = dcc_here("match", tmp_path / "b", pictures[0], pictures[1], "--json")
     assert matched.returncode == 0
     assert json.loads(matched.stdout)["grid_a"] == [4, 4]
 

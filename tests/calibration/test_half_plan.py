@@ -390,9 +390,9 @@ def test_what_is_refused(
 
 def test_rounding_differs_from_what_a_cpu_makes_of_the_graph(bundles: Bundles, photos: list[Image]) -> None:
     """The reason for ``export/bundles/rounding.py``. Fails once ONNX Runtime rounds."""
-    half = bundles("float16", "stack")
+    half = bundles("float16", "spectral")
     plain, stored = Matcher.open(half).match(*photos[:2]), open_with_rounding(half).match(*photos[:2])
-    true = bundles("float32", "stack")
+    true = bundles("float32", "spectral")
     whole = Matcher.open(true).match(*photos[:2])
     plain_error = np.abs(plain.score_a - whole.score_a).mean()
     stored_error = np.abs(stored.score_a - whole.score_a).mean()

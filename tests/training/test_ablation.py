@@ -399,8 +399,8 @@ def test_tables_in_the_papers_form(plan: MakePlan) -> None:
 # The command -----------------------------------------------------------------------------------
 
 
-def test_a_killed_sweep_ends_with_the_same_numbers(dcc: Cli, data: Path, tmp_path: Path) -> None:
-    whole = dcc(*arguments(data, tmp_path / "whole", "--seeds", "1", "--json"))
+def test_a_killed_sweep_ends_with_the_same_numbers(dcc_here: Cli, data: Path, tmp_path: Path) -> None:
+    whole = dcc_here(*arguments(data, tmp_path / "whole", "--seeds", "1", "--json"))
     assert whole.returncode == 0, whole.stderr
     expected = json.loads(whole.stdout)
     assert expected == json.loads((tmp_path / "whole" / RESULTS).read_text())
@@ -420,7 +420,7 @@ def test_a_killed_sweep_ends_with_the_same_numbers(dcc: Cli, data: Path, tmp_pat
     before = {path: path.stat().st_mtime_ns for path in first.rglob("*")}
     assert (first / RESULT) in before and not (second.path / RESULT).exists()
 
-    resumed = dcc("ablate", "--resume", folder)
+    resumed = dcc_here("ablate", "--resume", folder)
     assert resumed.returncode == 0, resumed.stderr
     assert "1 of them are done" in resumed.stderr and "[1/3]" not in resumed.stderr
     assert {path: path.stat().st_mtime_ns for path in first.rglob("*")} == before

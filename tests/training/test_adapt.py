@@ -217,8 +217,10 @@ def test_the_command_and_its_export(network: DCCNet, pairs: list[Pair], tmp_path
     assert exported.exit_code == 0, exported.output
 
 
-def test_bad_input_is_refused_in_a_sentence(dcc: Cli, checkpoint: Path, tmp_path: Path) -> None:
+def test_bad_input_is_refused_in_a_sentence(
+    dcc: Cli, dcc_here: Cli, checkpoint: Path, tmp_path: Path
+) -> None:
     missing = dcc("adapt", checkpoint, "--data", tmp_path / "no.csv", "-o", tmp_path / "x.safetensors")
     one_sentence(missing, 1, "no.csv")
-    folder = dcc("adapt", checkpoint, "--data", tmp_path / "no.csv", "-o", tmp_path)
+    folder = dcc_here("adapt", checkpoint, "--data", tmp_path / "no.csv", "-o", tmp_path)
     one_sentence(folder, 2, "name a file in a folder that exists")
