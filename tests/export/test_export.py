@@ -37,7 +37,7 @@ from dccnet.weights.checkpoint import save_checkpoint
 from tests.helpers.bundles import Bundles
 from tests.helpers.commands import Cli
 from tests.helpers.emulation import emulated
-from tests.helpers.networks import ABLATIONS, PLAIN, SMALL, build, decisive
+from tests.helpers.networks import ABLATIONS, ONE_LAYER, PLAIN, SMALL, build, decisive
 
 
 def same(a: Correspondences, b: Correspondences) -> None:
@@ -65,7 +65,7 @@ def test_bundle_agrees_with_pytorch_and_says_so(
 def test_every_ablation_exports(
     name: str, tmp_path: Path, pictures: list[Path], photos: list[Image]
 ) -> None:
-    model = build(SMALL.replace(**ABLATIONS[name]))
+    model = build(ONE_LAYER.replace(**ABLATIONS[name]))
     bundle = export_bundle(model, tmp_path / name, pictures[:2], conv4d="stack")
     assert bundle.manifest.verified
     same(Matcher.open(bundle.path).match(*photos[:2]), TorchMatcher(model).match(*photos[:2]))
@@ -75,7 +75,7 @@ def test_every_ablation_exports(
 def test_a_product_of_branches_exports_in_every_lowering(
     conv4d: str, tmp_path: Path, pictures: list[Path], photos: list[Image]
 ) -> None:
-    model = build(SMALL.replace(fusion="product", embedding=False))
+    model = build(ONE_LAYER.replace(fusion="product", embedding=False))
     bundle = export_bundle(model, tmp_path / conv4d, pictures[:2], conv4d=conv4d, maps=True)
     assert bundle.manifest.verified
     found = Matcher.open(bundle.path).match(*photos[:2])
@@ -84,7 +84,7 @@ def test_a_product_of_branches_exports_in_every_lowering(
 
 
 def test_a_product_of_branches_exports_in_half_precision(tmp_path: Path, pictures: list[Path]) -> None:
-    model = decisive(build(SMALL.replace(fusion="product", embedding=False)))
+    model = decisive(build(ONE_LAYER.replace(fusion="product", embedding=False)))
     assert export_bundle(model, tmp_path / "half", pictures[:2], half=True).manifest.verified
 
 
@@ -92,7 +92,7 @@ def test_a_product_of_branches_exports_in_half_precision(tmp_path: Path, picture
 def test_fusion_of_maps_exports(
     fusion: str, half: bool, tmp_path: Path, pictures: list[Path], photos: list[Image]
 ) -> None:
-    model = build(SMALL.replace(fusion=fusion, blend="maps"))
+    model = build(ONE_LAYER.replace(fusion=fusion, blend="maps"))
     bundle = export_bundle(model, tmp_path / "maps", pictures[:2], conv4d="spectral", half=half)
     assert bundle.manifest.verified
     if not half:
@@ -293,13 +293,13 @@ def test_a_graph_that_computes_something_else_is_not_verified(bundle: Bundle, pi
     assert not report.passed and report.identical_cells < 0.999
 
 
-def test_agreement_of_a_dead_network_proves_nothing(tmp_path: Path, pictures: list[Path], dcc: Cli) -> None:
+def test_agreement_of_a_dead_network_proves_nothing(tmp_path: Path, dcc_here: Cli) -> None:
     model = build(PLAIN)
     for layer in model.consensus.layers:
         layer.weight.data.fill_(0)
         layer.bias.data.fill_(-1)
     save_checkpoint(model, tmp_path / "dead.safetensors")
-    result = dcc("export", tmp_path / "dead.safetensors", "--conv4d", "stack", "-o", tmp_path / "b")
+    result = dcc_here("export", tmp_path / "dead.safetensors", "--conv4d", "stack", "-o", tmp_path / "b")
     assert result.returncode == 3 and "every cell the same match" in result.stderr
     assert not Bundle.open(tmp_path / "b").manifest.verified
 

@@ -21,6 +21,8 @@ SMALL = ModelConfig(
 ONE_BRANCH = {"fusion": None, "embedding": False, "auxiliary_loss": False}
 PLAIN = SMALL.replace(branches=("local",), consensus_kernels=(3,), consensus_channels=(1,), **ONE_BRANCH)
 """Exported in half the time of ``SMALL``: for tests of what surrounds a network, not of the network."""
+ONE_LAYER = SMALL.replace(consensus_kernels=(3,), consensus_channels=(1,))
+"""Exported in two thirds of the time of ``SMALL``: for tests of branches and how they are fused."""
 
 
 def build(config: ModelConfig, seed: int = 0) -> DCCNet:

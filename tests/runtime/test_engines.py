@@ -45,11 +45,13 @@ from dccnet.runtime.tensorrt.plan import (
     sidecar_path,
     write_engine,
 )
+from dccnet.weights.checkpoint import save_checkpoint
 from tests.helpers.bundles import Bundles
 from tests.helpers.commands import Cli
 from tests.helpers.emulation import Machine, emulated
 from tests.helpers.fake_cuda import Properties
 from tests.helpers.fake_tensorrt import FakeTensorRT
+from tests.helpers.networks import PLAIN, build
 
 tensorrt_rtx = pytest.importorskip("tensorrt_rtx")  # not available for every platform
 ALL_BATCHES = BatchRange(1, 1, 8)
@@ -85,8 +87,18 @@ def plan(built: BuiltEngine, tmp_path: Path) -> Path:
 # Compiled for real ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lowering", ["stack", "spectral", "spectral3"])
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
+# Each type and each lowering once, of bundles that other tests share; the rest with the slow tests.
+@pytest.mark.parametrize(
+    ("dtype", "lowering"),
+    [
+        ("float32", "stack"),
+        ("float32", "spectral"),
+        ("float32", "spectral3"),
+        ("float16", "spectral"),
+        pytest.param("float16", "stack", marks=pytest.mark.slow),
+        pytest.param("float16", "spectral3", marks=pytest.mark.slow),
+    ],
+)
 def test_both_graphs_compile_for_every_gpu_generation_with_a_dynamic_batch(
     dtype: str, lowering: str, bundles: Bundles, rtx: Library
 ) -> None:
@@ -104,12 +116,9 @@ def test_both_graphs_compile_for_every_gpu_generation_with_a_dynamic_batch(
         assert record.build_seconds > 0
 
 
-def test_half_engines_need_half_of_the_memory(bundles: Bundles, rtx: Library) -> None:
+def test_half_engines_need_half_of_the_memory(bundle: Bundle, half: Bundle, rtx: Library) -> None:
     settings = BuildSettings(batch=ALL_BATCHES, targets=("sm86",))
-    whole, halved = (
-        compile_graph(rtx, bundles(dtype, "stack"), "encoder", settings).record
-        for dtype in ("float32", "float16")
-    )
+    whole, halved = (compile_graph(rtx, made, "encoder", settings).record for made in (bundle, half))
     assert whole.weight_bytes is not None and halved.weight_bytes is not None
     assert halved.weight_bytes <= 0.55 * whole.weight_bytes
     assert halved.bytes <= 0.6 * whole.bytes
@@ -204,9 +213,8 @@ def test_build_command_compiles_an_existing_bundle(half: Bundle, tmp_path: Path,
     }
 
 
-def test_export_compiles_in_one_go(
-    checkpoint: Path, half: Bundle, built: BuiltEngine, tmp_path: Path, dcc_here: Cli
-) -> None:
+def test_export_compiles_in_one_go(half: Bundle, built: BuiltEngine, tmp_path: Path, dcc_here: Cli) -> None:
+    save_checkpoint(build(PLAIN), tmp_path / "plain.safetensors")
     shutil.copytree(half.path, tmp_path / "b")
     add_engines(Bundle.open(tmp_path / "b"), [built])  # export replaces a bundle with its engines
     arguments = (
@@ -220,7 +228,7 @@ def test_export_compiles_in_one_go(
         "-o",
         tmp_path / "b",
     )
-    result = dcc_here("export", checkpoint, *arguments)
+    result = dcc_here("export", tmp_path / "plain.safetensors", *arguments)
     assert result.returncode == 0, result.stderr
     manifest = Bundle.open(tmp_path / "b").manifest
     assert {r.precision for r in manifest.engines} == {"float16"} and len(manifest.engines) == 2
