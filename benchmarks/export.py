@@ -1,4 +1,4 @@
-"""Where an export's time goes: seconds of each phase of ``dcc export``, in one process.
+"""Where an export's time goes: seconds of each phase of ``dcc export``, and its memory.
 
     python benchmarks/export.py MODEL.safetensors [--json FILE] [-- OPTIONS OF dcc export ...]
 
@@ -6,6 +6,10 @@ MODEL is a checkpoint, such as ``dcc init --preset dccnet -o untrained.safetenso
 seconds leave out the phases inside it; processor seconds count all threads, and other programs on the
 machine falsify them less. Phases inside PyTorch's exporter are timed in private functions of the installed
 version; what this version has under other names is counted in "other steps".
+
+Where a second process traces the matcher, the phases are those of the first, with its wait for the other,
+and all of the other's processor seconds are one row. ``OMP_NUM_THREADS=1`` leaves all to one process.
+The peaks of memory are resident sets, which both count libraries that they share.
 """
 
 from __future__ import annotations
@@ -14,14 +18,20 @@ import argparse
 import contextlib
 import functools
 import importlib
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
 from typing import Any
 
 from results import save
+
+from dccnet.calibration.bench.alone import peak_mb
+from dccnet.export import matcher_process
+from dccnet.runtime.garbage import no_garbage_collection
 
 _EXPORTER = "torch.onnx._internal.exporter"
 PHASES = {
@@ -38,10 +48,11 @@ PHASES = {
         f"dccnet.runtime.matcher:Matcher.{name}" for name in ("encode", "match")
     ],
     "encode in PyTorch": ["dccnet.export.verify:one_thread_each"],
+    "wait for the second process": ["dccnet.export.matcher_process:MatcherProcess.wait"],
     "match in PyTorch": ["dccnet.inference:TorchMatcher.match_encoded"],
 }
 """Functions by the phase that they are counted in, each ``module:name``."""
-IMPORTS, OTHER = "import", "other steps"
+IMPORTS, OTHER, SECOND = "import", "other steps", "second process, beside the others"
 Seconds = dict[str, list[float]]
 """Seconds and processor seconds by phase."""
 
@@ -88,6 +99,8 @@ class Clock:
 def measure(model: str, options: list[str]) -> Seconds:
     """Seconds of each phase of one export."""
     clock = Clock()
+    process = matcher_process.second_process(Path(model))  # before the imports, as the command does
+    matcher_process.second_process = lambda _: process
     clock.time(IMPORTS, _import)
     for phase, places in PHASES.items():
         for place in places:
@@ -98,9 +111,14 @@ def measure(model: str, options: list[str]) -> Seconds:
         arguments = [model, "-o", str(Path(folder) / "bundle"), *options]
         with contextlib.redirect_stdout(sys.stderr):
             clock.time(OTHER, lambda: export_command.main(arguments, standalone_mode=False))
+    if process is not None:
+        process.close()
+        used = os.times()
+        clock.seconds[SECOND] = [0.0, used.children_user + used.children_system]
     return clock.seconds
 
 
+@no_garbage_collection()
 def _import() -> None:
     for name in ("torch._dynamo", "onnxruntime", "onnxscript", "dccnet.export.build"):
         importlib.import_module(name)
@@ -113,11 +131,13 @@ def main() -> None:
     parser.add_argument("options", nargs="*", help="of dcc export, behind --")
     chosen = parser.parse_args()
     seconds = measure(chosen.model, chosen.options)
+    peaks = {"first": peak_mb(), "second": getrusage(RUSAGE_CHILDREN).ru_maxrss / 1024}
     seconds["all"] = [sum(values) for values in zip(*seconds.values(), strict=True)]
     print(f"{'':34}  seconds  processor seconds")
     for phase, (wall, processor) in sorted(seconds.items(), key=lambda row: -row[1][1]):
         print(f"{phase:34}  {wall:7.2f}  {processor:17.2f}")
-    save(chosen.json, model=chosen.model, options=chosen.options, seconds=seconds)
+    print(f"peak of memory: {peaks['first']:.0f} MB, second process {peaks['second']:.0f} MB")
+    save(chosen.json, model=chosen.model, options=chosen.options, seconds=seconds, peak_mb=peaks)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -11,14 +12,16 @@ from typing import Any
 
 from dccnet.export.autotune import SEPARABLE, suitable_lowerings, time_lowerings
 from dccnet.export.bundles.folder import check_replaceable, tool_versions
+from dccnet.export.bundles.readback import describe_onnx
 from dccnet.export.graphs import EncoderGraph, MatcherGraph
+from dccnet.export.matcher_process import MatcherProcess
 from dccnet.export.onnx_file import write_onnx
-from dccnet.export.reference import Reference
-from dccnet.export.verify import MAX_PAIRS, verify
+from dccnet.export.reference import as_reference
+from dccnet.export.verify import MAX_PAIRS, Expected, verify
 from dccnet.inference import fine_grid, frame_format, with_refinement
 from dccnet.network.backbone import BACKBONES
 from dccnet.network.config import ModelConfig
-from dccnet.network.conv4d import EXPORT_LOWERINGS, STACK, NotSeparableError
+from dccnet.network.conv4d import EXPORT_LOWERINGS, NotSeparableError
 from dccnet.network.model import DCCNet
 from dccnet.runtime.backend import matcher_inputs
 from dccnet.runtime.bundle import Bundle, write_manifest
@@ -27,6 +30,7 @@ from dccnet.runtime.files import atomic_path
 from dccnet.runtime.geometry import Size
 from dccnet.runtime.images import read_image
 from dccnet.runtime.manifest import ENCODER, MATCHER, Conv4dChoice, Graph, Manifest
+from dccnet.runtime.messages import note
 from dccnet.runtime.onnx_runtime import OnnxRuntimeGraph
 from dccnet.runtime.tuning.choice import usable_cores
 
@@ -50,6 +54,7 @@ def export_bundle(
     half: bool = False,
     fine: bool | None = None,
     on_step: Callable[[str], None] = lambda description: None,
+    process: MatcherProcess | None = None,
 ) -> Bundle:
     """Write the bundle, compare it with PyTorch on ``pictures``, and store the outcome in its manifest.
 
@@ -60,8 +65,9 @@ def export_bundle(
     of float16 tensors. ``fine`` adds the fine features, by which matches are refined; None adds them where
     the backbone's have been measured (:class:`~dccnet.network.backbone.BackboneSpec`). ``on_step`` is
     called with a description of each step before it, up to :data:`STEPS` times (with ``auto`` and ``all``,
-    :data:`AUTO_STEPS` more). The bundle is written completely or not at all; a bundle at ``path`` is
-    replaced.
+    :data:`AUTO_STEPS` more). ``process`` traces the matcher while this one traces the encoder, and writes
+    the same; it is closed, and not used with ``auto``. Where it fails, this process does its work. The
+    bundle is written completely or not at all; a bundle at ``path`` is replaced.
 
     Raises :class:`UsageError` where ``path`` is anything but a bundle, for ``maps`` of a network with one
     branch, and for ``separable`` where a kernel is not; :class:`NotVerifiedError` where a written graph
@@ -83,23 +89,26 @@ def export_bundle(
     exported = model.in_half() if half else model.folded()
     if conv4d == SEPARABLE:
         _check_separable(exported)
-    with atomic_path(path) as temporary:
+    beside = None if conv4d == AUTO else process
+    closing = contextlib.nullcontext() if process is None else contextlib.closing(process)
+    with atomic_path(path) as temporary, closing, as_reference(model):
         temporary.mkdir()
-        graphs = {}
-        on_step("tracing the encoder")
-        graphs[ENCODER] = write_onnx(EncoderGraph(exported, fine), temporary / f"{ENCODER}.onnx")
-        choice = _choose(exported, conv4d, half, temporary, pictures, on_step)
-        exported.lower(EXPORT_LOWERINGS[choice.lowering])
-        on_step("tracing the matcher")
         matcher = MatcherGraph(exported, heatmaps=heatmaps, maps=maps)
-        graphs[MATCHER] = write_onnx(matcher, temporary / f"{MATCHER}.onnx")
-        others = {}
-        for name in suitable_lowerings(exported) if conv4d == ALL else ():
-            if name == choice.lowering:
-                continue
-            on_step(f"tracing the matcher: {name}")
-            exported.lower(EXPORT_LOWERINGS[name])
-            others[name] = write_onnx(matcher, temporary / f"{MATCHER}.{name}.onnx")
+        expected = Expected(model, fine)
+        choice = None if conv4d == AUTO else _named(exported, conv4d, half)
+        if beside is not None and choice is not None:
+            beside.start(matcher, _matcher_files(exported, choice, conv4d, temporary))
+        on_step("tracing the encoder")
+        graphs = {ENCODER: write_onnx(EncoderGraph(exported, fine), temporary / f"{ENCODER}.onnx")}
+        choice = choice or _fastest(exported, temporary, pictures, on_step)
+        files = _matcher_files(exported, choice, conv4d, temporary)
+        on_step("tracing the matcher")
+        if beside is None:
+            others = _write_matchers(matcher, files, on_step)
+        else:
+            expected.compute(pictures)  # while the process works
+            others = _written_beside(beside, matcher, files, on_step)
+        graphs[MATCHER] = others.pop(choice.lowering)
         manifest = Manifest(
             model=json.loads(model.config.to_json()),
             image_size=model.config.image_size,
@@ -115,16 +124,12 @@ def export_bundle(
             lowerings=others,
             tools=tool_versions(),
         )
-        model.lower(Reference())  # for every lowering
         bundle = Bundle(temporary, manifest)
-        try:
-            verification = verify(model, bundle, pictures, lambda: on_step("comparing with PyTorch"))
-            for name in others:
-                if verification.passed:  # what fails is recorded
-                    again = verify(model, bundle.with_lowering(name), pictures[:2])
-                    verification = verification if again.passed else again
-        finally:
-            model.lower(STACK)  # as it was
+        verification = verify(model, bundle, pictures, lambda: on_step("comparing with PyTorch"), expected)
+        for name in others:
+            if verification.passed:  # what fails is recorded
+                again = verify(model, bundle.with_lowering(name), pictures[:2], expected=expected)
+                verification = verification if again.passed else again
         manifest = dataclasses.replace(manifest, verification=verification)
         write_manifest(temporary, manifest)
     return Bundle(path, manifest)
@@ -166,23 +171,51 @@ def _precision(graphs: dict[str, Graph], half: bool) -> str:
     return wanted
 
 
-def _choose(
-    model: DCCNet,
-    conv4d: str,
-    half: bool,
-    folder: Path,
-    pictures: Sequence[Path],
-    on_step: Callable[[str], None],
-) -> Conv4dChoice:
-    """The lowering named by ``conv4d``, or the fastest on the features of two pictures.
+def _matcher_files(model: DCCNet, choice: Conv4dChoice, conv4d: str, folder: Path) -> dict[str, Path]:
+    """The matcher's files by their lowering; the chosen one comes first."""
+    files = {choice.lowering: folder / f"{MATCHER}.onnx"}
+    for name in suitable_lowerings(model) if conv4d == ALL else ():
+        files.setdefault(name, folder / f"{MATCHER}.{name}.onnx")
+    return files
 
-    The encoder is already in ``folder``.
-    """
-    if conv4d in (USUAL, ALL):
-        separable = SEPARABLE in suitable_lowerings(model)
-        return Conv4dChoice(SEPARABLE if separable else usual_lowering(model.config, model.grid, half))
-    if conv4d != AUTO:
+
+def _write_matchers(
+    matcher: MatcherGraph, files: dict[str, Path], on_step: Callable[[str], None]
+) -> dict[str, Graph]:
+    graphs: dict[str, Graph] = {}
+    for name, file in files.items():
+        if graphs:
+            on_step(f"tracing the matcher: {name}")
+        matcher.model.lower(EXPORT_LOWERINGS[name])
+        graphs[name] = write_onnx(matcher, file)
+    return graphs
+
+
+def _written_beside(
+    process: MatcherProcess, matcher: MatcherGraph, files: dict[str, Path], on_step: Callable[[str], None]
+) -> dict[str, Graph]:
+    """What ``process`` was started to write; or the same, written here, where it failed: an error that is
+    not the process's own alone is raised here, too, and says what to do."""
+    problem = process.wait()
+    if problem is None:
+        return {name: describe_onnx(file) for name, file in files.items()}
+    graphs = _write_matchers(matcher, files, on_step)
+    note(f"a second process, which was to trace the matcher, failed ({problem}): it was traced without")
+    return graphs
+
+
+def _named(model: DCCNet, conv4d: str, half: bool) -> Conv4dChoice:
+    """The lowering named by ``conv4d``, which is not ``auto``."""
+    if conv4d not in (USUAL, ALL):
         return Conv4dChoice(conv4d)
+    separable = SEPARABLE in suitable_lowerings(model)
+    return Conv4dChoice(SEPARABLE if separable else usual_lowering(model.config, model.grid, half))
+
+
+def _fastest(
+    model: DCCNet, folder: Path, pictures: Sequence[Path], on_step: Callable[[str], None]
+) -> Conv4dChoice:
+    """The fastest lowering on the features of two pictures; the encoder is already in ``folder``."""
     encoder = OnnxRuntimeGraph(folder / f"{ENCODER}.onnx")
     frames = (frame_format(model.config).of(read_image(path)) for path in pictures[:2])
     a, b = (encoder.run({"frame": frame[None]}) for frame in frames)

@@ -12,6 +12,7 @@ from dccnet.runtime.option_groups import GroupedCommand
 from dccnet.runtime.tensorrt.options import engine_options, library_and_settings
 
 if TYPE_CHECKING:
+    from dccnet.export.matcher_process import MatcherProcess
     from dccnet.network.model import DCCNet
     from dccnet.runtime.manifest import Conv4dChoice
 
@@ -119,22 +120,17 @@ def export_command(
     dcc export model.safetensors --fp16 --format engine --target sm86 -o half
 
     The bundle is run with ONNX Runtime and compared with PyTorch. Exit code 3: it was written, but does not
-    agree.
+    agree. A second process helps where two cores are there; OMP_NUM_THREADS=1 prevents that.
     """
+    process = _matcher_process(model, conv4d)  # at once: it loads PyTorch while this process does
     import dataclasses
 
     from dccnet.runtime.console import note, steps
     from dccnet.runtime.errors import NotVerifiedError, UsageError
-    from dccnet.runtime.extras import required
+    from dccnet.runtime.garbage import no_garbage_collection
     from dccnet.runtime.images import find_images
 
-    with required("exporting", "export", "cpu"):
-        import onnx
-        import onnxruntime
-        import onnxscript
-        import torch
-
-        del onnx, onnxruntime, onnxscript, torch
+    _import_exporter()
     from dccnet.export.build import ALL, AUTO, AUTO_STEPS, STEPS, export_bundle
     from dccnet.export.bundles.samples import PICTURES
     from dccnet.export.outcome import failure, summary
@@ -150,7 +146,8 @@ def export_command(
     engines = library_and_settings(**options) if format_ == "engine" else None
     gpu = None if engines is None else open_gpu()
     problems: list[str] = []
-    network = load_checkpoint(model)
+    with no_garbage_collection():  # a backbone may import torchvision
+        network = load_checkpoint(model)
     if image_size is not None:
         network = at_image_size(network, parse_size(image_size))
     total = STEPS + (AUTO_STEPS if conv4d in (AUTO, ALL) else 0) + (2 if engines else 0)
@@ -165,6 +162,7 @@ def export_command(
             half=half,
             fine=fine,
             on_step=step,
+            process=process,
         )
         if engines is not None:
             made = make_engines(bundle, *engines, gpu, None, step, step.detail, problems.append)
@@ -185,6 +183,31 @@ def export_command(
     if not as_json:
         click.echo(output)
     note(f"next: dcc match {output} A.jpg B.jpg -o matches.jpg")
+
+
+def _matcher_process(model: Path, conv4d: str) -> MatcherProcess | None:
+    """A process that traces the matcher, where it saves time; it ends with the command."""
+    from dccnet.export.matcher_process import second_process
+
+    process = None if conv4d == "auto" else second_process(model)
+    if process is not None:
+        click.get_current_context().call_on_close(process.close)
+    return process
+
+
+def _import_exporter() -> None:
+    from dccnet.runtime.extras import required
+    from dccnet.runtime.garbage import no_garbage_collection
+
+    with no_garbage_collection(), required("exporting", "export", "cpu"):
+        import onnx
+        import onnxruntime
+        import onnxscript
+        import torch
+
+        from dccnet.export import build
+
+        del onnx, onnxruntime, onnxscript, torch, build
 
 
 def _timings(choice: Conv4dChoice) -> str:

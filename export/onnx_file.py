@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import gc
 import io
 import logging
 import warnings
@@ -22,6 +21,7 @@ from dccnet.export.bundles.readback import BATCH, describe_onnx
 from dccnet.export.bundles.steps import OUTSIDE, STEP
 from dccnet.export.graphs import EncoderGraph, MatcherGraph
 from dccnet.export.program import trace
+from dccnet.runtime.garbage import no_garbage_collection
 from dccnet.runtime.manifest import Graph
 
 OPSET = 18
@@ -29,13 +29,18 @@ OPSET = 18
 
 
 def write_onnx(graph: EncoderGraph | MatcherGraph, path: Path) -> Graph:
-    """Export ``graph`` through ``torch.export`` to one self-contained file, check it and describe it.
+    """:func:`save_onnx`, and check the file and describe it.
 
-    Only the batch is dynamic. Raises :class:`NotVerifiedError` where the written graph breaks a promise of
-    the bundle format.
+    Raises :class:`NotVerifiedError` where the written graph breaks a promise of the bundle format.
     """
+    save_onnx(graph, path)
+    return describe_onnx(path)
+
+
+def save_onnx(graph: EncoderGraph | MatcherGraph, path: Path) -> None:
+    """Export ``graph`` through ``torch.export`` to one self-contained file. Only the batch is dynamic."""
     shapes: Any = tree_map(lambda _: {0: torch.export.Dim(BATCH)}, graph.example())
-    with torch.no_grad(), _quiet(), _no_garbage_collection():
+    with torch.no_grad(), _quiet(), no_garbage_collection():
         program = torch.onnx.export(
             trace(graph, shapes),
             dynamic_shapes=shapes,
@@ -48,7 +53,6 @@ def write_onnx(graph: EncoderGraph | MatcherGraph, path: Path) -> Graph:
     assert program is not None
     tidy(program.model)
     onnx.save(program.model_proto, str(path))
-    return describe_onnx(path)
 
 
 def tidy(model: onnx_ir.Model) -> None:
@@ -79,19 +83,6 @@ def _step(node: onnx_ir.Node) -> str:
         return ""
     *modules, _ = ast.literal_eval(scopes)
     return str(modules[-1]).removeprefix("model.") or OUTSIDE
-
-
-@contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Leave cycles of objects for later: to search the exporter's many objects for them again and again
-    takes an eighth of its time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 @contextlib.contextmanager

@@ -8,7 +8,8 @@ the others. ``tests/export/test_reference.py`` holds it to ``stack`` in float64.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch
@@ -16,7 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dccnet.export.threads import one_thread_each
+from dccnet.network.conv4d import STACK
 from dccnet.network.conv4d.lowering import AnyWeights, Layers
+from dccnet.network.model import DCCNet
 
 
 class Reference(AnyWeights):
@@ -27,6 +30,16 @@ class Reference(AnyWeights):
     ) -> list[Tensor]:
         """See :meth:`~dccnet.network.conv4d.lowering.Lowering.chain`; nothing is kept for training."""
         return one_thread_each(partial(_chain, layers=layers), volumes)
+
+
+@contextlib.contextmanager
+def as_reference(model: DCCNet) -> Iterator[None]:
+    """In the block, ``model`` computes its 4D convolutions in this form; after it, by ``stack`` again."""
+    model.lower(Reference())
+    try:
+        yield
+    finally:
+        model.lower(STACK)
 
 
 @torch.no_grad()

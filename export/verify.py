@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,16 +31,52 @@ FARTHEST = 2.0
 finite."""
 
 
+class Expected:
+    """What the network finds in PyTorch, computed once for each pair of pictures."""
+
+    def __init__(self, model: DCCNet, refine: bool) -> None:
+        """``model`` is in float32; ``refine``: with fine features."""
+        self._matcher = TorchMatcher(model, refine=refine)
+        self._found: dict[tuple[Path, Path], Correspondences] = {}
+
+    def matches(self, pairs: Sequence[tuple[Path, Path]]) -> Iterator[Correspondences]:
+        """Matches of each pair, with heat maps. Raises :class:`ImageError`."""
+        new = list(dict.fromkeys(path for pair in pairs if pair not in self._found for path in pair))
+        encoded = one_thread_each(self._matcher.encode, map(read_image, new))
+        features = dict(zip(new, encoded, strict=True))
+        for a, b in pairs:
+            if (a, b) not in self._found:
+                found = self._matcher.match_encoded(features[a], features[b], heatmaps=True)
+                self._found[a, b] = found
+            yield self._found[a, b]
+
+    def compute(self, pictures: Sequence[Path]) -> None:
+        """Do now what :func:`verify` needs of these pictures."""
+        for _ in self.matches(_pairs(pictures)):
+            pass
+
+
+def _pairs(pictures: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """The pairs that are compared."""
+    return neighbours(pictures)[:MAX_PAIRS]
+
+
 def verify(
-    model: DCCNet, bundle: Bundle, pictures: Sequence[Path], on_pair: Callable[[], None] = lambda: None
+    model: DCCNet,
+    bundle: Bundle,
+    pictures: Sequence[Path],
+    on_pair: Callable[[], None] = lambda: None,
+    expected: Expected | None = None,
 ) -> Verification:
     """Match neighbouring pictures with ONNX Runtime and with PyTorch, and compare every match.
 
     ``model`` is the network in float32, ``pictures`` at least two files. For a bundle in half precision,
     the magnitudes of all float16 tensors are measured as well. ``on_pair`` is called after each pair.
-    Raises :class:`ImageError` for a picture that cannot be read.
+    ``expected``, of this network, keeps what PyTorch finds for another call. Raises :class:`ImageError`
+    for a picture that cannot be read.
     """
-    pairs = neighbours(pictures)[:MAX_PAIRS]
+    expected = expected or Expected(model, bundle.manifest.fine is not None)
+    pairs = _pairs(pictures)
     criterion = criterion_for(bundle.manifest.precision, bundle.manifest.model.get("fusion"))
     ranges = None if bundle.manifest.precision == "float32" else _measure_ranges(bundle, pairs)
     agreement = _AgreementCounter(criterion.margin)
@@ -50,17 +86,11 @@ def verify(
             if ranges is None
             else open_with_rounding(bundle)
         )
-        reference = TorchMatcher(model, refine=bundle.manifest.fine is not None)
         pictures_of_pairs = dict.fromkeys(path for pair in pairs for path in pair)
         images = {path: read_image(path) for path in pictures_of_pairs}
         features = {path: exported.encode(image) for path, image in images.items()}
-        encoded = one_thread_each(reference.encode, images.values())
-        true_features = dict(zip(images, encoded, strict=True))
-        for a, b in pairs:
-            agreement.add(
-                exported.match(features[a], features[b]),
-                reference.match_encoded(true_features[a], true_features[b], heatmaps=True),
-            )
+        for (a, b), true in zip(pairs, expected.matches(pairs), strict=True):
+            agreement.add(exported.match(features[a], features[b]), true)
             on_pair()
     return Verification(
         passed=agreement.identical_cells >= criterion.identical_cells
