@@ -131,12 +131,14 @@ def main() -> None:
     parser.add_argument("options", nargs="*", help="of dcc export, behind --")
     chosen = parser.parse_args()
     seconds = measure(chosen.model, chosen.options)
-    peaks = {"first": peak_mb(), "second": getrusage(RUSAGE_CHILDREN).ru_maxrss / 1024}
+    peaks = {"first": peak_mb()}
+    if SECOND in seconds:
+        peaks["second"] = getrusage(RUSAGE_CHILDREN).ru_maxrss / 1024
     seconds["all"] = [sum(values) for values in zip(*seconds.values(), strict=True)]
     print(f"{'':34}  seconds  processor seconds")
     for phase, (wall, processor) in sorted(seconds.items(), key=lambda row: -row[1][1]):
         print(f"{phase:34}  {wall:7.2f}  {processor:17.2f}")
-    print(f"peak of memory: {peaks['first']:.0f} MB, second process {peaks['second']:.0f} MB")
+    print("peak of memory: " + ", ".join(f"{name} process {mb:.0f} MB" for name, mb in peaks.items()))
     save(chosen.json, model=chosen.model, options=chosen.options, seconds=seconds, peak_mb=peaks)
 
 

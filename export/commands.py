@@ -120,7 +120,7 @@ def export_command(
     dcc export model.safetensors --fp16 --format engine --target sm86 -o half
 
     The bundle is run with ONNX Runtime and compared with PyTorch. Exit code 3: it was written, but does not
-    agree. A second process helps where two cores are there; OMP_NUM_THREADS=1 prevents that.
+    agree. On two cores, a second process traces the matcher; not with OMP_NUM_THREADS=1.
     """
     process = _matcher_process(model, conv4d)  # at once: it loads PyTorch while this process does
     import dataclasses

@@ -98,8 +98,10 @@ def _main() -> None:
         _trace(*jobs.get())
         code = 0
     except Exception as error:
-        print(f"{type(error).__name__}: {error}"[:_LONGEST], file=answers, flush=True)
-    os._exit(code)  # the other thread still reads, which Python does not end with
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        print(said[:_LONGEST], file=answers, flush=True)
+    finally:
+        os._exit(code)  # the other thread still reads, which Python does not end with
 
 
 def _listen(stream: IO[bytes], jobs: queue.SimpleQueue[tuple[dict[str, Any], bytes]]) -> None:
