@@ -80,13 +80,14 @@ def test_plans_are_applied_without_frames(
     assert Bundle.open(tmp_path / "new").manifest.precision == precision
 
 
-def test_runs_go_on(dcc: Cli, old: Path, tmp_path: Path) -> None:
+def test_runs_go_on(dcc_here: Cli, old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(old / "run", tmp_path / "run")
     (tmp_path / "bundles").mkdir()  # where the run's photographs were, relative to its folder
     (tmp_path / "bundles" / "pictures").symlink_to(PICTURES)
     settings = RunFolder(tmp_path / "run").read_config().training
     assert settings.epochs == 1 and settings.conv4d == "stack"
-    done = dcc("train", "--resume", "run", "--epochs", 2, cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    done = dcc_here("train", "--resume", "run", "--epochs", "2")
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert max(line["epoch"] for line in lines) == 2

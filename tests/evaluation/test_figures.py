@@ -128,14 +128,16 @@ def test_figures_of_all_styles_from_checkpoint_and_bundle(
             assert again.read_bytes() == content
 
 
-def test_the_command_by_itself(checkpoint: Path, path: Path, tmp_path: Path, dcc: Cli) -> None:
+def test_the_command_by_itself(
+    checkpoint: Path, path: Path, tmp_path: Path, dcc: Cli, dcc_here: Cli
+) -> None:
     listed = ("--data", path, "--one-based")
     done = dcc("figure", checkpoint, *listed, "--pairs", "2", "-o", tmp_path / "f.svg", "--names", "m$a_$")
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "f.svg").read_text()
     assert ">m$a_$</text>" in text and text.count("<image") == 2  # text can be edited
     one_sentence(
-        dcc("figure", checkpoint, *listed, "--pairs", "4", "-o", "f.pdf"), 2, "numbers from 1 to 3"
+        dcc_here("figure", checkpoint, *listed, "--pairs", "4", "-o", "f.pdf"), 2, "numbers from 1 to 3"
     )
 
 

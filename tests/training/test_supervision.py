@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dccnet.evaluation.pairs import Pair, Picture, facing_opposite, file_picture, mirrored
 from dccnet.network.consensus import NeighbourhoodConsensus
 from dccnet.network.fusion import Scores
-from dccnet.network.model import Matching
+from dccnet.network.model import DCCNet, Matching
 from dccnet.runtime.images import read_image
 from dccnet.training.batches import Batches
 from dccnet.training.settings import TrainSettings
@@ -59,11 +59,16 @@ def test_pairs_weigh_alike_however_many_keypoints_they_have() -> None:
     torch.testing.assert_close(both, sum(alone))  # pairs without keypoints add nothing to the mean
 
 
-@given(st.floats(-1, 4), st.floats(-1, 3))
+@pytest.fixture(scope="module")
+def ncnet() -> DCCNet:
+    return build(NCNET)
+
+
+@given(x=st.floats(-1, 4), y=st.floats(-1, 3))
 @settings(max_examples=50, deadline=None)
-def test_points_anywhere_have_a_finite_loss_and_gradient(x: float, y: float) -> None:
+def test_points_anywhere_have_a_finite_loss_and_gradient(ncnet: DCCNet, x: float, y: float) -> None:
     on = torch.rand(1, 12, 12, requires_grad=True)
-    loss = keypoint_loss(build(NCNET), matching(on, on), keypoints((0, (x, y), (y, x))))
+    loss = keypoint_loss(ncnet, matching(on, on), keypoints((0, (x, y), (y, x))))
     loss.backward()
     assert torch.isfinite(loss) and on.grad is not None and on.grad.isfinite().all()
 
