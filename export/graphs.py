@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dccnet.network.fusion import DynamicFusion, Scores, softmax_scores
+from dccnet.network.fusion import DynamicFusion, Scores, SupportFusion, softmax_scores
 from dccnet.network.matching import best_matches
 from dccnet.network.model import DCCNet, Features
 from dccnet.network.score_windows import score_windows
@@ -70,7 +70,7 @@ class MatcherGraph(nn.Module):
             self.output_names += ["heatmap_a", "heatmap_b"]
         if maps:
             self.output_names += [f"heatmap_{name}_{side}" for name in branches for side in "ab"]
-            if isinstance(model.fusion, DynamicFusion):
+            if isinstance(model.fusion, DynamicFusion | SupportFusion):
                 self.output_names += ["attention_a", "attention_b"]
 
     def forward(self, a: Features, b: Features) -> tuple[Tensor, ...]:

@@ -28,6 +28,7 @@ KNOWN: set[Any] = {
     aten.clamp.default,
     aten.conv2d.default,
     aten.div.Tensor,
+    aten.exp.default,
     aten.expand.default,
     aten.flip.default,
     aten.full.default,
@@ -35,10 +36,13 @@ KNOWN: set[Any] = {
     aten.ge.Scalar,
     aten.hardtanh.default,
     aten.index.Tensor,
+    aten.index_select.default,
+    aten.log.default,
     aten.lt.Scalar,
     aten.masked_fill.Scalar,
     aten.matmul.default,
     aten.max_pool2d.default,
+    aten.maximum.default,
     aten.mean.dim,
     aten.mm.default,
     aten.mul.Tensor,
@@ -46,6 +50,7 @@ KNOWN: set[Any] = {
     aten.pad.default,
     aten.permute.default,
     aten.pow.Tensor_Scalar,
+    aten.reciprocal.default,
     aten.relu.default,
     aten.reshape.default,
     aten.select.int,
@@ -64,7 +69,7 @@ KNOWN: set[Any] = {
     aten.zeros_like.default,
 }
 """Operations that the exporter translates itself, and that change none of their inputs."""
-_COPIES: set[Any] = {aten.lift_fresh_copy.default, aten.contiguous.default}
+_COPIES: set[Any] = {aten.contiguous.default, aten.detach_.default, aten.lift_fresh_copy.default}
 _CASTS: set[Any] = {aten.to.device, aten.to.dtype}
 _RESHAPES: set[Any] = {aten.flatten.using_ints, aten.reshape.default, aten.unflatten.int, aten.view.default}
 _IN_PLACE: dict[Any, Any] = {aten.add_.Tensor: aten.add.Tensor, aten.relu_.default: aten.relu.default}

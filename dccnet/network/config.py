@@ -10,7 +10,9 @@ from typing import Any
 from dccnet.network.backbone import BACKBONES
 
 BRANCHES = ("local", "context")
-FUSIONS = ("dynamic", "average", "product")
+FUSIONS = ("dynamic", "average", "product", "support")
+NOTHING_LEARNT = ("product", "support")
+"""Fusions without weights: they have no embedding, and take the maps, not their scores."""
 BLENDS = ("scores", "maps")
 LARGEST_SIDE = 4096
 """Of the frames, in pixels: the correlation map of two such frames has 4 billion scores."""
@@ -55,10 +57,11 @@ class ModelConfig:
 
     fusion: str | None = "dynamic"
     """How two branches become one map: ``dynamic`` (Eq. 12-16), ``average``, ``product`` (of both
-    maps; not in the paper), or None for one branch."""
+    maps), ``support`` (a product with exponents by the support of neighbours; both not in the paper), or
+    None for one branch."""
     blend: str = "scores"
     """What the fusion blends: each branch's ``scores``, after softmax, as the released code does, or its
-    ``maps``, before it (Eq. 15). A ``product`` ignores it."""
+    ``maps``, before it (Eq. 15). ``product`` and ``support`` ignore it."""
     embedding: bool = True
     """Whether the correlation embedding network (Eq. 12) precedes the fusion."""
     auxiliary_loss: bool = True
@@ -131,8 +134,8 @@ class ModelConfig:
                 f"two branches need fusion to be one of {', '.join(FUSIONS)}, got {self.fusion}",
             )
             _require(
-                self.fusion != "product" or not self.embedding,
-                "fusion product has nothing to embed the maps for: embedding must be false",
+                self.fusion not in NOTHING_LEARNT or not self.embedding,
+                f"fusion {self.fusion} has nothing to embed the maps for: embedding must be false",
             )
         else:
             _require(
@@ -189,7 +192,7 @@ _TINY = ModelConfig(
     context_channels=1024,
     consensus_kernels=(3, 3),
     consensus_channels=(8, 1),
-    fusion="product",
+    fusion="support",
     embedding=False,
 )
 

@@ -20,6 +20,7 @@ from dccnet.network.fusion import (
     DynamicFusion,
     ProductFusion,
     Scores,
+    SupportFusion,
     softmax_scores,
 )
 from dccnet.network.step import Step
@@ -64,13 +65,15 @@ class DCCNet(Computation):
         self.softmax = Step(softmax_scores)
         self.consensus = self._consensus()
         embedding = self._consensus() if config.embedding else None
-        self.fusion: DynamicFusion | AverageFusion | ProductFusion | None = None
+        self.fusion: DynamicFusion | AverageFusion | ProductFusion | SupportFusion | None = None
         if config.fusion == "dynamic":
             self.fusion = DynamicFusion(self.grid, embedding, config.blend)
         elif config.fusion == "average":
             self.fusion = AverageFusion(embedding, config.blend)
         elif config.fusion == "product":
             self.fusion = ProductFusion()
+        elif config.fusion == "support":
+            self.fusion = SupportFusion()
 
     @cached_property
     def first_fine_centre(self) -> tuple[float, float]:

@@ -1,0 +1,101 @@
+"""How far neighbouring matches support a match, for every cell of a map. Not in the paper.
+
+Things move alike in neighbouring cells. A match is supported by neighbours whose own matches return to
+where they began and lie where they would if they moved as it does. ``runtime/neighbours.py`` asks the same
+of best matches, for their confidence. Here a match is a mean of places, which changes little where a map
+does, so that rounding, which decides near ties, changes little, too.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+SHARPNESS = 8.0
+"""A cell's match is the mean of all places, which count by the power of the map's values."""
+REACH = 2
+"""Neighbours are the other cells of a square that reaches so far: 24."""
+TOLERANCE = 2.0
+"""In cells: a neighbour that moves so differently counts by exp(−1)."""
+
+
+class Support(NamedTuple):
+    """0 to 1 for every cell: how far its neighbours return, and move as it does; mean over them."""
+
+    on_a: Tensor  # (B, hA·wA)
+    on_b: Tensor  # (B, hB·wB)
+
+
+def neighbour_support(logarithms: Tensor, grid_a: tuple[int, int], grid_b: tuple[int, int]) -> Support:
+    """``logarithms`` of a correlation map, ``(B, hA·wA, hB·wB)``; grids are (height, width) in cells."""
+    places_a, places_b = (logarithms.new_tensor(_cells(grid).places) for grid in (grid_a, grid_b))
+    over_b = (SHARPNESS * logarithms).softmax(dim=2)
+    over_a = (SHARPNESS * logarithms).softmax(dim=1).transpose(1, 2)
+    in_b, in_a = _means(over_b, places_b), _means(over_a, places_a)
+    return Support(
+        on_a=_support(in_b, _means(over_b, in_a) - places_a, grid_a, grid_b),
+        on_b=_support(in_a, _means(over_a, in_b) - places_b, grid_b, grid_a),
+    )
+
+
+def _means(shares: Tensor, places: Tensor) -> Tensor:
+    """Means of ``places`` ``(..., 2, others)`` by ``shares`` ``(B, cells, others)`` -> ``(B, 2, cells)``.
+
+    Not as a matrix product: those of an engine in half precision are, and places need more digits.
+    """
+    return (shares[:, None] * places[..., None, :]).sum(dim=3)
+
+
+def _support(matched: Tensor, missed: Tensor, grid: tuple[int, int], other: tuple[int, int]) -> Tensor:
+    """``matched``: where the cells of ``grid`` lie in the ``other``; ``missed``: how far from themselves
+    they end up on the way back. ``(B, 2, h·w)`` each, x and y in cells -> ``(B, h·w)``."""
+    cells = _cells(grid)
+    around = torch.tensor(cells.around, device=matched.device).flatten()
+    inside, step_x, step_y = (matched.new_tensor(values) for values in (cells.inside, *cells.steps))
+    trust = 1 / (1 + torch.sqrt(missed.square().sum(dim=1)))
+    x, y = (_of_neighbours(p, around) - p[..., None] for p in _scaled(matched, grid, other))
+    trusted = _of_neighbours(trust, around) * inside
+    off_y = (y - step_y).square()
+    as_it_is, mirrored = (
+        (trusted * torch.exp(-((x - step).square() + off_y) / TOLERANCE**2)).sum(dim=2)
+        for step in (step_x, -step_x)
+    )
+    return torch.maximum(as_it_is, mirrored) / matched.new_tensor(cells.inside.sum(axis=1).clip(1))
+
+
+def _scaled(places: Tensor, grid: tuple[int, int], other: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """x and y ``(B, cells)`` of ``places`` in the ``other`` grid, in cells of ``grid``."""
+    height, width = (max(own - 1, 1) / max(others - 1, 1) for own, others in zip(grid, other, strict=True))
+    return places[:, 0] * width, places[:, 1] * height
+
+
+def _of_neighbours(values: Tensor, around: Tensor) -> Tensor:
+    """``(B, h·w)`` -> ``(B, h·w, 24)``."""
+    return values.index_select(1, around).unflatten(1, (values.shape[1], -1))
+
+
+class _Cells(NamedTuple):
+    """Constants of a grid, in NumPy, so that exported graphs contain the results alone."""
+
+    places: NDArray[np.float64]  # (2, h·w): x and y of every cell
+    around: NDArray[np.int64]  # (h·w, 24): its neighbours, clamped to the grid
+    inside: NDArray[np.float64]  # (h·w, 24): 1 for those that lie in the grid, else 0
+    steps: NDArray[np.float64]  # (2, 24): x and y from a cell to its neighbours
+
+
+@functools.lru_cache(maxsize=8)
+def _cells(grid: tuple[int, int]) -> _Cells:
+    height, width = grid
+    y, x = np.indices(grid).reshape(2, -1)
+    steps = np.indices((2 * REACH + 1,) * 2).reshape(2, -1)[::-1] - REACH
+    steps = steps[:, np.abs(steps).sum(axis=0) > 0]
+    places = np.stack([x, y])
+    around_x, around_y = places[:, :, None] + steps[:, None]
+    inside = (around_x >= 0) & (around_x < width) & (around_y >= 0) & (around_y < height)
+    around = around_y.clip(0, height - 1) * width + around_x.clip(0, width - 1)
+    return _Cells(places.astype(float), around, inside.astype(float), steps.astype(float))
