@@ -29,8 +29,9 @@ from dccnet.evaluation.pck import pair_pck
 from dccnet.inference import to_correspondences
 from dccnet.network.config import BRANCHES
 from dccnet.network.conv4d import TRAINING_LOWERINGS
-from dccnet.network.fusion import Scores, product_scores, softmax_scores
+from dccnet.network.fusion import Scores, softmax_scores
 from dccnet.network.model import DCCNet
+from dccnet.network.products import product_scores, supported_scores
 from dccnet.runtime.arrays import Floats
 from dccnet.training.autotune import usual_lowering
 from dccnet.training.cpu import flush_denormals, keep_freed_memory
@@ -110,6 +111,7 @@ def scored(model: DCCNet, pairs: list[Pair], alpha: float) -> Rows:
         if set(BRANCHES) <= scores.keys():
             local, context = (matching.maps[name] for name in BRANCHES)
             scores["product of maps"] = product_scores(local, context)
+            scores["product of maps, by support"], _ = supported_scores(local, context)
             scores["product of softmaxes"] = softmax_scores(local + context)
             mean = [(a + b) / 2 for a, b in zip(scores["local"], scores["context"], strict=True)]
             scores["mean of softmaxes"] = Scores(*mean)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dccnet.network.fusion import DynamicFusion, Scores, SupportFusion, softmax_scores
+from dccnet.network.fusion import DynamicFusion, Scores, softmax_scores
 from dccnet.network.matching import best_matches
 from dccnet.network.model import DCCNet, Features
+from dccnet.network.products import SupportFusion
 from dccnet.network.score_windows import score_windows
 from dccnet.runtime.manifest import FINE
 

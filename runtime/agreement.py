@@ -26,8 +26,8 @@ CRITERIA = {
 def criterion_for(precision: str, fusion: object) -> Criterion:
     """The criterion for a network of this precision and fusion (``ModelConfig.fusion``).
 
-    With the fusions ``product`` and ``support``, a score in half precision is a product of two maps, which are at most 1: if
-    each may differ by ``score_difference``, their product may differ by twice as much.
+    With the fusions ``product`` and ``support``, a score in half precision is a product of two maps, which
+    are at most 1: if each may differ by ``score_difference``, their product may differ by twice as much.
     """
     found = CRITERIA[precision]
     if precision == "float16" and fusion in ("product", "support"):

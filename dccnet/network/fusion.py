@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from dccnet.network.consensus import NeighbourhoodConsensus
 from dccnet.network.precision import as_weights_of, float32_island, widened
 from dccnet.network.step import Step
-from dccnet.network.support import neighbour_support
 
 
 class Scores(NamedTuple):
@@ -75,16 +74,17 @@ class Fusion(nn.Module):
         """
         if self._of_maps:
             both = [widened(as_matrix(c)) for c in maps]
-            scores: Scores = self.softmax(_weighted(both, weights.on_a), _weighted(both, weights.on_b))
+            scores: Scores = self.softmax(weighted(both, weights.on_a), weighted(both, weights.on_b))
             return scores
         local, context = map(self.softmax, maps)
         return Scores(
-            on_a=_weighted((local.on_a, context.on_a), weights.on_a),
-            on_b=_weighted((local.on_b, context.on_b), weights.on_b),
+            on_a=weighted((local.on_a, context.on_a), weights.on_a),
+            on_b=weighted((local.on_b, context.on_b), weights.on_b),
         )
 
 
-def _weighted(both: Sequence[Tensor], weights: Tensor) -> Tensor:
+def weighted(both: Sequence[Tensor], weights: Tensor) -> Tensor:
+    """Sum of two matrices ``(B, ·, ·)`` by ``weights`` ``(B, 2, ·, ·)``."""
     return weights[:, 0] * both[0] + weights[:, 1] * both[1]
 
 
@@ -117,83 +117,6 @@ class DynamicFusion(Fusion):
         scores = torch.cat([c.flatten(1, 3) for c in maps], dim=1)  # (B, 2·h'·w', h, w)
         logits: Tensor = self.attend(as_weights_of(self.attend, scores))
         return widened(logits).softmax(dim=1)
-
-
-PRODUCT_EPSILON = 1e-3
-"""Added to both maps: a score needs some support of either branch, and no cell's scores are all zero."""
-
-
-@float32_island
-def product_scores(local: Tensor, context: Tensor) -> Scores:
-    """Scores in proportion to the product of two maps ``(B, 1, hA, wA, hB, wB)``; not in the paper."""
-    product = (as_matrix(local) + PRODUCT_EPSILON) * (as_matrix(context) + PRODUCT_EPSILON)
-    return Scores(on_a=product / product.sum(2, keepdim=True), on_b=product / product.sum(1, keepdim=True))
-
-
-class ProductFusion(nn.Module):
-    """Both branches multiplied, so that a match needs the support of both. Not in the paper (docs/tiny.md).
-
-    The maps themselves are multiplied, not their softmaxes. The result then does not depend on either map's
-    scale, so the branch with the sharper softmax does not decide alone.
-    """
-
-    embedding = None
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.product = Step(product_scores)
-
-    def forward(self, maps: Sequence[Tensor]) -> FusedScores:
-        """``maps``: Cl and Cs, ``(B, 1, hA, wA, hB, wB)`` each."""
-        return FusedScores(self.product(*maps), None)
-
-
-SUPPORT_EPSILON = 0.05
-"""Added to the support of both branches: where neither has any, both count alike."""
-
-
-@float32_island
-def supported_scores(local: Tensor, context: Tensor) -> tuple[Scores, Scores]:
-    """Scores in proportion to a product of powers of two maps ``(B, 1, hA, wA, hB, wB)``.
-
-    The exponents of each cell add up to 2, and are in proportion to the squared support of its neighbours
-    in either map (:func:`~dccnet.network.support.neighbour_support`). Returned, too: half of them,
-    ``(B, 2, hA·wA, 1)`` and ``(B, 2, 1, hB·wB)``. No gradient passes through them.
-    """
-    both = [torch.log(as_matrix(c) + PRODUCT_EPSILON) for c in (local, context)]
-    grid_a, grid_b = (local.shape[2], local.shape[3]), (local.shape[4], local.shape[5])
-    with torch.no_grad():
-        of_local, of_context = (neighbour_support(logarithms, grid_a, grid_b) for logarithms in both)
-        on_a = _shares(of_local.on_a, of_context.on_a)[..., None]
-        on_b = _shares(of_local.on_b, of_context.on_b)[:, :, None]
-    return softmax_directions(_weighted(both, 2 * on_a), _weighted(both, 2 * on_b)), Scores(on_a, on_b)
-
-
-def _shares(local: Tensor, context: Tensor) -> Tensor:
-    """Support ``(B, cells)`` of both -> ``(B, 2, cells)``."""
-    squares = (torch.stack([local, context], dim=1) + SUPPORT_EPSILON).square()
-    return squares / squares.sum(dim=1, keepdim=True)
-
-
-class SupportFusion(nn.Module):
-    """As :class:`ProductFusion`, but in every cell the branch counts more whose match its neighbours
-    support. Not in the paper (docs/tiny.md).
-
-    Nothing is learnt. The weights are those of an attention: of each branch in each cell, adding up to 1.
-    """
-
-    embedding = None
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.product = Step(supported_scores)
-
-    def forward(self, maps: Sequence[Tensor]) -> FusedScores:
-        """``maps``: Cl and Cs, ``(B, 1, hA, wA, hB, wB)`` each."""
-        scores, weights = self.product(*maps)
-        grid_a, grid_b = maps[0].shape[2:4], maps[0].shape[4:6]
-        attention = Attention(weights.on_a.reshape(-1, 2, *grid_a), weights.on_b.reshape(-1, 2, *grid_b))
-        return FusedScores(scores, attention)
 
 
 class AverageFusion(Fusion):

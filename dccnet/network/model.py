@@ -18,11 +18,10 @@ from dccnet.network.fusion import (
     Attention,
     AverageFusion,
     DynamicFusion,
-    ProductFusion,
     Scores,
-    SupportFusion,
     softmax_scores,
 )
+from dccnet.network.products import ProductFusion, SupportFusion
 from dccnet.network.step import Step
 
 Features = dict[str, Tensor]

@@ -76,7 +76,8 @@ def _scaled(places: Tensor, grid: tuple[int, int], other: tuple[int, int]) -> tu
 
 def _of_neighbours(values: Tensor, around: Tensor) -> Tensor:
     """``(B, h·w)`` -> ``(B, h·w, 24)``."""
-    return values.index_select(1, around).unflatten(1, (values.shape[1], -1))
+    found: Tensor = values.index_select(1, around).unflatten(1, (values.shape[1], -1))
+    return found
 
 
 class _Cells(NamedTuple):

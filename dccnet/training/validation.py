@@ -89,7 +89,7 @@ class Validation:
             used, other = ("context", "local") if self.attention < 0.5 else ("local", "context")
             found.append(
                 f"the attention uses the {used} branch alone, in nearly all cells, so that the {other} "
-                "branch has no effect: try --set fusion=product --set embedding=false (docs/training.md)"
+                "branch has no effect: try --set fusion=support --set embedding=false (docs/training.md)"
             )
         return found
 

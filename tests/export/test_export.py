@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import shutil
 import threading
@@ -71,20 +72,22 @@ def test_every_ablation_exports(
     same(Matcher.open(bundle.path).match(*photos[:2]), TorchMatcher(model).match(*photos[:2]))
 
 
-@pytest.mark.parametrize("conv4d", list(LOWERINGS))
+@pytest.mark.parametrize(
+    ("conv4d", "fusion"), list(zip(LOWERINGS, itertools.cycle(["product", "support"]), strict=False))
+)
 def test_a_product_of_branches_exports_in_every_lowering(
-    conv4d: str, tmp_path: Path, pictures: list[Path], photos: list[Image]
+    conv4d: str, fusion: str, tmp_path: Path, pictures: list[Path], photos: list[Image]
 ) -> None:
-    model = build(ONE_LAYER.replace(fusion="product", embedding=False))
+    model = build(ONE_LAYER.replace(fusion=fusion, embedding=False))
     bundle = export_bundle(model, tmp_path / conv4d, pictures[:2], conv4d=conv4d, maps=True)
     assert bundle.manifest.verified
     found = Matcher.open(bundle.path).match(*photos[:2])
     same(found, TorchMatcher(model).match(*photos[:2]))
-    assert found.maps is not None and found.maps.attention_a is None
+    assert found.maps is not None and (found.maps.attention_a is None) == (fusion == "product")
 
 
 def test_a_product_of_branches_exports_in_half_precision(tmp_path: Path, pictures: list[Path]) -> None:
-    model = decisive(build(ONE_LAYER.replace(fusion="product", embedding=False)))
+    model = decisive(build(ONE_LAYER.replace(fusion="support", embedding=False)))
     assert export_bundle(model, tmp_path / "half", pictures[:2], half=True).manifest.verified
 
 

@@ -288,6 +288,7 @@ def test_agreement_counts_only_decided_cells() -> None:
     heatmap[0, 0, 0] = [0.5, 0.4, 0.1]
     np.testing.assert_allclose(lead(heatmap), [[0.2, 0.0]], atol=1e-6)
     assert CRITERIA["float32"].margin == 0.0
+    assert criterion_for("float16", "product") == criterion_for("float16", "support")
     assert criterion_for("float16", "product").score_difference == 0.1
     assert criterion_for("float32", "product") == CRITERIA["float32"]
 
