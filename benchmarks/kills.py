@@ -89,6 +89,7 @@ def _train(folder: Path) -> None:
 
 
 def _export(folder: Path) -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"  # no second process: kills are timed by this one's processor time
     _dcc("export", folder / "network.safetensors", "--conv4d", "stack", "-o", folder / "bundle")
 
 
