@@ -31,21 +31,11 @@ ALPHA = 0.1
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("bundle")
-    parser.add_argument("lists", nargs="*", type=Path)
+    parser = arguments(__doc__)
     parser.add_argument("--mirrored", action="store_true")
-    parser.add_argument("--images", type=Path)
-    parser.add_argument("--pf-willow", type=Path)
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
-    lists = {f"{path.parent.name}/{path.stem}": read_pairs(path) for path in options.lists}
-    if options.mirrored:
-        lists |= {f"{name}, mirrored": [facing_opposite(p) for p in ps] for name, ps in lists.items()}
-    if options.images is not None:
-        lists[options.images.parent.name] = pairs_within_classes(options.images)
-    if options.pf_willow is not None:
-        lists["PF-WILLOW"] = [case.pair for case in load_benchmark("pf-willow", options.pf_willow).cases]
+    lists = read_lists(options, options.mirrored)
     found = {}
     with Matcher.open(options.bundle) as matcher:
         model = matcher.require_confidence()
@@ -53,6 +43,28 @@ def main() -> None:
             found[name] = measure(matcher, model, name, pairs)
     if options.output is not None:
         draw_reliability(options.output, found)
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """A parser of the bundle and of the lists that :func:`read_lists` reads."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("bundle")
+    parser.add_argument("lists", nargs="*", type=Path)
+    parser.add_argument("--images", type=Path)
+    parser.add_argument("--pf-willow", type=Path)
+    return parser
+
+
+def read_lists(options: argparse.Namespace, mirrored: bool = False) -> dict[str, list[Pair]]:
+    """Pairs by the title of their list; ``mirrored`` adds every LIST with its sources mirrored."""
+    lists = {f"{path.parent.name}/{path.stem}": read_pairs(path) for path in options.lists}
+    if mirrored:
+        lists |= {f"{name}, mirrored": [facing_opposite(p) for p in ps] for name, ps in lists.items()}
+    if options.images is not None:
+        lists[options.images.parent.name] = pairs_within_classes(options.images)
+    if options.pf_willow is not None:
+        lists["PF-WILLOW"] = [case.pair for case in load_benchmark("pf-willow", options.pf_willow).cases]
+    return lists
 
 
 def measure(matcher: Matcher, model: ConfidenceModel, name: str, pairs: Sequence[Pair]):  # type: ignore[no-untyped-def]

@@ -10,17 +10,14 @@ curve by which a pair's mean confidence tells both apart.
 
 from __future__ import annotations
 
-import argparse
 import random
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-from transfer import pairs_within_classes
+from confidence import arguments, read_lists
 
-from dccnet.evaluation.benchmarks import load_benchmark
 from dccnet.evaluation.confidence import auroc
-from dccnet.evaluation.pairs import Pair, Picture, read_pairs
+from dccnet.evaluation.pairs import Pair, Picture
 from dccnet.runtime.confidence import VISIBLE
 from dccnet.runtime.matcher import Matcher
 
@@ -28,21 +25,12 @@ LIMITS = (0.3, 0.4, 0.5, 0.6)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("bundle")
-    parser.add_argument("lists", nargs="*", type=Path)
-    parser.add_argument("--images", type=Path)
-    parser.add_argument("--pf-willow", type=Path)
-    parser.add_argument("--every", type=int, default=1)
+    parser = arguments(__doc__)
+    parser.add_argument("--every", type=int, default=1, help="every Nth pair of each list")
     options = parser.parse_args()
-    lists = {f"{path.parent.name}/{path.stem}": read_pairs(path) for path in options.lists}
-    if options.images is not None:
-        lists[options.images.parent.name] = pairs_within_classes(options.images)
-    if options.pf_willow is not None:
-        lists["PF-WILLOW"] = [case.pair for case in load_benchmark("pf-willow", options.pf_willow).cases]
     with Matcher.open(options.bundle) as matcher:
         matcher.require_confidence()
-        for name, pairs in lists.items():
+        for name, pairs in read_lists(options).items():
             measure(matcher, name, pairs[:: options.every])
 
 

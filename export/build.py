@@ -95,13 +95,16 @@ def export_bundle(
         temporary.mkdir()
         matcher = MatcherGraph(exported, heatmaps=heatmaps, maps=maps)
         expected = Expected(model, fine)
-        choice = None if conv4d == AUTO else _named(exported, conv4d, half)
-        if beside is not None and choice is not None:
-            beside.start(matcher, _matcher_files(exported, choice, conv4d, temporary))
+        if conv4d != AUTO:
+            choice = _named(exported, conv4d, half)
+            files = _matcher_files(exported, choice, conv4d, temporary)
+        if beside is not None:
+            beside.start(matcher, files)
         on_step("tracing the encoder")
         graphs = {ENCODER: write_onnx(EncoderGraph(exported, fine), temporary / f"{ENCODER}.onnx")}
-        choice = choice or _fastest(exported, temporary, pictures, on_step)
-        files = _matcher_files(exported, choice, conv4d, temporary)
+        if conv4d == AUTO:  # timed with what the encoder returns
+            choice = _fastest(exported, temporary, pictures, on_step)
+            files = _matcher_files(exported, choice, conv4d, temporary)
         on_step("tracing the matcher")
         if beside is None:
             others = _write_matchers(matcher, files, on_step)
