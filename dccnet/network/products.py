@@ -41,6 +41,9 @@ class ProductFusion(nn.Module):
         return FusedScores(self.product(*maps), None)
 
 
+SUPPORT_FLOOR = 0.1
+"""Added to both maps in place of :data:`PRODUCT_EPSILON`: values that half precision loses then make no
+cell the best (docs/tiny.md)."""
 SUPPORT_EPSILON = 0.05
 """Added to the support of both branches: where neither has any, both count alike."""
 
@@ -53,7 +56,7 @@ def supported_scores(local: Tensor, context: Tensor) -> tuple[Scores, Scores]:
     in either map (:func:`~dccnet.network.support.neighbour_support`). Returned, too: half of them,
     ``(B, 2, hA·wA, 1)`` and ``(B, 2, 1, hB·wB)``. No gradient passes through them.
     """
-    both = [torch.log(as_matrix(c) + PRODUCT_EPSILON) for c in (local, context)]
+    both = [torch.log(as_matrix(c) + SUPPORT_FLOOR) for c in (local, context)]
     grid_a, grid_b = (local.shape[2], local.shape[3]), (local.shape[4], local.shape[5])
     with torch.no_grad():
         of_local, of_context = (neighbour_support(logarithms, grid_a, grid_b) for logarithms in both)
