@@ -10,9 +10,10 @@ demo: $(VENV)/.installed-demo
 	$(if $(filter demo-output,$(DEMO_OUTPUT)),rm -rf demo-output)  # never a folder that somebody named
 	$(BIN)/dcc demo -o $(DEMO_OUTPUT)
 
+# One process more than cores, because some tests wait: for a browser, a server, or a lock.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not slow and not gpu and not cuda and not ray and not loggers" --numprocesses auto --dist loadfile \
-	  --durations 20
+	$(BIN)/python -m pytest -m "not slow and not gpu and not cuda and not ray and not loggers" --dist loadfile --durations 20 \
+	  --numprocesses $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 # The runtime's tests with the oldest versions that pyproject.toml allows, in an environment without torch.
 # Bundles for it are made beforehand.

@@ -8,7 +8,8 @@ benchmarks/transfer.py. MODELs are one network trained with several seeds, and s
 seeds are printed, for the benchmarks' transfer and for sub-cell transfer, and the difference between
 MODELs and OTHERs with its 95 % interval, by a bootstrap of photographs. A branch's scores are the softmax
 of its map, as in NC-Net, or "in proportion" to it, as those of the fusion "product", which only matters for
-sub-cell transfer.
+sub-cell transfer. With --mirror-auto, sources are also matched mirrored, and the mirrored match counts
+where its scores are clearly higher (docs/mirroring.md): of the network, and of each branch, by its own.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from dccnet.network.fusion import Scores, softmax_scores
 from dccnet.network.model import DCCNet
 from dccnet.network.products import product_scores, supported_scores
 from dccnet.runtime.arrays import Floats
+from dccnet.runtime.correspondences import Correspondences
+from dccnet.runtime.mirroring import more_confident
 from dccnet.training.autotune import usual_lowering
 from dccnet.training.cpu import flush_denormals, keep_freed_memory
 from dccnet.training.features import FeatureCache
@@ -55,6 +58,7 @@ def main() -> None:
     parser.add_argument("--pf-willow", type=Path)
     parser.add_argument("--every", type=int, default=1, help="every Nth pair of lists longer than 60")
     parser.add_argument("--alpha", type=float, default=0.1)
+    parser.add_argument("--mirror-auto", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     keep_freed_memory()
@@ -71,7 +75,7 @@ def main() -> None:
         pairs = whole[:: options.every] if len(whole) > LONG else whole
         print(f"{title}: {len(pairs)} pairs, PCK@{options.alpha:g}, benchmarks' transfer (sub-cell)")
         ours, theirs = (
-            [scored(load_checkpoint(path), pairs, options.alpha) for path in paths]
+            [scored(load_checkpoint(path), pairs, options.alpha, options.mirror_auto) for path in paths]
             for paths in (options.models, options.against)
         )
         found = results["lists"][title] = {}
@@ -97,33 +101,48 @@ def main() -> None:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
 
 
-def scored(model: DCCNet, pairs: list[Pair], alpha: float) -> Rows:
+def scored(model: DCCNet, pairs: list[Pair], alpha: float, mirror: bool) -> Rows:
     model.lower(TRAINING_LOWERINGS[usual_lowering(model)])
     features = FeatureCache(model, 10**9)
     rows: dict[str, list[list[float]]] = {}
     for pair in pairs:
-        assert pair.source_points is not None and pair.target_points is not None
-        matching, size_a, size_b = features.matching(pair)
-        scores = {"fused": matching.scores}
-        for name, c in matching.maps.items():
-            scores[name] = softmax_scores(c)
-            scores[name + IN_PROPORTION] = product_scores(c, torch.ones_like(c))
-        if set(BRANCHES) <= scores.keys():
-            local, context = (matching.maps[name] for name in BRANCHES)
-            scores["product of maps"] = product_scores(local, context)
-            scores["product of maps, by support"], _ = supported_scores(local, context)
-            scores["product of softmaxes"] = softmax_scores(local + context)
-            mean = [(a + b) / 2 for a, b in zip(scores["local"], scores["context"], strict=True)]
-            scores["mean of softmaxes"] = Scores(*mean)
-        for name, either_way in scores.items():
-            found = to_correspondences(either_way, model.grid, model.grid, size_a, size_b)
-            moved = [found.transfer(pair.target_points, from_="b", rule=rule) for rule in RULES]
+        tried = [(pair, correspondences(model, features, pair))]
+        if mirror:
+            other = facing_opposite(pair)
+            tried.append((other, correspondences(model, features, other)))
+        for name in tried[0][1]:
+            seen, kept = pair, tried[0][1][name]
+            for other, results in tried[1:]:
+                if more_confident(kept, results[name]) is not kept:
+                    seen, kept = other, results[name]
+            assert seen.source_points is not None and seen.target_points is not None
+            moved = [kept.transfer(seen.target_points, from_="b", rule=rule) for rule in RULES]
             rows.setdefault(name, []).append(
-                [pair_pck(points, pair.source_points, size_a, alpha, "bbox") for points in moved]
+                [pair_pck(points, seen.source_points, kept.size_a, alpha, "bbox") for points in moved]
             )
     if set(BRANCHES) <= rows.keys():
         rows["better branch (oracle)"] = np.maximum(rows["local"], rows["context"]).tolist()
     return {name: 100 * np.array(values) for name, values in rows.items()}
+
+
+def correspondences(model: DCCNet, features: FeatureCache, pair: Pair) -> dict[str, Correspondences]:
+    """By the network, by each of its branches alone, and by other fusions of their maps."""
+    matching, size_a, size_b = features.matching(pair)
+    scores = {"fused": matching.scores}
+    for name, c in matching.maps.items():
+        scores[name] = softmax_scores(c)
+        scores[name + IN_PROPORTION] = product_scores(c, torch.ones_like(c))
+    if set(BRANCHES) <= scores.keys():
+        local, context = (matching.maps[name] for name in BRANCHES)
+        scores["product of maps"] = product_scores(local, context)
+        scores["product of maps, by support"], _ = supported_scores(local, context)
+        scores["product of softmaxes"] = softmax_scores(local + context)
+        mean = [(a + b) / 2 for a, b in zip(scores["local"], scores["context"], strict=True)]
+        scores["mean of softmaxes"] = Scores(*mean)
+    return {
+        name: to_correspondences(either_way, model.grid, model.grid, size_a, size_b)
+        for name, either_way in scores.items()
+    }
 
 
 if __name__ == "__main__":

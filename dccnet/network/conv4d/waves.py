@@ -42,7 +42,7 @@ def waves(cells: int, length: int, scale: float, first: bool, dtype: str) -> Wav
     back = (shares[:, None] * cosines).T, (shares[:, None] * sines).T
     if cells % 2:
         cosines[:, 0] /= 2  # the cell in the middle is its own mirror image
-    return Waves(*(_filled(m).astype(dtype) for m in (scale * cosines, scale * sines, *back)))
+    return Waves(*(_filled(m).astype(dtype, order="C") for m in (scale * cosines, scale * sines, *back)))
 
 
 def _filled(m: NDArray[np.float64]) -> NDArray[np.float64]:
