@@ -25,6 +25,7 @@ from dccnet.network.conv4d import EXPORT_LOWERINGS, NotSeparableError
 from dccnet.network.model import DCCNet
 from dccnet.runtime.backend import matcher_inputs
 from dccnet.runtime.bundle import Bundle, write_manifest
+from dccnet.runtime.cores import usable_cores
 from dccnet.runtime.errors import NotVerifiedError, UsageError
 from dccnet.runtime.files import atomic_path
 from dccnet.runtime.geometry import Size
@@ -32,7 +33,6 @@ from dccnet.runtime.images import read_image
 from dccnet.runtime.manifest import ENCODER, MATCHER, Conv4dChoice, Graph, Manifest
 from dccnet.runtime.messages import note
 from dccnet.runtime.onnx_runtime import OnnxRuntimeGraph
-from dccnet.runtime.tuning.choice import usable_cores
 
 AUTO, USUAL, ALL = "auto", "usual", "all"
 STEPS = 2 + MAX_PAIRS

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from dccnet.runtime.child import child_command
+from dccnet.runtime.cores import usable_cores
 from dccnet.runtime.garbage import no_garbage_collection
-from dccnet.runtime.tuning.choice import usable_cores
 
 if TYPE_CHECKING:
     from dccnet.export.graphs import MatcherGraph

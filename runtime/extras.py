@@ -44,8 +44,18 @@ def _clone() -> Path | None:
 
 @contextlib.contextmanager
 def required(purpose: str, *extras: str, error: type[DccError] = DccError) -> Iterator[None]:
-    """Raise ``error`` for an ``ImportError`` in this block: "``purpose`` needs X: pip install …"."""
+    """Raise ``error`` for an ``ImportError`` in this block: "``purpose`` needs X: pip install …".
+
+    A library that is there and cannot be loaded, for lack of memory or because files of it are damaged, is
+    named with the reason.
+    """
     try:
         yield
-    except ImportError as missing:
+    except ModuleNotFoundError as missing:
         raise error(f"{purpose} needs {missing.name}: {install(*extras)}") from missing
+    except ImportError as broken:
+        reason = " ".join(str(broken).split()) or broken.name
+        raise error(
+            f"{purpose} cannot load a library: {reason}; free memory, or install it again: "
+            f"pip install --force-reinstall {requirement(*extras)}"
+        ) from broken

@@ -14,6 +14,7 @@ import numpy as np
 from dccnet.runtime.arrays import Array
 from dccnet.runtime.backend import Tensors, matcher_inputs
 from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.cores import threads_within_limit
 from dccnet.runtime.device_tensor import DeviceTensor
 from dccnet.runtime.errors import DccError, EngineError
 from dccnet.runtime.extras import install
@@ -73,7 +74,7 @@ class OnnxRuntimeGraph:
         if provider == "cuda":
             _load_cuda_libraries(ort)
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads = threads or threads_within_limit()
         # Idle threads of one graph would spin and slow down the other: measured 1.5 times as slow.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors only: the warnings concern its own optimiser

@@ -12,6 +12,7 @@ import numpy as np
 
 from dccnet.runtime.arrays import Array
 from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.cores import threads_within_limit
 from dccnet.runtime.errors import EngineError, UsageError
 from dccnet.runtime.extras import install
 from dccnet.runtime.files import native_path
@@ -36,6 +37,7 @@ class OpenVinoGraph:
             "PERFORMANCE_HINT": _MOST_LATENCY,
             "INFERENCE_PRECISION_HINT": precision,
         }
+        threads = threads or threads_within_limit()
         if threads and device == "CPU":
             settings["INFERENCE_NUM_THREADS"] = threads
         core = _openvino().Core()

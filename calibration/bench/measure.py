@@ -17,12 +17,13 @@ from dccnet.calibration.bench.rows import Latency, Row
 from dccnet.export.bundles.folder import tool_versions
 from dccnet.runtime.backend import TimedBackend
 from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.cores import usable_cores
 from dccnet.runtime.errors import DccError
 from dccnet.runtime.manifest import ENCODER, MATCHER, Agreement
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.models.names import open_bundle
 from dccnet.runtime.selection import BackendChoice
-from dccnet.runtime.tuning.choice import processor, usable_cores
+from dccnet.runtime.tuning.choice import processor
 
 
 @dataclass(slots=True)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import get_args
 
 from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.cores import usable_cores
 from dccnet.runtime.cuda import cuda_problem
 from dccnet.runtime.onnx_runtime import ON_HOST, PROVIDERS
-from dccnet.runtime.tuning.choice import USUAL, Provider, Way, usable_cores
+from dccnet.runtime.tuning.choice import USUAL, Provider, Way
 
 SEVERAL = 4
 """Cores from which half of them are tried, too: cores may be threads that share one, or differ in speed."""

@@ -33,7 +33,7 @@ class Support(NamedTuple):
 
 def neighbour_support(logarithms: Tensor, grid_a: tuple[int, int], grid_b: tuple[int, int]) -> Support:
     """``logarithms`` of a correlation map, ``(B, hA·wA, hB·wB)``; grids are (height, width) in cells."""
-    places_a, places_b = (logarithms.new_tensor(_cells(grid).places) for grid in (grid_a, grid_b))
+    places_a, places_b = (_cells(grid, logarithms).places for grid in (grid_a, grid_b))
     over_b = (SHARPNESS * logarithms).softmax(dim=2)
     over_a = (SHARPNESS * logarithms).softmax(dim=1).transpose(1, 2)
     in_b, in_a = _means(over_b, places_b), _means(over_a, places_a)
@@ -54,18 +54,16 @@ def _means(shares: Tensor, places: Tensor) -> Tensor:
 def _support(matched: Tensor, missed: Tensor, grid: tuple[int, int], other: tuple[int, int]) -> Tensor:
     """``matched``: where the cells of ``grid`` lie in the ``other``; ``missed``: how far from themselves
     they end up on the way back. ``(B, 2, h·w)`` each, x and y in cells -> ``(B, h·w)``."""
-    cells = _cells(grid)
-    around = torch.tensor(cells.around, device=matched.device).flatten()
-    inside, step_x, step_y = (matched.new_tensor(values) for values in (cells.inside, *cells.steps))
+    cells = _cells(grid, matched)
     trust = 1 / (1 + torch.sqrt(missed.square().sum(dim=1)))
-    x, y = (_of_neighbours(p, around) - p[..., None] for p in _scaled(matched, grid, other))
-    trusted = _of_neighbours(trust, around) * inside
-    off_y = (y - step_y).square()
+    x, y = (_of_neighbours(p, cells.around) - p[..., None] for p in _scaled(matched, grid, other))
+    trusted = _of_neighbours(trust, cells.around) * cells.inside
+    off_y = (y - cells.step_y).square()
     as_it_is, mirrored = (
         (trusted * torch.exp(-((x - step).square() + off_y) / TOLERANCE**2)).sum(dim=2)
-        for step in (step_x, -step_x)
+        for step in (cells.step_x, -cells.step_x)
     )
-    return torch.maximum(as_it_is, mirrored) / matched.new_tensor(cells.inside.sum(axis=1).clip(1))
+    return torch.maximum(as_it_is, mirrored) / cells.neighbours
 
 
 def _scaled(places: Tensor, grid: tuple[int, int], other: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -80,8 +78,40 @@ def _of_neighbours(values: Tensor, around: Tensor) -> Tensor:
     return found
 
 
-class _Cells(NamedTuple):
-    """Constants of a grid, in NumPy, so that exported graphs contain the results alone."""
+class _Constants(NamedTuple):
+    """Constants of a grid, where they are used."""
+
+    places: Tensor  # (2, h·w): x and y of every cell
+    around: Tensor  # (h·w·24,): its neighbours, clamped to the grid
+    inside: Tensor  # (h·w, 24): 1 for those that lie in the grid, else 0
+    neighbours: Tensor  # (h·w,): how many do, at least 1
+    step_x: Tensor  # (24,): from a cell to its neighbours
+    step_y: Tensor  # (24,)
+
+
+def _cells(grid: tuple[int, int], like: Tensor) -> _Constants:
+    """In the type and on the device of ``like``."""
+    make = _made if like.device.type == "cpu" else _kept  # an export must see constants
+    return make(grid, like.dtype, like.device)
+
+
+def _made(grid: tuple[int, int], dtype: torch.dtype, device: torch.device) -> _Constants:
+    arrays = _arrays(grid)
+    counts = arrays.inside.sum(axis=1).clip(1)
+    places, inside, neighbours, step_x, step_y = (
+        torch.tensor(values, dtype=dtype, device=device)
+        for values in (arrays.places, arrays.inside, counts, *arrays.steps)
+    )
+    around = torch.tensor(arrays.around, device=device).flatten()
+    return _Constants(places, around, inside, neighbours, step_x, step_y)
+
+
+_kept = functools.lru_cache(maxsize=16)(_made)
+"""The same, copied to a GPU once: a copy blocks, and cannot be captured in a CUDA graph."""
+
+
+class _Arrays(NamedTuple):
+    """The same in NumPy, so that exported graphs contain the results alone."""
 
     places: NDArray[np.float64]  # (2, h·w): x and y of every cell
     around: NDArray[np.int64]  # (h·w, 24): its neighbours, clamped to the grid
@@ -90,7 +120,7 @@ class _Cells(NamedTuple):
 
 
 @functools.lru_cache(maxsize=8)
-def _cells(grid: tuple[int, int]) -> _Cells:
+def _arrays(grid: tuple[int, int]) -> _Arrays:
     height, width = grid
     y, x = np.indices(grid).reshape(2, -1)
     steps = np.indices((2 * REACH + 1,) * 2).reshape(2, -1)[::-1] - REACH
@@ -99,4 +129,4 @@ def _cells(grid: tuple[int, int]) -> _Cells:
     around_x, around_y = places[:, :, None] + steps[:, None]
     inside = (around_x >= 0) & (around_x < width) & (around_y >= 0) & (around_y < height)
     around = around_y.clip(0, height - 1) * width + around_x.clip(0, width - 1)
-    return _Cells(places.astype(float), around, inside.astype(float), steps.astype(float))
+    return _Arrays(places.astype(float), around, inside.astype(float), steps.astype(float))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ import cv2
 import numpy as np
 
 from dccnet.runtime.arrays import Image
+from dccnet.runtime.cores import usable_cores
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.manifest import encode_manifest
 from dccnet.runtime.matcher import Matcher, check_refinement
@@ -52,7 +52,7 @@ class Service:
             lambda reason: metrics.removed.labels(reason).inc(),
         )
         self.fetcher = Fetcher(settings.url_hosts, settings.body_bytes, private=settings.private_urls)
-        self._pool = ThreadPoolExecutor(max(os.cpu_count() or 1, 2), "dcc-service")
+        self._pool = ThreadPoolExecutor(max(usable_cores(), 2), "dcc-service")
         metrics.model.labels(name, self.model["digest"], matcher.backend.description).set(1)
         metrics.follow("dcc_requests_inside", "Requests that are received or computed.", self._inside)
         metrics.follow("dcc_queue_jobs", "Jobs that wait for the network.", lambda: self.batcher.waiting)

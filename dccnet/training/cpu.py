@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 
 import torch
 
+from dccnet.runtime.cores import threads_within_limit
 from dccnet.runtime.errors import DccError
 from dccnet.runtime.user_cache import private_cache
 
@@ -20,11 +21,13 @@ _M_MMAP_MAX = -4
 
 @contextmanager
 def fast_cpu_settings() -> Iterator[None]:
-    """Keep freed memory, and flush denormals in this block.
+    """Keep freed memory, use no more threads than CPU time allows, and flush denormals in this block.
 
-    Both affect the whole process, so commands use this and library functions do not.
+    All affect the whole process, so commands use this and library functions do not.
     """
     keep_freed_memory()
+    if limit := threads_within_limit():  # which PyTorch does not know of
+        torch.set_num_threads(min(torch.get_num_threads(), limit))
     flush_denormals(True)
     try:
         yield

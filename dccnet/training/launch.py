@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 
 from dccnet.runtime.child import child_command
+from dccnet.runtime.cores import usable_cores
 from dccnet.runtime.errors import DccError
 
 
@@ -22,7 +23,7 @@ def launch(count: int, arguments: Sequence[str]) -> int:
     for name in ("", ".agent.server.api", ".multiprocessing.api"):  # these loggers inherit no level
         logging.getLogger(f"torch.distributed.elastic{name}").setLevel(logging.CRITICAL)
     # Processes that each use all cores would slow each other down.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // count)))
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

@@ -35,7 +35,9 @@ class RunReport:
         The folder has the run's configuration, which the logs are told.
         """
         self._settings, self._folder, self._logs = settings, folder, logs
-        logs.begin(read_json(folder.config), progress.total_steps)
+        config = read_json(folder.config)
+        self._fusion = config["model"]["fusion"]
+        logs.begin(config, progress.total_steps)
         _truncate_log(folder.log, progress)
         self._log = folder.log.open("a", encoding="utf-8")
         self._bar = progress_bar("{task.fields[values]}")
@@ -94,7 +96,7 @@ class RunReport:
             record |= {"alpha": settings.alpha, "protocol": protocol}
         if details := validation.details():
             note(f"{when}: {details}")
-        for complaint in validation.complaints() if progress.epoch else []:
+        for complaint in validation.complaints(self._fusion) if progress.epoch else []:
             warn(complaint)
         self._write(record)
 

@@ -77,8 +77,8 @@ class Validation:
             parts.append(f"embedding above zero in {100 * self.embedded:.1f} % of scores")
         return ", ".join(parts)
 
-    def complaints(self) -> list[str]:
-        """What keeps the fusion from working, each in a sentence with what to do."""
+    def complaints(self, fusion: str | None) -> list[str]:
+        """What keeps this ``fusion`` from working, each in a sentence with what to do."""
         found = []
         if self.embedded == 0:
             found.append(
@@ -87,10 +87,17 @@ class Validation:
             )
         if self.attention is not None and not NEGLIGIBLE <= self.attention <= 1 - NEGLIGIBLE:
             used, other = ("context", "local") if self.attention < 0.5 else ("local", "context")
-            found.append(
-                f"the attention uses the {used} branch alone, in nearly all cells, so that the {other} "
-                "branch has no effect: try --set fusion=support --set embedding=false (docs/training.md)"
-            )
+            if fusion == "support":
+                found.append(
+                    f"in nearly all cells, the {used} branch counts alone, because neighbours do not "
+                    f"support the matches of the {other} branch: start a run with another --seed"
+                )
+            else:
+                found.append(
+                    f"the attention uses the {used} branch alone, in nearly all cells, so that the "
+                    f"{other} branch has no effect: try --set fusion=support --set embedding=false "
+                    "(docs/training.md)"
+                )
         return found
 
 

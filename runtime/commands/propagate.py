@@ -15,6 +15,7 @@ from dccnet.runtime.commands.pictures import print_json, refuse_to_overwrite
 from dccnet.runtime.commands.propagate_run import MODES, Run
 from dccnet.runtime.confidence import VISIBLE
 from dccnet.runtime.console import note, warn
+from dccnet.runtime.cores import usable_cores
 from dccnet.runtime.errors import ImageError, UsageError
 from dccnet.runtime.files import sha256
 from dccnet.runtime.matcher import Matcher
@@ -34,7 +35,6 @@ from dccnet.runtime.propagate.carrying import SEMANTIC, TEMPORAL
 from dccnet.runtime.propagate.inputs import Drawn, Inputs, read_inputs
 from dccnet.runtime.propagate.run import Job
 from dccnet.runtime.propagate.targets import Targets, find_targets
-from dccnet.runtime.tuning.choice import usable_cores
 from dccnet.runtime.video.propagation.settings import Propagation
 
 GROUPS = {

@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from dccnet.runtime.cores import cpu_limit, usable_cores
 from dccnet.runtime.doctor.check import (
     CheckResult,
     RuntimeNotLoadedError,
@@ -49,10 +50,10 @@ def check_system(name: str) -> CheckResult:
 
 
 def check_cores(name: str) -> CheckResult:
-    """CPU cores that this process may use; taskset and a container's cpuset limit them."""
-    total = os.cpu_count() or 1
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else total
-    return CheckResult(name, "ok", f"{usable} of {total}")
+    """CPU cores that this process may use; taskset and a container's limits leave fewer."""
+    limit = cpu_limit()
+    why = "" if limit is None else f"; its control group limits CPU time to that of {limit:g}"
+    return CheckResult(name, "ok", f"{usable_cores()} of {os.cpu_count() or 1}{why}")
 
 
 def check_memory(name: str) -> CheckResult:

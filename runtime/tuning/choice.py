@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+from dccnet.runtime.cores import usable_cores
 from dccnet.runtime.errors import EngineError
 from dccnet.runtime.manifest import ENCODER, MATCHER, GpuRecord, Manifest
 
@@ -166,11 +166,6 @@ def describe(machine: Machine) -> str:
     """``AMD EPYC, 2 cores``."""
     gpu = "" if machine.gpu is None else f", {machine.gpu}"
     return f"{machine.processor}, {machine.cores} cores{gpu}"
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) or 1
 
 
 def processor() -> str:

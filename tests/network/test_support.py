@@ -101,3 +101,12 @@ def test_a_near_tie_changes_little() -> None:
     other[0, 10, 30] += 1e-6
     for a, b in zip(*(neighbour_support(v.log(), (6, 6), (6, 6)) for v in (one, other)), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
+
+
+def test_constants_are_copied_to_another_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy would block a GPU in every step. The device "meta" stands for one here."""
+    logarithms = torch.empty(1, 12, 20, device="meta")
+    first = neighbour_support(logarithms, (3, 4), (4, 5))
+    monkeypatch.setattr(torch, "tensor", None)
+    again = neighbour_support(logarithms, (3, 4), (4, 5))
+    assert again.on_a.shape == first.on_a.shape == (1, 12) and again.on_b.device.type == "meta"

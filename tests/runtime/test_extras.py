@@ -54,3 +54,19 @@ def test_a_missing_library_is_named() -> None:
         required("a trial", "h5"),
     ):
         import nothing_like_it  # type: ignore[import-not-found]  # noqa: F401
+
+
+def test_a_library_that_cannot_be_loaded_is_not_called_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = "libtorch.so: failed to map segment"
+    (tmp_path / "broken_library.py").write_text(f"raise ImportError({reason!r}, name='_C')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    said = (
+        r"a trial cannot load a library: libtorch\.so: failed to map segment; free memory, or install it "
+    )
+    with (
+        pytest.raises(DccError, match=said + r"again: pip install --force-reinstall .*\[h5\]"),
+        required("a trial", "h5"),
+    ):
+        import broken_library  # type: ignore[import-not-found]  # noqa: F401

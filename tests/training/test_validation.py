@@ -73,19 +73,24 @@ def test_the_attentions_mean_and_spread_are_those_of_all_cells(pairs: list[Pair]
 def test_a_network_with_one_branch_has_only_a_pck(pairs: list[Pair]) -> None:
     model = build(SMALL.replace(branches=("local",), fusion=None, embedding=False, auxiliary_loss=False))
     found = validated(model, pairs)
-    assert set(found.record()) == {"pck"} and found.details() == "" and found.complaints() == []
+    assert set(found.record()) == {"pck"} and found.details() == "" and found.complaints(None) == []
 
 
 @pytest.mark.parametrize(("logit", "used", "other"), [(9, "local", "context"), (-9, "context", "local")])
 def test_a_branch_without_effect_is_named(logit: float, used: str, other: str, pairs: list[Pair]) -> None:
-    (complaint,) = validated(lean(decisive(build(SMALL)), logit), pairs).complaints()
+    (complaint,) = validated(lean(decisive(build(SMALL)), logit), pairs).complaints("dynamic")
     assert f"uses the {used} branch alone" in complaint
-    assert f"the {other} branch has no effect" in complaint
+    assert f"the {other} branch has no effect" in complaint and "fusion=support" in complaint
+
+
+def test_a_fusion_by_support_is_not_advised_to_itself() -> None:
+    (complaint,) = Validation(attention=0.01).complaints("support")
+    assert "the context branch counts alone" in complaint and "fusion=support" not in complaint
 
 
 def test_an_even_attention_is_no_complaint(pairs: list[Pair]) -> None:
     found = validated(lean(decisive(build(SMALL)), 0), pairs)
-    assert found.complaints() == [] and found.attention == 0.5 and found.attention_spread == 0
+    assert found.complaints("dynamic") == [] and found.attention == 0.5 and found.attention_spread == 0
 
 
 def test_a_dead_embedding_is_named(pairs: list[Pair]) -> None:
@@ -94,7 +99,7 @@ def test_a_dead_embedding_is_named(pairs: list[Pair]) -> None:
     with torch.no_grad():
         model.fusion.embedding.layers[-1].bias.fill_(-9)
     found = validated(model, pairs)
-    assert found.embedded == 0 and "embedding is zero everywhere" in found.complaints()[0]
+    assert found.embedded == 0 and "embedding is zero everywhere" in found.complaints("dynamic")[0]
 
 
 def test_the_loss_is_the_weak_loss_of_the_list(pairs: list[Pair]) -> None:
