@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Union
 
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.backend import Tensors
-from dccnet.runtime.batching import encode_all, match_all
+from dccnet.runtime.batching import encode_all, match_each
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import ArgumentError, ImageError
 from dccnet.runtime.features import Features
@@ -45,18 +45,13 @@ def match_many(
         for number, (first, second) in keyed:
             error = failed.get(first.key) or failed.get(second.key)
             if error is None:
-                whole.append((cache.features(first), cache.features(second)))
+                whole.append((cache.features(first), cache.features(second), matcher.mirror))
             elif on_error is None:
                 raise error
             else:
                 on_error(number, error)
         cache.shrink()
-        if matcher.mirror is not False:
-            yield from (matcher.match(a, b) for a, b in whole)
-            continue
-        outputs = match_all(matcher.backend, [(a.tensors, b.tensors) for a, b in whole], batch)
-        for (a, b), output in zip(whole, outputs, strict=True):
-            yield matcher.result(a, b, output)
+        yield from (result() for result in match_each(matcher, whole, batch))
 
 
 class _Keyed:

@@ -25,7 +25,7 @@ from dccnet.runtime.geometry import Size
 from dccnet.runtime.given_pictures import GivenPicture, as_image
 from dccnet.runtime.manifest import FINE, Manifest
 from dccnet.runtime.match_many import Picture, match_many
-from dccnet.runtime.mirroring import Mirror, as_mirror, mirrored_back, more_confident
+from dccnet.runtime.mirroring import Mirror, as_mirror, kept_way, ways_to_match
 from dccnet.runtime.models.names import open_bundle
 from dccnet.runtime.refinement import FineFeatures
 from dccnet.runtime.score_maps import take_maps
@@ -187,16 +187,11 @@ class Matcher:
         mirror = self.mirror if mirror is None else as_mirror(mirror)
         a = a if isinstance(a, Features) else self.encode(a, mirrored=mirror is not False, stream=stream)
         b = b if isinstance(b, Features) else self.encode(b, mirrored=False, stream=stream)
-        if mirror is False:
-            return self.result(a, b, self.backend.match(a.tensors, b.tensors, stream), refine)
-        if a.mirrored is None:
-            raise UsageError("these features of A are not mirrored: encode A with mirrored=True")
-        other = Features(a.mirrored, a.size)
-        turned = self.result(other, b, self.backend.match(other.tensors, b.tensors, stream), refine)
-        turned = mirrored_back(turned)
-        if mirror is True:
-            return turned
-        return more_confident(self.match(a, b, refine=refine, mirror=False, stream=stream), turned)
+        results = [
+            self.result(way, b, self.backend.match(way.tensors, b.tensors, stream), refine)
+            for way in ways_to_match(a, mirror)
+        ]
+        return kept_way(results, mirror)
 
     def match_many(
         self,

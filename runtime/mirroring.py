@@ -8,18 +8,20 @@ corner-aligned, so that the mirror image of a column of cells is another column.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dccnet.runtime.errors import ArgumentError
+from dccnet.runtime.errors import ArgumentError, UsageError
 from dccnet.runtime.evidence import TINY
 from dccnet.runtime.refinement import FineFeatures
 from dccnet.runtime.score_maps import ScoreMaps
 
 if TYPE_CHECKING:
     from dccnet.runtime.correspondences import Correspondences
+    from dccnet.runtime.features import Features
 
 Mirror = Union[bool, Literal["auto"]]  # noqa: UP007 (Python 3.10 evaluates it)
 """Whether A is mirrored before it is matched; ``auto``: where matches are then clearly more confident."""
@@ -37,6 +39,27 @@ def as_mirror(value: object) -> Mirror:
     if isinstance(value, bool) or value == "auto":
         return "auto" if value == "auto" else bool(value)
     raise ArgumentError(f"mirror is True, False or 'auto', got {value!r}")
+
+
+def ways_to_match(a: Features, mirror: Mirror) -> list[Features]:
+    """A as it is, mirrored, or both, in this order, as ``mirror`` asks.
+
+    Raises :class:`UsageError` where A was encoded without ``mirrored``.
+    """
+    if mirror is False:
+        return [a]
+    if a.mirrored is None:
+        raise UsageError("these features of A are not mirrored: encode A with mirrored=True")
+    turned = dataclasses.replace(a, tensors=a.mirrored, mirrored=None)
+    return [turned] if mirror is True else [a, turned]
+
+
+def kept_way(results: Sequence[Correspondences], mirror: Mirror) -> Correspondences:
+    """The result for A as it is, from those of all ways of :func:`ways_to_match`."""
+    if mirror is False:
+        return results[0]
+    turned = mirrored_back(results[-1])
+    return turned if mirror is True else more_confident(results[0], turned)
 
 
 def more_confident(plain: Correspondences, mirrored: Correspondences) -> Correspondences:

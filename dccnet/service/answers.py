@@ -15,6 +15,7 @@ from dccnet.runtime.checks import Side, as_points
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.drawing.styles import Style
 from dccnet.runtime.errors import ArgumentError, UsageError
+from dccnet.runtime.mirroring import Mirror
 from dccnet.runtime.reading import parse_json
 from dccnet.runtime.writers import match_lists
 from dccnet.service.pictures import to_jpeg
@@ -39,6 +40,7 @@ class Question:
     heatmaps: bool = False
     """Whether the scores of each point over the other picture are returned."""
     draw: Style | None = None
+    mirror: Mirror = False
 
 
 def read_points(text: str, most: int) -> Points:
@@ -72,6 +74,7 @@ def answer(
         "size_a": list(found.size_a),
         "size_b": list(found.size_b),
         "transfer": found.rule,
+        "mirrored": found.mirrored,
     }
     if question.points is not None:
         content["points"] = match_lists(found.carry(question.points, question.from_))

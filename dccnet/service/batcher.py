@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import threading
 import time
 from collections import deque
@@ -12,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, Union
 
 from dccnet.runtime.arrays import Array
-from dccnet.runtime.batching import encode_all, match_all
+from dccnet.runtime.batching import encode_all, match_each
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.features import Features
 from dccnet.runtime.geometry import Size
 from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.mirroring import Mirror
 
 Observe = Callable[[str, float], None]
 """Is called with the name of a stage (``queue``, ``encode``, ``match``) and its seconds."""
@@ -29,6 +31,8 @@ class Frame:
     array: Array
     size: Size
     """(height, width) of the picture in pixels."""
+    mirrored: Array | None = None
+    """The same picture mirrored left to right, where it is to be matched so, too."""
 
 
 Picture = Union[Frame, Features]  # noqa: UP007 (Python 3.10 evaluates it)
@@ -39,6 +43,7 @@ class _Job:
     pictures: tuple[Picture, ...]
     """One, to be encoded; or two, to be matched."""
     refine: bool | None
+    mirror: Mirror
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
     arrived: float = field(default_factory=time.monotonic)
@@ -79,14 +84,16 @@ class Batcher:
     def alive(self) -> bool:
         return self._thread.is_alive() and not self._closed
 
-    async def match(self, a: Picture, b: Picture, refine: bool | None = None) -> Correspondences:
-        """Correspondences of two pictures. Raises the errors of ``Matcher.match``."""
-        found: Correspondences = await self._submit((a, b), refine)
+    async def match(
+        self, a: Picture, b: Picture, refine: bool | None = None, mirror: Mirror = False
+    ) -> Correspondences:
+        """Correspondences of two pictures, as of ``Matcher.match``, whose errors it raises."""
+        found: Correspondences = await self._submit((a, b), refine, mirror)
         return found
 
     async def encode(self, picture: Frame) -> Features:
         """Features of a picture. Raises the errors of ``Matcher.encode``."""
-        features: Features = await self._submit((picture,), None)
+        features: Features = await self._submit((picture,), None, False)
         return features
 
     def close(self) -> None:
@@ -96,9 +103,9 @@ class Batcher:
             self._changed.notify()
         self._thread.join()
 
-    async def _submit(self, pictures: tuple[Picture, ...], refine: bool | None) -> Any:
+    async def _submit(self, pictures: tuple[Picture, ...], refine: bool | None, mirror: Mirror) -> Any:
         loop = asyncio.get_running_loop()
-        job = _Job(pictures, refine, loop, loop.create_future())
+        job = _Job(pictures, refine, mirror, loop, loop.create_future())
         with self._changed:
             if self._closed:
                 raise RuntimeError("the batcher is closed")
@@ -150,26 +157,32 @@ class Batcher:
         """Features or correspondences of each job, or its error."""
         matcher, started = self._matcher, time.monotonic()
         frames = {id(p): p for job in jobs for p in job.pictures if isinstance(p, Frame)}
-        tensors = encode_all(matcher.backend, [frame.array for frame in frames.values()], self._batch)
-        encoded = {
-            key: Features(of_one, frame.size)
-            for (key, frame), of_one in zip(frames.items(), tensors, strict=True)
-        }
+        arrays = [frame.array for frame in frames.values()]
+        arrays += [frame.mirrored for frame in frames.values() if frame.mirrored is not None]
+        tensors = iter(encode_all(matcher.backend, arrays, self._batch))
+        encoded = {key: Features(next(tensors), frame.size) for key, frame in frames.items()}
+        for key, frame in frames.items():
+            if frame.mirrored is not None:
+                encoded[key] = dataclasses.replace(encoded[key], mirrored=next(tensors))
         if frames:
             self._observe("encode", (now := time.monotonic()) - started)
             started = now
         features = [
             [p if isinstance(p, Features) else encoded[id(p)] for p in job.pictures] for job in jobs
         ]
-        pairs = [(both[0].tensors, both[1].tensors) for both in features if len(both) == 2]
-        outputs = iter(match_all(matcher.backend, pairs, self._batch))
+        pairs = [
+            (of_job[0], of_job[1], job.mirror)
+            for job, of_job in zip(jobs, features, strict=True)
+            if len(of_job) == 2
+        ]
+        matches = iter(match_each(matcher, pairs, self._batch))
         results: list[Any] = []
         for job, of_job in zip(jobs, features, strict=True):
             if len(of_job) == 1:
                 results.append(of_job[0])
                 continue
             try:
-                results.append(matcher.result(of_job[0], of_job[1], next(outputs), job.refine))
+                results.append(next(matches)(job.refine))
             except Exception as error:
                 results.append(error)
         if pairs:

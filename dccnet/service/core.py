@@ -86,10 +86,12 @@ class Service:
                 self.gate.wait_s,
             ) from None
 
-    async def decoded(self, data: bytes, name: str, *, drawn: bool) -> Decoded:
-        """A picture of a request. Raises :class:`ImageError`."""
+    async def decoded(self, data: bytes, name: str, *, drawn: bool, mirrored: bool) -> Decoded:
+        """A picture of a request, as :func:`decode` returns it. Raises :class:`ImageError`."""
         frames, pixels = self.matcher.manifest.frames, self.settings.pixels
-        return await self._off_loop("decode", lambda: decode(data, name, frames, pixels, drawn=drawn))
+        return await self._off_loop(
+            "decode", lambda: decode(data, name, frames, pixels, drawn=drawn, mirrored=mirrored)
+        )
 
     async def fetched(self, url: str) -> bytes:
         """The content of an address. Raises :class:`UsageError`."""
@@ -103,7 +105,7 @@ class Service:
     ) -> bytes:
         """The answer as JSON. Raises the errors of ``Matcher.match`` and of :func:`answer`."""
         check_refinement(self.matcher.manifest, question.refine)
-        found = await self.batcher.match(a, b, question.refine)
+        found = await self.batcher.match(a, b, question.refine, question.mirror)
         return await self._off_loop("answer", lambda: answer(found, question, self.model, pictures))
 
     async def add_reference(self, decoded: Decoded) -> tuple[str, Reference]:

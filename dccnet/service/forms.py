@@ -8,14 +8,16 @@ from typing import Annotated, Any, Literal
 from fastapi import File, Form, Request, UploadFile
 
 from dccnet.runtime.arrays import Image
+from dccnet.runtime.mirroring import Mirror
 from dccnet.service import schemas
 from dccnet.service.answers import Question, read_points
 from dccnet.service.core import Service
 from dccnet.service.pictures import Decoded
 from dccnet.service.problems import MEDIA_TYPE, unprocessable
 
-QUESTION = ("points", "from", "mutual", "least_confidence", "refine", "heatmaps", "draw")
+QUESTION = ("points", "from", "mutual", "least_confidence", "refine", "heatmaps", "draw", "mirror")
 """The fields that :func:`question_of` reads."""
+MIRROR: dict[str, Mirror] = {"no": False, "yes": True, "auto": "auto"}
 Upload = Annotated[UploadFile | None, File()]
 Text = Annotated[str | None, Form()]
 
@@ -75,6 +77,13 @@ def question_of(service: Service) -> Callable[..., Question]:
         draw: Annotated[
             Literal["lines", "grid", "warp"] | None, Form(description="Return a drawing of the matches.")
         ] = None,
+        mirror: Annotated[
+            Literal["no", "yes", "auto"],
+            Form(
+                description="Match A mirrored left to right, for things that face opposite ways; auto: "
+                "where that is clearly more confident."
+            ),
+        ] = "no",
     ) -> Question:
         given = None if points is None else read_points(points, service.settings.points)
         return Question(
@@ -85,20 +94,27 @@ def question_of(service: Service) -> Callable[..., Question]:
             refine,
             heatmaps,
             draw,
+            MIRROR[mirror],
         )
 
     return question
 
 
 async def picture(
-    service: Service, file: UploadFile | None, url: str | None, name: str, *, drawn: bool
+    service: Service,
+    file: UploadFile | None,
+    url: str | None,
+    name: str,
+    *,
+    drawn: bool,
+    mirrored: bool = False,
 ) -> Decoded:
-    """Picture ``name`` of a request, from one of both."""
+    """Picture ``name`` of a request, from one of both; ``mirrored``: to be matched mirrored, too."""
     if (file is None) == (url is None):
         side = name.lower()
         raise unprocessable(f"send picture {name} as the file {side}, or its address as {side}_url")
     data = await file.read() if file is not None else await service.fetched(str(url))
-    return await service.decoded(data, f"picture {name}", drawn=drawn)
+    return await service.decoded(data, f"picture {name}", drawn=drawn, mirrored=mirrored)
 
 
 def both(a: Image | None, b: Image | None) -> tuple[Image, Image] | None:

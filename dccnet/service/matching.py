@@ -34,9 +34,10 @@ def matching_routes(service: Service) -> APIRouter:
         """Find points of one picture in the other, or all mutual matches."""
 
         async def work() -> bytes:
-            drawn = asked.draw is not None
+            drawn, mirrored = asked.draw is not None, asked.mirror is not False
             first, second = await asyncio.gather(
-                picture(service, a, a_url, "A", drawn=drawn), picture(service, b, b_url, "B", drawn=drawn)
+                picture(service, a, a_url, "A", drawn=drawn, mirrored=mirrored),
+                picture(service, b, b_url, "B", drawn=drawn),
             )
             return await service.match(first.frame, second.frame, asked, both(first.small, second.small))
 

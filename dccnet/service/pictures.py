@@ -13,6 +13,7 @@ import numpy as np
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.errors import ImageError
 from dccnet.runtime.frames import FrameFormat
+from dccnet.runtime.geometry import mirror
 from dccnet.runtime.images import decode_image, encode_image
 from dccnet.runtime.picture_formats import JPEG, PNG, is_webp
 from dccnet.runtime.pixel_limit import declared_size
@@ -36,8 +37,12 @@ class Decoded:
     """At most :data:`DRAWN_SIDE` pixels a side; None where nothing is drawn."""
 
 
-def decode(data: bytes, name: str, frames: FrameFormat, pixels: int, *, drawn: bool) -> Decoded:
+def decode(
+    data: bytes, name: str, frames: FrameFormat, pixels: int, *, drawn: bool, mirrored: bool = False
+) -> Decoded:
     """Decode a picture file; ``name`` is what errors call it, ``pixels`` how many it may have.
+
+    ``drawn``: also the small picture; ``mirrored``: also the frame of the mirrored picture.
 
     Raises :class:`ImageError` for what is no picture, or damaged, or too large, before it is decoded.
     """
@@ -46,7 +51,8 @@ def decode(data: bytes, name: str, frames: FrameFormat, pixels: int, *, drawn: b
     height, width = image.shape[:2]
     if height * width > pixels:
         raise _too_many(name, (height, width), pixels)
-    return Decoded(Frame(frames.of(image), (height, width)), shrunk(image) if drawn else None)
+    turned = frames.of(mirror(image)) if mirrored else None
+    return Decoded(Frame(frames.of(image), (height, width), turned), shrunk(image) if drawn else None)
 
 
 def shrunk(image: Image) -> Image:

@@ -4,7 +4,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException, Path, Response
+from fastapi import APIRouter, Depends, Form, HTTPException, Path, Response
 
 from dccnet.service import schemas
 from dccnet.service.answers import Question
@@ -20,6 +20,7 @@ from dccnet.service.forms import (
     problems,
     question_of,
 )
+from dccnet.service.problems import unprocessable
 
 Id = Annotated[str, Path(description="The reference's id.", max_length=100)]
 
@@ -34,13 +35,20 @@ def reference_routes(service: Service) -> APIRouter:
         summary="Encode a picture once",
         response_model=schemas.Reference,
         responses=USUAL,
-        dependencies=[Depends(known_fields("a", "a_url"))],
+        dependencies=[Depends(known_fields("a", "a_url", "mirrored"))],
     )
-    async def add_reference(response: Response, a: Upload = None, a_url: Text = None) -> Any:
+    async def add_reference(
+        response: Response,
+        a: Upload = None,
+        a_url: Text = None,
+        mirrored: Annotated[
+            bool, Form(description="Also encode it mirrored left to right, as matches with mirror need it.")
+        ] = False,
+    ) -> Any:
         """The picture A of later requests, which takes about half the time of a match each time."""
 
         async def work() -> Any:
-            decoded = await picture(service, a, a_url, "A", drawn=True)
+            decoded = await picture(service, a, a_url, "A", drawn=True, mirrored=mirrored)
             name, reference = await service.add_reference(decoded)
             response.headers["Location"] = f"/v1/references/{name}"
             return {
@@ -69,6 +77,8 @@ def reference_routes(service: Service) -> APIRouter:
         reference = service.reference(id)
         if reference is None:
             raise _no_reference()
+        if asked.mirror is not False and reference.features.mirrored is None:
+            raise unprocessable("this reference is not mirrored: send the picture again with mirrored=true")
 
         async def work() -> bytes:
             drawn = asked.draw is not None

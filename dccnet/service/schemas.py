@@ -54,6 +54,9 @@ class Answer(BaseModel):
     transfer: str = Field(
         description="How points are placed: refined, subcell or cells.", examples=["refined"]
     )
+    mirrored: bool = Field(
+        description="Whether A was matched mirrored left to right. Positions are those of A as it is."
+    )
     points: Matches | None = Field(None, description="The points of the request and where they lie.")
     mutual: Matches | None = Field(None, description="Cells that are each other's best match.")
     heatmaps: list[list[list[float]]] | None = Field(

@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from dccnet.runtime.batching import encode_all, match_all
+from dccnet.runtime.batching import encode_all, match_each
 from dccnet.runtime.bulk.ahead import PicturesAhead, ReadPicture
 from dccnet.runtime.bulk.kept import KeptFeatures
 from dccnet.runtime.bulk.listed import points_of
@@ -195,16 +194,10 @@ class PairMatcher:
             if name and name not in self._unreadable:
                 self._ahead.want(name)
 
-    def _results(self, ready: Sequence[Ready]) -> Iterator[Callable[[], Correspondences]]:
+    def _results(self, ready: Sequence[Ready]) -> list[Callable[..., Correspondences]]:
         """The result of each pair, which raises :class:`DccError` when it is asked for."""
-        matcher = self._matcher
-        if matcher.mirror is not False:  # decided pair by pair
-            yield from (partial(matcher.match, a, b) for _, _, a, b in ready)
-            return
-        inputs = [(a.tensors, b.tensors) for _, _, a, b in ready]
-        outputs = match_all(matcher.backend, inputs, self._batch)
-        for (_, _, a, b), output in zip(ready, outputs, strict=True):
-            yield partial(matcher.result, a, b, output)
+        pairs = [(a, b, self._matcher.mirror) for _, _, a, b in ready]
+        return match_each(self._matcher, pairs, self._batch)
 
     def _matches(self, result: Correspondences, window: Window, pair: int) -> tuple[PointMatches, bool]:
         """What is written of a pair, and whether its source was mirrored."""
