@@ -22,8 +22,10 @@ from dccnet.cli import dcc as command
 from dccnet.runtime.checks import Side
 from dccnet.runtime.errors import DccError, UsageError
 from dccnet.runtime.extras import install
+from dccnet.runtime.images import read_image
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.writers import match_lists
+from dccnet.service.forms import MIRROR
 from tests.helpers.service import Process, check_problem, post
 
 
@@ -76,6 +78,46 @@ def test_answers_are_those_of_the_matcher(server: Process, matcher: Matcher, pic
     check_problem(
         post(f"{server.url}{reference.headers['Location']}/match", b=b), 404, "there is no reference"
     )
+
+
+def test_a_is_matched_mirrored_where_it_is_asked_for(
+    server: Process, matcher: Matcher, pictures: list[Path], tmp_path: Path
+) -> None:
+    """B is A seen in a mirror; requests of all kinds come at once, so that they share batches."""
+    a, b = pictures[1], tmp_path / "b.png"
+    picture = read_image(a)
+    cv2.imwrite(str(b), picture[:, ::-1])
+    reference, plain = (
+        post(f"{server.url}/v1/references", fields, a=a).headers["Location"]
+        for fields in ({"mirrored": "true"}, {})
+    )
+    points = [[120.0, 80.0], [33.5, 7.25]]
+    expected = {way: matcher.match(picture, b, mirror=mirror) for way, mirror in MIRROR.items()}
+    assert expected["yes"].mirrored and not expected["no"].mirrored
+
+    def ask(number: int) -> None:
+        way = ("no", "yes", "auto")[number % 3]
+        fields = {"points": json.dumps(points), "mutual": "true", "mirror": way}
+        if number < 3:
+            answer = post(f"{server.url}/v1/match", fields, a=a, b=b)
+        else:
+            answer = post(f"{server.url}{reference}/match", fields, b=b)
+        assert answer.status_code == 200, answer.text
+        found = answer.json()
+        assert found["mirrored"] == expected[way].mirrored
+        close(found["points"], match_lists(expected[way].carry(points, "a")))
+        close(found["mutual"], match_lists(expected[way].mutual()))
+
+    with ThreadPoolExecutor(6) as clients:
+        list(clients.map(ask, range(6)))
+    turned = expected["yes"].transfer([[120.0, 80.0]], from_="a")
+    np.testing.assert_allclose(turned, [[picture.shape[1] - 1 - 120, 80]], atol=picture.shape[1] / 20)
+    check_problem(
+        post(f"{server.url}{plain}/match", {"mirror": "auto"}, b=b),
+        422,
+        "send the picture again with mirrored",
+    )
+    check_problem(post(f"{server.url}/v1/match", {"mirror": "left"}, a=a, b=b), 422, "mirror: ")
 
 
 def test_drawings_are_pictures(server: Process, pictures: list[Path]) -> None:
