@@ -4,10 +4,10 @@
 
 PAIRS.csv has keypoints in PF-PASCAL's format (0-based). HALF are float16 bundles, with islands chosen by
 hand or by search; the table has their number of operators in float32, and their headroom to 65504 on the
-pictures of the list. All bundles have heat maps (dcc export --heatmaps). They run in ONNX Runtime in float32 and round wherever float16 stores a number
-(export/bundles/rounding.py). With --network, each float32 island of a half-precision network is also
-computed in float16, one at a time, in a network that is otherwise float32. That runs in PyTorch, whose
-float16 convolutions are very slow on a CPU.
+pictures of the list. All bundles have heat maps (dcc export --heatmaps). They run in ONNX Runtime in
+float32 and round wherever float16 stores a number (export/bundles/rounding.py). With --network, each
+float32 island of a half-precision network is also computed in float16, one at a time, in a network that is
+otherwise float32. That runs in PyTorch, whose float16 convolutions are very slow on a CPU.
 """
 
 from __future__ import annotations
