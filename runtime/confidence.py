@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from dccnet.runtime.arrays import Floats
 
-VERSION = 2
-FEATURES = ("score", "return", "spread", "smoothness", "mutual", "support", "deviation")
+VERSION = 3
+FEATURES = ("score", "return", "spread", "smoothness", "mutual", "support", "deviation", "overall")
 """Names of the features, in the order of :func:`~dccnet.runtime.evidence.match_evidence`. The larger each
 is, the likelier a match is right."""
-WEIGHTED = {1: FEATURES[:5], 2: FEATURES[5:]}
-"""Which of them each version of confidence weighs; bundles with version 1 stay as they are."""
+WEIGHTED = {1: FEATURES[:5], 2: FEATURES[5:7], 3: FEATURES[5:]}
+"""Which of them each version of confidence weighs; bundles with earlier versions stay as they are."""
 VISIBLE = 0.7
 """A point counts as visible in the other picture from this confidence on, unless another is asked for
 (measured: docs/confidence.md)."""

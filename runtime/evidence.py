@@ -18,6 +18,8 @@ from dccnet.runtime.point_matches import mutual_cells
 from dccnet.runtime.score_windows import transfer_by_windows
 
 TINY = 1e-12
+MOST = 8
+"""Of the power mean of a picture's support; a power of 2."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,9 +56,16 @@ def match_evidence(own: Direction, other: Direction) -> Floats:
             np.full(grid, mutual.mean()),
             around.support,
             -np.log1p(around.deviation),
+            np.full(grid, overall(around.support)),
         ],
         axis=-1,
     )
+
+
+def overall(support: Floats) -> float:
+    """The support of a picture's matches as a whole, in which the best supported count most: power mean of
+    :data:`MOST`. It is low where two pictures show nothing alike."""
+    return float((support**MOST).mean() ** (1 / MOST))
 
 
 def _spread(window: NDArray[np.float32]) -> Floats:

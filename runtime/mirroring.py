@@ -28,7 +28,7 @@ Mirror = Union[bool, Literal["auto"]]  # noqa: UP007 (Python 3.10 evaluates it)
 
 MIRRORED = "A was matched mirrored left to right: what is left and right on the thing swaps"
 """Said to people where it was."""
-CLEARLY, CLEARLY_BY_SCORES = 0.35, 0.15
+CLEARLY, CLEARLY_BY_SCORES = 0.5, 0.15
 """Mean gain from which ``auto`` mirrors: of the logarithm of the odds that a match is right or, from a
 bundle without confidence, of that of the score. A thing that is its own mirror image, such as a bottle,
 gains about 0, and stays as it is."""

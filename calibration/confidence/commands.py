@@ -42,6 +42,13 @@ SEED = 1
     help="Add every pair with its source mirrored, so that things also face opposite ways. Only for "
     "keypoints that are not called left or right.",
 )
+@click.option(
+    "--unrelated/--no-unrelated",
+    default=True,
+    show_default=True,
+    help="Add every source with a target of another class of its list, which show nothing alike: no match "
+    "is right.",
+)
 @click.option("--one-based", is_flag=True, help="Coordinates in the lists start at 1.")
 @click.option(
     "--root",
@@ -71,6 +78,7 @@ def confidence_command(
     lists: tuple[Path, ...],
     warps: Path | None,
     mirrored: bool,
+    unrelated: bool,
     one_based: bool,
     root: Path | None,
     within: float,
@@ -85,15 +93,15 @@ def confidence_command(
     dcc confidence bundle --warps pictures -o bundle-confident
     dcc eval bundle --benchmark pairs --data other.csv --reliability diagram.png
 
-    BUNDLE is a folder or a name of dcc models. Its graphs stay as they are: three numbers are added to its
-    manifest, by which dcc match computes a confidence from 0 to 1 for every match. Judge it with dcc eval
-    on pairs that it was not fitted to (docs/confidence.md).
+    BUNDLE is a folder or a name of dcc models. Its graphs stay as
+    they are: four numbers are added to its manifest, by which dcc match computes a confidence from 0 to 1
+    for every match. Judge it with dcc eval on pairs that it was not fitted to (docs/confidence.md).
     """
     from dccnet.calibration.confidence.fit import fit_confidence
-    from dccnet.calibration.confidence.samples import collect_samples
+    from dccnet.calibration.confidence.samples import collect_samples, unrelated_pairs
     from dccnet.calibration.confidence.write import write_with_confidence
     from dccnet.export.bundles.folder import check_replaceable
-    from dccnet.runtime.console import note, progress_bar
+    from dccnet.runtime.console import note, progress_bar, warn
     from dccnet.runtime.errors import UsageError
     from dccnet.runtime.extras import required
     from dccnet.runtime.matcher import Matcher
@@ -107,16 +115,17 @@ def confidence_command(
         del scipy
     opened = open_bundle(bundle, note)
     check_replaceable(output)
-    pairs = _pairs(lists, warps, mirrored, one_based, root, opened.manifest.image_size)
+    as_they_are = _pairs(lists, warps, one_based, root, opened.manifest.image_size)
+    pairs = [*as_they_are, *(_facing_opposite(as_they_are) if mirrored else [])]
+    others = unrelated_pairs(as_they_are, SEED) if unrelated else []
     with Matcher.open(opened, threads=threads, on_note=note) as matcher, progress_bar() as progress:
-        task = progress.add_task("matching", total=sum(map(len, pairs)))
-        samples = collect_samples(matcher, pairs, on_pair=lambda: progress.advance(task))
+        task = progress.add_task("matching", total=sum(map(len, pairs)) + len(others))
+        samples = collect_samples(matcher, pairs, lambda: progress.advance(task), others)
     paths = lists if warps is None else (warps,)
     names = tuple(f"{path.resolve().parent.name}/{path.name}" for path in paths)
     truth = "warps" if warps is not None else "keypoints"
-    fitted = fit_confidence(
-        samples, within, truth, tuple(f"{n}, mirrored too" if mirrored else n for n in names)
-    )
+    kinds = (", mirrored too" if mirrored else "") + (", and of two classes" if others else "")
+    fitted = fit_confidence(samples, within, truth, tuple(name + kinds for name in names))
     written = write_with_confidence(opened, fitted, output)
     quality = fitted.quality
     note(
@@ -124,26 +133,32 @@ def confidence_command(
         f"AUROC {quality.auroc:.3f}, calibration error {quality.calibration_error:.3f}"
     )
     click.echo(json.dumps(dataclasses.asdict(fitted), indent=2) if as_json else written.path)
+    if unrelated and not others:
+        warn(
+            "all pairs are of one class, so that none of pictures that show nothing alike could be made: "
+            "confidence is too high for those"
+        )
     note(f"next: dcc match --model {output} --min-confidence 0.5 A.jpg B.jpg")
 
 
 def _pairs(
     lists: tuple[Path, ...],
     warps: Path | None,
-    mirrored: bool,
     one_based: bool,
     root: Path | None,
     size: Size,
 ) -> list[list[Pair]]:
     """The pairs of each list."""
-    from dccnet.evaluation.pairs import facing_opposite, read_pairs
+    from dccnet.evaluation.pairs import read_pairs
     from dccnet.runtime.images import find_images
     from dccnet.training.synthetic import synthetic_pairs
 
     if warps is not None:
-        found = [synthetic_pairs(find_images(warps), WARPED_PAIRS, SEED, size)]
-    else:
-        found = [read_pairs(path, root, one_based=one_based) for path in lists]
-    if mirrored:
-        found += [[facing_opposite(pair) for pair in pairs] for pairs in found]
-    return found
+        return [synthetic_pairs(find_images(warps), WARPED_PAIRS, SEED, size)]
+    return [read_pairs(path, root, one_based=one_based) for path in lists]
+
+
+def _facing_opposite(lists: list[list[Pair]]) -> list[list[Pair]]:
+    from dccnet.evaluation.pairs import facing_opposite
+
+    return [[facing_opposite(pair) for pair in pairs] for pairs in lists]

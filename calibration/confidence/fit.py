@@ -21,6 +21,9 @@ from dccnet.runtime.errors import DataError
 
 PENALTY = 1e-3
 """Of the squared weights, for features of unit variance. Ten times more or less changed nothing."""
+UNRELATED = 0.1
+"""Matches of pictures that show nothing alike count as much as this share of all others. With more,
+confidence becomes too low where things are alike (docs/confidence.md)."""
 FEWEST = 20
 """Right matches, and wrong ones, without which nothing is fitted."""
 
@@ -41,17 +44,19 @@ def fit_confidence(
 ) -> ConfidenceModel:
     """The confidence of matches like ``samples``, with its quality by cross-validation over their groups.
 
-    ``within`` is the tolerance as a share of the longer side of the picture. Raises :class:`DataError`
-    where there are too few right or wrong matches.
+    ``within`` is the tolerance as a share of the longer side of the picture. Quality and shares are those
+    of pictures of the same kind of thing. Raises :class:`DataError` where there are too few right or wrong
+    matches of these.
     """
-    right = samples.errors <= within
+    alike = np.isfinite(samples.errors)
+    right = samples.errors[alike] <= within
     for count, kind in ((int(right.sum()), "right"), (int((~right).sum()), "wrong")):
         if count < FEWEST:
             raise DataError(
                 f"only {count} of {len(right)} matches are {kind} within {within:g} of the picture's "
                 f"longer side, and {FEWEST} are needed: take more or other pairs, or change --within"
             )
-    line = fit_line(weighed(samples.evidence), right)
+    line = fit_line(weighed(samples.evidence), samples.errors <= within, _shares(alike))
     return ConfidenceModel(
         within=within,
         intercept=line.intercept,
@@ -61,23 +66,27 @@ def fit_confidence(
         pairs=samples.pairs,
         points=len(right),
         right=float(right.mean()),
-        quality=_cross_validate(samples, right),
+        quality=_cross_validate(samples, within),
     )
 
 
-def fit_line(evidence: Floats, right: Truths) -> Line:
-    """The likeliest line without negative weights, for ``(N, F)`` features and ``(N,)`` truths."""
+def fit_line(evidence: Floats, right: Truths, shares: Floats | None = None) -> Line:
+    """The likeliest line without negative weights, for ``(N, F)`` features and ``(N,)`` truths, which count
+    by ``shares`` ``(N,)``, or else alike."""
     from scipy.optimize import minimize
 
-    mean, deviation = evidence.mean(axis=0), np.maximum(evidence.std(axis=0), 1e-9)
+    shares = np.ones(len(right)) if shares is None else shares
+    shares = shares / shares.sum()
+    mean = shares @ evidence
+    deviation = np.maximum(np.sqrt(shares @ (evidence - mean) ** 2), 1e-9)
     scaled = (evidence - mean) / deviation
 
     def loss(line: Floats) -> tuple[float, Floats]:
         weights, odds = line[:-1], scaled @ line[:-1] + line[-1]
         surprise = np.logaddexp(0, odds) - right * odds
         error = probability(odds) - right
-        gradient = np.append(scaled.T @ error / len(right) + PENALTY * weights, error.mean())
-        return float(surprise.mean() + PENALTY / 2 * weights @ weights), gradient
+        gradient = np.append(scaled.T @ (shares * error) + PENALTY * weights, shares @ error)
+        return float(shares @ surprise + PENALTY / 2 * weights @ weights), gradient
 
     bounds = [(0, None)] * scaled.shape[1] + [(None, None)]
     found = minimize(loss, np.zeros(len(bounds)), jac=True, method="L-BFGS-B", bounds=bounds)
@@ -85,19 +94,28 @@ def fit_line(evidence: Floats, right: Truths) -> Line:
     return Line(weights, float(found.x[-1] - weights @ mean))
 
 
-def _cross_validate(samples: Samples, right: Truths) -> FitQuality:
+def _shares(alike: Truths) -> Floats:
+    """How much each match counts."""
+    unrelated = max(int((~alike).sum()), 1)
+    shares: Floats = np.where(alike, 1.0, UNRELATED * alike.sum() / unrelated)
+    return shares
+
+
+def _cross_validate(samples: Samples, within: float) -> FitQuality:
     groups, number = np.unique(samples.groups, return_inverse=True)
+    alike, right = np.isfinite(samples.errors), samples.errors <= within
     evidence = weighed(samples.evidence)
     confidence = np.empty(len(right))
     for group in range(len(groups)):
         held_out = number == group
-        known = right[~held_out]
+        known = right[~held_out & alike]
         if known.all() or not known.any():
             raise DataError(
                 f"all matches outside the group {groups[group]} are alike, right or wrong: take more pairs"
             )
-        line = fit_line(evidence[~held_out], known)
+        line = fit_line(evidence[~held_out], right[~held_out], _shares(alike[~held_out]))
         confidence[held_out] = probability(line.log_odds(evidence[held_out]))
+    confidence, right = confidence[alike], right[alike]
     area = auroc(confidence, right)
     assert area is not None  # there are right matches and wrong ones
     return FitQuality(len(groups), area, calibration_error(reliability(confidence, right)))

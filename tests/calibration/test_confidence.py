@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -12,14 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dccnet.calibration.confidence.fit import fit_confidence, fit_line
-from dccnet.calibration.confidence.samples import Samples
+from dccnet.calibration.confidence.samples import Samples, unrelated_pairs
 from dccnet.evaluation.confidence import auroc, calibration_error, judge, reliability
+from dccnet.evaluation.pairs import read_pairs
 from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.confidence import FEATURES, probability, weighed
 from dccnet.runtime.errors import DataError
 from tests.helpers.commands import Cli, one_sentence
 
-WEIGHTS = np.array([2.0, 0.5])
+WEIGHTS = np.array([2.0, 0.5, 1.0])
 """Of the features that are weighed."""
 
 
@@ -54,6 +56,42 @@ def test_the_fitted_model_is_calibrated_and_says_what_it_was_fitted_to() -> None
     scores = judge(probability(model.log_odds(fresh.evidence)), fresh.errors, 0.1, [])
     assert scores.calibration_error < 0.03
     assert scores.auroc == pytest.approx(model.quality.auroc, abs=0.02)
+
+
+def test_unrelated_pictures_lower_it_where_a_picture_has_little_support() -> None:
+    """They count as a tenth of the others, and quality and shares are those of the others."""
+    samples, few = drawn_samples(), drawn_samples(500, seed=2)
+    evidence = few.evidence.copy()
+    evidence[:, FEATURES.index("overall")] -= 3
+    everything = Samples(
+        np.concatenate([samples.evidence, evidence]),
+        np.concatenate([samples.errors, np.full(500, np.inf)]),
+        samples.groups + few.groups,
+        samples.pairs,
+    )
+    before, after = (fit_confidence(s, 0.1, "keypoints", ()) for s in (samples, everything))
+    assert (after.points, after.right, after.pairs) == (before.points, before.right, before.pairs)
+    assert after.weights["overall"] > before.weights["overall"] + 0.1
+    of_unrelated = [probability(model.log_odds(evidence)).mean() for model in (before, after)]
+    assert of_unrelated[1] < of_unrelated[0] - 0.03
+    twice = dataclasses.replace(
+        everything,
+        evidence=np.concatenate([everything.evidence, evidence]),
+        errors=np.append(everything.errors, np.full(500, np.inf)),
+        groups=everything.groups + few.groups,
+    )
+    again = fit_confidence(twice, 0.1, "keypoints", ())
+    assert again.weights == pytest.approx(after.weights, abs=1e-3)  # however many there are
+
+
+def test_unrelated_pairs_are_of_two_classes_of_one_list(pairs: Path) -> None:
+    found = unrelated_pairs([read_pairs(pairs)], seed=1)
+    assert len(found) == 6
+    for pair, own in zip(found, read_pairs(pairs), strict=True):
+        other = next(p for p in read_pairs(pairs) if p.target.key == pair.target.key)
+        assert pair.source.key == own.source.key and other.category != own.category
+        assert np.array_equal(pair.target_points, other.target_points)
+    assert unrelated_pairs([[pair] * 3 for pair in read_pairs(pairs)], seed=1) == []
 
 
 def test_matches_that_are_all_right_teach_nothing() -> None:
@@ -108,7 +146,8 @@ def test_from_pairs_to_matches_that_say_how_sure_they_are(
     assert fitted.returncode == 0, fitted.stderr
     stored = Bundle.open(sure).manifest.confidence
     assert stored is not None
-    assert stored.fitted_on == (f"{pairs.parent.name}/pairs.csv",) and stored.points == 6 * 25 * 2
+    name = f"{pairs.parent.name}/pairs.csv"
+    assert stored.fitted_on == (f"{name}, and of two classes",) and stored.points == 6 * 25 * 2
     assert json.loads(fitted.stdout)["weights"] == stored.weights
     assert Bundle.open(sure).manifest.graphs == bundle.manifest.graphs
 

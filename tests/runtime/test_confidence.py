@@ -41,7 +41,8 @@ FIRST = ConfidenceModel(
     version=1,
 )
 """As bundles of earlier versions have it."""
-MODEL = dataclasses.replace(FIRST, weights={"support": 3.0, "deviation": 1.0}, intercept=0.5, version=2)
+SECOND = dataclasses.replace(FIRST, weights={"support": 3.0, "deviation": 1.0}, intercept=0.5, version=2)
+MODEL = dataclasses.replace(SECOND, weights=SECOND.weights | {"overall": 2.0}, intercept=-1.0, version=3)
 
 
 def random_result(seed: int, grid: tuple[int, int] = (5, 6)) -> Correspondences:
@@ -128,7 +129,7 @@ def identity_directions(grid: tuple[int, int], mirrored: bool = False) -> tuple[
 def test_perfect_matches_have_the_best_evidence_also_where_things_are_mirrored(mirrored: bool) -> None:
     score, *others = np.moveaxis(match_evidence(*identity_directions((4, 6), mirrored)), -1, 0)
     np.testing.assert_allclose(score, np.log(0.5))
-    for values, best in zip(others, (0, 0, 0, 1, 1, 0), strict=True):
+    for values, best in zip(others, (0, 0, 0, 1, 1, 0, 1), strict=True):
         np.testing.assert_allclose(values, best, atol=1e-6)
 
 
@@ -243,7 +244,7 @@ def test_results_with_confidence_can_be_pickled() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"version": 3},
+        {"version": 4},
         {"weights": MODEL.weights | {"support": -0.1}},
         {"weights": {"support": 1.0}},
         {"intercept": float("nan")},
@@ -252,7 +253,7 @@ def test_results_with_confidence_can_be_pickled() -> None:
     ],
 )
 def test_numbers_that_are_none_of_confidence_are_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"version 3|weights|finite|truth"):
+    with pytest.raises(ValueError, match=r"version 4|weights|finite|truth"):
         dataclasses.replace(MODEL, **change)
 
 
@@ -288,11 +289,12 @@ def test_how_well_pictures_agree_needs_no_confidence(monkeypatch: pytest.MonkeyP
 
 
 def test_bundles_of_an_earlier_version_keep_their_confidence() -> None:
-    evidence = np.array([-1.0, -2.0, -0.5, -1.5, 0.4, 9.0, -9.0])
+    evidence = np.array([-1.0, -2.0, -0.5, -1.5, 0.4, 9.0, -9.0, 0.5])
     by_hand = 0.2 * -1 + 0.5 * -2 + 1.0 * -0.5 + 1.0 * -1.5 + 0.3 * 0.4 + 3.0
     assert FIRST.log_odds(evidence) == pytest.approx(by_hand)
-    assert MODEL.log_odds(evidence) == pytest.approx(3.0 * 9 + 1.0 * -9 + 0.5)
+    assert SECOND.log_odds(evidence) == pytest.approx(3.0 * 9 + 1.0 * -9 + 0.5)
+    assert MODEL.log_odds(evidence) == pytest.approx(3.0 * 9 + 1.0 * -9 + 2.0 * 0.5 - 1.0)
     with pytest.raises(ValueError, match="weights must be those of support, deviation"):
         dataclasses.replace(FIRST, version=2)
-    with pytest.raises(ValueError, match="version 3 of confidence is unknown to this dcc"):
-        dataclasses.replace(MODEL, version=3)
+    with pytest.raises(ValueError, match="version 4 of confidence is unknown to this dcc"):
+        dataclasses.replace(MODEL, version=4)

@@ -13,7 +13,7 @@ from dccnet.export.triton.graphs.indexing import batch_of, pick
 from dccnet.export.triton.graphs.neighbours import agreement_of_neighbours, length
 from dccnet.export.triton.graphs.windows import Direction, transfer_by_windows
 from dccnet.runtime.confidence import ConfidenceModel
-from dccnet.runtime.evidence import TINY
+from dccnet.runtime.evidence import MOST, TINY
 from dccnet.runtime.geometry import Size, cell_pixels
 from dccnet.runtime.score_windows import SIDE
 
@@ -58,7 +58,19 @@ def _evidence(own: Direction, other: Direction) -> dict[str, Array]:
         "mutual": op.reduce("Mean", mutual, 1, keepdims=True),
         "support": around.support,
         "deviation": -op.apply("Log", around.deviation + 1),
+        "overall": _overall(around.support),
     }
+
+
+def _overall(support: Array) -> Array:
+    """``(B, n)`` -> ``(B, 1)``: the power mean of :data:`MOST`."""
+    power = support
+    for _ in range(MOST.bit_length() - 1):
+        power = power * power
+    mean = op.reduce("Mean", power, 1, keepdims=True)
+    for _ in range(MOST.bit_length() - 1):
+        mean = op.apply("Sqrt", mean)
+    return mean
 
 
 def _spread(window: Array) -> Array:

@@ -4,6 +4,7 @@ import { agreementOfNeighbours } from "./neighbours.js";
 import { blendedScores, meanPlace } from "./windows.js";
 
 const TINY = 1e-12;
+const MOST = 8; // the power mean of support over a picture
 
 export const probability = (logOdds) => Math.fround(0.5 + 0.5 * Math.tanh(logOdds / 2));
 
@@ -20,6 +21,7 @@ export function cellOdds(own, grid, other, otherGrid, model) {
   });
   const around = agreementOfNeighbours(targets, grid, otherGrid, distance.map((value) => Math.exp(-value)));
   const agreeing = own.index.reduce((count, best, cell) => count + (other.index[best] === cell), 0);
+  const overall = (around.support.reduce((sum, value) => sum + value ** MOST, 0) / own.index.length) ** (1 / MOST);
   const features = {
     score: (cell) => Math.log(own.score[cell] + TINY),
     return: (cell) => -distance[cell],
@@ -28,6 +30,7 @@ export function cellOdds(own, grid, other, otherGrid, model) {
     mutual: () => agreeing / own.index.length,
     support: (cell) => around.support[cell],
     deviation: (cell) => -Math.log1p(around.deviation[cell]),
+    overall: () => overall,
   };
   const weighed = Object.entries(model.weights);
   return Float64Array.from(own.index, (_, cell) =>
