@@ -93,9 +93,9 @@ def confidence_command(
     dcc confidence bundle --warps pictures -o bundle-confident
     dcc eval bundle --benchmark pairs --data other.csv --reliability diagram.png
 
-    BUNDLE is a folder or a name of dcc models. Its graphs stay as
-    they are: four numbers are added to its manifest, by which dcc match computes a confidence from 0 to 1
-    for every match. Judge it with dcc eval on pairs that it was not fitted to (docs/confidence.md).
+    BUNDLE is a folder or a name of dcc models. Its graphs stay as they are: four numbers are added to its
+    manifest, by which dcc match computes a confidence from 0 to 1 for every match. Judge it with dcc eval
+    on pairs that it was not fitted to (docs/confidence.md).
     """
     from dccnet.calibration.confidence.fit import fit_confidence
     from dccnet.calibration.confidence.samples import collect_samples, unrelated_pairs
