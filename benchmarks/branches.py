@@ -106,15 +106,12 @@ def scored(model: DCCNet, pairs: list[Pair], alpha: float, mirror: bool) -> Rows
     features = FeatureCache(model, 10**9)
     rows: dict[str, list[list[float]]] = {}
     for pair in pairs:
-        tried = [(pair, correspondences(model, features, pair))]
-        if mirror:
-            other = facing_opposite(pair)
-            tried.append((other, correspondences(model, features, other)))
-        for name in tried[0][1]:
-            seen, kept = pair, tried[0][1][name]
-            for other, results in tried[1:]:
-                if more_confident(kept, results[name]) is not kept:
-                    seen, kept = other, results[name]
+        other = facing_opposite(pair) if mirror else pair
+        results = correspondences(model, features, pair)
+        turned = correspondences(model, features, other) if mirror else results
+        for name, plain in results.items():
+            kept = more_confident(plain, turned[name])
+            seen = other if kept is turned[name] else pair
             assert seen.source_points is not None and seen.target_points is not None
             moved = [kept.transfer(seen.target_points, from_="b", rule=rule) for rule in RULES]
             rows.setdefault(name, []).append(

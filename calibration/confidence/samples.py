@@ -49,7 +49,7 @@ def collect_samples(
     """
     classes = {pair.category for pairs in lists for pair in pairs}
     evidence, errors, groups = [], [], []
-    for pairs in (*lists, unrelated) if unrelated else lists:
+    for pairs in (*lists, unrelated):
         results = matcher.match_many((pair.source.load(), pair.target.load()) for pair in pairs)
         for number, (pair, result) in enumerate(zip(pairs, results, strict=True)):
             group = pair.category if len(classes) >= 3 else f"part {PARTS * number // len(pairs)}"

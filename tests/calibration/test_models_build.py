@@ -27,7 +27,8 @@ from tests.helpers.commands import Cli, one_sentence
 NUMBERS = 1e-3
 """Largest relative difference of numbers: versions of the libraries and processors round differently."""
 RANGES = 0.04
-"""The same for ranges of activations. Of two with nearly the same error, rounding decides."""
+"""The same for :data:`MOVED` ranges of activations. Of two with nearly the same error, rounding decides."""
+MOVED = 4
 
 
 @pytest.mark.slow
@@ -43,12 +44,18 @@ def test_the_rebuilt_model_is_the_one_that_comes_with_dcc(
     for name in shipped.manifest.graphs:
         ours, theirs = (weights(bundle.graph_path(name)) for bundle in (shipped, rebuilt))
         assert ours.keys() == theirs.keys()
+        moved: set[float] = set()
         for key, value in ours.items():
             if value.dtype == np.int8:
                 assert np.abs(value.astype(int) - theirs[key]).max() <= 1, key
-            elif value.dtype == np.float32:
-                tolerance = RANGES if value.ndim == 0 and "quantize" in key.operator.lower() else NUMBERS
-                np.testing.assert_allclose(theirs[key], value, rtol=tolerance, atol=1e-6, err_msg=str(key))
+            elif value.dtype != np.int64:  # in which -1 may stand for a size
+                close = np.allclose(theirs[key], value, rtol=NUMBERS, atol=1e-6)
+                if not close and value.ndim == 0 and "quantize" in key.operator.lower():
+                    np.testing.assert_allclose(theirs[key], value, rtol=RANGES, err_msg=str(key))
+                    moved.add(float(value))
+                else:
+                    assert close, key
+        assert len(moved) <= MOVED, moved
     results = [Matcher.open(bundle).match(*photos[:2]) for bundle in (shipped, rebuilt)]
     assert np.mean(results[0].index_a == results[1].index_a) >= 0.9  # docs/models.md says why they differ
 

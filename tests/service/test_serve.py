@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -51,6 +52,16 @@ def close(found: dict[str, list[float]], wanted: dict[str, list[float]]) -> None
         np.testing.assert_allclose(found[name], values, atol=2e-3, err_msg=name)
 
 
+def answered(server: Process, fields: dict[str, str], a: Path, b: Path, reference: str | None) -> Any:
+    """What a match answers; A is the reference of this address, if there is one."""
+    if reference is None:
+        answer = post(f"{server.url}/v1/match", fields, a=a, b=b)
+    else:
+        answer = post(f"{server.url}{reference}/match", fields, b=b)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
 def test_answers_are_those_of_the_matcher(server: Process, matcher: Matcher, pictures: list[Path]) -> None:
     a, b = pictures[:2]
     expected = matcher.match(a, b)
@@ -61,12 +72,7 @@ def test_answers_are_those_of_the_matcher(server: Process, matcher: Matcher, pic
     def ask(number: int) -> None:
         side: Side = "b" if number % 2 else "a"
         fields = {"points": json.dumps(points), "mutual": "true", "from": side}
-        if number < 2:
-            answer = post(f"{server.url}/v1/match", fields, a=a, b=b)
-        else:
-            answer = post(f"{server.url}{reference.headers['Location']}/match", fields, b=b)
-        assert answer.status_code == 200, answer.text
-        found = answer.json()
+        found = answered(server, fields, a, b, reference.headers["Location"] if number >= 2 else None)
         assert (found["size_a"], found["size_b"]) == (list(expected.size_a), list(expected.size_b))
         close(found["points"], match_lists(expected.carry(points, side)))
         close(found["mutual"], match_lists(expected.mutual()))
@@ -98,12 +104,7 @@ def test_a_is_matched_mirrored_where_it_is_asked_for(
     def ask(number: int) -> None:
         way = ("no", "yes", "auto")[number % 3]
         fields = {"points": json.dumps(points), "mutual": "true", "mirror": way}
-        if number < 3:
-            answer = post(f"{server.url}/v1/match", fields, a=a, b=b)
-        else:
-            answer = post(f"{server.url}{reference}/match", fields, b=b)
-        assert answer.status_code == 200, answer.text
-        found = answer.json()
+        found = answered(server, fields, a, b, reference if number >= 3 else None)
         assert found["mirrored"] == expected[way].mirrored
         close(found["points"], match_lists(expected[way].carry(points, "a")))
         close(found["mutual"], match_lists(expected[way].mutual()))
