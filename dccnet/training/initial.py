@@ -8,7 +8,7 @@ from dccnet.network.config import ModelConfig
 from dccnet.network.model import DCCNet
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.messages import note
-from dccnet.training.dead_embedding import draw_living_embedding
+from dccnet.training.dead_starts import draw_living_consensus, draw_living_embedding
 from dccnet.training.starts import start_both_ways, start_plain
 from dccnet.weights.pretrained import load_backbone_weights
 
@@ -30,7 +30,7 @@ def initialise(model: DCCNet, weights: str, start: str, both_ways: bool, tell: b
     """Set all initial weights of a new network, as :func:`initial_network` says; ``tell`` allows notes."""
     load_backbone_weights(model.backbone, model.config.backbone, weights)
     apply_start(model, start, both_ways)
-    revive_embedding(model, both_ways, tell)
+    revive(model, both_ways, tell)
 
 
 def apply_start(model: DCCNet, start: str, both_ways: bool) -> None:
@@ -49,11 +49,13 @@ def apply_start(model: DCCNet, start: str, both_ways: bool) -> None:
             raise UsageError(f"--start plain: {error}: give --set context_channels=NUMBER") from error
 
 
-def revive_embedding(model: DCCNet, both_ways: bool, tell: bool = True) -> None:
-    """Draw a correlation embedding again that could not learn (``dead_embedding.py``).
+def revive(model: DCCNet, both_ways: bool, tell: bool = True) -> None:
+    """Draw 4D convolutions again that could not learn (``dead_starts.py``).
 
     ``both_ways`` is that of :func:`apply_start`, which comes before. A note says so if ``tell``.
     """
-    draws = draw_living_embedding(model, both_ways)
-    if draws and tell:
-        note(f"the correlation embedding could not learn at its initial weights: drawn again, {draws} x")
+    consensus = draw_living_consensus(model, both_ways)
+    embedding = draw_living_embedding(model, both_ways)
+    for name, draws in (("4D convolutions", consensus), ("correlation embedding", embedding)):
+        if draws and tell:
+            note(f"the {name} could not learn at the initial weights: drawn again, {draws} x")

@@ -27,7 +27,7 @@ from dccnet.runtime.video.annotations import (
     parse_boxes,
     parse_points,
 )
-from dccnet.runtime.video.drawing import draw_frame
+from dccnet.runtime.video.drawing import FrameDrawer
 from dccnet.runtime.video.mask_files import read_mask
 from dccnet.runtime.video.outputs.files import Outputs
 from dccnet.runtime.video.outputs.records import frame_record
@@ -202,11 +202,12 @@ def write_stream(
 
 def _draw(stream: Stream, style: str | None, limit: int | None) -> Iterator[OutputFrame]:
     """Results with their drawings, which are None without a style."""
+    drawer = None if style is None else FrameDrawer(style)
     for number, result in enumerate(stream, start=1):
         drawing = None
-        if style is not None:
+        if drawer is not None:
             with stream.times.measure("draw", {}):
-                drawing = draw_frame(result, style)
+                drawing = drawer.draw(result)
         yield OutputFrame(result, drawing)
         if number == limit:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
@@ -17,6 +18,7 @@ from dccnet.runtime.video.propagation.maps import inside
 if TYPE_CHECKING:
     from dccnet.runtime.video.propagation.carrier import Carried
     from dccnet.runtime.video.propagation.maps import CarriedPoints
+    from dccnet.runtime.video.references import Reference
     from dccnet.runtime.video.stream import FrameResult
 
 STYLES = ("side", "overlay", "dots")
@@ -54,27 +56,81 @@ def draw_frame(result: FrameResult, style: str = "side") -> Image:
 
 
 def _draw_side_by_side(result: FrameResult) -> Image:
-    reference, frame, carried = result.reference.image, result.image, result.carried
-    if carried is None:
-        mutual = result.correspondences.mutual()
-        return draw_lines(reference, frame, choose_matches(reference, frame, mutual, LINES))
+    if result.carried is not None:
+        return _draw_annotations(result, result.carried)[0]
+    mutual = result.correspondences.mutual()
+    chosen = choose_matches(result.reference.image, result.image, mutual, LINES)
+    return draw_lines(result.reference.image, result.image, chosen)
+
+
+class FrameDrawer:
+    """Draws frame after frame, each as :func:`draw_frame` does.
+
+    Side by side, it keeps the reference with its annotations, until there is another one or another of its
+    points is lost.
+    """
+
+    def __init__(self, style: str = "side") -> None:
+        self._style = style
+        self._left: _DrawnReference | None = None
+
+    def draw(self, result: FrameResult) -> Image:
+        """See :func:`draw_frame`."""
+        if self._style != "side" or result.carried is None:
+            return draw_frame(result, self._style)
+        canvas, self._left = _draw_annotations(result, result.carried, self._left)
+        return canvas
+
+
+@dataclass(frozen=True, slots=True)
+class _DrawnReference:
+    """The left part of a canvas, and what it depends on."""
+
+    reference: Reference
+    frame_shape: tuple[int, ...]
+    points: bytes
+    visible: bytes
+    picture: Image
+
+    def is_of(self, result: FrameResult, points: bytes, visible: bytes) -> bool:
+        return (
+            self.reference is result.reference
+            and self.frame_shape == result.image.shape
+            and (self.points, self.visible) == (points, visible)
+        )
+
+
+def _draw_annotations(
+    result: FrameResult, carried: Carried, left: _DrawnReference | None = None
+) -> tuple[Image, _DrawnReference]:
+    """Reference and frame side by side, and the reference as it is on the canvas, for the next frame."""
+    reference, frame = result.reference.image, result.image
+    points, boxes = carried.points, carried.boxes
+    key = (b"", b"") if points is None else (points.points_a.tobytes(), points.visible.tobytes())
+    kept = left if left is not None and left.is_of(result, *key) else None
     if carried.mask is not None:
-        reference, frame = reference.copy(), frame.copy()
-        if result.reference.mask is not None:
-            _tint(reference, result.reference.mask)
+        frame = frame.copy()
         _tint(frame, carried.mask.mask)
+        if result.reference.mask is not None and kept is None:
+            reference = reference.copy()
+            _tint(reference, result.reference.mask)
     canvas, (scale_a, scale_b), offset = side_by_side(reference, frame)
-    left = canvas[:, : round(reference.shape[1] * scale_a)]  # views: labels stay in their picture
-    right = canvas[:, offset:]
-    if carried.boxes is not None:
-        all_boxes = np.ones(len(carried.boxes), bool)
-        _draw_boxes(left, carried.boxes.boxes_a * scale_a, all_boxes)
-        _draw_boxes(right, carried.boxes.boxes_b * scale_b, carried.boxes.visible)
-    if carried.points is not None:
-        radius = _radius(canvas)
-        _draw_points(left, carried.points.points_a * scale_a, carried.points, radius, rings=True)
-        _draw_points(right, carried.points.points_b * scale_b, carried.points, radius)
-    return canvas
+    on_left = canvas[:, : round(reference.shape[1] * scale_a)]  # views: labels stay in their picture
+    on_right = canvas[:, offset:]
+    radius = _radius(canvas)
+    if kept is not None:
+        on_left[:] = kept.picture
+    else:
+        if boxes is not None:
+            _draw_boxes(on_left, boxes.boxes_a * scale_a, np.ones(len(boxes), bool))
+        if points is not None:
+            _draw_points(on_left, points.points_a * scale_a, points, radius, rings=True)
+        kept = _DrawnReference(result.reference, result.image.shape, *key, on_left.copy())
+    if boxes is not None:
+        _draw_boxes(on_right, boxes.boxes_b * scale_b, boxes.visible)
+    if points is not None:
+        _draw_points(on_right, points.points_b * scale_b, points, radius)
+    return canvas, kept
 
 
 def _draw_carried(frame: Image, carried: Carried) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import resource
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 
 from dccnet.runtime.commands.video import write_stream
 from dccnet.runtime.errors import DccError, UsageError, VideoError
-from dccnet.runtime.video.drawing import STYLES, draw_frame
+from dccnet.runtime.video.drawing import STYLES, FrameDrawer, draw_frame
 from dccnet.runtime.video.outputs import files
 from dccnet.runtime.video.outputs.files import Outputs
 from dccnet.runtime.video.outputs.sink import OutputFrame
@@ -91,6 +92,22 @@ def test_drawings_change_the_frame_and_have_the_right_size(style: str, carries: 
     assert drawn.shape == (48, 60 if style != "side" else 128, 3) and drawn.dtype == np.uint8
     assert (drawn[:, -60:] != before).any()
     assert (result.image == before).all()  # nothing is drawn into the caller's frame
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_drawing_frame_after_frame_is_drawing_each(style: str) -> None:
+    options = {"points": POINTS, "boxes": [[5, 5, 20, 20]], "mask": np.eye(48, 60, dtype=np.uint8)}
+    first, second = stream(2, **options)
+    (other_reference,) = stream(1, **(options | {"points": POINTS[::-1]}))
+    assert first.carried is not None and second.carried is not None and second.carried.points is not None
+    unmasked = dataclasses.replace(first.carried, mask=None)
+    taller = dataclasses.replace(first, image=np.zeros((96, 60, 3), np.uint8), carried=unmasked)
+    second.carried.points.visible[0] = ~second.carried.points.visible[0]
+    drawer = FrameDrawer(style)
+    for result in (first, first, second, first, other_reference, first, taller, first):
+        assert (drawer.draw(result) == draw_frame(result, style)).all()
+    (without,) = stream(1)
+    assert (drawer.draw(without) == draw_frame(without, style)).all()
 
 
 def test_a_lost_point_is_not_drawn_in_the_frame() -> None:
