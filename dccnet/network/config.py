@@ -191,7 +191,7 @@ _TINY = ModelConfig(
     context_kernel=15,
     context_channels=1024,
     consensus_kernels=(3, 3),
-    consensus_channels=(8, 1),
+    consensus_channels=(2, 1),
     fusion="support",
     embedding=False,
 )

@@ -1,4 +1,4 @@
-"""4D convolutions that could not learn are drawn again; others stay as the authors' code would draw them."""
+"""4D convolutions that could not learn are drawn again; others stay as the authors' code draws them."""
 
 from __future__ import annotations
 

@@ -45,11 +45,11 @@ def test_a_plain_start_has_imagenets_backbone(small: DCCNet) -> None:
 
 
 def test_a_random_start_on_request_and_by_default_for_others(dcc_here: Cli, tmp_path: Path) -> None:
-    torch.manual_seed(3)
+    torch.manual_seed(4)  # whose 4D convolutions are not silent
     expected = DCCNet(PRESETS["small"])
     start_both_ways(expected)
     path = tmp_path / "m.safetensors"
-    made = dcc_here("init", "--preset", "small", "--start", "random", "--seed", "3", "-o", path)
+    made = dcc_here("init", "--preset", "small", "--start", "random", "--seed", "4", "-o", path)
     assert made.stderr.startswith("random start, random backbone; ")
     for name, tensor in expected.consensus.state_dict().items():
         torch.testing.assert_close(load_checkpoint(path).consensus.state_dict()[name], tensor)
