@@ -1,10 +1,10 @@
-"""Frames per second of the last step of `make demo`: points followed through a video, annotated video written.
+"""Frames per second of the last step of `make demo`: points followed through a video, which is annotated.
 
     python benchmarks/demo_video.py CHECKOUT [CHECKOUT...] [--rounds 5] [--runs 3] [--json FILE]
 
-In each CHECKOUT, `make demo` has run before, so that it has a .venv and demo-output/bundle. The checkouts take
-turns, each in a process of its own that follows the video --runs times. Prints medians, and ratios to the
-first checkout.
+In each CHECKOUT, `make demo` has run before, so that it has a .venv and demo-output/bundle. The checkouts
+take turns, each in a process of its own that follows the video --runs times. Prints medians, and ratios to
+the first checkout.
 """
 
 from __future__ import annotations
