@@ -9,12 +9,14 @@ seeds are printed, for the benchmarks' transfer and for sub-cell transfer, and t
 MODELs and OTHERs with its 95 % interval, by a bootstrap of photographs. A branch's scores are the softmax
 of its map, as in NC-Net, or "in proportion" to it, as those of the fusion "product", which only matters for
 sub-cell transfer. With --mirror-auto, sources are also matched mirrored, and the mirrored match counts
-where its scores are clearly higher (docs/mirroring.md): of the network, and of each branch, by its own.
+where it is clearly better (docs/mirroring.md): for the network by the support of its local map, for each
+branch by that of its own, and by scores for networks that do not fuse by support.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -30,9 +32,10 @@ from dccnet.evaluation.pck import pair_pck
 from dccnet.inference import to_correspondences
 from dccnet.network.config import BRANCHES
 from dccnet.network.conv4d import TRAINING_LOWERINGS
-from dccnet.network.fusion import Scores, softmax_scores
+from dccnet.network.fusion import Scores, as_matrix, softmax_scores
 from dccnet.network.model import DCCNet
-from dccnet.network.products import product_scores, supported_scores
+from dccnet.network.products import SUPPORT_FLOOR, product_scores, supported_scores
+from dccnet.network.support import mean_support, neighbour_support
 from dccnet.runtime.arrays import Floats
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.mirroring import more_confident
@@ -132,14 +135,28 @@ def correspondences(model: DCCNet, features: FeatureCache, pair: Pair) -> dict[s
     if set(BRANCHES) <= scores.keys():
         local, context = (matching.maps[name] for name in BRANCHES)
         scores["product of maps"] = product_scores(local, context)
-        scores["product of maps, by support"], _ = supported_scores(local, context)
+        scores["product of maps, by support"] = supported_scores(local, context).scores
         scores["product of softmaxes"] = softmax_scores(local + context)
         mean = [(a + b) / 2 for a, b in zip(scores["local"], scores["context"], strict=True)]
         scores["mean of softmaxes"] = Scores(*mean)
-    return {
+    found = {
         name: to_correspondences(either_way, model.grid, model.grid, size_a, size_b)
         for name, either_way in scores.items()
     }
+    if matching.support is None:
+        return found
+    support = {name: own_support(matching.maps[name], model.grid) for name in BRANCHES}
+    return {
+        name: dataclasses.replace(one, support=support[name.removesuffix(IN_PROPORTION)])
+        if name.startswith(BRANCHES)
+        else dataclasses.replace(one, support=support["local"])
+        for name, one in found.items()
+    }
+
+
+def own_support(c: torch.Tensor, grid: tuple[int, int]) -> float:
+    """Mean support of a map, as the network that fuses by it computes that of the local one."""
+    return float(mean_support(neighbour_support(torch.log(as_matrix(c) + SUPPORT_FLOOR), grid, grid)))
 
 
 if __name__ == "__main__":

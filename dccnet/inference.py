@@ -102,6 +102,8 @@ def match_features(
     matching = model.match(*({branch: f[branch] for branch in model.config.branches} for f in (a, b)))
     scores = matching.scores
     found = to_correspondences(scores, model.grid, model.grid, size_a, size_b)
+    if matching.support is not None:
+        found = dataclasses.replace(found, support=float(matching.support[0, 0]))
     if FINE in a and FINE in b:
         fine_a, fine_b = (_fine(model, features[FINE]) for features in (a, b))
         found = dataclasses.replace(found, fine_a=fine_a, fine_b=fine_b)

@@ -13,7 +13,7 @@ from dccnet.network.matching import best_matches
 from dccnet.network.model import DCCNet, Features
 from dccnet.network.products import SupportFusion
 from dccnet.network.score_windows import score_windows
-from dccnet.runtime.manifest import FINE
+from dccnet.runtime.manifest import FINE, SUPPORT
 
 
 class EncoderGraph(nn.Module):
@@ -51,7 +51,8 @@ class EncoderGraph(nn.Module):
 
 class MatcherGraph(nn.Module):
     """Matches features of pictures A and B: the best match of every cell, its score, and the scores of a
-    small window around it, ``(B, cells, 25)``, in both directions.
+    small window around it, ``(B, cells, 25)``, in both directions. A network that fuses by support also
+    returns that of the local map, ``(B, 1)``, by which ``--mirror auto`` decides.
 
     ``heatmaps`` adds the scores of all pairs of cells, ``(B, cells, cells)``, in which the first axis of
     cells is that of the picture in the output's name. ``maps`` includes ``heatmaps`` and adds the scores of
@@ -67,6 +68,8 @@ class MatcherGraph(nn.Module):
         branches = model.config.branches
         self.input_names = [f"{name}_{side}" for side in "ab" for name in branches]
         self.output_names = ["index_a", "score_a", "index_b", "score_b", "window_a", "window_b"]
+        if isinstance(model.fusion, SupportFusion):
+            self.output_names.append(SUPPORT)
         if self.heatmaps:
             self.output_names += ["heatmap_a", "heatmap_b"]
         if maps:
@@ -80,6 +83,8 @@ class MatcherGraph(nn.Module):
         matching = self.model.match(a, b)
         matches, grid = best_matches(matching.scores), self.model.grid
         outputs: list[Tensor] = [*matches, *score_windows(matching.scores, matches, grid, grid)]
+        if matching.support is not None:
+            outputs.append(matching.support)
         if self.heatmaps:
             outputs += _from_either_side(matching.scores)
         if self.maps:

@@ -69,6 +69,9 @@ class Correspondences(OneLine):
     """Turns what speaks for a match into its confidence. Only from a bundle with confidence."""
     least_confidence: float | None = None
     """Matches with less confidence are left out (:meth:`at_least`)."""
+    support: float | None = None
+    """0 to 1: how far neighbouring matches support each other, by the network's local features, before they
+    are fused. Only from a network that fuses by support."""
     mirrored: bool = False
     """Whether A was mirrored left to right to be matched, because the things face opposite ways. Positions
     are those of A as it is."""

@@ -23,6 +23,8 @@ FRAME = "frame"
 """Name of the encoder's input."""
 FINE = "fine"
 """The encoder's output with fine features, which the matcher does not take."""
+SUPPORT = "support"
+"""The matcher's output with the support of local matches, of a network that fuses by it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from dccnet.runtime.features import Features
 from dccnet.runtime.freed_memory import return_freed_memory
 from dccnet.runtime.geometry import Size
 from dccnet.runtime.given_pictures import GivenPicture, as_image
-from dccnet.runtime.manifest import FINE, Manifest
+from dccnet.runtime.manifest import FINE, SUPPORT, Manifest
 from dccnet.runtime.match_many import Picture, match_many
 from dccnet.runtime.mirroring import Mirror, as_mirror, kept_way, ways_to_match
 from dccnet.runtime.models.names import open_bundle
@@ -332,6 +332,8 @@ class Matcher:
                 outputs[name] = outputs[name].reshape(*grid, -1)
         maps, confidence = take_maps(outputs, grid), self.manifest.confidence
         arrays: dict[str, Any] = outputs
+        if SUPPORT in arrays:  # of a network that fuses by it
+            arrays[SUPPORT] = float(arrays[SUPPORT].item())
         return Correspondences(size_a, size_b, maps=maps, confidence_model=confidence, **arrays)
 
 

@@ -28,10 +28,11 @@ Mirror = Union[bool, Literal["auto"]]  # noqa: UP007 (Python 3.10 evaluates it)
 
 MIRRORED = "A was matched mirrored left to right: what is left and right on the thing swaps"
 """Said to people where it was."""
-CLEARLY, CLEARLY_BY_SCORES = 0.5, 0.15
-"""Mean gain from which ``auto`` mirrors: of the logarithm of the odds that a match is right or, from a
-bundle without confidence, of that of the score. A thing that is its own mirror image, such as a bottle,
-gains about 0, and stays as it is."""
+CLEARLY, CLEARLY_BY_SUPPORT, CLEARLY_BY_SCORES = 0.5, 0.05, 0.15
+"""Mean gain from which ``auto`` mirrors: of the logarithm of the odds that a match is right; of the support
+by local features, where the network returns it, because it tells both ways apart better; without either, of
+the logarithm of the score. A thing that is its own mirror image, such as a bottle, gains about 0, and stays
+as it is."""
 
 
 def as_mirror(value: object) -> Mirror:
@@ -63,7 +64,9 @@ def kept_way(results: Sequence[Correspondences], mirror: Mirror) -> Corresponden
 
 
 def more_confident(plain: Correspondences, mirrored: Correspondences) -> Correspondences:
-    """``plain``, unless matches of ``mirrored`` are clearly more confident."""
+    """``plain``, unless matches of ``mirrored`` clearly have more support, or confidence."""
+    if plain.support is not None and mirrored.support is not None:
+        return mirrored if mirrored.support - plain.support > CLEARLY_BY_SUPPORT else plain
     before, after = _mean_odds(plain), _mean_odds(mirrored)
     if before is not None and after is not None:
         return mirrored if after - before > CLEARLY else plain

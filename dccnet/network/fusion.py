@@ -50,6 +50,8 @@ class Attention(NamedTuple):
 class FusedScores(NamedTuple):
     scores: Scores
     attention: Attention | None
+    support: Tensor | None = None
+    """``(B, 1)``: how far neighbours support the matches of Cl; from the fusion by support alone."""
 
 
 class Fusion(nn.Module):

@@ -39,6 +39,8 @@ class Matching(NamedTuple):
     maps: dict[str, Tensor]
     """Correlation maps after consensus, Cl and Cs, ``(B, 1, hA, wA, hB, wB)`` each."""
     attention: Attention | None
+    support: Tensor | None = None
+    """``(B, 1)``, of a network that fuses by support: see :class:`FusedScores`."""
 
 
 class DCCNet(Computation):
@@ -149,8 +151,8 @@ class DCCNet(Computation):
         if self.fusion is None:
             (only,) = maps.values()
             return Matching(self.softmax(only), maps, None)
-        scores, attention = self.fusion([maps["local"], maps["context"]])
-        return Matching(scores, maps, attention)
+        fused = self.fusion([maps["local"], maps["context"]])
+        return Matching(fused.scores, maps, fused.attention, fused.support)
 
     def _check_image(self, image: Tensor) -> None:
         if self.config.welded_to_grid:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from dccnet.network.fusion import Attention, FusedScores, Scores, as_matrix, softmax_directions, weighted
 from dccnet.network.precision import float32_island
 from dccnet.network.step import Step
-from dccnet.network.support import neighbour_support
+from dccnet.network.support import mean_support, neighbour_support
 
 PRODUCT_EPSILON = 1e-3
 """Added to both maps: a score needs some support of either branch, and no cell's scores are all zero."""
@@ -48,13 +49,20 @@ SUPPORT_EPSILON = 0.05
 """Added to the support of both branches: where neither has any, both count alike."""
 
 
+class SupportedScores(NamedTuple):
+    scores: Scores
+    weights: Scores
+    """Half of the exponents: ``(B, 2, hA·wA, 1)`` and ``(B, 2, 1, hB·wB)``."""
+    support: Tensor
+    """``(B, 1)``: mean support of the cells of both pictures in the local map."""
+
+
 @float32_island
-def supported_scores(local: Tensor, context: Tensor) -> tuple[Scores, Scores]:
+def supported_scores(local: Tensor, context: Tensor) -> SupportedScores:
     """Scores in proportion to a product of powers of two maps ``(B, 1, hA, wA, hB, wB)``.
 
     The exponents of each cell add up to 2, and are in proportion to the squared support of its neighbours
-    in either map (:func:`~dccnet.network.support.neighbour_support`). Returned, too: half of them,
-    ``(B, 2, hA·wA, 1)`` and ``(B, 2, 1, hB·wB)``. No gradient passes through them.
+    in either map (:func:`~dccnet.network.support.neighbour_support`). No gradient passes through them.
     """
     both = [torch.log(as_matrix(c) + SUPPORT_FLOOR) for c in (local, context)]
     grid_a, grid_b = (local.shape[2], local.shape[3]), (local.shape[4], local.shape[5])
@@ -62,7 +70,9 @@ def supported_scores(local: Tensor, context: Tensor) -> tuple[Scores, Scores]:
         of_local, of_context = (neighbour_support(logarithms, grid_a, grid_b) for logarithms in both)
         on_a = _shares(of_local.on_a, of_context.on_a)[..., None]
         on_b = _shares(of_local.on_b, of_context.on_b)[:, :, None]
-    return softmax_directions(weighted(both, 2 * on_a), weighted(both, 2 * on_b)), Scores(on_a, on_b)
+        support = mean_support(of_local)
+    scores = softmax_directions(weighted(both, 2 * on_a), weighted(both, 2 * on_b))
+    return SupportedScores(scores, Scores(on_a, on_b), support)
 
 
 def _shares(local: Tensor, context: Tensor) -> Tensor:
@@ -86,7 +96,7 @@ class SupportFusion(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> FusedScores:
         """``maps``: Cl and Cs, ``(B, 1, hA, wA, hB, wB)`` each."""
-        scores, weights = self.product(*maps)
+        scores, weights, support = self.product(*maps)
         grid_a, grid_b = maps[0].shape[2:4], maps[0].shape[4:6]
         attention = Attention(weights.on_a.reshape(-1, 2, *grid_a), weights.on_b.reshape(-1, 2, *grid_b))
-        return FusedScores(scores, attention)
+        return FusedScores(scores, attention, support)

@@ -43,6 +43,12 @@ def neighbour_support(logarithms: Tensor, grid_a: tuple[int, int], grid_b: tuple
     )
 
 
+def mean_support(support: Support) -> Tensor:
+    """``(B, 1)``: over the cells of both pictures, each of which counts half."""
+    on_a, on_b = (side.mean(dim=1, keepdim=True) for side in support)
+    return (on_a + on_b) / 2
+
+
 def _means(shares: Tensor, places: Tensor) -> Tensor:
     """Means of ``places`` ``(..., 2, others)`` by ``shares`` ``(B, cells, others)`` -> ``(B, 2, cells)``.
 

@@ -84,6 +84,9 @@ def test_a_product_of_branches_exports_in_every_lowering(
     found = Matcher.open(bundle.path).match(*photos[:2])
     same(found, TorchMatcher(model).match(*photos[:2]))
     assert found.maps is not None and (found.maps.attention_a is None) == (fusion == "product")
+    assert (found.support is None) == (fusion == "product")
+    if fusion == "support":
+        assert found.support == pytest.approx(TorchMatcher(model).match(*photos[:2]).support, abs=1e-4)
 
 
 def test_a_product_of_branches_exports_in_half_precision(tmp_path: Path, pictures: list[Path]) -> None:

@@ -29,7 +29,7 @@ def attentive(blend: str) -> DynamicFusion:
 
 
 def test_maps_are_weighed_by_each_directions_attention_and_then_made_scores(maps: list[Tensor]) -> None:
-    scores, attention = attentive("maps")(maps)
+    scores, attention, _ = attentive("maps")(maps)
     local, context = map(as_matrix, maps)
     assert attention is not None
     on_a, on_b = attention.on_a.flatten(2), attention.on_b.flatten(2)
@@ -44,9 +44,9 @@ def test_maps_are_weighed_by_each_directions_attention_and_then_made_scores(maps
 
 
 def test_the_attention_is_the_same_whatever_is_blended(maps: list[Tensor]) -> None:
-    (scores, of_scores), (fused, of_maps) = attentive("scores")(maps), attentive("maps")(maps)
-    torch.testing.assert_close(of_scores, of_maps)
-    assert not torch.allclose(scores.on_a, fused.on_a)
+    of_scores, of_maps = attentive("scores")(maps), attentive("maps")(maps)
+    torch.testing.assert_close(of_scores.attention, of_maps.attention)
+    assert not torch.allclose(of_scores.scores.on_a, of_maps.scores.on_a)
 
 
 @pytest.mark.parametrize("blend", ["scores", "maps"])

@@ -26,7 +26,8 @@ def maps() -> list[Tensor]:
 
 
 def test_a_product_is_in_proportion_to_both_maps(maps: list[Tensor]) -> None:
-    scores, attention = ProductFusion()(maps)
+    scores, attention, support = ProductFusion()(maps)
+    assert support is None
     local, context = (as_matrix(c) + PRODUCT_EPSILON for c in maps)
     for pair, row, column in ((0, 2, 5), (1, 11, 0)):
         total = sum(float(local[pair, row, j] * context[pair, row, j]) for j in range(12))
@@ -59,7 +60,7 @@ def test_a_product_of_nothing_is_even() -> None:
 
 
 def test_exponents_follow_the_squared_support_of_each_branch(maps: list[Tensor]) -> None:
-    scores, attention = SupportFusion()(maps)
+    scores, attention, _ = SupportFusion()(maps)
     powers = [as_matrix(c) + SUPPORT_FLOOR for c in maps]
     supports = [neighbour_support(c.log(), GRID_A, GRID_B) for c in powers]
     assert attention is not None
@@ -72,10 +73,17 @@ def test_exponents_follow_the_squared_support_of_each_branch(maps: list[Tensor])
         torch.testing.assert_close(
             attention.on_a[pair].flatten(1)[:, cell], torch.stack([weight, 1 - weight])
         )
-    swapped, of_swapped = SupportFusion()([c.movedim((4, 5), (2, 3)) for c in maps])
+    swapped, of_swapped, _ = SupportFusion()([c.movedim((4, 5), (2, 3)) for c in maps])
     torch.testing.assert_close(scores.on_b, swapped.on_a.transpose(1, 2))
     assert of_swapped is not None
     torch.testing.assert_close(attention.on_b, of_swapped.on_a)
+
+
+def test_the_support_returned_is_that_of_the_local_map(maps: list[Tensor]) -> None:
+    _, _, support = SupportFusion()(maps)
+    local = neighbour_support((as_matrix(maps[0]) + SUPPORT_FLOOR).log(), GRID_A, GRID_B)
+    assert support is not None and support.shape == (2, 1)
+    torch.testing.assert_close(support[:, 0], (local.on_a.mean(1) + local.on_b.mean(1)) / 2)
 
 
 def test_the_branch_whose_neighbours_agree_decides() -> None:
@@ -87,7 +95,7 @@ def test_the_branch_whose_neighbours_agree_decides() -> None:
         1.0
     )
     both = [c.view(1, 1, 6, 6, 6, 6) for c in (right, anywhere)]
-    scores, attention = SupportFusion()(both)
+    scores, attention, _ = SupportFusion()(both)
     assert torch.equal(scores.on_a.argmax(2)[0], torch.arange(cells))
     assert attention is not None and float(attention.on_a[:, 0].min()) > 0.8
     product = ProductFusion()(both).scores.on_a.argmax(2)[0]
@@ -111,7 +119,7 @@ def test_what_half_precision_rounds_to_zero_leads_by_less_than_a_hundredth() -> 
 def test_both_branches_learn_through_it(maps: list[Tensor]) -> None:
     for c in maps:
         c.requires_grad_()
-    scores, attention = SupportFusion()(maps)
+    scores, attention, _ = SupportFusion()(maps)
     scores.on_a.amax(2).sum().backward()
     assert attention is not None and not attention.on_a.requires_grad
     assert all(c.grad is not None and bool((c.grad != 0).any()) for c in maps)

@@ -126,6 +126,15 @@ def test_auto_mirrors_only_for_a_clear_gain(plain: Correspondences) -> None:
         assert (mirroring.more_confident(before, after) is after) == better
 
 
+def test_support_by_local_features_decides_before_confidence(plain: Correspondences) -> None:
+    before = dataclasses.replace(plain, support=0.3)
+    for support, better in ((0.2, False), (0.34, False), (0.36, True)):
+        after = dataclasses.replace(plain, support=support)
+        assert (mirroring.more_confident(before, after) is after) == better
+    confident = dataclasses.replace(plain, support=None)
+    assert mirroring.more_confident(before, confident) is before  # no gain in confidence
+
+
 def test_a_matcher_that_mirrors_does_so_everywhere(
     pair: tuple[Image, Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
