@@ -21,12 +21,13 @@ ONCE = """
 import sys, tempfile
 from pathlib import Path
 try:
-    from dccnet.demo.run import _video
+    from dccnet.demo.run import VIDEO_THREADS, _video
     from dccnet import Matcher
 except ImportError:  # dcc 0.1
     from demo.run import _video
     from runtime import Matcher
-matcher = Matcher.open(sys.argv[1])
+    VIDEO_THREADS = 0
+matcher = Matcher.open(sys.argv[1], threads=VIDEO_THREADS)
 for _ in range(int(sys.argv[2])):
     with tempfile.TemporaryDirectory() as folder:
         print(_video(matcher, Path(folder))[3])

@@ -51,6 +51,8 @@ HELD_OUT_PAIRS = 60
 HELD_OUT_SEED = 1000
 ALPHA = 0.05
 CACHE_BYTES = 10**9
+VIDEO_THREADS = 1
+"""For each engine: both, drawing and writing run side by side anyway (docs/video.md)."""
 VIDEO_LATTICE = (6, 8)  # rows and columns of points that are followed through the video
 
 
@@ -129,7 +131,8 @@ def run_demo(folder: Path, seed: int) -> DemoReport:
         draw_animals(built_in, folder)
 
     note("6/6  following points through a video whose camera motion is known")
-    frames, video_error, unmoved_error, rate = _video(matcher, folder)
+    with Matcher.open(bundle, threads=VIDEO_THREADS) as following:
+        frames, video_error, unmoved_error, rate = _video(following, folder)
     report = DemoReport(
         training_seconds=training_seconds,
         pck_nearest_neighbour=_pck(after.nearest_neighbour, held_out),
