@@ -32,10 +32,9 @@ from dccnet.evaluation.pck import pair_pck
 from dccnet.inference import to_correspondences
 from dccnet.network.config import BRANCHES
 from dccnet.network.conv4d import TRAINING_LOWERINGS
-from dccnet.network.fusion import Scores, as_matrix, softmax_scores
+from dccnet.network.fusion import Scores, softmax_scores
 from dccnet.network.model import DCCNet
-from dccnet.network.products import SUPPORT_FLOOR, product_scores, supported_scores
-from dccnet.network.support import mean_support, neighbour_support
+from dccnet.network.products import product_scores, supported_scores
 from dccnet.runtime.arrays import Floats
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.mirroring import more_confident
@@ -145,18 +144,13 @@ def correspondences(model: DCCNet, features: FeatureCache, pair: Pair) -> dict[s
     }
     if matching.support is None:
         return found
-    support = {name: own_support(matching.maps[name], model.grid) for name in BRANCHES}
+    of_context = supported_scores(context, local).support  # that of its first map
     return {
-        name: dataclasses.replace(one, support=support[name.removesuffix(IN_PROPORTION)])
-        if name.startswith(BRANCHES)
-        else dataclasses.replace(one, support=support["local"])
+        name: dataclasses.replace(
+            one, support=float(of_context if name.startswith("context") else matching.support)
+        )
         for name, one in found.items()
     }
-
-
-def own_support(c: torch.Tensor, grid: tuple[int, int]) -> float:
-    """Mean support of a map, as the network that fuses by it computes that of the local one."""
-    return float(mean_support(neighbour_support(torch.log(as_matrix(c) + SUPPORT_FLOOR), grid, grid)))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ TINY = SMALL.replace(consensus_channels=(8, 1))
 DEAD, LIVING = 11, 0
 """Seeds."""
 THIN, SILENT = SMALL.replace(consensus_channels=(2, 1), embedding=False), 12
-THIN, SILENT = SMALL.replace(consensus_channels=(2, 1), embedding=False), 12
 
 
 def embedding_of(config: ModelConfig, seed: int, both_ways: bool = False) -> tuple[int, list[torch.Tensor]]:
@@ -118,7 +117,7 @@ def test_the_documented_share_is_silent() -> None:
             found += silent(NeighbourhoodConsensus((3, 3), (channels, 1)))
         return found
 
-    assert [share(channels) for channels in (2, 4, 8)] == [12, 2, 0]  # docs/tiny.md
+    assert [share(channels) for channels in (2, 4, 8)] == [12, 2, 0]  # docs/training.md
 
 
 def test_the_documented_share_is_dead() -> None:
