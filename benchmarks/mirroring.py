@@ -23,7 +23,7 @@ from dccnet.evaluation.pairs import Pair, Picture, facing_opposite, read_pairs
 from dccnet.evaluation.pck import pair_pck
 from dccnet.runtime import Matcher
 from dccnet.runtime.features import Features
-from dccnet.runtime.mirroring import Mirror
+from dccnet.runtime.views.choices import Mirror
 
 WAYS: dict[str, Mirror] = {"as it is": False, "mirrored": True, "auto": "auto"}
 

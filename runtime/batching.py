@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from dccnet.runtime.arrays import Array
 from dccnet.runtime.backend import Backend, BatchBackend, Tensors
-from dccnet.runtime.mirroring import Mirror, kept_way, ways_to_match
+from dccnet.runtime.views.view import View
+from dccnet.runtime.views.ways import AskedPair, SeenPicture
 
 if TYPE_CHECKING:
     from dccnet.runtime.correspondences import Correspondences
-    from dccnet.runtime.features import Features
     from dccnet.runtime.matcher import Matcher
 
 
@@ -34,27 +35,28 @@ def match_all(
     return [outputs for group in groups for outputs in backend.match_many(group)]
 
 
+def encode_seen(backend: Backend, pictures: Sequence[SeenPicture], batch: int) -> list[dict[View, Tensors]]:
+    """Features of each picture by view, at most ``batch`` frames in one run."""
+    frames = [frame for picture in pictures for frame in picture.frames.values()]
+    tensors = iter(encode_all(backend, frames, batch))
+    return [{view: next(tensors) for view in picture.frames} for picture in pictures]
+
+
 def match_each(
-    matcher: Matcher, pairs: Sequence[tuple[Features, Features, Mirror]], batch: int
+    matcher: Matcher, pairs: Sequence[AskedPair], batch: int
 ) -> list[Callable[..., Correspondences]]:
-    """Match A and B of each pair, mirrored as it asks, at most ``batch`` matches in one run.
+    """Match A and B of each pair in the ways that it asks for, at most ``batch`` matches in one run.
 
     Returns, for each pair, a function that makes its result; its argument ``refine`` and its errors are
-    those of ``Matcher.result``. Raises :class:`UsageError` where A must be mirrored and is not.
+    those of ``Matcher.match``. Raises :class:`UsageError` where a view was not encoded.
     """
-    ways = [[(way, b) for way in ways_to_match(a, mirror)] for a, b, mirror in pairs]
-    tensors = [(a.tensors, b.tensors) for of_pair in ways for a, b in of_pair]
-    outputs = iter(match_all(matcher.backend, tensors, batch))
-    matched = [[(a, b, next(outputs)) for a, b in of_pair] for of_pair in ways]
-    return [
-        partial(_result, matcher, of_pair, pair[2]) for of_pair, pair in zip(matched, pairs, strict=True)
-    ]
+    inputs = [pair.inputs() for pair in pairs]
+    outputs = iter(match_all(matcher.backend, [one for of_pair in inputs for one in of_pair], batch))
+    matched = [list(islice(outputs, len(of_pair))) for of_pair in inputs]
+    return [partial(_result, matcher, *one) for one in zip(pairs, matched, strict=True)]
 
 
 def _result(
-    matcher: Matcher,
-    matched: Sequence[tuple[Features, Features, dict[str, Array]]],
-    mirror: Mirror,
-    refine: bool | None = None,
+    matcher: Matcher, pair: AskedPair, outputs: Sequence[dict[str, Array]], refine: bool | None = None
 ) -> Correspondences:
-    return kept_way([matcher.result(*of_way, refine) for of_way in matched], mirror)
+    return pair.result(matcher, outputs, refine)

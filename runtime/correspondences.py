@@ -220,12 +220,18 @@ class Correspondences(OneLine):
     def evidence(self, from_: Side = "a") -> Floats | None:
         """``(h, w, F)``: what speaks for the match of each cell of ``from_``, in the order of
         :data:`dccnet.runtime.confidence.FEATURES`; None without scores around the best matches."""
+        directions = self.directions()
+        if directions is None:
+            return None
+        return match_evidence(*(directions if as_side(from_) == "a" else directions[::-1]))
+
+    def directions(self) -> tuple[Direction, Direction] | None:
+        """Best matches from A and from B, with the scores around them; None without these."""
         windows = self.one_way("a").windows, self.one_way("b").windows
         if windows[0] is None or windows[1] is None:
             return None
         a = Direction(self.index_a, self.score_a, windows[0])
-        b = Direction(self.index_b, self.score_b, windows[1])
-        return match_evidence(a, b) if as_side(from_) == "a" else match_evidence(b, a)
+        return a, Direction(self.index_b, self.score_b, windows[1])
 
     def smooth_map(self, rule: Rule | None = None, frame: Frame | None = None) -> SmoothMap:
         """The map through the confident matches that folds nowhere (docs/align-and-morph.md); ``rule``

@@ -7,13 +7,14 @@ NC-Net's score and mutual agreement, forward-backward distance (Kalal, Mikolajcz
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dccnet.runtime.arrays import Floats
+from dccnet.runtime.arrays import Floats, Points
 from dccnet.runtime.geometry import cell_pixels
-from dccnet.runtime.neighbours import agreement_of_neighbours
+from dccnet.runtime.neighbours import Agreement, agreement_of_neighbours
 from dccnet.runtime.point_matches import mutual_cells
 from dccnet.runtime.score_windows import transfer_by_windows
 
@@ -34,29 +35,45 @@ class Direction:
     """``(h, w, side²)``: scores around each best match, 0 outside the grid."""
 
 
-def match_evidence(own: Direction, other: Direction) -> Floats:
-    """``(h, w, F)``: the features of each match of ``own``, in the order of ``confidence.FEATURES``.
+class MatchAgreement(NamedTuple):
+    """How far the matches of a grid ``(h, w)`` return, and agree with those around them."""
 
-    ``other`` is the opposite direction. All values are finite; the larger, the likelier a match is right.
-    """
+    targets: Points
+    """``(h·w, 2)``: where each cell lies, (x, y) in cells of the other grid."""
+    distance: Floats
+    """``(h, w)``: log(1 + the distance in cells to where the match carried back ends up)."""
+    around: Agreement
+
+
+def match_agreement(own: Direction, other: Direction) -> MatchAgreement:
+    """Of the matches of ``own``; ``other`` is the opposite direction."""
     grid = own.index.shape[0], own.index.shape[1]
     other_grid = other.index.shape[0], other.index.shape[1]
     cells = cell_pixels(grid, grid).reshape(-1, 2)
     targets = transfer_by_windows(cells, own.index, own.window, other_grid)
     returned = transfer_by_windows(targets, other.index, other.window, grid)
     distance = np.log1p(np.linalg.norm(returned - cells, axis=1)).reshape(grid)
-    mutual = mutual_cells(own.index, other.index)
     around = agreement_of_neighbours(targets.reshape(*grid, 2), other_grid, np.exp(-distance))
+    return MatchAgreement(targets, distance, around)
+
+
+def match_evidence(own: Direction, other: Direction) -> Floats:
+    """``(h, w, F)``: the features of each match of ``own``, in the order of ``confidence.FEATURES``.
+
+    ``other`` is the opposite direction. All values are finite; the larger, the likelier a match is right.
+    """
+    _, distance, around = match_agreement(own, other)
+    mutual = mutual_cells(own.index, other.index)
     return np.stack(
         [
             np.log(own.score.astype(np.float64) + TINY),
             -distance,
             -_spread(own.window),
             -around.roughness,
-            np.full(grid, mutual.mean()),
+            np.full(distance.shape, mutual.mean()),
             around.support,
             -np.log1p(around.deviation),
-            np.full(grid, overall(around.support)),
+            np.full(distance.shape, overall(around.support)),
         ],
         axis=-1,
     )

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Union
 
-from dccnet.runtime.arrays import Image
-from dccnet.runtime.backend import Tensors
-from dccnet.runtime.batching import encode_all, match_each
+from dccnet.runtime.batching import encode_seen, match_each
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import ArgumentError, ImageError
 from dccnet.runtime.features import Features
-from dccnet.runtime.geometry import mirror
 from dccnet.runtime.given_pictures import GivenPicture, as_image
+from dccnet.runtime.views.view import View
+from dccnet.runtime.views.ways import AskedPair, SeenPicture, see
 
 if TYPE_CHECKING:
     from dccnet.runtime.matcher import Matcher
@@ -45,7 +44,7 @@ def match_many(
         for number, (first, second) in keyed:
             error = failed.get(first.key) or failed.get(second.key)
             if error is None:
-                whole.append((cache.features(first), cache.features(second), matcher.mirror))
+                whole.append(AskedPair(cache.features(first), cache.features(second), matcher.ways))
             elif on_error is None:
                 raise error
             else:
@@ -84,43 +83,42 @@ class _Cache:
         return picture if isinstance(picture, Features) else self._entries[keyed.key].features
 
     def encode(self, pairs: Sequence[tuple[_Keyed, _Keyed]]) -> dict[Hashable, ImageError]:
-        """Encode the pictures whose features are not there; returns the errors of those that cannot be.
-
-        Where the matcher mirrors, sources are encoded mirrored, too.
-        """
+        """Encode the views of pictures whose features are not there; returns the errors of those pictures
+        that cannot be encoded."""
         failed: dict[Hashable, ImageError] = {}
-        new: dict[Hashable, tuple[Picture, Image]] = {}
-        mirrors = {source.key for source, _ in pairs if self._matcher.mirror is not False}
+        new: dict[Hashable, tuple[Picture, int, SeenPicture]] = {}
+        ways, frames = self._matcher.ways, self._matcher.manifest.frames
+        needed: dict[Hashable, set[View]] = {}
+        for pair in pairs:
+            for keyed, views in zip(pair, (ways.source, ways.target), strict=True):
+                needed.setdefault(keyed.key, set()).update(views)
         for keyed in (keyed for pair in pairs for keyed in pair):
             picture, key = keyed.picture, keyed.key
             if key in self._entries:
                 self._entries.move_to_end(key)
-            if isinstance(picture, Features) or key in new or key in failed or self._has(key, mirrors):
+            missing = [view for view in ways.source if view in needed[key] and not self._has(key, view)]
+            if isinstance(picture, Features) or key in new or key in failed or not missing:
                 continue
             try:
-                new[key] = (picture, as_image(picture))
+                image = as_image(picture)
             except ImageError as error:
                 failed[key] = error
-        plain = {key: image for key, (_, image) in new.items() if key not in self._entries}
-        tensors = dict(zip(plain, self._encoded(list(plain.values())), strict=True))
-        turned = {key: mirror(image) for key, (_, image) in new.items() if key in mirrors}
-        mirrored = dict(zip(turned, self._encoded(list(turned.values())), strict=True))
-        for key, (picture, image) in new.items():
+                continue
+            kept = 0 if isinstance(picture, (str, os.PathLike)) else image.nbytes
+            new[key] = (picture, kept, see(image, missing, frames))
+        seen = [one for _, _, one in new.values()]
+        encoded = encode_seen(self._matcher.backend, seen, self._batch)
+        for (key, (picture, kept, one)), tensors in zip(new.items(), encoded, strict=True):
             before = self._entries.pop(key, None)
-            found = tensors[key] if before is None else before.features.tensors
-            features = Features(found, (image.shape[0], image.shape[1]), mirrored.get(key))
-            nbytes = features.nbytes + (0 if isinstance(picture, (str, os.PathLike)) else image.nbytes)
+            known = {} if before is None else before.features.views
+            features = Features.of_views(known | tensors, one.size)
+            nbytes = features.nbytes + kept
             self._entries[key] = _Entry(features, picture, nbytes)
             self._bytes += nbytes - (0 if before is None else before.nbytes)
         return failed
 
-    def _has(self, key: Hashable, mirrors: Container[Hashable]) -> bool:
-        entry = self._entries.get(key)
-        return entry is not None and (entry.features.mirrored is not None or key not in mirrors)
-
-    def _encoded(self, images: Sequence[Image]) -> list[Tensors]:
-        frames = [self._matcher.manifest.frames.of(image) for image in images]
-        return encode_all(self._matcher.backend, frames, self._batch)
+    def _has(self, key: Hashable, view: View) -> bool:
+        return key in self._entries and self._entries[key].features.has([view])
 
     def shrink(self) -> None:
         """Release the features that were used longest ago, until the others are within the limit."""

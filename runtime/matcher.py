@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dccnet.runtime import geometry
 from dccnet.runtime.arrays import Array
 from dccnet.runtime.backend import Backend, Tensors
 from dccnet.runtime.bundle import Bundle
@@ -25,11 +24,13 @@ from dccnet.runtime.geometry import Size
 from dccnet.runtime.given_pictures import GivenPicture, as_image
 from dccnet.runtime.manifest import FINE, SUPPORT, Manifest
 from dccnet.runtime.match_many import Picture, match_many
-from dccnet.runtime.mirroring import Mirror, as_mirror, kept_way, ways_to_match
 from dccnet.runtime.models.names import open_bundle
 from dccnet.runtime.refinement import FineFeatures
 from dccnet.runtime.score_maps import take_maps
 from dccnet.runtime.selection import BackendChoice, open_backend
+from dccnet.runtime.views.choices import Mirror, as_mirror, as_views
+from dccnet.runtime.views.view import AS_IT_IS
+from dccnet.runtime.views.ways import AS_THEY_ARE, AskedPair, Ways, see
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -52,16 +53,21 @@ class Matcher:
     """
 
     def __init__(
-        self, manifest: Manifest, backend: Backend, refine: bool | None = None, mirror: Mirror = False
+        self,
+        manifest: Manifest,
+        backend: Backend,
+        refine: bool | None = None,
+        mirror: Mirror = False,
+        views: int = 1,
     ) -> None:
-        """``refine`` and ``mirror`` are those of :meth:`open`."""
+        """``refine``, ``mirror`` and ``views`` are those of :meth:`open`."""
         self.manifest = manifest
         self.backend = backend
         """The engine that runs the network; ``backend.description`` names it for people."""
         self.refines = manifest.fine is not None if refine is None else refine
         """Whether :meth:`match` refines matches unless it is told otherwise."""
-        self.mirror = as_mirror(mirror)
-        """Whether :meth:`match` mirrors A unless it is told otherwise."""
+        self.ways = Ways(as_mirror(mirror), as_views(views))
+        """Whether :meth:`match` mirrors A, and how many views it matches, unless it is told otherwise."""
         self._opened: tuple[Path, BackendChoice] | None = None
         """What :meth:`open` was called with."""
 
@@ -79,6 +85,7 @@ class Matcher:
         bf16: bool = False,
         refine: bool | None = None,
         mirror: Mirror = False,
+        views: int = 1,
         on_note: Callable[[str], None] = lambda text: None,
     ) -> Matcher:
         """Load a bundle by its path, a name that ``dcc models`` lists, or its address.
@@ -97,9 +104,11 @@ class Matcher:
         matches below the cells of the grid by the fine features of both pictures
         (:mod:`dccnet.runtime.refinement`); by default, wherever the bundle returns these. ``mirror``
         matches A mirrored left to right, for things that face opposite ways; ``auto`` also matches it as it
-        is, and keeps what is more confident, for twice the time. ``on_note`` is
-        called with a message when an engine is built on first use, when ``auto`` skips a backend, and
-        later, from the thread that matches, when a CUDA graph cannot be captured. Raises
+        is, and keeps what is more confident, for twice the time. ``views``, 1, 3 or 8, is how many views
+        of both pictures, also zoomed and turned ones, are matched: more are more accurate, and take so many
+        times as long (docs/views.md). ``on_note`` is called with a message when an engine is built on first
+        use, when ``auto`` skips a backend, and later, from the thread that matches, when a CUDA graph
+        cannot be captured. Raises
         :class:`BundleError`, :class:`EngineError`, :class:`UsageError` (also for ``refine`` with a bundle
         that cannot), and :class:`NotVerifiedError` for engines that disagree with their graphs.
         """
@@ -107,7 +116,8 @@ class Matcher:
             bundle = open_bundle(bundle, on_note)
         choice = BackendChoice(backend, device, provider, threads, trust_engine, tf32, bf16)
         check_refinement(bundle.manifest, refine)
-        matcher = cls(bundle.manifest, open_backend(bundle, choice, on_note), refine, as_mirror(mirror))
+        ways = Ways(as_mirror(mirror), as_views(views))
+        matcher = cls(bundle.manifest, open_backend(bundle, choice, on_note), refine, *ways)
         matcher._opened = bundle.path.absolute(), choice
         return matcher
 
@@ -131,7 +141,7 @@ class Matcher:
     def __reduce__(self) -> tuple[Any, ...]:
         if self._opened is None:
             raise TypeError("only a matcher that Matcher.open() returned can be pickled")
-        return _reopen, (type(self), *self._opened, self.refines, self.mirror)
+        return _reopen, (type(self), *self._opened, self.refines, self.ways)
 
     def encode(
         self,
@@ -139,6 +149,7 @@ class Matcher:
         *,
         size: Size | None = None,
         mirrored: bool | None = None,
+        views: int | None = None,
         stream: int | None = None,
     ) -> Features:
         """Features of a picture of any size: ``(H, W, 3)`` uint8 BGR, a path, or a picture of PIL.
@@ -149,23 +160,21 @@ class Matcher:
         ``manifest.frames``; ``size`` is the (height, width) in pixels of the original picture, and
         ``stream`` is the handle of the CUDA stream whose work must finish first. ``mirrored`` also encodes
         the picture mirrored left to right, as :meth:`match` with ``mirror`` needs it of A; by default, if
-        the matcher mirrors. Raises :class:`ImageError` for another shape or dtype, and for a file that
-        cannot be read.
+        the matcher mirrors. ``views`` is that of :meth:`match`. Raises :class:`ImageError` for another
+        shape or dtype, and for a file that cannot be read.
         """
-        mirrored = self.mirror is not False if mirrored is None else mirrored
+        mirrored = self.ways.mirror is not False if mirrored is None else mirrored
+        seen = Ways(mirrored, self.ways.views if views is None else as_views(views)).source
         if not isinstance(image, np.ndarray) and is_on_gpu(image):
-            if mirrored:
+            if seen != (AS_IT_IS,):
                 raise ImageError(
-                    "a picture in GPU memory is not mirrored: copy it to the host, or mirror it"
+                    "a picture in GPU memory is matched as it is: copy it to the host for other views, or "
+                    "mirror it"
                 )
             return Features(self.backend.encode(image, stream), size or self.manifest.image_size)
-        image = as_image(image)
-        size = size or (image.shape[0], image.shape[1])
-        tensors = self.backend.encode(self.manifest.frames.of(image), stream)
-        if not mirrored:
-            return Features(tensors, size)
-        frame = self.manifest.frames.of(geometry.mirror(image))
-        return Features(tensors, size, self.backend.encode(frame, stream))
+        picture = see(as_image(image), seen, self.manifest.frames)
+        tensors = {view: self.backend.encode(frame, stream) for view, frame in picture.frames.items()}
+        return Features.of_views(tensors, size or picture.size)
 
     def match(
         self,
@@ -174,24 +183,26 @@ class Matcher:
         *,
         refine: bool | None = None,
         mirror: Mirror | None = None,
+        views: int | None = None,
         stream: int | None = None,
     ) -> Correspondences:
         """Correspondences of two pictures, each a picture as for :meth:`encode` or its features.
 
-        ``refine`` and ``mirror`` are those of :meth:`open`, which they replace for this pair; the result's
-        ``mirrored`` says what ``auto`` chose. Raises :class:`ImageError`, :class:`EngineError`, and
-        :class:`UsageError` for ``refine`` with a bundle that cannot, and for ``mirror`` with features of A
-        that were encoded without ``mirrored``.
+        ``refine``, ``mirror`` and ``views`` are those of :meth:`open`, which they replace for this pair;
+        the result's ``mirrored`` says what ``auto`` chose. Raises :class:`ImageError`,
+        :class:`EngineError`, and :class:`UsageError` for ``refine`` and several ``views`` with a bundle
+        that cannot, and for ``mirror`` and ``views`` with features that were encoded without.
         """
         check_refinement(self.manifest, refine)
-        mirror = self.mirror if mirror is None else as_mirror(mirror)
-        a = a if isinstance(a, Features) else self.encode(a, mirrored=mirror is not False, stream=stream)
-        b = b if isinstance(b, Features) else self.encode(b, mirrored=False, stream=stream)
-        results = [
-            self.result(way, b, self.backend.match(way.tensors, b.tensors, stream), refine)
-            for way in ways_to_match(a, mirror)
-        ]
-        return kept_way(results, mirror)
+        mirror = self.ways.mirror if mirror is None else as_mirror(mirror)
+        views = self.ways.views if views is None else as_views(views)
+        if not isinstance(a, Features):
+            a = self.encode(a, mirrored=mirror is not False, views=views, stream=stream)
+        if not isinstance(b, Features):
+            b = self.encode(b, mirrored=False, views=views, stream=stream)
+        pair = AskedPair(a, b, Ways(mirror, views))
+        outputs = [self.backend.match(*tensors, stream) for tensors in pair.inputs()]
+        return pair.result(self, outputs, refine)
 
     def match_many(
         self,
@@ -257,8 +268,10 @@ class Matcher:
         read it to the end. Raises :class:`UsageError`, :class:`VideoError` and :class:`ImageError`: at once
         for what cannot be opened, and from the iterator for what fails later.
         """
-        if self.mirror is not False:
-            raise UsageError("frames of a video are not matched mirrored: open the matcher without mirror")
+        if self.ways != AS_THEY_ARE:
+            raise UsageError(
+                "frames of a video are matched as they are: open the matcher without mirror and views"
+            )
         from dccnet.runtime.video.annotations import Annotations
         from dccnet.runtime.video.propagation.settings import Propagation
         from dccnet.runtime.video.stream import Stream, StreamRequest
@@ -361,8 +374,6 @@ def check_refinement(manifest: Manifest, refine: bool | None) -> None:
         )
 
 
-def _reopen(
-    kind: type[Matcher], path: Path, choice: BackendChoice, refine: bool, mirror: Mirror
-) -> Matcher:
+def _reopen(kind: type[Matcher], path: Path, choice: BackendChoice, refine: bool, ways: Ways) -> Matcher:
     """The matcher that was pickled."""
-    return kind.open(path, refine=refine, mirror=mirror, **choice._asdict())
+    return kind.open(path, refine=refine, **ways._asdict(), **choice._asdict())

@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, Union
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dccnet.runtime.errors import ArgumentError, UsageError
 from dccnet.runtime.evidence import TINY
 from dccnet.runtime.refinement import FineFeatures
 from dccnet.runtime.score_maps import ScoreMaps
+from dccnet.runtime.views.choices import Mirror
 
 if TYPE_CHECKING:
     from dccnet.runtime.correspondences import Correspondences
     from dccnet.runtime.features import Features
-
-Mirror = Union[bool, Literal["auto"]]  # noqa: UP007 (Python 3.10 evaluates it)
-"""Whether A is mirrored before it is matched; ``auto``: where matches are then clearly more confident."""
 
 MIRRORED = "A was matched mirrored left to right: what is left and right on the thing swaps"
 """Said to people where it was."""
@@ -35,13 +32,6 @@ the logarithm of the score. A thing that is its own mirror image, such as a bott
 as it is."""
 
 
-def as_mirror(value: object) -> Mirror:
-    """Raises :class:`ArgumentError` for another value."""
-    if isinstance(value, bool) or value == "auto":
-        return "auto" if value == "auto" else bool(value)
-    raise ArgumentError(f"mirror is True, False or 'auto', got {value!r}")
-
-
 def ways_to_match(a: Features, mirror: Mirror) -> list[Features]:
     """A as it is, mirrored, or both, in this order, as ``mirror`` asks.
 
@@ -49,10 +39,7 @@ def ways_to_match(a: Features, mirror: Mirror) -> list[Features]:
     """
     if mirror is False:
         return [a]
-    if a.mirrored is None:
-        raise UsageError("these features of A are not mirrored: encode A with mirrored=True")
-    turned = dataclasses.replace(a, tensors=a.mirrored, mirrored=None)
-    return [turned] if mirror is True else [a, turned]
+    return [a.turned_over()] if mirror is True else [a, a.turned_over()]
 
 
 def kept_way(results: Sequence[Correspondences], mirror: Mirror) -> Correspondences:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
+
+from dccnet.runtime.views.choices import MIRRORS, VIEWS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 """A command's function, to which an option is added."""
@@ -46,30 +48,42 @@ def refine_option(function: Function) -> Function:
     return decorate(function)
 
 
-class MirrorChoice(click.Choice):  # type: ignore[type-arg]  # a type parameter since click 8.2
-    """``no``, ``yes`` or ``auto``, as False, True or "auto"."""
+class NamedValues(click.Choice):  # type: ignore[type-arg]  # a type parameter since click 8.2
+    """A value that is chosen by its name."""
 
-    def __init__(self) -> None:
-        super().__init__(["no", "yes", "auto"])
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        super().__init__(list(values))
+        self._values = values
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, bool):  # converted before
+        if not isinstance(value, str):  # converted before
             return value
-        chosen = super().convert(value, param, ctx)
-        return chosen if chosen == "auto" else chosen == "yes"
+        return self._values[super().convert(value, param, ctx)]
 
 
-def mirror_option(function: Function) -> Function:
-    """Add ``--mirror`` to a command."""
-    decorate = click.option(
-        "--mirror",
-        type=MirrorChoice(),
-        default="no",
-        show_default=True,
-        help="Match A mirrored left to right, for things that face opposite ways; auto: where matches are "
-        "then clearly more confident, for twice the time. Left and right parts, such as eyes, then swap.",
-    )
-    return decorate(function)
+def ways_options(function: Function) -> Function:
+    """Add ``--mirror`` and ``--views`` to a command."""
+    for decorate in (
+        click.option(
+            "--views",
+            type=NamedValues({str(count): count for count in VIEWS}),
+            default="1",
+            show_default=True,
+            help="Match so many views of both pictures, also zoomed and turned ones, and keep what "
+            "neighbouring matches support most: more are more accurate, and take so many times as long.",
+        ),
+        click.option(
+            "--mirror",
+            type=NamedValues(MIRRORS),
+            default="no",
+            show_default=True,
+            help="Match A mirrored left to right, for things that face opposite ways; auto: where matches "
+            "then have clearly more confidence or support, for twice the time. Left and right parts, such "
+            "as eyes, then swap.",
+        ),
+    ):
+        function = decorate(function)
+    return function
 
 
 def backend_option(function: Function) -> Function:

@@ -14,11 +14,7 @@ import click
 
 from dccnet.evaluation.machine_options import MACHINE, machine_options
 from dccnet.runtime.option_groups import GroupedCommand
-from dccnet.runtime.option_types import (
-    Number,
-    mirror_option,
-    refine_option,
-)
+from dccnet.runtime.option_types import Number, refine_option, ways_options
 
 if TYPE_CHECKING:
     from dccnet.evaluation.benchmark import Benchmark
@@ -27,12 +23,12 @@ if TYPE_CHECKING:
     from dccnet.evaluation.runner import EvaluationOptions
     from dccnet.evaluation.scoring import Outcome
     from dccnet.evaluation.summary import Summary
-    from dccnet.runtime.mirroring import Mirror
+    from dccnet.runtime.views.choices import Mirror
 
 
 GROUPS = {
     "Input": "--benchmark --data --root --split --one-based --fps",
-    "Scores": "--protocol --alpha --intervals --keep-border --refine --mirror",
+    "Scores": "--protocol --alpha --intervals --keep-border --refine --mirror --views",
     "Output": "--output --restart --flow --reliability --json",
     "Machine": f"{MACHINE} --cache-gb",
 }
@@ -110,7 +106,7 @@ GROUPS = {
     help="Frames per second, for --benchmark video.  [default: 24]",
 )
 @refine_option
-@mirror_option
+@ways_options
 @click.option(
     "--reliability",
     metavar="PNG",
@@ -136,6 +132,7 @@ def eval_command(
     fps: float | None,
     refine: bool | None,
     mirror: Mirror,
+    views: int,
     reliability: Path | None,
     as_json: bool,
     **choice: Any,
@@ -166,6 +163,7 @@ def eval_command(
     from dccnet.runtime.console import note, print_wide
     from dccnet.runtime.errors import UsageError
     from dccnet.runtime.selection import BackendChoice
+    from dccnet.runtime.views.ways import Ways
 
     if flow is not None:
         _check_flow(benchmark, models)
@@ -177,6 +175,7 @@ def eval_command(
         refuse(root=root, protocol=protocol, split=split, intervals=intervals, restart=restart)
         refuse(
             mirror=mirror is not False,
+            views=views != 1,
             keep_border=keep_border,
             reliability=reliability,
             cache_gb=cache_gb is not None,
@@ -196,7 +195,7 @@ def eval_command(
     budget = DEFAULTS.budget if cache_gb is None else int(cache_gb * 2**30)
     runs = []
     for path, folder in zip(models, folders, strict=True):
-        model = open_model(path, BackendChoice(**choice), note, refine=refine, mirror=mirror)
+        model = open_model(path, BackendChoice(**choice), note, refine=refine, ways=Ways(mirror, views))
         note(f"{path}: running on {model.backend}")
         options = EvaluationOptions(folder, restart, flow_folder=flow, budget=budget, baselines=True)
         runs.append(_evaluate(model, loaded, alphas or loaded.alphas, options, bootstrap))

@@ -21,9 +21,10 @@ from dccnet.runtime.features import Features
 from dccnet.runtime.files import sha256
 from dccnet.runtime.manifest import ENCODER, Manifest, manifest_digest
 from dccnet.runtime.matcher import Matcher
-from dccnet.runtime.mirroring import Mirror
 from dccnet.runtime.models.names import find_model, open_bundle
 from dccnet.runtime.selection import BackendChoice, gpu_index
+from dccnet.runtime.views.choices import Mirror
+from dccnet.runtime.views.ways import AS_THEY_ARE, Ways
 
 LOCAL = "local"
 """The branch whose features are the backbone's."""
@@ -61,16 +62,16 @@ def open_model(
     choice: BackendChoice,
     on_note: Callable[[str], None] = lambda text: None,
     refine: bool | None = None,
-    mirror: Mirror = False,
+    ways: Ways = AS_THEY_ARE,
     *,
     heatmaps: bool = False,
 ) -> Model:
     """Open a checkpoint (``.safetensors``), a bundle (or its name), or an engine in its bundle's folder.
 
-    ``on_note`` is called with remarks about the chosen backend. ``refine`` and ``mirror`` are those of
+    ``on_note`` is called with remarks about the chosen backend. ``refine`` and ``ways`` are those of
     ``Matcher.open``. With ``heatmaps``, a checkpoint returns all scores, too; a bundle does if it was
     exported so. Raises :class:`DccError` for any other path, and :class:`UsageError` for a backend that
-    cannot run the model, for ``refine`` with a model that cannot, and ``mirror`` with a checkpoint.
+    cannot run the model, for ``refine`` with a model that cannot, and other ``ways`` with a checkpoint.
     """
     if path.suffix in ENGINE_SUFFIXES:
         if not (path.parent / "manifest.json").is_file():
@@ -80,22 +81,22 @@ def open_model(
             )
         if choice.backend not in ("auto", "tensorrt"):
             raise UsageError(f"an engine runs in TensorRT: remove --backend {choice.backend}")
-        return _open_bundle(path.parent, choice._replace(backend="tensorrt"), on_note, refine, mirror)
+        return _open_bundle(path.parent, choice._replace(backend="tensorrt"), on_note, refine, ways)
     if find_model(path, on_note).is_dir():
         if choice.backend == "pytorch":
             raise UsageError(
                 f"{path} is a bundle and holds no PyTorch weights: evaluate the checkpoint that it was "
                 "exported from"
             )
-        return _open_bundle(path, choice, on_note, refine, mirror)
+        return _open_bundle(path, choice, on_note, refine, ways)
     if path.name.endswith((".pth.tar", ".pth", ".pt")):
         raise UsageError(f"{path} is a pickle: dcc import {path} -o MODEL.safetensors, then evaluate that")
     if not path.exists():
         raise DccError(f"{path} does not exist; give a checkpoint (.safetensors) or a bundle")
     if choice.backend not in ("auto", "pytorch"):
         raise UsageError(f"{path} is a checkpoint, which runs in PyTorch: export it for {choice.backend}")
-    if mirror is not False:
-        raise UsageError(f"{path} is a checkpoint: --mirror takes bundles (dcc export)")
+    if ways != AS_THEY_ARE:
+        raise UsageError(f"{path} is a checkpoint: --mirror and --views take bundles (dcc export)")
     return _open_checkpoint(path, choice, refine, heatmaps)
 
 
@@ -117,9 +118,9 @@ def _open_bundle(
     choice: BackendChoice,
     on_note: Callable[[str], None],
     refine: bool | None,
-    mirror: Mirror,
+    ways: Ways,
 ) -> Model:
-    matcher = Matcher.open(path, **choice._asdict(), refine=refine, mirror=mirror, on_note=on_note)
+    matcher = Matcher.open(path, **choice._asdict(), refine=refine, **ways._asdict(), on_note=on_note)
     # The features may be on a GPU; their size follows from the graph's outputs.
     nbytes = sum(
         np.dtype(spec.dtype).itemsize * math.prod(d for d in spec.shape if isinstance(d, int))
@@ -131,7 +132,7 @@ def _open_bundle(
         backend=backend_of_bundle(matcher),
         encode=matcher.encode,
         match=matcher.match,
-        nbytes=lambda features: nbytes if features.mirrored is None else 2 * nbytes,
+        nbytes=lambda features: nbytes * len(features.views),
         confidence=matcher.manifest.confidence,
         nearest=partial(nearest_of_bundle, heatmaps=False),
         refines=matcher.refines,
@@ -145,9 +146,11 @@ def graphs_digest(manifest: Manifest) -> str:
 
 
 def backend_of_bundle(matcher: Matcher) -> str:
-    """What runs a bundle's network, its precision, and whether A is mirrored, for people."""
-    runs = f"{matcher.backend.description}, {matcher.manifest.precision}"
-    return runs if matcher.mirror is False else f"{runs}, {_MIRRORED[matcher.mirror]}"
+    """What runs a bundle's network, its precision, and in which ways pictures are matched, for people."""
+    runs, (mirror, views) = f"{matcher.backend.description}, {matcher.manifest.precision}", matcher.ways
+    if mirror is not False:
+        runs = f"{runs}, {_MIRRORED[mirror]}"
+    return runs if views == 1 else f"{runs}, {views} views"
 
 
 def nearest_of_bundle(a: Features, b: Features, *, heatmaps: bool = True) -> Correspondences | None:

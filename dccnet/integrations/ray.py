@@ -11,8 +11,9 @@ from dccnet.runtime.bulk.match_pairs import job_of
 from dccnet.runtime.bulk.on_ray import LOCAL, WINDOW, Workers, run_on_ray
 from dccnet.runtime.bulk.run import Summary
 from dccnet.runtime.matcher import check_refinement
-from dccnet.runtime.mirroring import Mirror
 from dccnet.runtime.models.names import DEFAULT, open_bundle
+from dccnet.runtime.views.choices import Mirror, as_mirror, as_views
+from dccnet.runtime.views.ways import Ways
 
 __all__ = ["LOCAL", "WINDOW", "Summary", "match_pairs"]
 
@@ -30,6 +31,7 @@ def match_pairs(
     device: str = "auto",
     refine: bool | None = None,
     mirror: Mirror = False,
+    views: int = 1,
     window: int = WINDOW,
     restart: bool = False,
     on_start: Callable[[int, int], None] = lambda done, total: None,
@@ -52,11 +54,12 @@ def match_pairs(
         pairs,
         output,
         refine=manifest.fine is not None if refine is None else refine,
-        mirror=mirror,
+        ways=Ways(as_mirror(mirror), as_views(views)),
         window=window,
         **settings,
     )
-    options = {"backend": backend, "device": device, "threads": cpus, "refine": refine, "mirror": mirror}
+    options = {"backend": backend, "device": device, "threads": cpus}
+    options |= {"refine": refine, "mirror": mirror, "views": views}
     if Path(model).exists():
         model = str(Path(model).absolute())  # on a cluster, workers run in other folders
     taken = Workers(model, options, workers, cpus, gpus)

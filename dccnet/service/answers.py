@@ -15,8 +15,8 @@ from dccnet.runtime.checks import Side, as_points
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.drawing.styles import Style
 from dccnet.runtime.errors import ArgumentError, UsageError
-from dccnet.runtime.mirroring import Mirror
 from dccnet.runtime.reading import parse_json
+from dccnet.runtime.views.ways import AS_THEY_ARE, Ways
 from dccnet.runtime.writers import match_lists
 from dccnet.service.pictures import to_jpeg
 
@@ -40,7 +40,7 @@ class Question:
     heatmaps: bool = False
     """Whether the scores of each point over the other picture are returned."""
     draw: Style | None = None
-    mirror: Mirror = False
+    ways: Ways = AS_THEY_ARE
 
 
 def read_points(text: str, most: int) -> Points:
@@ -90,6 +90,8 @@ def answer(
 def _heatmaps(found: Correspondences, question: Question) -> list[Any]:
     """``(N, h, w)``: scores over the cells of the other picture, of the cell nearest to each point."""
     maps = found.heatmap_a if question.from_ == "a" else found.heatmap_b
+    if maps is None and question.ways.views != 1:
+        raise UsageError("heat maps are those of one view: leave out heatmaps or views")
     if maps is None:
         raise UsageError("this model returns no heat maps: it must be exported with dcc export --heatmaps")
     points = question.points

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import threading
 import time
 from collections import deque
@@ -12,30 +11,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Union
 
-from dccnet.runtime.arrays import Array
-from dccnet.runtime.batching import encode_all, match_each
+from dccnet.runtime.batching import encode_seen, match_each
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.features import Features
-from dccnet.runtime.geometry import Size
 from dccnet.runtime.matcher import Matcher
-from dccnet.runtime.mirroring import Mirror
+from dccnet.runtime.views.ways import AS_THEY_ARE, AskedPair, SeenPicture, Ways
 
 Observe = Callable[[str, float], None]
 """Is called with the name of a stage (``queue``, ``encode``, ``match``) and its seconds."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Frame:
-    """A picture as the encoder takes it."""
-
-    array: Array
-    size: Size
-    """(height, width) of the picture in pixels."""
-    mirrored: Array | None = None
-    """The same picture mirrored left to right, where it is to be matched so, too."""
-
-
-Picture = Union[Frame, Features]  # noqa: UP007 (Python 3.10 evaluates it)
+Picture = Union[SeenPicture, Features]  # noqa: UP007 (Python 3.10 evaluates it)
 
 
 @dataclass(slots=True, eq=False)
@@ -43,7 +29,7 @@ class _Job:
     pictures: tuple[Picture, ...]
     """One, to be encoded; or two, to be matched."""
     refine: bool | None
-    mirror: Mirror
+    ways: Ways
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
     arrived: float = field(default_factory=time.monotonic)
@@ -85,15 +71,15 @@ class Batcher:
         return self._thread.is_alive() and not self._closed
 
     async def match(
-        self, a: Picture, b: Picture, refine: bool | None = None, mirror: Mirror = False
+        self, a: Picture, b: Picture, refine: bool | None = None, ways: Ways = AS_THEY_ARE
     ) -> Correspondences:
         """Correspondences of two pictures, as of ``Matcher.match``, whose errors it raises."""
-        found: Correspondences = await self._submit((a, b), refine, mirror)
+        found: Correspondences = await self._submit((a, b), refine, ways)
         return found
 
-    async def encode(self, picture: Frame) -> Features:
+    async def encode(self, picture: SeenPicture) -> Features:
         """Features of a picture. Raises the errors of ``Matcher.encode``."""
-        features: Features = await self._submit((picture,), None, False)
+        features: Features = await self._submit((picture,), None, AS_THEY_ARE)
         return features
 
     def close(self) -> None:
@@ -103,9 +89,9 @@ class Batcher:
             self._changed.notify()
         self._thread.join()
 
-    async def _submit(self, pictures: tuple[Picture, ...], refine: bool | None, mirror: Mirror) -> Any:
+    async def _submit(self, pictures: tuple[Picture, ...], refine: bool | None, ways: Ways) -> Any:
         loop = asyncio.get_running_loop()
-        job = _Job(pictures, refine, mirror, loop, loop.create_future())
+        job = _Job(pictures, refine, ways, loop, loop.create_future())
         with self._changed:
             if self._closed:
                 raise RuntimeError("the batcher is closed")
@@ -156,22 +142,20 @@ class Batcher:
     def _compute(self, jobs: Sequence[_Job]) -> list[Any]:
         """Features or correspondences of each job, or its error."""
         matcher, started = self._matcher, time.monotonic()
-        frames = {id(p): p for job in jobs for p in job.pictures if isinstance(p, Frame)}
-        arrays = [frame.array for frame in frames.values()]
-        arrays += [frame.mirrored for frame in frames.values() if frame.mirrored is not None]
-        tensors = iter(encode_all(matcher.backend, arrays, self._batch))
-        encoded = {key: Features(next(tensors), frame.size) for key, frame in frames.items()}
-        for key, frame in frames.items():
-            if frame.mirrored is not None:
-                encoded[key] = dataclasses.replace(encoded[key], mirrored=next(tensors))
-        if frames:
+        seen = {id(p): p for job in jobs for p in job.pictures if isinstance(p, SeenPicture)}
+        tensors = encode_seen(matcher.backend, list(seen.values()), self._batch)
+        encoded = {
+            key: Features.of_views(views, picture.size)
+            for (key, picture), views in zip(seen.items(), tensors, strict=True)
+        }
+        if seen:
             self._observe("encode", (now := time.monotonic()) - started)
             started = now
         features = [
             [p if isinstance(p, Features) else encoded[id(p)] for p in job.pictures] for job in jobs
         ]
         pairs = [
-            (of_job[0], of_job[1], job.mirror)
+            AskedPair(of_job[0], of_job[1], job.ways)
             for job, of_job in zip(jobs, features, strict=True)
             if len(of_job) == 2
         ]

@@ -20,7 +20,7 @@ from dccnet.runtime.option_types import (
 
 GROUPS = {
     "Address": "--host --port --allow-host",
-    "Limits": "--max-body-mb --max-pixels --max-points --queue --timeout --receive-timeout",
+    "Limits": "--max-body-mb --max-pixels --max-points --max-views --queue --timeout --receive-timeout",
     "Batches": "--batch --batch-wait-ms",
     "References": "--references-gb --references-minutes",
     "Pictures by address": "--allow-urls --allow-private-urls",
@@ -49,6 +49,13 @@ GROUPS = {
     "--max-pixels", "pixels", type=Whole(1), default=50_000_000, show_default=True, help="Of a picture."
 )
 @click.option("--max-points", type=Whole(1), default=1000, show_default=True, help="Of a request.")
+@click.option(
+    "--max-views",
+    type=Whole(1),
+    default=8,
+    show_default=True,
+    help="Of both pictures of a request, matched with each other.",
+)
 @click.option(
     "--queue",
     type=Whole(1, 10_000),
@@ -119,6 +126,7 @@ def serve(
     max_body_mb: float,
     pixels: int,
     max_points: int,
+    max_views: int,
     queue: int,
     timeout: float,
     receive_timeout: float,
@@ -170,6 +178,7 @@ def serve(
         body_bytes=round(max_body_mb * 2**20),
         pixels=pixels,
         points=max_points,
+        views=max_views,
         queue=queue,
         batch=batch,
         batch_wait_s=batch_wait_ms / 1000,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from dccnet.runtime.cores import usable_cores
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.manifest import encode_manifest
 from dccnet.runtime.matcher import Matcher, check_refinement
+from dccnet.runtime.views.view import View
 from dccnet.service.answers import Question, answer
 from dccnet.service.batcher import Batcher, Picture
 from dccnet.service.gate import Gate
@@ -86,11 +87,11 @@ class Service:
                 self.gate.wait_s,
             ) from None
 
-    async def decoded(self, data: bytes, name: str, *, drawn: bool, mirrored: bool) -> Decoded:
+    async def decoded(self, data: bytes, name: str, *, drawn: bool, views: Sequence[View]) -> Decoded:
         """A picture of a request, as :func:`decode` returns it. Raises :class:`ImageError`."""
         frames, pixels = self.matcher.manifest.frames, self.settings.pixels
         return await self._off_loop(
-            "decode", lambda: decode(data, name, frames, pixels, drawn=drawn, mirrored=mirrored)
+            "decode", lambda: decode(data, name, frames, pixels, drawn=drawn, views=views)
         )
 
     async def fetched(self, url: str) -> bytes:
@@ -105,12 +106,12 @@ class Service:
     ) -> bytes:
         """The answer as JSON. Raises the errors of ``Matcher.match`` and of :func:`answer`."""
         check_refinement(self.matcher.manifest, question.refine)
-        found = await self.batcher.match(a, b, question.refine, question.mirror)
+        found = await self.batcher.match(a, b, question.refine, question.ways)
         return await self._off_loop("answer", lambda: answer(found, question, self.model, pictures))
 
     async def add_reference(self, decoded: Decoded) -> tuple[str, Reference]:
         """Encode a picture, decoded to be drawn, and keep it; returns its id, too."""
-        features = await self.batcher.encode(decoded.frame)
+        features = await self.batcher.encode(decoded.seen)
         assert decoded.small is not None
         reference = Reference(features, to_jpeg(decoded.small))
         name = self.references.add(reference)
@@ -155,6 +156,7 @@ class Service:
                 "body_bytes": settings.body_bytes,
                 "pixels": settings.pixels,
                 "points": settings.points,
+                "views": settings.views,
                 "timeout_s": settings.timeout_s,
             },
         }

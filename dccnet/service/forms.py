@@ -2,22 +2,28 @@
 
 # No annotations from the future: FastAPI reads those of functions within functions as they are.
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import File, Form, Request, UploadFile
 
 from dccnet.runtime.arrays import Image
-from dccnet.runtime.mirroring import Mirror
+from dccnet.runtime.views.choices import MIRRORS
+from dccnet.runtime.views.view import View
+from dccnet.runtime.views.ways import Ways
 from dccnet.service import schemas
 from dccnet.service.answers import Question, read_points
 from dccnet.service.core import Service
 from dccnet.service.pictures import Decoded
 from dccnet.service.problems import MEDIA_TYPE, unprocessable
 
-QUESTION = ("points", "from", "mutual", "least_confidence", "refine", "heatmaps", "draw", "mirror")
+QUESTION = ("points", "from", "mutual", "least_confidence", "refine", "heatmaps", "draw", "mirror", "views")
 """The fields that :func:`question_of` reads."""
-MIRROR: dict[str, Mirror] = {"no": False, "yes": True, "auto": "auto"}
+Views = Literal["1", "3", "8"]
+VIEWS = (
+    "Match so many views of both pictures, also zoomed and turned ones: more are more accurate, and take "
+    "so many times as long."
+)
 Upload = Annotated[UploadFile | None, File()]
 Text = Annotated[str | None, Form()]
 
@@ -84,6 +90,7 @@ def question_of(service: Service) -> Callable[..., Question]:
                 "where that is clearly more confident."
             ),
         ] = "no",
+        views: Annotated[Views, Form(description=VIEWS)] = "1",
     ) -> Question:
         given = None if points is None else read_points(points, service.settings.points)
         return Question(
@@ -94,10 +101,18 @@ def question_of(service: Service) -> Callable[..., Question]:
             refine,
             heatmaps,
             draw,
-            MIRROR[mirror],
+            Ways(MIRRORS[mirror], views_of(service, views)),
         )
 
     return question
+
+
+def views_of(service: Service, views: str) -> int:
+    """The number of views, if the server matches so many."""
+    count, most = int(views), service.settings.views
+    if count > most:
+        raise unprocessable(f"this server matches at most {most} views of a pair, not {count}")
+    return count
 
 
 async def picture(
@@ -107,14 +122,14 @@ async def picture(
     name: str,
     *,
     drawn: bool,
-    mirrored: bool = False,
+    views: Sequence[View],
 ) -> Decoded:
-    """Picture ``name`` of a request, from one of both; ``mirrored``: to be matched mirrored, too."""
+    """Picture ``name`` of a request, from one of both; ``views`` are those that are to be matched."""
     if (file is None) == (url is None):
         side = name.lower()
         raise unprocessable(f"send picture {name} as the file {side}, or its address as {side}_url")
     data = await file.read() if file is not None else await service.fetched(str(url))
-    return await service.decoded(data, f"picture {name}", drawn=drawn, mirrored=mirrored)
+    return await service.decoded(data, f"picture {name}", drawn=drawn, views=views)
 
 
 def both(a: Image | None, b: Image | None) -> tuple[Image, Image] | None:

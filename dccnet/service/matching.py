@@ -34,12 +34,12 @@ def matching_routes(service: Service) -> APIRouter:
         """Find points of one picture in the other, or all mutual matches."""
 
         async def work() -> bytes:
-            drawn, mirrored = asked.draw is not None, asked.mirror is not False
+            drawn = asked.draw is not None
             first, second = await asyncio.gather(
-                picture(service, a, a_url, "A", drawn=drawn, mirrored=mirrored),
-                picture(service, b, b_url, "B", drawn=drawn),
+                picture(service, a, a_url, "A", drawn=drawn, views=asked.ways.source),
+                picture(service, b, b_url, "B", drawn=drawn, views=asked.ways.target),
             )
-            return await service.match(first.frame, second.frame, asked, both(first.small, second.small))
+            return await service.match(first.seen, second.seen, asked, both(first.small, second.small))
 
         return Response(await service.in_time(work()), media_type="application/json")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +14,11 @@ import numpy as np
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.errors import ImageError
 from dccnet.runtime.frames import FrameFormat
-from dccnet.runtime.geometry import mirror
 from dccnet.runtime.images import decode_image, encode_image
 from dccnet.runtime.picture_formats import JPEG, PNG, is_webp
 from dccnet.runtime.pixel_limit import declared_size
-from dccnet.service.batcher import Frame
+from dccnet.runtime.views.view import AS_IT_IS, View
+from dccnet.runtime.views.ways import SeenPicture, see
 
 DRAWN_SIDE = 1280
 """Pixels of the longer side of a picture that is drawn on: what drawing costs does not depend on the
@@ -32,17 +33,23 @@ AVIF and JPEG 2000 may name several sizes."""
 class Decoded:
     """A picture of a request."""
 
-    frame: Frame
+    seen: SeenPicture
     small: Image | None
     """At most :data:`DRAWN_SIDE` pixels a side; None where nothing is drawn."""
 
 
 def decode(
-    data: bytes, name: str, frames: FrameFormat, pixels: int, *, drawn: bool, mirrored: bool = False
+    data: bytes,
+    name: str,
+    frames: FrameFormat,
+    pixels: int,
+    *,
+    drawn: bool,
+    views: Sequence[View] = (AS_IT_IS,),
 ) -> Decoded:
     """Decode a picture file; ``name`` is what errors call it, ``pixels`` how many it may have.
 
-    ``drawn``: also the small picture; ``mirrored``: also the frame of the mirrored picture.
+    ``drawn``: also the small picture; ``views`` are those that are to be matched.
 
     Raises :class:`ImageError` for what is no picture, or damaged, or too large, before it is decoded.
     """
@@ -51,8 +58,7 @@ def decode(
     height, width = image.shape[:2]
     if height * width > pixels:
         raise _too_many(name, (height, width), pixels)
-    turned = frames.of(mirror(image)) if mirrored else None
-    return Decoded(Frame(frames.of(image), (height, width), turned), shrunk(image) if drawn else None)
+    return Decoded(see(image, views, frames), shrunk(image) if drawn else None)
 
 
 def shrunk(image: Image) -> Image:

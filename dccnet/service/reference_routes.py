@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, HTTPException, Path, Response
 
+from dccnet.runtime.views.ways import Ways
 from dccnet.service import schemas
 from dccnet.service.answers import Question
 from dccnet.service.core import Service
@@ -14,11 +15,13 @@ from dccnet.service.forms import (
     USUAL,
     Text,
     Upload,
+    Views,
     both,
     known_fields,
     picture,
     problems,
     question_of,
+    views_of,
 )
 from dccnet.service.problems import unprocessable
 
@@ -35,7 +38,7 @@ def reference_routes(service: Service) -> APIRouter:
         summary="Encode a picture once",
         response_model=schemas.Reference,
         responses=USUAL,
-        dependencies=[Depends(known_fields("a", "a_url", "mirrored"))],
+        dependencies=[Depends(known_fields("a", "a_url", "mirrored", "views"))],
     )
     async def add_reference(
         response: Response,
@@ -44,11 +47,13 @@ def reference_routes(service: Service) -> APIRouter:
         mirrored: Annotated[
             bool, Form(description="Also encode it mirrored left to right, as matches with mirror need it.")
         ] = False,
+        views: Annotated[Views, Form(description="The most views that matches with it may ask for.")] = "1",
     ) -> Any:
         """The picture A of later requests, which takes about half the time of a match each time."""
 
         async def work() -> Any:
-            decoded = await picture(service, a, a_url, "A", drawn=True, mirrored=mirrored)
+            seen = Ways(mirrored, views_of(service, views)).source
+            decoded = await picture(service, a, a_url, "A", drawn=True, views=seen)
             name, reference = await service.add_reference(decoded)
             response.headers["Location"] = f"/v1/references/{name}"
             return {
@@ -77,15 +82,18 @@ def reference_routes(service: Service) -> APIRouter:
         reference = service.reference(id)
         if reference is None:
             raise _no_reference()
-        if asked.mirror is not False and reference.features.mirrored is None:
-            raise unprocessable("this reference is not mirrored: send the picture again with mirrored=true")
+        if not reference.features.has(asked.ways.source):
+            raise unprocessable(
+                "this reference lacks views that the match needs: send the picture again with "
+                f"mirrored={str(asked.ways.mirror is not False).lower()} and views={asked.ways.views}"
+            )
 
         async def work() -> bytes:
             drawn = asked.draw is not None
-            second = await picture(service, b, b_url, "B", drawn=drawn)
+            second = await picture(service, b, b_url, "B", drawn=drawn, views=asked.ways.target)
             small = await service.picture_of(reference) if drawn else None
             pictures = both(small, second.small)
-            return await service.match(reference.features, second.frame, asked, pictures)
+            return await service.match(reference.features, second.seen, asked, pictures)
 
         return Response(await service.in_time(work()), media_type="application/json")
 

@@ -83,6 +83,7 @@ class Limits(BaseModel):
     body_bytes: int
     pixels: int
     points: int
+    views: int
     timeout_s: float
 
 

@@ -21,6 +21,8 @@ class Settings:
     """Of one picture."""
     points: int = 1000
     """Of one request."""
+    views: int = 8
+    """Of a pair of one request, for each way round."""
     queue: int = 32
     """Requests that are received, wait or are computed at a time; a further one is refused."""
     batch: int = 4

@@ -14,7 +14,7 @@ from dccnet.runtime.bulk.pair_list import PairList
 from dccnet.runtime.bulk.results import FORMATS, PARQUET, SCHEMA
 from dccnet.runtime.errors import ArgumentError, UsageError
 from dccnet.runtime.manifest import Manifest
-from dccnet.runtime.mirroring import Mirror
+from dccnet.runtime.views.ways import AS_THEY_ARE, Ways
 
 MATCHES = "matches"
 """The folder with the parts."""
@@ -74,7 +74,7 @@ class Job:
     min_confidence: float | None = None
     window: int = WINDOW
     part: int = PART
-    mirror: Mirror = False
+    ways: Ways = AS_THEY_ARE
 
     def __post_init__(self) -> None:
         if self.form not in FORMATS:
@@ -107,7 +107,8 @@ class Job:
             "shard": f"{self.shard.number}/{self.shard.of}",
             "format": self.form,
             "refine": self.refine,
-            "mirror": self.mirror,
+            "mirror": self.ways.mirror,
+            **({} if self.ways.views == 1 else {"views": self.ways.views}),  # absent from runs of before
             "min_confidence": self.min_confidence,
             "pictures_in_cache": self.room,
             "window": self.window,
@@ -140,14 +141,17 @@ class Task(NamedTuple):
     """Numbers of parts in the window, from 0."""
 
 
-def pictures_in(manifest: Manifest, cache_gb: float, batch: int, mirrored: bool = False) -> int:
-    """How many pictures' features ``cache_gb`` GiB hold. Raises :class:`UsageError` where those of one
-    batch do not fit. ``mirrored``: both ways round."""
+def pictures_in(manifest: Manifest, cache_gb: float, batch: int, views: int = 1) -> int:
+    """How many pictures' features ``cache_gb`` GiB hold, of so many views each. Raises :class:`UsageError`
+    where those of one batch do not fit."""
     outputs = manifest.graphs["encoder"].outputs
-    each = sum(
-        int(np.prod([n for n in spec.shape if isinstance(n, int)])) * np.dtype(spec.dtype).itemsize
-        for spec in outputs
-    ) * (1 + mirrored)
+    each = (
+        sum(
+            int(np.prod([n for n in spec.shape if isinstance(n, int)])) * np.dtype(spec.dtype).itemsize
+            for spec in outputs
+        )
+        * views
+    )
     room = int(cache_gb * 2**30) // each
     if room < 2 * batch:
         least = 2 * batch * each / 2**30

@@ -15,7 +15,7 @@ from dccnet.runtime.bulk.run import Outcome, Summary, do_task, run
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.manifest import Manifest, encode_manifest
 from dccnet.runtime.matcher import Matcher
-from dccnet.runtime.mirroring import Mirror
+from dccnet.runtime.views.ways import AS_THEY_ARE, Ways
 
 CACHE_GB = 1.0
 
@@ -26,7 +26,7 @@ def job_of(
     output: str | os.PathLike[str],
     *,
     refine: bool,
-    mirror: Mirror = False,
+    ways: Ways = AS_THEY_ARE,
     root: str | os.PathLike[str] | None = None,
     form: str = PARQUET,
     shard: Shard = WHOLE,
@@ -39,7 +39,7 @@ def job_of(
     """A job with a bundle of this manifest; arguments and errors are those of :func:`match_pairs`."""
     if root is not None and not Path(root).is_dir():
         raise UsageError(f"{root}, where the list's pictures are to be, is no folder: name another one")
-    room = pictures_in(manifest, cache_gb, batch, mirror is not False)
+    room = pictures_in(manifest, cache_gb, batch, len(ways.source))
     opened = open_list(pairs)
     return Job(
         opened,
@@ -54,7 +54,7 @@ def job_of(
         min_confidence,
         window,
         part,
-        mirror,
+        ways,
     )
 
 
@@ -83,7 +83,7 @@ def match_pairs(
     Raises :class:`UsageError`, also where the folder holds another run, :class:`DataError` for a list that
     cannot be read, and :class:`DccError`.
     """
-    job = job_of(matcher.manifest, pairs, output, refine=matcher.refines, mirror=matcher.mirror, **settings)
+    job = job_of(matcher.manifest, pairs, output, refine=matcher.refines, ways=matcher.ways, **settings)
     return run_here(job, matcher, restart=restart, on_start=on_start, on_pairs=on_pairs, on_note=on_note)
 
 

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dccnet.runtime.batching import encode_all, match_each
-from dccnet.runtime.bulk.ahead import PicturesAhead, ReadPicture
+from dccnet.runtime.batching import encode_seen, match_each
+from dccnet.runtime.bulk.ahead import PicturesAhead
 from dccnet.runtime.bulk.kept import KeptFeatures
 from dccnet.runtime.bulk.listed import points_of
 from dccnet.runtime.bulk.order import Ints, order_pairs
@@ -23,6 +23,7 @@ from dccnet.runtime.errors import DccError
 from dccnet.runtime.features import Features
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.point_matches import PointMatches
+from dccnet.runtime.views.ways import AskedPair, SeenPicture
 
 Ready = tuple[int, tuple[str, str], Features, Features]
 """A pair's number in its window, the names of its pictures, and their features."""
@@ -95,8 +96,10 @@ class PairMatcher:
         pairs = np.concatenate([chunk for _, chunk in chunks]) if chunks else order[:0]
         self._kept.follow(window.names, window.a[pairs], window.b[pairs])
         self._unreadable = {}
-        if self._matcher.mirror is not False:
-            self._ahead.mirrored = {window.names[source] for source in np.unique(window.a[pairs])}
+        ways = self._matcher.ways
+        targets = {window.names[target]: ways.target for target in np.unique(window.b[pairs])}
+        sources = {window.names[source]: ways.source for source in np.unique(window.a[pairs])}
+        self._ahead.views = targets | sources  # a source needs what a target does, and more
         done = 0
         for number, chunk in chunks:
             part, behind = Part(number), None
@@ -165,29 +168,24 @@ class PairMatcher:
     def _features(self, names: Sequence[str], part: Part) -> dict[str, Features]:
         """Features of those pictures that can be read, encoded where they are not kept."""
         there = {name: self._kept[name] for name in names if self._is_kept(name)}
-        new: dict[str, ReadPicture] = {}
+        new: dict[str, SeenPicture] = {}
         for name in names:
             if name not in there and name not in self._unreadable:
                 read = self._ahead.take(name)
-                if isinstance(read, ReadPicture):
+                if isinstance(read, SeenPicture):
                     new[name] = read
                 else:
                     self._unreadable[name] = read
-        backend = self._matcher.backend
-        tensors = encode_all(backend, [read.frame for read in new.values()], self._batch)
-        frames = {name: read.mirrored for name, read in new.items() if read.mirrored is not None}
-        mirrored = dict(zip(frames, encode_all(backend, list(frames.values()), self._batch), strict=True))
-        for (name, read), encoded in zip(new.items(), tensors, strict=True):
-            there[name] = Features(encoded, read.size, mirrored.get(name))
+        encoded = encode_seen(self._matcher.backend, list(new.values()), self._batch)
+        for (name, read), views in zip(new.items(), encoded, strict=True):
+            there[name] = Features.of_views(views, read.size)
             self._kept.put(name, there[name])
         part.encoded += len(new)
         return there
 
     def _is_kept(self, name: str) -> bool:
-        """Whether features are there, of a source that is matched mirrored both ways."""
-        return name in self._kept and (
-            name not in self._ahead.mirrored or self._kept[name].mirrored is not None
-        )
+        """Whether the features of all views that are needed are there."""
+        return name in self._kept and self._kept[name].has(self._ahead.needed(name))
 
     def _read_ahead(self, places: range) -> None:
         for name in self._kept.coming(places):
@@ -196,7 +194,7 @@ class PairMatcher:
 
     def _results(self, ready: Sequence[Ready]) -> list[Callable[..., Correspondences]]:
         """The result of each pair, which raises :class:`DccError` when it is asked for."""
-        pairs = [(a, b, self._matcher.mirror) for _, _, a, b in ready]
+        pairs = [AskedPair(a, b, self._matcher.ways) for _, _, a, b in ready]
         return match_each(self._matcher, pairs, self._batch)
 
     def _matches(self, result: Correspondences, window: Window, pair: int) -> tuple[PointMatches, bool]:

@@ -19,7 +19,7 @@ from dccnet.runtime.console import console, note, progress_bar
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.manifest import Manifest
 from dccnet.runtime.matcher import Matcher
-from dccnet.runtime.mirroring import Mirror
+from dccnet.runtime.views.ways import Ways
 
 _EVERY_S = 60.0
 """Seconds between two lines where no terminal shows the bar."""
@@ -33,7 +33,7 @@ def match_list(
     batch: int | None,
     least: float | None,
     refine: bool | None,
-    mirror: Mirror,
+    ways: Ways,
     workers: Workers,
     as_json: bool,
 ) -> None:
@@ -49,7 +49,7 @@ def match_list(
         options.pairs,
         output_folder(outputs),
         refine=manifest.fine is not None if refine is None else refine,
-        mirror=mirror,
+        ways=ways,
         root=options.root,
         form=form,
         shard=WHOLE if options.shard is None else Shard.parse(options.shard),

@@ -25,7 +25,6 @@ from dccnet.runtime.drawing.vector import VECTORS
 from dccnet.runtime.errors import UsageError
 from dccnet.runtime.images import SUFFIXES, find_images
 from dccnet.runtime.matcher import Matcher
-from dccnet.runtime.mirroring import Mirror
 from dccnet.runtime.models.option import ModelChoice, choose_model, model_option
 from dccnet.runtime.onnx_runtime import PROVIDERS
 from dccnet.runtime.option_groups import GroupedCommand
@@ -34,10 +33,10 @@ from dccnet.runtime.option_types import (
     Whole,
     bf16_option,
     device_option,
-    mirror_option,
     refine_option,
     threads_option,
     trust_engine_option,
+    ways_options,
 )
 from dccnet.runtime.selection import BACKENDS
 from dccnet.runtime.video.annotations import parse_points
@@ -45,6 +44,8 @@ from dccnet.runtime.video.drawing import STYLES as FRAME_STYLES
 from dccnet.runtime.video.points_files import is_points_file, read_points
 from dccnet.runtime.video.propagation.settings import MAPS
 from dccnet.runtime.video.sources import is_address, is_camera
+from dccnet.runtime.views.choices import Mirror
+from dccnet.runtime.views.ways import AS_THEY_ARE, Ways
 from dccnet.runtime.writers import WRITERS
 
 DRAWING = "matches.jpg"
@@ -53,7 +54,7 @@ DRAWING = "matches.jpg"
 
 GROUPS = {
     "Input": "--video --reference --points --mask --box",
-    "Model": "--model --refine --mirror --min-confidence",
+    "Model": "--model --refine --mirror --views --min-confidence",
     "Output": "--output --draw --json --save-masks --codec --stats",
     "Many pairs": BULK,
     "Video": "--map --follow --smooth --batch --live --reconnect --frames",
@@ -158,7 +159,7 @@ GROUPS = {
 )
 @bulk_options
 @refine_option
-@mirror_option
+@ways_options
 @click.option(
     "--json", "as_json", is_flag=True, help="Print every match as JSON on stdout; of --pairs, a summary."
 )
@@ -198,6 +199,7 @@ def match(
     threads: int,
     refine: bool | None,
     mirror: Mirror,
+    views: int,
     **options: Any,
 ) -> None:
     """Find correspondences between pictures, or in a video.
@@ -219,8 +221,9 @@ def match(
     video_options = VideoOptions(**options)
     chosen, images = choose_model(model, arguments)
     _check_usage(video, references, chosen, images, video_options, many)
-    if video is not None and mirror is not False:
-        raise UsageError("frames of a video are not matched mirrored: remove --mirror")
+    ways = Ways(mirror, views)
+    if video is not None and ways != AS_THEY_ARE:
+        raise UsageError("frames of a video are matched as they are: remove --mirror and --views")
     if many.workers is not None and many.ray is None:
         raise UsageError("--workers goes with --ray")
     if many.pairs is not None and (points is not None or draw is not None):
@@ -253,7 +256,7 @@ def match(
             trust_engine=trust_engine,
             bf16=bf16,
             refine=refine,
-            mirror=mirror,
+            **ways._asdict(),
             on_note=note,
         )
         if min_confidence is not None:
@@ -265,12 +268,12 @@ def match(
 
     if many.pairs is not None:
         opened = {"backend": backend, "device": device, "provider": provider, "threads": threads or 1}
-        opened |= {"trust_engine": trust_engine, "bf16": bf16, "refine": refine, "mirror": mirror}
+        opened |= {"trust_engine": trust_engine, "bf16": bf16, "refine": refine, **ways._asdict()}
         gpus = float(device.startswith("cuda"))
         workers = Workers(str(chosen.path.absolute()), opened, many.workers, threads or 1, gpus)
         batch, manifest = video_options.batch, chosen.open().manifest
         bulk.match_list(
-            manifest, open_matcher, many, outputs, batch, min_confidence, refine, mirror, workers, as_json
+            manifest, open_matcher, many, outputs, batch, min_confidence, refine, ways, workers, as_json
         )
         return
     if video is not None:

@@ -15,16 +15,16 @@ from dccnet.runtime.option_types import (
     Number,
     backend_option,
     device_option,
-    mirror_option,
     refine_option,
+    ways_options,
 )
 
 if TYPE_CHECKING:
     from dccnet.runtime.arrays import Image
     from dccnet.runtime.correspondences import Correspondences
-    from dccnet.runtime.mirroring import Mirror
+    from dccnet.runtime.views.choices import Mirror
 
-MODEL, MACHINE = "--model --refine --mirror --min-confidence", "--backend --device"
+MODEL, MACHINE = "--model --refine --mirror --views --min-confidence", "--backend --device"
 """The options of :func:`pair_options`, as groups of ``--help``."""
 
 
@@ -38,6 +38,7 @@ class PairOptions:
     device: str
     refine: bool | None
     mirror: Mirror
+    views: int
     min_confidence: float | None
 
 
@@ -64,7 +65,7 @@ def pair_options(function: Function) -> Function:
                 "a match, the less it counts]",
             ),
             refine_option,
-            mirror_option,
+            ways_options,
             backend_option,
             device_option,
         ]
@@ -96,6 +97,7 @@ def match_pair(options: PairOptions, outputs: Sequence[Path]) -> MatchedPair:
         device=options.device,
         refine=options.refine,
         mirror=options.mirror,
+        views=options.views,
         on_note=note,
     )
     if options.min_confidence is not None:

@@ -19,7 +19,6 @@ from dccnet.runtime.cores import usable_cores
 from dccnet.runtime.errors import ImageError, UsageError
 from dccnet.runtime.files import sha256
 from dccnet.runtime.matcher import Matcher
-from dccnet.runtime.mirroring import Mirror
 from dccnet.runtime.models.option import choose_model, model_option
 from dccnet.runtime.option_groups import GroupedCommand
 from dccnet.runtime.option_types import (
@@ -27,19 +26,21 @@ from dccnet.runtime.option_types import (
     Whole,
     backend_option,
     device_option,
-    mirror_option,
     refine_option,
     threads_option,
+    ways_options,
 )
 from dccnet.runtime.propagate.carrying import SEMANTIC, TEMPORAL
 from dccnet.runtime.propagate.inputs import Drawn, Inputs, read_inputs
 from dccnet.runtime.propagate.run import Job
 from dccnet.runtime.propagate.targets import Targets, find_targets
+from dccnet.runtime.selection import BackendChoice
 from dccnet.runtime.video.propagation.settings import Propagation
+from dccnet.runtime.views.choices import Mirror
 
 GROUPS = {
     "Input": "--points --mask --box --category --pictures --use --corrections",
-    "Model": "--model --refine --mirror --same-instance --references --min-confidence",
+    "Model": "--model --refine --mirror --views --same-instance --references --min-confidence",
     "Output": "--output --format --review --save-masks --save-frames --overwrite --restart --json",
     "Machine": "--backend --device --threads",
 }
@@ -134,7 +135,7 @@ GROUPS = {
 @click.option("--overwrite", is_flag=True, help="Replace the output and the sheet if they are there.")
 @click.option("--restart", is_flag=True, help="Forget what an interrupted run has done.")
 @refine_option
-@mirror_option
+@ways_options
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON on stdout.")
 @backend_option
 @device_option
@@ -154,6 +155,7 @@ def propagate_command(
     restart: bool,
     refine: bool | None,
     mirror: Mirror,
+    views: int,
     as_json: bool,
     backend: str,
     device: str,
@@ -196,8 +198,9 @@ def propagate_command(
     # all threads for one picture.
     workers = (threads or usable_cores()) if mode == SEMANTIC else 1
     threads = threads if workers == 1 else 1
+    choice = BackendChoice(backend, device, threads=threads)
     with Matcher.open(
-        opened, backend=backend, device=device, threads=threads, refine=refine, mirror=mirror, on_note=note
+        opened, **choice._asdict(), refine=refine, mirror=mirror, views=views, on_note=note
     ) as matcher:
         if min_confidence is not None:
             matcher.require_confidence()
@@ -208,6 +211,8 @@ def propagate_command(
         digest = f"{sha256(opened.path / 'manifest.json')} refine={matcher.refines}"
         if mirror is not False:  # absent from journals of before
             digest += f" mirror={mirror}"
+        if views != 1:
+            digest += f" views={views}"
         _tell(job)
         run = Run(job, output, chosen_form, review, save_masks, save_frames, inputs, bundle.named)
         run.carry(matcher, digest, restart, workers)

@@ -37,6 +37,7 @@ from dccnet.runtime.bundle import Bundle
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DccError, UsageError
 from dccnet.runtime.selection import BackendChoice
+from dccnet.runtime.views.ways import Ways
 from tests.helpers import tiny_benchmarks as tiny
 from tests.helpers.commands import Cli
 from tests.helpers.results import identity
@@ -467,14 +468,17 @@ def test_sources_are_matched_mirrored_only_by_bundles_and_the_results_say_so(
     checkpoint: Path, bundle: Bundle
 ) -> None:
     choice = BackendChoice()
-    with pytest.raises(UsageError, match="--mirror takes bundles"):
-        open_model(checkpoint, choice, mirror="auto")
-    plain, mirrored = (open_model(bundle.path, choice, mirror=mirror) for mirror in (False, True))
+    with pytest.raises(UsageError, match="--mirror and --views take bundles"):
+        open_model(checkpoint, choice, ways=Ways("auto"))
+    plain, mirrored, several = (
+        open_model(bundle.path, choice, ways=ways) for ways in (Ways(), Ways(True), Ways("auto", 3))
+    )
+    assert several.backend == f"{plain.backend}, source mirrored where more confident, 3 views"
     assert mirrored.backend == f"{plain.backend}, source mirrored"
     image = np.random.default_rng(0).integers(0, 255, (50, 70, 3), np.uint8)
     features = mirrored.encode(image)
     assert mirrored.match(features, features).mirrored
     assert mirrored.encode_target is not None
     target = mirrored.encode_target(image)
-    assert target.mirrored is None
+    assert not target.others
     assert mirrored.nbytes(features) == 2 * mirrored.nbytes(target) == 2 * plain.nbytes(plain.encode(image))

@@ -19,7 +19,8 @@ from dccnet.runtime.backend import Tensors
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import ArgumentError, UsageError
 from dccnet.runtime.images import read_image, write_image
-from dccnet.runtime.mirroring import Mirror, mirrored_back
+from dccnet.runtime.mirroring import mirrored_back
+from dccnet.runtime.views.choices import Mirror
 from tests.helpers.commands import Cli
 
 ANIMALS = Path(dccnet.demo.__file__).parent / "animals"

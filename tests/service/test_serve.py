@@ -25,8 +25,8 @@ from dccnet.runtime.errors import DccError, UsageError
 from dccnet.runtime.extras import install
 from dccnet.runtime.images import read_image
 from dccnet.runtime.matcher import Matcher
+from dccnet.runtime.views.choices import MIRRORS
 from dccnet.runtime.writers import match_lists
-from dccnet.service.forms import MIRROR
 from tests.helpers.service import Process, check_problem, post
 
 
@@ -98,7 +98,7 @@ def test_a_is_matched_mirrored_where_it_is_asked_for(
         for fields in ({"mirrored": "true"}, {})
     )
     points = [[120.0, 80.0], [33.5, 7.25]]
-    expected = {way: matcher.match(picture, b, mirror=mirror) for way, mirror in MIRROR.items()}
+    expected = {way: matcher.match(picture, b, mirror=mirror) for way, mirror in MIRRORS.items()}
     assert expected["yes"].mirrored and not expected["no"].mirrored
 
     def ask(number: int) -> None:
@@ -181,7 +181,13 @@ def test_the_model_is_described_without_paths(server: Process, matcher: Matcher)
     model = requests.get(f"{server.url}/v1/model", timeout=60).json()
     assert model["name"] == "small-1" and model["grid"] == [22, 22]
     assert model["backend"] == matcher.backend.description
-    assert model["limits"] == {"body_bytes": 1 << 20, "pixels": 200_000, "points": 100, "timeout_s": 30.0}
+    assert model["limits"] == {
+        "body_bytes": 1 << 20,
+        "pixels": 200_000,
+        "points": 100,
+        "views": 8,
+        "timeout_s": 30.0,
+    }
     assert "/" not in json.dumps(model)
 
 

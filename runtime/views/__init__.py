@@ -1,0 +1,1 @@
+"""Matching several views of two pictures: also zoomed, turned and mirrored ones (docs/views.md)."""
