@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import requests
 
 from dccnet.demo.browser import chromium
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.errors import DccError
+from dccnet.runtime.images import write_image
 from tests.helpers.live_page import OpenedLivePage, write_pair
 from tests.helpers.service import serving_app, stub_service
 
@@ -60,6 +62,33 @@ def test_two_dropped_pictures_are_matched_and_places_found(
         opened.drop(tmp_path / "no.png")
         opened.page.wait_for_selector("#message.wrong")
         assert opened.text("message") == "no.png is no picture that this browser can show."
+
+
+def test_pictures_are_matched_again_in_the_ways_that_are_chosen(
+    browser: Any, photos: list[Image], tmp_path: Path
+) -> None:
+    """B is A, seen in a mirror."""
+    a, b = tmp_path / "a.png", tmp_path / "b.png"
+    write_image(a, photos[1])
+    write_image(b, np.ascontiguousarray(photos[1][:, ::-1]))
+    with serving_app(stub_service(views=3)) as url:
+        opened = OpenedLivePage(browser, url)
+        opened.page.wait_for_selector("body[data-ready]")
+        assert opened.page.locator("#views option:not([disabled])").count() == 2
+        opened.drop(a, b)
+        opened.page.wait_for_selector("body[data-matched='1']")
+        assert opened.text("message").startswith("Matched in")
+        opened.page.select_option("#mirror", "yes")
+        opened.page.wait_for_selector("body[data-matched='2']")
+        assert opened.text("message").startswith("Matched with A mirrored in")
+        opened.page.select_option("#views", "3")
+        opened.page.wait_for_selector("body[data-matched='3']")
+        opened.page.mouse.click(*opened.place("a", (0.25, 0.5)))
+        opened.page.wait_for_selector("body[data-selected]")
+        found = [float(value) for value in opened.text("to").split(",")]
+        height, width = photos[1].shape[:2]
+        assert abs(found[0] - 0.75 * width) < width / 15 and abs(found[1] - 0.5 * height) < height / 15
+        assert opened.problems == []
 
 
 def test_the_page_may_load_nothing_from_elsewhere() -> None:

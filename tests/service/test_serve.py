@@ -121,6 +121,28 @@ def test_a_is_matched_mirrored_where_it_is_asked_for(
     check_problem(post(f"{server.url}/v1/match", {"mirror": "left"}, a=a, b=b), 422, "mirror: ")
 
 
+def test_several_views_are_matched_where_they_are_asked_for(
+    server: Process, matcher: Matcher, pictures: list[Path]
+) -> None:
+    a, b = pictures[:2]
+    expected = matcher.match(a, b, views=3)
+    reference, plain = (
+        post(f"{server.url}/v1/references", fields, a=a).headers["Location"]
+        for fields in ({"views": "3"}, {})
+    )
+    for address in (None, reference):
+        found = answered(server, {"views": "3"}, a, b, address)
+        close(found["mutual"], match_lists(expected.mutual()))
+    one = answered(server, {}, a, b, reference)  # which needs fewer views
+    close(one["mutual"], match_lists(matcher.match(a, b).mutual()))
+    check_problem(
+        post(f"{server.url}{plain}/match", {"views": "3"}, b=b), 422, "with mirrored=false and views=3"
+    )
+    check_problem(post(f"{server.url}/v1/match", {"views": "2"}, a=a, b=b), 422, "views: ")
+    fields = {"views": "3", "heatmaps": "true", "points": "[[1, 2]]"}
+    check_problem(post(f"{server.url}/v1/match", fields, a=a, b=b), 422, "heat maps are those of one view")
+
+
 def test_drawings_are_pictures(server: Process, pictures: list[Path]) -> None:
     found = post(f"{server.url}/v1/match", {"draw": "lines"}, a=pictures[0], b=pictures[1]).json()
     kind, _, data = found["drawing"].partition(",")

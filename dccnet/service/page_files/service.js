@@ -1,4 +1,5 @@
-// The page: two pictures go to the server together, and so does each point that is selected.
+// The page: two pictures go to the server together, and so does each point that is selected. They are matched
+// again when another way of matching is chosen.
 
 import { clamp, OTHER, spacing } from "./geometry.js";
 import { listenToFiles } from "./inputs.js";
@@ -42,7 +43,8 @@ async function start() {
   state.model = await ask("v1/model");
   if (!state.model) return;
   byId("access").hidden = true;
-  const { name, grid, confidence } = state.model;
+  const { name, grid, confidence, limits } = state.model;
+  for (const option of [...byId("views").options]) option.hidden = option.disabled = option.value > limits.views;
   byId("network").textContent = `${name}, ${grid.join("×")} cells`;
   byId("confidence-entry").hidden = !confidence;
   byId("meaning").textContent =
@@ -77,6 +79,11 @@ async function take(side, blob, name) {
   else if (state.model) sayWhatIsNext();
 }
 
+// A request about both pictures, in the ways that are chosen.
+function aboutBoth(more) {
+  return form({ a: blobs.a, b: blobs.b, mirror: byId("mirror").value, views: byId("views").value, ...more });
+}
+
 function form(fields) {
   const data = new FormData();
   for (const [name, value] of Object.entries(fields)) data.append(name, value);
@@ -87,13 +94,15 @@ async function match() {
   const pair = ++state.pair;
   say("Matching…", { working: true });
   const started = performance.now();
-  const answer = await ask("v1/match", form({ a: blobs.a, b: blobs.b }));
+  const answer = await ask("v1/match", aboutBoth({}));
   if (!answer || pair !== state.pair) return;
   state.mutual = answer.mutual;
   byId("readout").hidden = false;
   byId("count").textContent = answer.mutual.scores.length;
   for (const name of ["from", "to", "probability", "score"]) byId(name).textContent = "–";
-  say(`Matched in ${((performance.now() - started) / 1000).toFixed(1)} s. Select a place.`);
+  const seconds = ((performance.now() - started) / 1000).toFixed(1);
+  const how = answer.mirrored ? "Matched with A mirrored" : "Matched";
+  say(`${how} in ${seconds} s. Select a place.`);
   paint();
   document.body.dataset.matched = pair;
 }
@@ -107,7 +116,7 @@ async function select(side, point) {
   stages[side].placeMarker(inside, "here");
   say("Matching…", { working: true });
   const points = JSON.stringify([[inside.x, inside.y]]);
-  const answer = await ask("v1/match", form({ a: blobs.a, b: blobs.b, from: side, points }));
+  const answer = await ask("v1/match", aboutBoth({ from: side, points }));
   if (!answer || state.point !== inside) return; // another place was selected meanwhile
   const [x, y] = answer.points[`points_${OTHER[side]}`][0];
   const sure = answer.points.confidence?.[0];
@@ -153,6 +162,13 @@ for (const stage of Object.values(stages)) {
     const [height, width] = stage.size;
     const from = state.side === stage.side && state.point ? state.point : { x: width / 2, y: height / 2 };
     select(stage.side, { x: from.x + arrow[0] * step.x, y: from.y + arrow[1] * step.y });
+  });
+}
+for (const choice of ["mirror", "views"]) {
+  byId(choice).addEventListener("change", () => {
+    Object.assign(state, { mutual: null, point: null });
+    paint();
+    if (blobs.a && blobs.b && state.model) match();
   });
 }
 byId("access").addEventListener("submit", (event) => {
