@@ -5,6 +5,8 @@
     python benchmarks/propagate.py video DAVIS-BADJA
     python benchmarks/propagate.py many [--pictures 1000]
 
+All but the last take --views, that of the command.
+
 classes: each source picture of a list of pairs is annotated in COCO, its points are carried by the command
 to all pictures that it is paired with, and read back by pycocotools. PCK@0.1 of the box of the target's
 points. "confident" are points whose visibility is not 0. The confidence of the built-in model was fitted to
@@ -66,6 +68,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--classes", nargs="+", default=["1", "2", "3", "Motorbike", "Winebottle"])
     parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--views", default="1")
     parser.add_argument("--json")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -73,17 +76,17 @@ def main() -> None:
         if options.what == "many":
             result = many(folder, options.pictures)
         elif options.what == "video":
-            result = video(options.data, folder)
+            result = video(options.data, folder, options.views)
         elif options.what == "references":
-            result = references(options.data, options.classes, folder)
+            result = references(options.data, options.classes, folder, options.views)
         else:
-            result = classes(options.data, options.classes, folder)
+            result = classes(options.data, options.classes, folder, options.views)
     for name, value in result.items():
         print(f"{name:44s} {value:.2f}" if isinstance(value, float) else f"{name:44s} {value}")
     save(options.json, **result)
 
 
-def classes(data: Path, chosen: Iterable[str], scratch: Path) -> dict[str, Any]:
+def classes(data: Path, chosen: Iterable[str], scratch: Path, views: str) -> dict[str, Any]:
     pairs = [pair for pair in read_pairs(data / "test_pairs.csv") if str(pair.category) in chosen]
     by_source: dict[str, list[Any]] = {}
     for pair in pairs:
@@ -99,7 +102,7 @@ def classes(data: Path, chosen: Iterable[str], scratch: Path) -> dict[str, Any]:
                 truths.setdefault(pair.target.key, {})[name] = b
         folder = linked(scratch / f"{number}", [source, *truths])
         reference = coco_file(scratch / f"{number}.json", {Path(source).name: named})
-        found = carried(reference, folder, scratch / f"{number}-out.json")
+        found = carried(reference, folder, scratch / f"{number}-out.json", "--views", views)
         for key, truth in truths.items():
             scores += scored(found[Path(key).name], truth, ALPHA * longer_side(truth))
     result = summarised(scores)
@@ -107,7 +110,7 @@ def classes(data: Path, chosen: Iterable[str], scratch: Path) -> dict[str, Any]:
     return result | {"pairs": len(pairs), "references": len(by_source)}
 
 
-def references(data: Path, chosen: Iterable[str], scratch: Path) -> dict[str, Any]:
+def references(data: Path, chosen: Iterable[str], scratch: Path, views: str) -> dict[str, Any]:
     rows = [row for row in csv.DictReader((data / "images.csv").open()) if row["class"] in chosen]
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for row in rows:
@@ -122,7 +125,8 @@ def references(data: Path, chosen: Iterable[str], scratch: Path) -> dict[str, An
             folder = linked(scratch / f"{name}-{count}", [str(data / key) for key in keys])
             known = {Path(key).name: pictures[key] for key in keys[:count]}
             reference = coco_file(scratch / f"{name}-{count}.json", known, folder)
-            carried_to = carried(reference, folder, scratch / f"{name}-{count}-out.json", every=True)
+            output = scratch / f"{name}-{count}-out.json"
+            carried_to = carried(reference, folder, output, "--views", views, every=True)
             for key in targets:
                 truth = pictures[key]
                 scores += scored(carried_to[Path(key).name], truth, ALPHA * longer_side(truth))
@@ -130,7 +134,7 @@ def references(data: Path, chosen: Iterable[str], scratch: Path) -> dict[str, An
     return result
 
 
-def video(data: Path, scratch: Path) -> dict[str, Any]:
+def video(data: Path, scratch: Path, views: str) -> dict[str, Any]:
     rows: dict[str, list[float]] = {}
     with Matcher.open() as matcher:
         for clip in read_clips(data):
@@ -141,7 +145,7 @@ def video(data: Path, scratch: Path) -> dict[str, Any]:
             reference = coco_file(scratch / f"{clip.name}.json", {first.name: named}, first.parent)
             for label, option in (("one video", "--same-instance"), ("each frame", "--different")):
                 output = scratch / f"{clip.name}{option}.csv"
-                arguments = [str(reference), str(first.parent), "-o", str(output), option]
+                arguments = [str(reference), str(first.parent), "-o", str(output), option, "--views", views]
                 propagate_command.main(arguments, standalone_mode=False)
                 found = places_in_csv(output)
                 predictions = {

@@ -10,6 +10,9 @@ import argparse
 import tempfile
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 from dccnet.demo.animals import MARKED, animal
 from dccnet.demo.browser import chromium, point_at
 from dccnet.export.build import export_bundle
@@ -30,6 +33,8 @@ TRUTH = ((176.0, 283.0), (320.0, 299.0), (221.0, 420.0), (262.0, 195.0))
 """Pixels (x, y) of the raccoon's eyes, nose and forehead, placed by hand."""
 WITHIN = 28.0
 """Largest error of a hit in pixels: one twentieth of the raccoon's width."""
+CLOSE_UP = (95, 110, 280, 330)
+"""Top, left, height and width in pixels of a close-up of the raccoon."""
 POINTED = (171 / 451, 111 / 300)
 """Where the pointer is on the cat in the pictures of the page: its left eye."""
 MORPHS = {
@@ -43,7 +48,7 @@ WINDOW = {"width": 1200, "height": 780}
 def make_pictures(folder: Path) -> list[Path]:
     """Write all pictures to ``folder``."""
     with Matcher.open() as matcher:
-        drawings = _draw(matcher, folder) + _morphs(matcher, folder)
+        drawings = [*_draw(matcher, folder), _views(matcher, folder), *_morphs(matcher, folder)]
     return drawings + _screenshots(folder)
 
 
@@ -60,6 +65,25 @@ def _draw(matcher: Matcher, folder: Path) -> list[Path]:
     for name, picture in pictures.items():
         write_image(folder / name, picture)
     return [folder / name for name in pictures]
+
+
+def _views(matcher: Matcher, folder: Path) -> Path:
+    """The raccoon and a close-up of it: hits and misses with one view, and below with three."""
+    top, left, height, width = CLOSE_UP
+    a, margin = animal("raccoon"), np.array([30, 25])
+    b = a[top : top + height, left : left + width]
+    columns, rows = (
+        np.linspace(m, side - m, n) for m, side, n in zip(margin, (width, height), (5, 4), strict=True)
+    )
+    truth = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
+    points = truth + np.array([left, top])
+    drawings = [matcher.match(a, b, views=n).draw_truth(a, b, points, truth, width / 20) for n in (1, 3)]
+    both = np.concatenate(drawings)
+    size = round(0.7 * both.shape[1]), round(0.7 * both.shape[0])
+    write_image(
+        folder / "views.jpg", np.asarray(cv2.resize(both, size, interpolation=cv2.INTER_AREA), np.uint8)
+    )
+    return folder / "views.jpg"
 
 
 def _morphs(matcher: Matcher, folder: Path) -> list[Path]:

@@ -30,7 +30,7 @@ from dccnet.runtime.score_maps import take_maps
 from dccnet.runtime.selection import BackendChoice, open_backend
 from dccnet.runtime.views.choices import Mirror, as_mirror, as_views
 from dccnet.runtime.views.view import AS_IT_IS
-from dccnet.runtime.views.ways import AS_THEY_ARE, AskedPair, Ways, see
+from dccnet.runtime.views.ways import AskedPair, Ways, see
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -268,10 +268,8 @@ class Matcher:
         read it to the end. Raises :class:`UsageError`, :class:`VideoError` and :class:`ImageError`: at once
         for what cannot be opened, and from the iterator for what fails later.
         """
-        if self.ways != AS_THEY_ARE:
-            raise UsageError(
-                "frames of a video are matched as they are: open the matcher without mirror and views"
-            )
+        if self.ways.mirror is not False:
+            raise UsageError("frames of a video are not matched mirrored: open the matcher without mirror")
         from dccnet.runtime.video.annotations import Annotations
         from dccnet.runtime.video.propagation.settings import Propagation
         from dccnet.runtime.video.stream import Stream, StreamRequest

@@ -175,13 +175,12 @@ def eval_command(
         refuse(root=root, protocol=protocol, split=split, intervals=intervals, restart=restart)
         refuse(
             mirror=mirror is not False,
-            views=views != 1,
             keep_border=keep_border,
             reliability=reliability,
             cache_gb=cache_gb is not None,
         )
         refuse(**{"one-based/--zero-based": one_based is not None})
-        evaluate_video(models, folders, data, alphas, fps, BackendChoice(**choice), refine, as_json)
+        evaluate_video(models, folders, data, alphas, fps, BackendChoice(**choice), refine, views, as_json)
         return
     if fps is not None:
         raise UsageError("--fps applies to --benchmark video only")

@@ -45,7 +45,7 @@ from dccnet.runtime.video.points_files import is_points_file, read_points
 from dccnet.runtime.video.propagation.settings import MAPS
 from dccnet.runtime.video.sources import is_address, is_camera
 from dccnet.runtime.views.choices import Mirror
-from dccnet.runtime.views.ways import AS_THEY_ARE, Ways
+from dccnet.runtime.views.ways import Ways
 from dccnet.runtime.writers import WRITERS
 
 DRAWING = "matches.jpg"
@@ -222,8 +222,8 @@ def match(
     chosen, images = choose_model(model, arguments)
     _check_usage(video, references, chosen, images, video_options, many)
     ways = Ways(mirror, views)
-    if video is not None and ways != AS_THEY_ARE:
-        raise UsageError("frames of a video are matched as they are: remove --mirror and --views")
+    if video is not None and mirror is not False:
+        raise UsageError("frames of a video are not matched mirrored: remove --mirror")
     if many.workers is not None and many.ray is None:
         raise UsageError("--workers goes with --ray")
     if many.pairs is not None and (points is not None or draw is not None):

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dccnet.runtime.batching import encode_all, match_all
+from dccnet.runtime.batching import encode_seen, match_each
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DccError
 from dccnet.runtime.features import Features, check_image
-from dccnet.runtime.geometry import Size
 from dccnet.runtime.video.captures import BetweenFramesError, DamagedError
 from dccnet.runtime.video.pipeline import close_iterator
 from dccnet.runtime.video.propagation.carrier import Carried, Carrier
 from dccnet.runtime.video.references import Reference
 from dccnet.runtime.video.sources import FrameSource
 from dccnet.runtime.video.timing import StageTimes
+from dccnet.runtime.views.ways import AskedPair, see
 
 if TYPE_CHECKING:
     from dccnet.runtime.matcher import Matcher
@@ -116,12 +116,12 @@ def encode(state: StreamState, tasks: Iterable[FrameTask]) -> Iterator[FrameTask
         on_host = all(isinstance(task.image, np.ndarray) for task in group)
         if on_host:
             with state.times.measure("resize", *timings):
-                frames = [matcher.manifest.frames.of(task.image) for task in group]
+                seen = [see(task.image, matcher.ways.target, matcher.manifest.frames) for task in group]
         with state.times.measure("encode", *timings):
             if on_host:
-                encoded = encode_all(matcher.backend, frames, state.batch)
-                for task, tensors in zip(group, encoded, strict=True):
-                    task.features = Features(tensors, _size(task.image))
+                encoded = encode_seen(matcher.backend, seen, state.batch)
+                for task, picture, views in zip(group, seen, encoded, strict=True):
+                    task.features = Features.of_views(views, picture.size)
             else:
                 for task in group:
                     task.features = matcher.encode(task.image)
@@ -164,13 +164,11 @@ def agreement(result: Correspondences) -> float:
 def _match_all(
     state: StreamState, group: list[FrameTask], candidates: list[Candidates]
 ) -> list[Correspondences]:
-    pairs: list[tuple[Features, Features]] = []
+    pairs: list[AskedPair] = []
     for task, tried in zip(group, candidates, strict=True):
         assert task.features is not None
-        pairs += [(features, task.features) for _, features in tried]
-    tensors = [(a.tensors, b.tensors) for a, b in pairs]
-    outputs = match_all(state.matcher.backend, tensors, state.batch)
-    return [state.matcher.result(a, b, output) for (a, b), output in zip(pairs, outputs, strict=True)]
+        pairs += [AskedPair(features, task.features, state.matcher.ways) for _, features in tried]
+    return [result() for result in match_each(state.matcher, pairs, state.batch)]
 
 
 def _as_candidate(task: FrameTask) -> tuple[Reference, Features]:
@@ -195,7 +193,3 @@ def _groups(tasks: Iterable[FrameTask], size: int) -> Iterator[list[FrameTask]]:
         yield group
     if failure is not None:
         raise failure
-
-
-def _size(image: Any) -> Size:
-    return image.shape[0], image.shape[1]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dccnet.runtime.batching import encode_all
+from dccnet.runtime.batching import encode_seen
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DccError, UsageError, VideoError
 from dccnet.runtime.features import Features
@@ -30,6 +30,7 @@ from dccnet.runtime.video.references import (
 from dccnet.runtime.video.sources import STALL_S, FrameSource, Source, open_source
 from dccnet.runtime.video.stages import Candidates, FrameTask, StreamState
 from dccnet.runtime.video.timing import StageTimes, StreamStats
+from dccnet.runtime.views.ways import see
 
 if TYPE_CHECKING:
     from dccnet.runtime.matcher import Matcher
@@ -251,11 +252,11 @@ class Stream(Iterator[FrameResult]):
 
     def _encode(self, references: Sequence[Reference]) -> Candidates:
         matcher = self._state.matcher
-        frames = [matcher.manifest.frames.of(one.image) for one in references]
-        encoded = encode_all(matcher.backend, frames, len(frames))
+        seen = [see(one.image, matcher.ways.source, matcher.manifest.frames) for one in references]
+        encoded = encode_seen(matcher.backend, seen, len(seen))
         return tuple(
-            (one, Features(tensors, (one.image.shape[0], one.image.shape[1])))
-            for one, tensors in zip(references, encoded, strict=True)
+            (one, Features.of_views(views, picture.size))
+            for one, picture, views in zip(references, seen, encoded, strict=True)
         )
 
 

@@ -213,7 +213,7 @@ def test_models_that_cannot_run_on_video(checkpoint: Path, bundle: Bundle, tmp_p
         (tmp_path / "absent", BackendChoice(), "absent"),
     ):
         with pytest.raises(UsageError if path.exists() else DccError, match=message):
-            open_matcher(path, choice, None, lambda text: None)
+            open_matcher(path, choice, None, 1, lambda text: None)
 
 
 def test_the_command_writes_scores_frames_and_curves(bundle: Bundle, dcc: Cli, tmp_path: Path) -> None:

@@ -61,6 +61,14 @@ def ask(url: str) -> requests.Response:
     return post(f"{url}/v1/match", {"points": "[[1, 2]]"}, **PAIR)
 
 
+def test_more_views_than_the_server_matches_are_refused() -> None:
+    with serving_app(stub_service(views=3)) as url:
+        for address, pictures in (("match", PAIR), ("references", {"a": PAIR["a"]})):
+            refused = post(f"{url}/v1/{address}", {"views": "8"}, **pictures)
+            check_problem(refused, 422, "this server matches at most 3 views of a pair, not 8")
+        assert post(f"{url}/v1/match", {"views": "3"}, **PAIR).status_code == 200
+
+
 def test_what_is_more_than_the_queue_gets_503_and_when_to_come_again(held: StubBackend) -> None:
     with serving_app(stub_service(held, queue=2)) as url, ThreadPoolExecutor(2) as clients:
         waiting = [clients.submit(ask, url) for _ in range(2)]

@@ -49,6 +49,7 @@ def evaluate_video(
     fps: float | None,
     choice: BackendChoice,
     refine: bool | None,
+    views: int,
     as_json: bool,
 ) -> None:
     """Score every model, and the baselines once, on the clips in ``data``; write to ``folders``.
@@ -65,7 +66,7 @@ def evaluate_video(
         for folder in folders:
             if folder is not None:
                 locks.enter_context(output_lock(folder))
-        found = _evaluated(models, clips, settings, sha256, choice, refine)
+        found = _evaluated(models, clips, settings, sha256, choice, refine, views)
         for result, folder in zip(found, folders, strict=True):
             if folder is not None:
                 note(f"wrote {', '.join(map(str, write(folder, result)))}")
@@ -83,9 +84,10 @@ def _evaluated(
     sha256: str,
     choice: BackendChoice,
     refine: bool | None,
+    views: int,
 ) -> list[VideoResults]:
     """The results of every model, each with those of the baselines."""
-    matchers = [open_matcher(model, choice, refine, note) for model in models]
+    matchers = [open_matcher(model, choice, refine, views, note) for model in models]
     frames = sum(len(clip.frames) - clip.first - 1 for clip in clips)
     started = time.perf_counter()
     found = []

@@ -78,9 +78,9 @@ def protocol(settings: VideoSettings) -> str:
 
 
 def open_matcher(
-    model: Path, choice: BackendChoice, refine: bool | None, on_note: Callable[[str], None]
+    model: Path, choice: BackendChoice, refine: bool | None, views: int, on_note: Callable[[str], None]
 ) -> Matcher:
-    """Open a bundle; ``refine`` is that of ``Matcher.open``.
+    """Open a bundle; ``refine`` and ``views`` are those of ``Matcher.open``.
 
     Raises :class:`UsageError` for a checkpoint, which cannot be run on a video.
     """
@@ -90,7 +90,7 @@ def open_matcher(
         )
     if choice.backend == "pytorch":
         raise UsageError("videos are matched with bundles: remove --backend pytorch")
-    return Matcher.open(model, **choice._asdict(), refine=refine, on_note=on_note)
+    return Matcher.open(model, **choice._asdict(), refine=refine, views=views, on_note=on_note)
 
 
 def run_without_network(
