@@ -140,6 +140,34 @@ def test_a_cell_lies_where_supported_views_agree() -> None:
     np.testing.assert_allclose(nothing[0], [2.2, 3.0], atol=0.02)
 
 
+@pytest.mark.parametrize("views", VIEWS)
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (1.0, -0.5)])
+def test_matches_of_all_views_lead_to_the_same_places(views: int, shift: tuple[float, float]) -> None:
+    """B is A, moved by ``shift`` cells. Every view is matched without an error; the grid is not square."""
+    grid, frame = (14, 20), (96, 200)
+    cells = cell_pixels(grid, grid).reshape(-1, 2)
+    scores = np.full(len(cells), 0.5)
+
+    def found(view_a: View, view_b: View) -> Correspondences:
+        to_b = view_b.places(view_a.places_back(cells, frame, grid) + shift, frame, grid)
+        to_a = view_a.places(view_b.places_back(cells, frame, grid) - shift, frame, grid)
+        (index_a, score_a, window_a), (index_b, score_b, window_b) = (
+            as_windows(places, scores, grid, grid) for places in (to_b, to_a)
+        )
+        return Correspondences(
+            (140, 200), (140, 200), index_a, score_a, index_b, score_b, window_a=window_a, window_b=window_b
+        )
+
+    pairs = PAIRS[views]
+    together = combine([found(*of_pair) for of_pair in pairs], pairs, frame)
+    assert together.window_a is not None and together.window_b is not None
+    inner = ((cells >= 3) & (cells <= [grid[1] - 4, grid[0] - 4])).all(axis=1)
+    moved = transfer_by_windows(cells, together.index_a, together.window_a, grid)
+    np.testing.assert_allclose(moved[inner], (cells + shift)[inner], atol=0.05)
+    back = transfer_by_windows(cells, together.index_b, together.window_b, grid)
+    np.testing.assert_allclose(back[inner], (cells - shift)[inner], atol=0.05)
+
+
 def test_one_view_is_the_match_as_it_is(matcher: Matcher, pair: tuple[Image, Image]) -> None:
     plain, one = matcher.match(*pair), matcher.match(*pair, views=1)
     np.testing.assert_array_equal(plain.index_a, one.index_a)
