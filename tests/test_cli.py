@@ -7,8 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
@@ -16,8 +18,12 @@ from safetensors.torch import save_file
 
 from dccnet.cli import COMMANDS
 from dccnet.runtime.bundle import Bundle
+from dccnet.runtime.commands.pictures import Report, match_many
+from dccnet.runtime.correspondences import Correspondences
+from dccnet.runtime.errors import EngineError
 from dccnet.runtime.extras import install
 from dccnet.runtime.manifest import SCHEMA
+from dccnet.runtime.matcher import Matcher
 from dccnet.training import datasets
 from dccnet.weights.checkpoint import load_checkpoint, save_checkpoint
 from tests.helpers.commands import Cli, one_sentence
@@ -220,6 +226,34 @@ def test_one_bad_picture_among_many_is_skipped_and_reported(
     assert result.returncode == 1
     assert "bad.jpg is not a picture" in result.stderr and "1 of 4 pictures" in result.stderr
     assert len(list((tmp_path / "out").iterdir())) == 2 * len(pictures)
+
+
+def test_a_failure_among_many_pictures_keeps_what_was_done_before(
+    pictures: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pictures are matched in a thread, while earlier ones are written."""
+    others = [tmp_path / f"{number}.jpg" for number in range(6)]
+    for path in others:
+        shutil.copy(pictures[1], path)
+    with Matcher.open(threads=1) as matcher:
+        match, calls = matcher.match, list[int]()
+
+        def third_fails(*pair: Any) -> Correspondences:
+            calls.append(len(calls))
+            if len(calls) == 3:
+                raise EngineError("the third one failed")
+            return match(*pair)
+
+        matcher.match = third_fails  # type: ignore[assignment, method-assign]
+        before = threading.active_count()
+        with pytest.raises(EngineError, match="the third one failed"):
+            match_many(lambda: matcher, pictures[0], others, tmp_path / "out", Report(None, False))
+        assert threading.active_count() == before
+    assert len(calls) == 3
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.json")) == ["0.json", "1.json"]
+    assert [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()] == [
+        str(path) for path in others[:2]
+    ]
 
 
 def test_one_picture_in_a_folder_is_treated_like_several(

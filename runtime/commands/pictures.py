@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,10 +22,12 @@ from dccnet.runtime.drawing.matches import LINES, draw_matches, draw_points
 from dccnet.runtime.drawing.styles import Style
 from dccnet.runtime.drawing.vector import VECTORS, write_lines
 from dccnet.runtime.errors import ImageError, UsageError
+from dccnet.runtime.features import Features
 from dccnet.runtime.images import SUFFIXES, read_image, write_image
 from dccnet.runtime.matcher import Matcher
 from dccnet.runtime.mirroring import MIRRORED
 from dccnet.runtime.point_matches import PointMatches
+from dccnet.runtime.video.pipeline import Background, closing_all
 from dccnet.runtime.writers import match_lists, save_correspondences, to_dict
 
 
@@ -128,23 +130,25 @@ def match_many(
     """Match A, which is encoded once, with each of ``others``: a line of JSON or text for each.
 
     With ``folder``, also write a drawing and a data file for each. A picture that cannot be read is skipped
-    with a warning and raises :class:`ImageError` after all others are done.
+    with a warning and raises :class:`ImageError` after all others are done. Pictures are read, and matched,
+    while earlier ones are drawn and written.
     """
     image_a = read_image(path_a)
     report.check_points(image_a, path_a)
     skipped = 0
     targets = [] if folder is None else _targets(folder, others)
     matcher = open_matcher()
-    features = matcher.encode(image_a)
-    with progress_bar() as progress:
-        for number, path in enumerate(progress.track(others, description="matching")):
-            try:
-                image_b = read_image(path)
-            except ImageError as error:
-                warn(f"{error}; skipped")
+    read = Background(_read(others))
+    matched = Background(_matched(matcher, matcher.encode(image_a), read))
+    with progress_bar() as progress, closing_all([read, matched]):
+        done = progress.track(matched, len(others), description="matching")
+        for number, (path, one) in enumerate(zip(others, done, strict=True)):
+            if isinstance(one, ImageError):
+                warn(f"{one}; skipped")
                 skipped += 1
                 continue
-            found = report.found(matcher.match(features, image_b))
+            image_b, result = one
+            found = report.found(result)
             if folder is not None:
                 drawing, data = targets[number]
                 write_image(drawing, report.draw(image_a, image_b, found))
@@ -161,6 +165,22 @@ def match_many(
         note(f"wrote {2 * (len(targets) - skipped)} files to {folder}")
     if skipped:
         raise ImageError(f"{skipped} of {len(others)} pictures could not be read; the others are done")
+
+
+def _read(paths: Sequence[Path]) -> Iterator[Image | ImageError]:
+    for path in paths:
+        try:
+            yield read_image(path)
+        except ImageError as error:
+            yield error
+
+
+def _matched(
+    matcher: Matcher, features: Features, pictures: Iterable[Image | ImageError]
+) -> Iterator[tuple[Image, Correspondences] | ImageError]:
+    """Each picture, and its matches with the picture of ``features``."""
+    for picture in pictures:
+        yield picture if isinstance(picture, ImageError) else (picture, matcher.match(features, picture))
 
 
 def _targets(folder: Path, others: Sequence[Path]) -> list[tuple[Path, Path]]:

@@ -6,6 +6,7 @@ NumPy, OpenCV and the engines release the GIL, so Python threads do run in paral
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
 from collections import deque
@@ -140,6 +141,15 @@ def close_all(stages: Iterable[Background[Any]]) -> None:
         stage.cancel()
     for stage in stages:
         stage.close()
+
+
+@contextlib.contextmanager
+def closing_all(stages: Iterable[Background[Any]]) -> Iterator[None]:
+    """:func:`close_all` of the stages at the end of the block."""
+    try:
+        yield
+    finally:
+        close_all(stages)
 
 
 def close_iterator(iterator: object) -> None:
