@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from dccnet.runtime.arrays import Array
 from dccnet.runtime.backend import Backend, BatchBackend, Tensors
+from dccnet.runtime.features import Features
 from dccnet.runtime.views.view import View
 from dccnet.runtime.views.ways import AskedPair, SeenPicture
 
@@ -35,11 +36,20 @@ def match_all(
     return [outputs for group in groups for outputs in backend.match_many(group)]
 
 
-def encode_seen(backend: Backend, pictures: Sequence[SeenPicture], batch: int) -> list[dict[View, Tensors]]:
-    """Features of each picture by view, at most ``batch`` frames in one run."""
-    frames = [frame for picture in pictures for frame in picture.frames.values()]
+def encode_views(
+    backend: Backend, pictures: Sequence[Mapping[View, Array]], batch: int
+) -> list[dict[View, Tensors]]:
+    """Features of the frames of each picture, by view, at most ``batch`` frames in one run."""
+    frames = [frame for picture in pictures for frame in picture.values()]
     tensors = iter(encode_all(backend, frames, batch))
-    return [{view: next(tensors) for view in picture.frames} for picture in pictures]
+    return [{view: next(tensors) for view in picture} for picture in pictures]
+
+
+def encode_seen(backend: Backend, pictures: Sequence[SeenPicture], batch: int) -> list[Features]:
+    """Features of each picture, whose view as it is is among its frames; otherwise as
+    :func:`encode_views`."""
+    encoded = encode_views(backend, [picture.frames for picture in pictures], batch)
+    return [Features.of_views(views, one.size) for views, one in zip(encoded, pictures, strict=True)]
 
 
 def match_each(

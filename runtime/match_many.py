@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Union
 
-from dccnet.runtime.batching import encode_seen, match_each
+from dccnet.runtime.batching import encode_views, match_each
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import ArgumentError, ImageError
 from dccnet.runtime.features import Features
@@ -106,8 +106,8 @@ class _Cache:
                 continue
             kept = 0 if isinstance(picture, (str, os.PathLike)) else image.nbytes
             new[key] = (picture, kept, see(image, missing, frames))
-        seen = [one for _, _, one in new.values()]
-        encoded = encode_seen(self._matcher.backend, seen, self._batch)
+        seen = [one.frames for _, _, one in new.values()]
+        encoded = encode_views(self._matcher.backend, seen, self._batch)
         for (key, (picture, kept, one)), tensors in zip(new.items(), encoded, strict=True):
             before = self._entries.pop(key, None)
             known = {} if before is None else before.features.views

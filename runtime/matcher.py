@@ -28,9 +28,9 @@ from dccnet.runtime.models.names import open_bundle
 from dccnet.runtime.refinement import FineFeatures
 from dccnet.runtime.score_maps import take_maps
 from dccnet.runtime.selection import BackendChoice, open_backend
-from dccnet.runtime.views.choices import Mirror, as_mirror, as_views
+from dccnet.runtime.views.choices import Mirror
 from dccnet.runtime.views.view import AS_IT_IS
-from dccnet.runtime.views.ways import AskedPair, Ways, see
+from dccnet.runtime.views.ways import AskedPair, Ways, as_ways, see
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -66,7 +66,7 @@ class Matcher:
         """The engine that runs the network; ``backend.description`` names it for people."""
         self.refines = manifest.fine is not None if refine is None else refine
         """Whether :meth:`match` refines matches unless it is told otherwise."""
-        self.ways = Ways(as_mirror(mirror), as_views(views))
+        self.ways = as_ways(mirror, views)
         """Whether :meth:`match` mirrors A, and how many views it matches, unless it is told otherwise."""
         self._opened: tuple[Path, BackendChoice] | None = None
         """What :meth:`open` was called with."""
@@ -116,7 +116,7 @@ class Matcher:
             bundle = open_bundle(bundle, on_note)
         choice = BackendChoice(backend, device, provider, threads, trust_engine, tf32, bf16)
         check_refinement(bundle.manifest, refine)
-        ways = Ways(as_mirror(mirror), as_views(views))
+        ways = as_ways(mirror, views)
         matcher = cls(bundle.manifest, open_backend(bundle, choice, on_note), refine, *ways)
         matcher._opened = bundle.path.absolute(), choice
         return matcher
@@ -164,7 +164,7 @@ class Matcher:
         shape or dtype, and for a file that cannot be read.
         """
         mirrored = self.ways.mirror is not False if mirrored is None else mirrored
-        seen = Ways(mirrored, self.ways.views if views is None else as_views(views)).source
+        seen = as_ways(mirrored, self.ways.views if views is None else views).source
         if not isinstance(image, np.ndarray) and is_on_gpu(image):
             if seen != (AS_IT_IS,):
                 raise ImageError(
@@ -194,13 +194,13 @@ class Matcher:
         that cannot, and for ``mirror`` and ``views`` with features that were encoded without.
         """
         check_refinement(self.manifest, refine)
-        mirror = self.ways.mirror if mirror is None else as_mirror(mirror)
-        views = self.ways.views if views is None else as_views(views)
+        usual = self.ways
+        ways = as_ways(usual.mirror if mirror is None else mirror, usual.views if views is None else views)
         if not isinstance(a, Features):
-            a = self.encode(a, mirrored=mirror is not False, views=views, stream=stream)
+            a = self.encode(a, mirrored=ways.mirror is not False, views=ways.views, stream=stream)
         if not isinstance(b, Features):
-            b = self.encode(b, mirrored=False, views=views, stream=stream)
-        pair = AskedPair(a, b, Ways(mirror, views))
+            b = self.encode(b, mirrored=False, views=ways.views, stream=stream)
+        pair = AskedPair(a, b, ways)
         outputs = [self.backend.match(*tensors, stream) for tensors in pair.inputs()]
         return pair.result(self, outputs, refine)
 

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 
-import dccnet.demo
 from dccnet.runtime.images import read_image
+from tests.helpers.animals import ANIMALS
 from tests.helpers.paths import ROOT
 
 EXAMPLES = ROOT / "examples"
-ANIMALS = Path(dccnet.demo.__file__).parent / "animals"
 CAT, RACCOON, MOOSE = (str(ANIMALS / f"{name}.jpg") for name in ("cat", "raccoon", "moose"))
 Example = Callable[..., str]
 

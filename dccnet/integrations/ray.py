@@ -12,8 +12,8 @@ from dccnet.runtime.bulk.on_ray import LOCAL, WINDOW, Workers, run_on_ray
 from dccnet.runtime.bulk.run import Summary
 from dccnet.runtime.matcher import check_refinement
 from dccnet.runtime.models.names import DEFAULT, open_bundle
-from dccnet.runtime.views.choices import Mirror, as_mirror, as_views
-from dccnet.runtime.views.ways import Ways
+from dccnet.runtime.views.choices import Mirror
+from dccnet.runtime.views.ways import as_ways
 
 __all__ = ["LOCAL", "WINDOW", "Summary", "match_pairs"]
 
@@ -54,7 +54,7 @@ def match_pairs(
         pairs,
         output,
         refine=manifest.fine is not None if refine is None else refine,
-        ways=Ways(as_mirror(mirror), as_views(views)),
+        ways=as_ways(mirror, views),
         window=window,
         **settings,
     )

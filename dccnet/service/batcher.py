@@ -143,11 +143,8 @@ class Batcher:
         """Features or correspondences of each job, or its error."""
         matcher, started = self._matcher, time.monotonic()
         seen = {id(p): p for job in jobs for p in job.pictures if isinstance(p, SeenPicture)}
-        tensors = encode_seen(matcher.backend, list(seen.values()), self._batch)
-        encoded = {
-            key: Features.of_views(views, picture.size)
-            for (key, picture), views in zip(seen.items(), tensors, strict=True)
-        }
+        features_of = encode_seen(matcher.backend, list(seen.values()), self._batch)
+        encoded = dict(zip(seen, features_of, strict=True))
         if seen:
             self._observe("encode", (now := time.monotonic()) - started)
             started = now

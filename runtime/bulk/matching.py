@@ -177,9 +177,9 @@ class PairMatcher:
                 else:
                     self._unreadable[name] = read
         encoded = encode_seen(self._matcher.backend, list(new.values()), self._batch)
-        for (name, read), views in zip(new.items(), encoded, strict=True):
-            there[name] = Features.of_views(views, read.size)
-            self._kept.put(name, there[name])
+        for name, features in zip(new, encoded, strict=True):
+            there[name] = features
+            self._kept.put(name, features)
         part.encoded += len(new)
         return there
 

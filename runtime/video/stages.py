@@ -120,8 +120,8 @@ def encode(state: StreamState, tasks: Iterable[FrameTask]) -> Iterator[FrameTask
         with state.times.measure("encode", *timings):
             if on_host:
                 encoded = encode_seen(matcher.backend, seen, state.batch)
-                for task, picture, views in zip(group, seen, encoded, strict=True):
-                    task.features = Features.of_views(views, picture.size)
+                for task, features in zip(group, encoded, strict=True):
+                    task.features = features
             else:
                 for task in group:
                     task.features = matcher.encode(task.image)

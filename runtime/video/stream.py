@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from dccnet.runtime.batching import encode_seen
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import DccError, UsageError, VideoError
-from dccnet.runtime.features import Features
 from dccnet.runtime.one_line import OneLine
 from dccnet.runtime.video import stages
 from dccnet.runtime.video.annotations import Annotations
@@ -254,10 +253,7 @@ class Stream(Iterator[FrameResult]):
         matcher = self._state.matcher
         seen = [see(one.image, matcher.ways.source, matcher.manifest.frames) for one in references]
         encoded = encode_seen(matcher.backend, seen, len(seen))
-        return tuple(
-            (one, Features.of_views(views, picture.size))
-            for one, picture, views in zip(references, seen, encoded, strict=True)
-        )
+        return tuple(zip(references, encoded, strict=True))
 
 
 def _put_back(taken: list[Any], rest: Iterator[Any]) -> Iterator[Any]:

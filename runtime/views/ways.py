@@ -11,7 +11,7 @@ from dccnet.runtime.features import Features
 from dccnet.runtime.frames import FrameFormat
 from dccnet.runtime.geometry import Size
 from dccnet.runtime.mirroring import kept_way, ways_to_match
-from dccnet.runtime.views.choices import Mirror
+from dccnet.runtime.views.choices import Mirror, as_mirror, as_views
 from dccnet.runtime.views.combining import combine
 from dccnet.runtime.views.view import PAIRS, View, views_of_source, views_of_target
 
@@ -40,6 +40,11 @@ class Ways(NamedTuple):
 
 
 AS_THEY_ARE = Ways()
+
+
+def as_ways(mirror: object, views: object) -> Ways:
+    """Raises :class:`ArgumentError` for values that are none."""
+    return Ways(as_mirror(mirror), as_views(views))
 
 
 class SeenPicture(NamedTuple):

@@ -1,4 +1,5 @@
-"""Which of the runtime's tests ``make test-oldest`` runs, and the browser that opens pages."""
+"""Which of the runtime's tests ``make test-oldest`` runs, the browser that opens pages, and the
+built-in model with two animals."""
 
 from __future__ import annotations
 
@@ -11,7 +12,11 @@ from typing import Any
 import pytest
 
 from dccnet.demo.browser import chromium
+from dccnet.runtime.arrays import Image
 from dccnet.runtime.errors import DccError
+from dccnet.runtime.images import read_image
+from dccnet.runtime.matcher import Matcher
+from tests.helpers.animals import ANIMALS
 
 NEED_TORCH = [
     "test_bombs.py",
@@ -47,3 +52,14 @@ def browser() -> Iterator[Any]:
                 pytest.fail(f"CI must open the page in a browser: {error}")
             pytest.skip(str(error))
         yield browser
+
+
+@pytest.fixture(scope="module")
+def matcher() -> Iterator[Matcher]:
+    with Matcher.open(threads=1) as matcher:
+        yield matcher
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[Image, Image]:
+    return read_image(ANIMALS / "cat.jpg"), read_image(ANIMALS / "raccoon.jpg")

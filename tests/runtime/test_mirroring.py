@@ -4,37 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-import dccnet.demo
 from dccnet.runtime import Matcher, mirroring
 from dccnet.runtime.alignment.morph import Morph, MorphSettings
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.backend import Tensors
 from dccnet.runtime.correspondences import Correspondences
 from dccnet.runtime.errors import ArgumentError, UsageError
-from dccnet.runtime.images import read_image, write_image
+from dccnet.runtime.images import write_image
 from dccnet.runtime.mirroring import mirrored_back
 from dccnet.runtime.views.choices import Mirror
+from tests.helpers.animals import ANIMALS, flipped
 from tests.helpers.commands import Cli
-
-ANIMALS = Path(dccnet.demo.__file__).parent / "animals"
-
-
-@pytest.fixture(scope="module")
-def matcher() -> Iterator[Matcher]:
-    with Matcher.open(threads=1) as matcher:
-        yield matcher
-
-
-@pytest.fixture(scope="module")
-def pair() -> tuple[Image, Image]:
-    return read_image(ANIMALS / "cat.jpg"), read_image(ANIMALS / "raccoon.jpg")
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +32,6 @@ def plain(matcher: Matcher, pair: tuple[Image, Image]) -> Correspondences:
 def turned(matcher: Matcher, pair: tuple[Image, Image]) -> Correspondences:
     """The same pair, whose A was given mirrored, and is matched mirrored: as it was."""
     return matcher.match(flipped(pair[0]), pair[1], mirror=True)
-
-
-def flipped(image: Image) -> Image:
-    return np.ascontiguousarray(image[:, ::-1])
 
 
 def turn(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-import dccnet.demo
 from dccnet.runtime import Matcher
 from dccnet.runtime.arrays import Image
 from dccnet.runtime.backend import Tensors
@@ -30,9 +28,9 @@ from dccnet.runtime.views.choices import VIEWS
 from dccnet.runtime.views.combining import Places, agreed, as_windows, combine
 from dccnet.runtime.views.view import AS_IT_IS, MIRRORED, PAIRS, View
 from dccnet.runtime.views.ways import Ways
+from tests.helpers.animals import ANIMALS, flipped
 from tests.helpers.commands import Cli
 
-ANIMALS = Path(dccnet.demo.__file__).parent / "animals"
 VIEW = st.builds(
     View,
     zoom=st.floats(0.6, 1.6),
@@ -43,23 +41,8 @@ GRIDS = st.tuples(st.integers(2, 9), st.integers(2, 9))
 
 
 @pytest.fixture(scope="module")
-def matcher() -> Iterator[Matcher]:
-    with Matcher.open(threads=1) as matcher:
-        yield matcher
-
-
-@pytest.fixture(scope="module")
-def pair() -> tuple[Image, Image]:
-    return read_image(ANIMALS / "cat.jpg"), read_image(ANIMALS / "raccoon.jpg")
-
-
-@pytest.fixture(scope="module")
 def several(matcher: Matcher, pair: tuple[Image, Image]) -> Correspondences:
     return matcher.match(*pair, views=3)
-
-
-def flipped(image: Image) -> Image:
-    return np.ascontiguousarray(image[:, ::-1])
 
 
 @settings(deadline=None, max_examples=60)

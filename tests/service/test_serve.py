@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -25,8 +25,9 @@ from dccnet.runtime.errors import DccError, UsageError
 from dccnet.runtime.extras import install
 from dccnet.runtime.images import read_image
 from dccnet.runtime.matcher import Matcher
-from dccnet.runtime.views.choices import MIRRORS
+from dccnet.runtime.views.choices import MIRRORS, VIEWS
 from dccnet.runtime.writers import match_lists
+from dccnet.service.forms import Views
 from tests.helpers.service import Process, check_problem, post
 
 
@@ -124,6 +125,7 @@ def test_a_is_matched_mirrored_where_it_is_asked_for(
 def test_several_views_are_matched_where_they_are_asked_for(
     server: Process, matcher: Matcher, pictures: list[Path]
 ) -> None:
+    assert get_args(Views) == tuple(map(str, VIEWS))
     a, b = pictures[:2]
     expected = matcher.match(a, b, views=3)
     reference, plain = (
