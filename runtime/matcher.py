@@ -105,12 +105,12 @@ class Matcher:
         (:mod:`dccnet.runtime.refinement`); by default, wherever the bundle returns these. ``mirror``
         matches A mirrored left to right, for things that face opposite ways; ``auto`` also matches it as it
         is, and keeps what is more confident, for twice the time. ``views``, 1, 3 or 8, is how many views
-        of both pictures, also zoomed and turned ones, are matched: more are more accurate, and take so many
-        times as long (docs/views.md). ``on_note`` is called with a message when an engine is built on first
-        use, when ``auto`` skips a backend, and later, from the thread that matches, when a CUDA graph
-        cannot be captured. Raises
-        :class:`BundleError`, :class:`EngineError`, :class:`UsageError` (also for ``refine`` with a bundle
-        that cannot), and :class:`NotVerifiedError` for engines that disagree with their graphs.
+        of both pictures, also zoomed and turned ones, are matched: more are more accurate, and take
+        nearly so many times as long (docs/views.md). ``on_note`` is called with a message when an engine is
+        built on first use, when ``auto`` skips a backend, and later, from the thread that matches, when a
+        CUDA graph cannot be captured. Raises :class:`BundleError`, :class:`EngineError`,
+        :class:`UsageError` (also for ``refine`` with a bundle that cannot), and :class:`NotVerifiedError`
+        for engines that disagree with their graphs.
         """
         if not isinstance(bundle, Bundle):
             bundle = open_bundle(bundle, on_note)

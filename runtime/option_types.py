@@ -70,7 +70,8 @@ def ways_options(function: Function) -> Function:
             default="1",
             show_default=True,
             help="Match so many views of both pictures, also zoomed and turned ones, and keep what "
-            "neighbouring matches support most: more are more accurate, and take so many times as long.",
+            "neighbouring matches support most: more are more accurate, and take nearly so many times as "
+            "long.",
         ),
         click.option(
             "--mirror",

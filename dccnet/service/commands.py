@@ -54,7 +54,7 @@ GROUPS = {
     type=Whole(1),
     default=8,
     show_default=True,
-    help="Of both pictures of a request, matched with each other.",
+    help="Most views of a request's pictures, of 1, 3 and 8: what a request costs.",
 )
 @click.option(
     "--queue",

@@ -22,7 +22,7 @@ QUESTION = ("points", "from", "mutual", "least_confidence", "refine", "heatmaps"
 Views = Literal["1", "3", "8"]
 VIEWS = (
     "Match so many views of both pictures, also zoomed and turned ones: more are more accurate, and take "
-    "so many times as long."
+    "nearly so many times as long."
 )
 Upload = Annotated[UploadFile | None, File()]
 Text = Annotated[str | None, Form()]
